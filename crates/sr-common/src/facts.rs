@@ -1,0 +1,140 @@
+//! What compilation must know besides the policy: the host (`HostFacts`) and what is to be run (`Subject`).
+//! Plain data, gathered by sr-runner; equal facts give equal bundles.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What this host can enforce. Gathered once a run; nothing is changed by gathering.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostFacts {
+    /// `x86_64` or `aarch64`.
+    pub arch: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Effective uid is 0 and CAP_SYS_ADMIN is held in the initial or own user namespace.
+    pub privileged: bool,
+    pub uid: u32,
+    pub gid: u32,
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    /// Why user namespaces cannot be made here; `None` where they can.
+    pub user_namespaces_blocked: Option<String>,
+    /// The Landlock ABI, 0 where the kernel has none.
+    pub landlock_abi: u32,
+    pub seccomp: bool,
+    /// Whether `PTRACE_SEIZE` of an own child works.
+    pub ptrace: bool,
+    pub cgroup: CgroupFacts,
+    /// The top level of the host's system tree, in the order in which it is mounted.
+    pub system: Vec<SystemDir>,
+    /// The members of the `/etc` allow-list that exist, absolute.
+    pub etc: Vec<String>,
+    /// The run store, absolute: hidden in every view.
+    pub store: String,
+    /// Key folders and other paths of Safe-Run's own that no view may show, absolute.
+    pub private: Vec<String>,
+    /// The invoking person's home directory, if known.
+    pub home: Option<String>,
+    /// First host id of the range that sandboxes of a privileged supervisor use.
+    pub id_base: u32,
+}
+
+/// One name in the host's root directory that belongs to the operating system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SystemDir {
+    /// Absolute: `/usr`, `/bin`, `/lib64` …
+    pub path: String,
+    /// Where it points, if it is a symbolic link.
+    pub link: Option<String>,
+}
+
+/// The cgroup controllers that this process may use below its own group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CgroupFacts {
+    pub memory: Option<CgroupController>,
+    pub cpu: Option<CgroupController>,
+    pub pids: Option<CgroupController>,
+}
+
+/// Where a controller's groups can be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CgroupController {
+    /// 1 or 2.
+    pub version: u8,
+    /// The directory below which a group for the run is made, absolute.
+    pub parent: String,
+}
+
+/// What is to be run, as found on this host: the working directory and the resolved command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Subject {
+    /// The current directory of the caller, absolute and canonical.
+    pub cwd: String,
+    /// The top of the git work tree that holds `cwd`, or `cwd` itself.
+    pub workspace: String,
+    /// Owner of the workspace directory on the host.
+    pub workspace_uid: u32,
+    pub workspace_gid: u32,
+    /// Paths in captured mounts that match the policy's `hide`, absolute on the host, sorted.
+    pub hidden: Vec<HiddenPath>,
+    pub command: Command,
+    /// The policy's mounts as resolved on the host, in the policy's order.
+    pub mounts: Vec<ResolvedMount>,
+}
+
+/// A file or directory that the view does not show.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HiddenPath {
+    /// Absolute on the host.
+    pub path: String,
+    /// The pattern of `hide` that matched.
+    pub pattern: String,
+    /// Text that stands in for the file (`.git/config` without its credentials); `None`: the name is absent.
+    pub replacement: Option<String>,
+}
+
+/// A mount of the policy, its source canonicalised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResolvedMount {
+    /// Canonical absolute path on the host.
+    pub source: String,
+    /// Absolute path in the view.
+    pub target: String,
+    pub directory: bool,
+    /// Owner of the source.
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// The program: what the person wrote and what it resolves to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Command {
+    /// As written: `argv[0]`.
+    pub written: String,
+    /// Absolute path in the view of the file that is executed or interpreted.
+    pub path: String,
+    /// `#!` chain, outermost interpreter last; empty for a binary.
+    pub interpreters: Vec<Interpreter>,
+    /// Installation prefix outside the system directories that the command needs, canonical.
+    pub prefixes: Vec<String>,
+    /// Directory put first in the sandbox's PATH for that prefix.
+    pub path_dirs: Vec<String>,
+}
+
+/// One `#!` line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Interpreter {
+    /// Absolute path in the view.
+    pub path: String,
+    /// The rest of the `#!` line, if any: one argument, as the kernel gives it.
+    pub argument: Option<String>,
+}

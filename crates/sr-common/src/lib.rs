@@ -1,0 +1,22 @@
+//! Words that every Safe-Run crate uses, defined once: ids, sizes, durations, digests, canonical JSON,
+//! error codes, and the plain data that travels between the rooms. It knows nothing of what is above it.
+
+pub mod canonical;
+pub mod control;
+pub mod digest;
+pub mod facts;
+pub mod fault;
+pub mod id;
+pub mod outcome;
+pub mod quantity;
+
+pub use control::{Control, Obligation, Observed, Strength};
+pub use digest::Digest;
+pub use facts::{HostFacts, Subject};
+pub use fault::{Code, Fault, SourceLine};
+pub use id::RunId;
+pub use outcome::{Cause, Usage};
+pub use quantity::{ByteSize, Millis};
+
+/// The version that every document carries.
+pub const API_VERSION: &str = "safe-run/v1";

@@ -1,0 +1,71 @@
+//! How a run ended and what it used.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Why a run ended. Every end has exactly one cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Cause {
+    /// The program ended by itself; its status is its own.
+    Exit,
+    /// A signal that Safe-Run did not send ended the program.
+    Signal,
+    /// Wall time was used up.
+    Timeout,
+    Memory,
+    Pids,
+    Disk,
+    Output,
+    /// A denied call, under `onDenied: kill`.
+    Policy,
+    Anomaly,
+    /// The person who started the run stopped it.
+    Cancelled,
+    /// Safe-Run itself could not go on.
+    Supervisor,
+}
+
+impl Cause {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Cause::Exit => "exit",
+            Cause::Signal => "signal",
+            Cause::Timeout => "timeout",
+            Cause::Memory => "memory",
+            Cause::Pids => "pids",
+            Cause::Disk => "disk",
+            Cause::Output => "output",
+            Cause::Policy => "policy",
+            Cause::Anomaly => "anomaly",
+            Cause::Cancelled => "cancelled",
+            Cause::Supervisor => "supervisor",
+        }
+    }
+}
+
+/// Resources used by the sandbox. `None` where nothing measured it, never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Usage {
+    /// User and system time of the whole tree, microseconds.
+    pub cpu_micros: Option<u64>,
+    /// Memory in use, bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// Bytes written to the captured layers, `/tmp` and `/dev/shm`.
+    pub disk_bytes: Option<u64>,
+}
+
+impl Usage {
+    /// The larger of both, field by field.
+    pub fn max(self, other: Usage) -> Usage {
+        Usage {
+            cpu_micros: self.cpu_micros.max(other.cpu_micros),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            pids: self.pids.max(other.pids),
+            disk_bytes: self.disk_bytes.max(other.disk_bytes),
+        }
+    }
+}

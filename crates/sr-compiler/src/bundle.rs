@@ -1,0 +1,350 @@
+//! The bundle: every plan of a run, in types that cannot express a dangerous state.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sr_common::{ByteSize, Digest, Millis, Obligation, Strength};
+use std::collections::BTreeMap;
+
+/// What a backend is given: nothing else decides what a run may do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CompileBundle {
+    pub api_version: String,
+    /// `CompileBundle`.
+    pub kind: String,
+    /// `process`.
+    pub backend: String,
+    /// Digests of the canonical JSON of what went in.
+    pub inputs: BundleInputs,
+    pub process_plan: ProcessPlan,
+    pub filesystem_plan: FilesystemPlan,
+    pub syscalls_plan: SyscallsPlan,
+    pub resources_plan: ResourcesPlan,
+    /// `null`: no network at all.
+    pub network_plan: Option<NetworkPlan>,
+    pub evidence_plan: EvidencePlan,
+    /// Every clause of the policy and what will enforce it.
+    pub obligations: Vec<Obligation>,
+    /// Digests of the final renderings, by name (`seccomp.x86_64`).
+    pub renderings: BTreeMap<String, Digest>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BundleInputs {
+    pub policy: Digest,
+    pub facts: Digest,
+    pub subject: Digest,
+}
+
+/// The program and the identity under which it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProcessPlan {
+    /// Absolute in the view: the file that is executed (the interpreter, for a script).
+    pub executable: String,
+    /// The script, for `#!`: absolute in the view. Hashed, run by its path.
+    pub script: Option<String>,
+    /// Complete, `#!` already resolved.
+    pub argv: Vec<String>,
+    /// Complete and sorted; nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Absolute in the view.
+    pub workdir: String,
+    pub hostname: String,
+    pub user: UserPlan,
+    /// `false` where the policy degrades it and the host forbids it.
+    pub posture_at_exec: bool,
+}
+
+/// Who the program is, inside and on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserPlan {
+    /// uid and gid inside. Never 0 on the host.
+    pub inside: u32,
+    pub map: IdMap,
+}
+
+/// The user namespace's maps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum IdMap {
+    /// An ordinary user: one id, the caller's own, appears as `inside`.
+    Single { host_uid: u32, host_gid: u32 },
+    /// Root: ids 0..count inside are base..base+count on the host; host id 0 is not among them.
+    Range { base: u32, count: u32 },
+}
+
+/// What the program sees, from the root down. Entries are in mount order: parents before children.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FilesystemPlan {
+    pub entries: Vec<ViewEntry>,
+    /// Where captured writes, `/tmp` and `/dev/shm` live, and how they are limited.
+    pub writable: WritableStore,
+    /// Absolute in the view; each is covered by an empty read-only file or directory.
+    pub masked: Vec<String>,
+    /// Absolute in the view; remounted read-only (`/proc/sys` …).
+    pub read_only_paths: Vec<String>,
+    /// Paths on the host that the view leaves out, and why; for the report.
+    pub hidden: Vec<Hidden>,
+    /// Installation prefixes shown for the command's sake; for the report.
+    pub prefixes: Vec<String>,
+    /// `None` where the kernel has no Landlock and the policy degrades it.
+    pub landlock: Option<LandlockPlan>,
+    /// Captured writes are kept under this name.
+    pub session: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hidden {
+    pub path: String,
+    pub reason: String,
+}
+
+/// One thing in the view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ViewEntry {
+    /// Absolute in the view, normalised (no `.`, `..`, `//` or trailing `/`; the root is `/`).
+    pub target: String,
+    pub what: ViewKind,
+}
+
+/// What stands at a place in the view. There is no variant for a writable system directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum ViewKind {
+    /// A host file or directory, read-only, with everything mounted below it.
+    ReadOnly { source: String, directory: bool },
+    /// A host file or directory that the policy names as writable: writes go through.
+    Writable { source: WritableSource, directory: bool, owner: Option<Owner> },
+    /// A host directory under an overlay: writes go to captured layer `layer`.
+    Captured { source: String, layer: u32, owner: Option<Owner>, hidden: Vec<LayerMask> },
+    /// An empty directory whose contents count against the writable store.
+    Scratch { mode: u32 },
+    /// A directory in the (read-only) root skeleton.
+    Directory { mode: u32 },
+    Symlink { to: String },
+    /// A made-up file (`/etc/passwd` …), mode 0444.
+    File { content: String },
+    /// A fresh procfs for the sandbox's pid namespace.
+    Proc,
+    /// A minimal `/dev`: null, zero, full, random, urandom, tty, fd, std*, ptmx.
+    Dev,
+    /// A devpts instance of the sandbox's own.
+    Devpts,
+    /// A POSIX message queue instance of the sandbox's own.
+    Mqueue,
+}
+
+/// Owner on the host of a directory that is shown as the sandbox user's own (idmapped mount; privileged supervisor only).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Owner {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// A name below a captured directory that its lower layer does not show, or shows with other text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LayerMask {
+    /// Relative to the captured directory, `/`-separated.
+    pub path: String,
+    /// `None`: absent.
+    pub replacement: Option<String>,
+}
+
+/// A host path that may be written through: never `/`, a system directory, or an ancestor of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct WritableSource(String);
+
+/// Directories of the operating system: never mounted writable, never a workspace.
+pub const SYSTEM_DIRECTORIES: [&str; 14] = [
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr", "/var",
+];
+
+impl WritableSource {
+    /// `None` for `/`, a system directory, or anything below one (`/var/tmp` and `/var/lib/…` user data are refused too;
+    /// a run that must write there mounts a directory of its own).
+    pub fn new(path: &str) -> Option<Self> {
+        let normal = path.starts_with('/')
+            && path.len() > 1
+            && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
+        let system = SYSTEM_DIRECTORIES
+            .iter()
+            .any(|dir| path == *dir || path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
+        (normal && !system).then(|| WritableSource(path.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for WritableSource {
+    type Error = String;
+    fn try_from(path: String) -> Result<Self, String> {
+        WritableSource::new(&path).ok_or_else(|| format!("{path} cannot be mounted writable"))
+    }
+}
+
+impl From<WritableSource> for String {
+    fn from(source: WritableSource) -> String {
+        source.0
+    }
+}
+
+/// Where writes go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WritableStore {
+    pub backing: Backing,
+    /// Bytes in all of it.
+    pub bytes: ByteSize,
+    /// Files and directories in all of it.
+    pub inodes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Backing {
+    /// One size-limited tmpfs, held by the kernel, copied to the run store at the end.
+    Tmpfs,
+    /// A directory of the run store, its size sampled; `/tmp` and `/dev/shm` stay on a tmpfs of the same limit.
+    Store,
+}
+
+/// Landlock rules: what the view allows, said once more to another part of the kernel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LandlockPlan {
+    /// The ABI whose rights are handled; never more than the host's.
+    pub abi: u32,
+    /// Absolute in the view.
+    pub rules: Vec<LandlockRule>,
+    /// Deny TCP bind and connect (ABI 4), abstract sockets and signals out of the domain (ABI 6).
+    pub deny_network: bool,
+    pub scope: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LandlockRule {
+    pub path: String,
+    pub access: LandlockAccess,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LandlockAccess {
+    /// Read files and directories, execute.
+    Read,
+    /// All that a directory allows, except making device nodes.
+    Write,
+    /// Read, write and ioctl an existing device.
+    Device,
+}
+
+/// The system-call filter, as rules by name and as the final program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SyscallsPlan {
+    pub profile: String,
+    pub arch: String,
+    /// What an unnamed, known system call gets.
+    pub on_denied: DeniedAction,
+    /// Allowed whatever the arguments, sorted.
+    pub allowed: Vec<String>,
+    /// Allowed only with some arguments; every other argument gets `onDenied` or the rule's own errno.
+    pub conditional: Vec<ConditionalRule>,
+    /// The compiled classic BPF: `[code, jt, jf, k]` a line.
+    pub program: Vec<(u16, u8, u8, u32)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DeniedAction {
+    /// EPERM.
+    Errno,
+    /// SIGSYS for the whole process.
+    Kill,
+    /// Logged by the kernel, and allowed (learning only).
+    Log,
+}
+
+/// An argument rule: the call is allowed if any of `allow` matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConditionalRule {
+    pub syscall: String,
+    pub allow: Vec<ArgumentTest>,
+    /// What the call answers when no test matches; `None`: `onDenied`.
+    pub otherwise_errno: Option<u16>,
+}
+
+/// `(arg & mask) == value` on the low 32 bits (and the high 32 bits must be 0 where `wide` is set).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ArgumentTest {
+    pub index: u8,
+    pub mask: u32,
+    pub value: u32,
+}
+
+/// Limits, each with the mechanism and strength that this host gives it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourcesPlan {
+    /// Milli-CPUs; `None`: no limit asked.
+    pub cpu: Option<Limit>,
+    pub memory: Limit,
+    pub pids: Limit,
+    pub disk: Limit,
+    pub wall_time: Millis,
+    pub open_files: u64,
+    pub output: ByteSize,
+    /// Kill at the output limit rather than drop what comes after it.
+    pub output_kills: bool,
+    /// `RLIMIT_*` name (`NOFILE`) and value, soft and hard alike.
+    pub rlimits: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limit {
+    pub value: u64,
+    pub mechanism: LimitMechanism,
+    pub strength: Strength,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum LimitMechanism {
+    /// A group for the run below `parent`.
+    Cgroup { version: u8, parent: String },
+    Rlimit,
+    /// CPUs that the program may be scheduled on.
+    Affinity { cpus: u32 },
+    Tmpfs,
+    Watchdog,
+}
+
+/// No network mode but `none` exists yet, so no value of this type does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum NetworkPlan {}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EvidencePlan {
+    pub sign: bool,
+    pub sample_interval: Millis,
+    pub hash_trees: bool,
+    /// fsync at launch and end.
+    pub durable: bool,
+}

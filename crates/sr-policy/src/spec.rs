@@ -1,0 +1,204 @@
+//! A policy with every field filled in: what validation produces and the compiler reads.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sr_common::{ByteSize, Control, Millis};
+use std::collections::BTreeMap;
+
+/// A complete policy: `extends` resolved, presets merged, every default written out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicySpec {
+    pub api_version: String,
+    pub metadata: Metadata,
+    /// The preset that lies beneath.
+    pub preset: Preset,
+    pub runtime: Runtime,
+    pub rootfs: Rootfs,
+    pub mounts: Vec<Mount>,
+    /// Names that captured mounts do not show: a file name, `*` and `?` allowed; `.git/config` is shown without its credentials.
+    pub hide: Vec<String>,
+    pub resources: Resources,
+    pub syscalls: Syscalls,
+    pub network: Network,
+    pub evidence: Evidence,
+    /// Captured writes are kept under this name and shown to the next run; `auto` names it after the workspace.
+    pub session: Option<String>,
+    /// Controls that the run may go without, each recorded as `enforced: false`.
+    pub degrade: Vec<Control>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Preset {
+    Strict,
+    Standard,
+    Agent,
+    Build,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub description: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Runtime {
+    /// `auto` or `process` in this build.
+    pub backend: String,
+    /// `None`: given after `--`.
+    pub command: Option<String>,
+    pub args: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    /// Absolute in the view. `None`: the current directory where it is in the view, else `/`.
+    pub workdir: Option<String>,
+    /// uid and gid inside.
+    pub user: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rootfs {
+    pub source: RootfsSource,
+    /// The directory, for `source: dir`.
+    pub path: Option<String>,
+    pub writable: RootWritable,
+    /// What happens when the command lives in an installation of its own outside the system directories (pyenv, nvm, a venv).
+    pub installation: Installation,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RootfsSource {
+    Host,
+    Dir,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RootWritable {
+    /// Writes to the system directories are captured.
+    Overlay,
+    ReadOnly,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Installation {
+    /// Shown read-only.
+    ReadOnly,
+    Refuse,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mount {
+    /// On the host; relative to the directory where the run starts. `.` in a git work tree is its top.
+    pub source: String,
+    /// In the view, absolute. `None`: the same path as the source.
+    pub target: Option<String>,
+    pub read_only: bool,
+    /// Writable for the program, its writes kept apart for `diff` and `apply`.
+    pub captured: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resources {
+    /// CPUs' worth of time; `None`: all of the host's.
+    pub cpu: Option<f64>,
+    pub memory: ByteSize,
+    pub pids: u32,
+    pub disk: ByteSize,
+    pub wall_time: Millis,
+    pub open_files: u32,
+    pub output: ByteSize,
+    pub on_output: OnOutput,
+    pub strength: RequiredStrength,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnOutput {
+    Kill,
+    Truncate,
+}
+
+/// The weakest strength that the policy accepts for its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RequiredStrength {
+    Any,
+    PerProcess,
+    Kernel,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Syscalls {
+    pub profile: SyscallProfile,
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+    pub on_denied: OnDenied,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SyscallProfile {
+    Strict,
+    Standard,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnDenied {
+    Errno,
+    Kill,
+    Log,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Network {
+    pub mode: NetworkMode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum NetworkMode {
+    None,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Evidence {
+    /// `default`, `none`, or the name of a key.
+    pub sign: String,
+    pub sample_interval: Millis,
+    pub hash: HashScope,
+    pub durability: Durability,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum HashScope {
+    /// Executable, interpreter, script and regular-file mounts.
+    Files,
+    /// Directory mounts too.
+    Tree,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Durability {
+    /// Survives SIGKILL of everything.
+    Process,
+    /// Survives power loss too.
+    Machine,
+}

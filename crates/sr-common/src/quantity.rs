@@ -37,7 +37,7 @@ impl ByteSize {
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, factor) in SIZE_UNITS {
-            if !unit.is_empty() && self.0 >= factor && self.0 % factor == 0 && (factor == 1 || self.0 != 0) {
+            if !unit.is_empty() && self.0 >= factor && self.0.is_multiple_of(factor) && (factor == 1 || self.0 != 0) {
                 return write!(f, "{}{unit}", self.0 / factor);
             }
         }
@@ -66,7 +66,7 @@ impl Millis {
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, factor) in [("h", 3_600_000), ("min", 60_000), ("s", 1_000)] {
-            if self.0 >= factor && self.0 % factor == 0 {
+            if self.0 >= factor && self.0.is_multiple_of(factor) {
                 return write!(f, "{}{unit}", self.0 / factor);
             }
         }

@@ -68,7 +68,7 @@ pub struct UserPlan {
 
 /// The user namespace's maps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum IdMap {
     /// An ordinary user: one id, the caller's own, appears as `inside`.
     Single { host_uid: u32, host_gid: u32 },
@@ -118,18 +118,38 @@ pub struct ViewEntry {
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum ViewKind {
     /// A host file or directory, read-only, with everything mounted below it.
-    ReadOnly { source: String, directory: bool },
+    ReadOnly {
+        source: String,
+        directory: bool,
+    },
     /// A host file or directory that the policy names as writable: writes go through.
-    Writable { source: WritableSource, directory: bool, owner: Option<Owner> },
+    Writable {
+        source: WritableSource,
+        directory: bool,
+        owner: Option<Owner>,
+    },
     /// A host directory under an overlay: writes go to captured layer `layer`.
-    Captured { source: String, layer: u32, owner: Option<Owner>, hidden: Vec<LayerMask> },
+    Captured {
+        source: String,
+        layer: u32,
+        owner: Option<Owner>,
+        hidden: Vec<LayerMask>,
+    },
     /// An empty directory whose contents count against the writable store.
-    Scratch { mode: u32 },
+    Scratch {
+        mode: u32,
+    },
     /// A directory in the (read-only) root skeleton.
-    Directory { mode: u32 },
-    Symlink { to: String },
+    Directory {
+        mode: u32,
+    },
+    Symlink {
+        to: String,
+    },
     /// A made-up file (`/etc/passwd` …), mode 0444.
-    File { content: String },
+    File {
+        content: String,
+    },
     /// A fresh procfs for the sandbox's pid namespace.
     Proc,
     /// A minimal `/dev`: null, zero, full, random, urandom, tty, fd, std*, ptmx.
@@ -166,7 +186,8 @@ pub struct WritableSource(String);
 
 /// Directories of the operating system: never mounted writable, never a workspace.
 pub const SYSTEM_DIRECTORIES: [&str; 14] = [
-    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr", "/var",
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin", "/sys", "/usr",
+    "/var",
 ];
 
 impl WritableSource {
@@ -175,7 +196,10 @@ impl WritableSource {
     pub fn new(path: &str) -> Option<Self> {
         let normal = path.starts_with('/')
             && path.len() > 1
-            && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
+            && path
+                .split('/')
+                .skip(1)
+                .all(|part| !part.is_empty() && part != "." && part != "..");
         let system = SYSTEM_DIRECTORIES
             .iter()
             .any(|dir| path == *dir || path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
@@ -278,17 +302,19 @@ pub enum DeniedAction {
     Log,
 }
 
-/// An argument rule: the call is allowed if any of `allow` matches.
+/// An argument rule. No test of `deny` may match; then the call is allowed if a test of `allow` matches, or if there is
+/// none in `allow` and some in `deny`. With both empty the call is never allowed and answers `otherwiseErrno`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConditionalRule {
     pub syscall: String,
     pub allow: Vec<ArgumentTest>,
-    /// What the call answers when no test matches; `None`: `onDenied`.
+    pub deny: Vec<ArgumentTest>,
+    /// What the call answers where it is not allowed; `None`: `onDenied`.
     pub otherwise_errno: Option<u16>,
 }
 
-/// `(arg & mask) == value` on the low 32 bits (and the high 32 bits must be 0 where `wide` is set).
+/// `(arg & mask) == value` on the low 32 bits: the tested arguments are `int`s, or have all their flags there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ArgumentTest {
@@ -327,10 +353,15 @@ pub struct Limit {
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum LimitMechanism {
     /// A group for the run below `parent`.
-    Cgroup { version: u8, parent: String },
+    Cgroup {
+        version: u8,
+        parent: String,
+    },
     Rlimit,
     /// CPUs that the program may be scheduled on.
-    Affinity { cpus: u32 },
+    Affinity {
+        cpus: u32,
+    },
     Tmpfs,
     Watchdog,
 }

@@ -2,5 +2,15 @@
 //! equal inputs give equal bytes. One module a plan.
 
 pub mod bundle;
+mod compile;
+mod filesystem;
+mod network;
+mod obligations;
+mod paths;
+mod process;
+mod resources;
+pub mod syscalls;
 
 pub use bundle::CompileBundle;
+pub use compile::{bundle_schema, compile};
+pub use syscalls::{Arch, known_syscall, syscall_name};

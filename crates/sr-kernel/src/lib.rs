@@ -1,1 +1,17 @@
-//! placeholder
+//! The kernel boundary of the native backend. What a sandboxed process must do is data: a list of [`Step`]s that
+//! the parent builds and checks, and that [`child`] carries out, allocation-free, in the new process.
+//! All `unsafe` of the native backend is here. It knows no policies.
+
+pub mod cgroup;
+pub mod child;
+pub mod clone;
+pub mod idmap;
+pub mod landlock;
+pub mod probe;
+pub mod process;
+pub mod ptrace;
+pub mod seccomp;
+pub mod step;
+pub mod wire;
+
+pub use step::{Fd, Step};

@@ -1,6 +1,47 @@
-//! The policy: its schema, the presets, strict parsing with spans, and validation. It knows no kernel, no host
-//! and no VMM, and does no I/O: it is given text and gives back a [`PolicySpec`] or faults.
+//! The policy: its typed form, the presets, strict parsing with positions, `extends`, and the combination rules.
+//! No I/O and no system call: text and plain strings in, values and faults out.
 
+mod decode;
+mod document;
+mod explain;
+mod format;
+mod host;
+mod merge;
+mod node;
+mod overlay;
+mod planned;
+mod preset;
+mod read_json;
+mod read_toml;
+mod read_yaml;
+mod render;
+mod required;
+mod resolve;
+pub mod rules;
+mod schema;
+mod source;
 pub mod spec;
+mod suggest;
+mod text;
+mod words;
 
+pub use document::{
+    EvidenceSection, MetadataSection, MountSection, PolicyDocument, ResourcesSection, RootSource, RootfsSection,
+    RuntimeSection, SyscallsSection,
+};
+pub use explain::explain;
+pub use format::Format;
+pub use host::{Ceilings, HostRules, parse_host};
+pub use overlay::{CommandLine, Overlay};
+pub use planned::{
+    DetectionSection, DevicesSection, HostPattern, MacSection, MicrovmSection, NetworkSection, PublishSection,
+    SecretSection, WasmSection,
+};
+pub use preset::{PRESET_NAMES, preset};
+pub use render::render_yaml;
+pub use resolve::{Loader, resolve};
+pub use rules::host::{Canonical, HostContext, validate_host};
+pub use schema::json_schema;
+pub use source::{PolicySource, parse};
 pub use spec::PolicySpec;
+pub use words::{Cpu, Text, Word};

@@ -1,1 +1,12 @@
-//! placeholder
+//! The native sandbox: namespaces, a view of named files, Landlock, seccomp, capabilities, limits. It is given a
+//! compiled plan and knows neither policies nor reports.
+//!
+//! The data's way: [`view`] and [`program`] turn the plan into steps (data), [`sandbox`] starts the process that
+//! carries them out and brings the program to its exec stop, [`posture`] reads there what holds.
+
+pub mod posture;
+pub mod program;
+pub mod sandbox;
+pub mod view;
+
+pub use sandbox::{Ended, Options, Prepared, Running, Stdio, Stopped, prepare};

@@ -1,1 +1,20 @@
-//! placeholder
+//! The life of one run: facts and subject are gathered, the bundle compiled, the sandbox built, watched and cleaned
+//! up, the evidence written. It knows no policy syntax and reads no environment variable.
+
+pub mod changes;
+pub mod digests;
+pub mod facts;
+pub mod gc;
+pub mod journal;
+pub mod request;
+pub mod run;
+mod stdio;
+pub mod store;
+pub mod subject;
+mod supervise;
+mod terminal;
+mod usage;
+
+pub use request::{Caller, Outcome, Request, compile_for_host};
+pub use run::run;
+pub use store::{RunDir, Store};

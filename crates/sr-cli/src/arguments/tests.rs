@@ -1,0 +1,49 @@
+use super::*;
+use clap::CommandFactory;
+
+fn run(line: &[&str]) -> Result<RunArguments, clap::Error> {
+    match Arguments::try_parse_from([&["safe-run", "run"], line].concat())?.command {
+        Some(Command::Run(arguments)) => Ok(*arguments),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn clap_finds_no_fault_with_itself() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn help_lists_every_command() {
+    for command in Arguments::command().get_subcommands() {
+        let line = format!("\n  {} ", command.get_name());
+        assert!(TEMPLATE.contains(&line), "{} is not in the help", command.get_name());
+        assert!(command.get_about().is_some(), "{} says nothing of itself", command.get_name());
+    }
+}
+
+#[test]
+fn the_forms_of_run() {
+    assert_eq!(run(&["--", "echo", "hi"]).unwrap().argv, ["echo", "hi"]);
+    let a = run(&["--cpu", "1", "--memory", "512MB", "--timeout", "30s", "python3", "agent.py", "--cpu", "9", "-v"]).unwrap();
+    assert_eq!(a.argv, ["python3", "agent.py", "--cpu", "9", "-v"]);
+    assert_eq!(a.policy.memory.map(|m| m.0), Some(512_000_000));
+    assert_eq!(run(&["sh", "--", "-c"]).unwrap().argv, ["sh", "--", "-c"]);
+    assert_eq!(run(&["--", "--odd"]).unwrap().argv, ["--odd"]);
+    assert!(run(&["--policy", "x.yaml"]).unwrap().argv.is_empty());
+    assert_eq!(run(&["-e", "A=1", "-e", "B", "true"]).unwrap().policy.env.len(), 2);
+}
+
+#[test]
+fn a_slip_in_an_option_is_not_taken_for_a_command() {
+    for line in [&["--memry", "1GB", "true"][..], &["--memory", "-5", "true"], &["--timeout", "30", "true"], &["--cpu", "0", "true"]] {
+        assert!(run(line).is_err(), "{line:?}");
+    }
+}
+
+#[test]
+fn exec_needs_a_command() {
+    let parsed = Arguments::try_parse_from(["safe-run", "exec", "--", "ls", "-l"]).unwrap();
+    assert!(matches!(parsed.command, Some(Command::Exec(e)) if e.run == "last" && e.argv == ["ls", "-l"]));
+    assert!(Arguments::try_parse_from(["safe-run", "exec", "last"]).is_err());
+}

@@ -1,0 +1,152 @@
+//! The only reader of the process's environment: where things are kept, who asks, whether colour is wanted.
+
+use crate::terminal::Style;
+use rustix::fs::{Access, AtFlags, CWD};
+use sr_common::{Code, Fault};
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+/// Host ids from here on belong to no user, no container manager and no systemd range.
+const ID_BASE: u32 = 0x7000_0000;
+/// The operator's rules.
+const OPERATOR_RULES: &str = "/etc/safe-run/host.yaml";
+
+/// What the caller's surroundings say.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Absolute, canonical.
+    pub cwd: PathBuf,
+    pub home: Option<PathBuf>,
+    /// `PATH`, for finding the command.
+    pub path: OsString,
+    pub pyenv_version: Option<OsString>,
+    /// `SHELL`, for `safe-run shell`.
+    pub shell: Option<String>,
+    /// The run store, absolute.
+    pub store: PathBuf,
+    /// The key directory, absolute.
+    pub keys: PathBuf,
+    pub operator_rules: PathBuf,
+    /// The person's own, narrowing rules; they need not exist.
+    pub user_rules: Option<PathBuf>,
+    pub id_base: u32,
+    /// For standard error and standard output.
+    pub err_style: Style,
+    pub out_style: Style,
+}
+
+impl Environment {
+    pub fn read() -> Result<Environment, Fault> {
+        let cwd = std::env::current_dir().map_err(|e| {
+            let found = format!("the current directory cannot be used: {e}");
+            Fault::new(Code::Run001, "cwd", found, "change to a directory that exists")
+        })?;
+        let color = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+        let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+        Ok(Environment {
+            err_style: Style { color: color && std::io::stderr().is_terminal() },
+            out_style: Style { color: color && std::io::stdout().is_terminal() },
+            ..Environment::new(cwd, rustix::process::geteuid().as_raw(), &var)?
+        })
+    }
+
+    /// As [`Environment::read`], of any variables and user.
+    fn new(cwd: PathBuf, uid: u32, var: &dyn Fn(&str) -> Option<OsString>) -> Result<Environment, Fault> {
+        // A relative HOME or XDG directory is ignored, as the XDG specification says.
+        let absolute = |name: &str| var(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let home = absolute("HOME");
+        let config = absolute("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|h| h.join(".config"))).map(|d| d.join("safe-run"));
+        let store = match var("SAFE_RUN_WORKDIR_BASE") {
+            Some(base) => cwd.join(base),
+            None if uid == 0 => PathBuf::from("/var/lib/safe-run"),
+            None => absolute("XDG_STATE_HOME")
+                .or_else(|| home.as_ref().map(|h| h.join(".local/state")))
+                .ok_or_else(|| {
+                    let remedy = "set SAFE_RUN_WORKDIR_BASE to a directory of yours";
+                    Fault::new(Code::Run001, "launch.preflight.store", "HOME is not set: there is no place for runs", remedy)
+                })?
+                .join("safe-run"),
+        };
+        let store = plain(&store);
+        let keys = match var("SAFE_RUN_KEY_DIR") {
+            Some(dir) => plain(&cwd.join(dir)),
+            None => config.as_ref().map(|c| c.join("keys")).filter(|k| is_usable(k, uid)).unwrap_or_else(|| store.join("keys")),
+        };
+        Ok(Environment {
+            cwd,
+            path: var("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
+            pyenv_version: var("PYENV_VERSION"),
+            shell: var("SHELL").and_then(|s| s.into_string().ok()).filter(|s| s.starts_with('/')),
+            store,
+            keys,
+            operator_rules: OPERATOR_RULES.into(),
+            user_rules: config.map(|c| c.join("host.yaml")),
+            home,
+            id_base: ID_BASE,
+            err_style: Style::default(),
+            out_style: Style::default(),
+        })
+    }
+}
+
+/// Without `.` and `..`, symbolic links followed as far as the path exists.
+fn plain(path: &Path) -> PathBuf {
+    for known in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (known.canonicalize(), path.strip_prefix(known)) {
+            // What does not exist yet holds no symbolic link.
+            let clear = rest.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+            if clear {
+                return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+            }
+        }
+    }
+    path.to_owned()
+}
+
+/// Whether a private directory at `path` exists, or can be made in a directory of the same user.
+fn is_usable(path: &Path, uid: u32) -> bool {
+    for dir in path.ancestors() {
+        match rustix::fs::stat(dir) {
+            Ok(stat) => {
+                let writable = || rustix::fs::accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+                return stat.st_uid == uid && writable();
+            }
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(uid: u32, vars: &[(&str, &str)]) -> Result<Environment, Fault> {
+        Environment::new("/work".into(), uid, &|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).into()))
+    }
+
+    #[test]
+    fn where_things_are_kept() {
+        assert_eq!(env(0, &[]).unwrap().store, Path::new("/var/lib/safe-run"));
+        assert_eq!(env(1000, &[("HOME", "/home/nobody-here")]).unwrap().store, Path::new("/home/nobody-here/.local/state/safe-run"));
+        assert_eq!(env(1000, &[("XDG_STATE_HOME", "/s")]).unwrap().store, Path::new("/s/safe-run"));
+        assert_eq!(env(1000, &[("SAFE_RUN_WORKDIR_BASE", "runs")]).unwrap().store, Path::new("/work/runs"));
+        assert!(env(1000, &[("HOME", "relative")]).is_err());
+    }
+
+    #[test]
+    fn keys_stand_apart_from_runs_where_they_can() {
+        let uid = rustix::process::geteuid().as_raw();
+        let home = tempfile::tempdir().unwrap();
+        let own = home.path().canonicalize().unwrap();
+        let text = own.to_str().unwrap();
+        let base = ("SAFE_RUN_WORKDIR_BASE", "/no/such/store");
+        assert_eq!(env(uid, &[("HOME", text), base]).unwrap().keys, own.join(".config/safe-run/keys"));
+        // Another user's home, or none: beside the runs.
+        assert_eq!(env(uid + 1, &[("HOME", text), base]).unwrap().keys, Path::new("/no/such/store/keys"));
+        assert_eq!(env(uid, &[base]).unwrap().keys, Path::new("/no/such/store/keys"));
+        assert_eq!(env(uid, &[("SAFE_RUN_KEY_DIR", "/k/../k2"), base]).unwrap().keys, Path::new("/k/../k2"));
+    }
+}

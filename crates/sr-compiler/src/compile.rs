@@ -1,0 +1,91 @@
+//! Puts the plans together. Faults of all plans are gathered, so that a person sees them at once.
+
+use crate::bundle::{BundleInputs, CompileBundle, EvidencePlan};
+use crate::syscalls::{Arch, bpf};
+use crate::{filesystem, network, obligations, process, resources, syscalls};
+use serde::Serialize;
+use sr_common::{API_VERSION, Code, Digest, Fault, HostFacts, Subject, canonical};
+use sr_policy::spec::{Durability, HashScope, PolicySpec};
+use std::collections::BTreeMap;
+
+/// What every plan is made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub policy: &'a PolicySpec,
+    pub facts: &'a HostFacts,
+    pub subject: &'a Subject,
+}
+
+/// The bundle for running `subject` under `policy` on the host that `facts` describes, or every reason why not.
+pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Result<CompileBundle, Vec<Fault>> {
+    let input = Input { policy, facts, subject };
+    let mut faults = Vec::new();
+    if !matches!(policy.runtime.backend.as_str(), "auto" | "process") {
+        let found = format!("no backend is named {:?} in this build", policy.runtime.backend);
+        faults.push(Fault::new(
+            Code::Cmp001,
+            "runtime.backend",
+            found,
+            "write auto or process",
+        ));
+    }
+    process::preflight(input, &mut faults);
+    let resources_plan = resources::plan(input, &mut faults);
+    let filesystem_plan = filesystem::plan(input, &mut faults);
+    let process_plan = process::plan(input, &filesystem_plan, &mut faults);
+    let arch = Arch::parse(&facts.arch);
+    let pin_cpus = resources::pins_cpus(&resources_plan);
+    let syscalls_plan = arch.and_then(|arch| syscalls::plan(&policy.syscalls, arch, pin_cpus, &mut faults));
+    let inputs = BundleInputs {
+        policy: digest("policy", policy, &mut faults),
+        facts: digest("facts", facts, &mut faults),
+        subject: digest("subject", subject, &mut faults),
+    };
+    let (Some(syscalls_plan), []) = (syscalls_plan, faults.as_slice()) else {
+        return Err(faults);
+    };
+    let program = Digest::of(&bpf::bytes(&syscalls_plan.program));
+    let mut bundle = CompileBundle {
+        api_version: API_VERSION.to_owned(),
+        kind: "CompileBundle".to_owned(),
+        backend: "process".to_owned(),
+        inputs,
+        renderings: BTreeMap::from([(format!("seccomp.{}", syscalls_plan.arch), program)]),
+        process_plan,
+        filesystem_plan,
+        syscalls_plan,
+        resources_plan,
+        network_plan: network::plan(&policy.network),
+        evidence_plan: evidence(policy),
+        obligations: Vec::new(),
+    };
+    bundle.obligations = obligations::list(input, &bundle);
+    Ok(bundle)
+}
+
+/// The bundle's JSON Schema.
+pub fn bundle_schema() -> schemars::Schema {
+    schemars::schema_for!(CompileBundle)
+}
+
+fn evidence(policy: &PolicySpec) -> EvidencePlan {
+    EvidencePlan {
+        sign: policy.evidence.sign != "none",
+        sample_interval: policy.evidence.sample_interval,
+        hash_trees: policy.evidence.hash == HashScope::Tree,
+        durable: policy.evidence.durability == Durability::Machine,
+    }
+}
+
+// Only numbers can fail here (a cpu share that is not finite).
+fn digest<T: Serialize>(what: &str, value: &T, faults: &mut Vec<Fault>) -> Digest {
+    canonical::digest(value).unwrap_or_else(|e| {
+        faults.push(Fault::new(
+            Code::Cmp002,
+            what,
+            format!("cannot be written as canonical JSON: {e}"),
+            "use finite numbers",
+        ));
+        Digest::ZERO
+    })
+}

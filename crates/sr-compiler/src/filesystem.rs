@@ -1,0 +1,224 @@
+//! The view: what the program sees, from the root down, and where its writes go.
+//!
+//! Layers, later ones over earlier: the system (or a root directory of the policy's own), what every view has,
+//! the command's installation, the policy's mounts. Then what must not be seen is taken out.
+
+mod etc;
+mod landlock;
+mod masks;
+mod mounts;
+mod sources;
+mod tree;
+
+pub(crate) use etc::USER;
+
+use crate::bundle::{FilesystemPlan, ViewEntry, ViewKind};
+use crate::compile::Input;
+use crate::{paths, resources};
+use sr_common::{Code, Fault};
+use sr_policy::spec::{Installation, RootWritable, RootfsSource};
+use tree::{Cover, Tree};
+
+const HOME: &str = "/home/sandbox";
+
+pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> FilesystemPlan {
+    let mut tree = Tree::default();
+    // Layers are numbered by the policy's mounts first: a session finds its own again when the system's list changes.
+    let mut layers = 0;
+    let policy_mounts = mounts::kinds(input, &mut layers, faults);
+    match input.policy.rootfs.source {
+        RootfsSource::Host => host_root(input, &mut layers, &mut tree),
+        RootfsSource::Dir => own_root(input, &mut layers, &mut tree, faults),
+    }
+    everywhere(&mut tree);
+    let prefixes = installation(input, &mut tree, faults);
+    mounts::place(policy_mounts, &mut tree, faults);
+    add_workdir(input, &mut tree);
+    tree.add_parents();
+    let mut entries = tree.into_entries();
+    let (masked, hidden) = masks::apply(input, &mut entries);
+    FilesystemPlan {
+        landlock: landlock::plan(input, &entries, faults),
+        entries,
+        writable: resources::store(input),
+        masked,
+        read_only_paths: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"]
+            .map(str::to_owned)
+            .to_vec(),
+        hidden,
+        prefixes,
+        session: input.policy.session.clone(),
+    }
+}
+
+/// The home directory inside: `/tmp` where the view has no other.
+pub(crate) fn home(view: &FilesystemPlan) -> &'static str {
+    if view.entries.iter().any(|entry| entry.target == HOME) {
+        HOME
+    } else {
+        "/tmp"
+    }
+}
+
+/// The policy's working directory; else where the caller's is shown; else `/`.
+pub(crate) fn workdir(input: Input<'_>, view: &FilesystemPlan, faults: &mut Vec<Fault>) -> String {
+    if let Some(workdir) = &input.policy.runtime.workdir {
+        if !paths::is_normal(workdir) {
+            let found = format!("{workdir:?} is not a plain absolute path");
+            faults.push(Fault::new(
+                Code::Cmp001,
+                "runtime.workdir",
+                found,
+                "write it without `.`, `..` and `//`",
+            ));
+        }
+        return workdir.clone();
+    }
+    let cwd = &input.subject.cwd;
+    let shown = input.subject.mounts.iter().filter(|mount| mount.directory);
+    let best = shown
+        .filter(|mount| paths::within(cwd, &mount.source))
+        .max_by_key(|mount| mount.source.len());
+    let inside = best.and_then(|mount| Some((mount, paths::join(&mount.target, paths::relative(cwd, &mount.source)?))));
+    match inside {
+        // Only if nothing else of the view lies over it there.
+        Some((mount, path)) if tree::covering(&view.entries, &path).is_some_and(|e| e.target == mount.target) => path,
+        _ => "/".to_owned(),
+    }
+}
+
+fn host_root(input: Input<'_>, layers: &mut u32, tree: &mut Tree) {
+    for dir in &input.facts.system {
+        let what = match &dir.link {
+            Some(to) => ViewKind::Symlink { to: to.clone() },
+            None => system_directory(input, dir.path.clone(), layers),
+        };
+        tree.set(&dir.path, what);
+    }
+    for (target, mode) in [
+        ("/etc", 0o755),
+        ("/var", 0o755),
+        ("/run", 0o755),
+        ("/home", 0o755),
+        ("/sys", 0o755),
+    ] {
+        tree.set(target, ViewKind::Directory { mode });
+    }
+    etc::add(input, tree);
+    tree.set("/var/tmp", ViewKind::Scratch { mode: 0o1777 });
+    tree.set(HOME, ViewKind::Scratch { mode: 0o700 });
+}
+
+fn own_root(input: Input<'_>, layers: &mut u32, tree: &mut Tree, faults: &mut Vec<Fault>) {
+    let path = input.policy.rootfs.path.as_deref().unwrap_or_default();
+    let refused = if paths::is_normal(path) && path != "/" {
+        sources::refusal(input.facts, path, sources::Use::Shown)
+    } else {
+        Some((
+            format!("{path:?} is not a plain absolute path of a root directory"),
+            "write rootfs.path".to_owned(),
+        ))
+    };
+    if let Some((found, remedy)) = refused {
+        faults.push(Fault::new(Code::Cmp001, "rootfs.path", found, remedy));
+        return;
+    }
+    let what = system_directory(input, path.to_owned(), layers);
+    tree.set("/", what);
+}
+
+fn system_directory(input: Input<'_>, source: String, layers: &mut u32) -> ViewKind {
+    match input.policy.rootfs.writable {
+        RootWritable::ReadOnly => ViewKind::ReadOnly {
+            source,
+            directory: true,
+        },
+        RootWritable::Overlay => {
+            let layer = *layers;
+            *layers += 1;
+            ViewKind::Captured {
+                source,
+                layer,
+                owner: None,
+                hidden: Vec::new(),
+            }
+        }
+    }
+}
+
+fn everywhere(tree: &mut Tree) {
+    tree.set("/proc", ViewKind::Proc);
+    tree.set("/dev", ViewKind::Dev);
+    tree.set("/dev/pts", ViewKind::Devpts);
+    tree.set("/dev/shm", ViewKind::Scratch { mode: 0o1777 });
+    tree.set("/dev/mqueue", ViewKind::Mqueue);
+    tree.set("/tmp", ViewKind::Scratch { mode: 0o1777 });
+}
+
+// The command's installation outside the system directories; the prefixes that were added.
+fn installation(input: Input<'_>, tree: &mut Tree, faults: &mut Vec<Fault>) -> Vec<String> {
+    let Input { policy, facts, subject } = input;
+    let mut shown = Vec::new();
+    for prefix in &subject.command.prefixes {
+        let by_mount = subject.mounts.iter().any(|mount| {
+            mount.directory
+                && paths::relative(prefix, &mount.source)
+                    .is_some_and(|rest| paths::join(&mount.target, rest) == *prefix)
+        });
+        // A venv in the workspace stays as writable as the workspace.
+        if by_mount || shown.iter().any(|other: &String| paths::within(prefix, other)) {
+            continue;
+        }
+        let refused = if policy.rootfs.installation == Installation::Refuse {
+            let found = format!(
+                "{} needs {prefix}, which lies outside the system directories",
+                subject.command.written
+            );
+            Some((found, "write rootfs.installation: readOnly, or mount it".to_owned()))
+        } else {
+            sources::refusal(facts, prefix, sources::Use::Installation)
+        };
+        match refused {
+            Some((found, remedy)) => faults.push(Fault::new(Code::Cmp001, "rootfs.installation", found, remedy)),
+            None => {
+                tree.set(
+                    prefix,
+                    ViewKind::ReadOnly {
+                        source: prefix.clone(),
+                        directory: true,
+                    },
+                );
+                shown.push(prefix.clone());
+            }
+        }
+    }
+    shown
+}
+
+// A written working directory that nothing in the view provides is an empty one of the run's own.
+fn add_workdir(input: Input<'_>, tree: &mut Tree) {
+    let Some(workdir) = input
+        .policy
+        .runtime
+        .workdir
+        .as_deref()
+        .filter(|path| paths::is_normal(path) && *path != "/")
+    else {
+        return;
+    };
+    if !tree.has(workdir)
+        && matches!(tree.cover(workdir), Cover::Nothing | Cover::Skeleton)
+        && !tree.passes_through(workdir)
+    {
+        tree.set(workdir, ViewKind::Scratch { mode: 0o755 });
+    }
+}
+
+/// Entries as the other modules read them.
+pub(crate) fn entry_source(entry: &ViewEntry) -> Option<&str> {
+    match &entry.what {
+        ViewKind::ReadOnly { source, .. } | ViewKind::Captured { source, .. } => Some(source),
+        ViewKind::Writable { source, .. } => Some(source.as_str()),
+        _ => None,
+    }
+}

@@ -1,0 +1,111 @@
+//! `/etc`: made-up identity files, and the host's files that programs cannot do without.
+
+use super::tree::Tree;
+use crate::bundle::ViewKind;
+use crate::compile::Input;
+use crate::paths;
+
+/// The name of the program's user.
+pub(crate) const USER: &str = "sandbox";
+
+const NOBODY: u32 = 65_534;
+
+/// Host files of these names are never shown, whatever the facts say: identities, secrets, who may become whom.
+const NEVER: [&str; 15] = [
+    "passwd",
+    "passwd-",
+    "group",
+    "group-",
+    "shadow",
+    "shadow-",
+    "gshadow",
+    "gshadow-",
+    "sudoers",
+    "sudoers.d",
+    "ssh",
+    "hosts",
+    "hostname",
+    "resolv.conf",
+    "machine-id",
+];
+
+/// Members of the allow-list that are directories. The facts give names only; a trailing `/` says it too.
+const DIRECTORIES: [&str; 11] = [
+    "alternatives",
+    "ca-certificates",
+    "crypto-policies",
+    "fonts",
+    "ld.so.conf.d",
+    "perl",
+    "pki",
+    "profile.d",
+    "ssl",
+    "terminfo",
+    "xml",
+];
+
+pub(crate) fn add(input: Input<'_>, tree: &mut Tree) {
+    for member in &input.facts.etc {
+        let path = member.trim_end_matches('/');
+        let Some(rest) = paths::relative(path, "/etc").filter(|rest| !rest.is_empty() && paths::is_normal(path)) else {
+            continue;
+        };
+        let first = rest.split('/').next().unwrap_or(rest);
+        if NEVER.contains(&first) {
+            continue;
+        }
+        let directory = member.ends_with('/') || DIRECTORIES.contains(&rest) || version_directory(rest);
+        tree.set(
+            path,
+            ViewKind::ReadOnly {
+                source: path.to_owned(),
+                directory,
+            },
+        );
+    }
+    let user = input.policy.runtime.user;
+    for (path, content) in [
+        ("/etc/passwd", passwd(user)),
+        ("/etc/group", group(user)),
+        ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
+        ("/etc/hostname", "sandbox\n".to_owned()),
+        ("/etc/resolv.conf", String::new()),
+    ] {
+        tree.set(path, ViewKind::File { content });
+    }
+}
+
+// Debian's python3, java-17-openjdk, php/8.2 keep a directory of settings a version.
+fn version_directory(name: &str) -> bool {
+    ["java", "python"].iter().any(|stem| name.starts_with(stem))
+}
+
+fn passwd(user: u32) -> String {
+    let mut text = String::new();
+    if user != 0 {
+        text.push_str("root:x:0:0:root:/:/usr/sbin/nologin\n");
+    }
+    text.push_str(&format!("{USER}:x:{user}:{user}:{USER}:{}:/bin/sh\n", super::HOME));
+    if user != NOBODY {
+        text.push_str(&format!(
+            "nobody:x:{NOBODY}:{NOBODY}:nobody:/nonexistent:/usr/sbin/nologin\n"
+        ));
+    }
+    text
+}
+
+fn group(user: u32) -> String {
+    let mut text = String::new();
+    if user != 0 {
+        text.push_str("root:x:0:\n");
+    }
+    text.push_str(&format!("{USER}:x:{user}:\n"));
+    // Devpts gives its terminals to this group where it is mapped.
+    if user != 5 {
+        text.push_str("tty:x:5:\n");
+    }
+    if user != NOBODY {
+        text.push_str(&format!("nogroup:x:{NOBODY}:\n"));
+    }
+    text
+}

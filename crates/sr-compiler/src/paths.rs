@@ -1,0 +1,67 @@
+//! Absolute paths as text: the compiler compares them and never asks the file system.
+
+/// Whether `path` is absolute and has no `.`, `..`, `//` or trailing `/`.
+pub(crate) fn is_normal(path: &str) -> bool {
+    path == "/"
+        || path.strip_prefix('/').is_some_and(|rest| {
+            rest.split('/')
+                .all(|part| !part.is_empty() && part != "." && part != "..")
+                && !path.contains('\0')
+        })
+}
+
+/// `path` relative to `dir`: `Some("")` if they are equal, `None` if it lies elsewhere.
+pub(crate) fn relative<'a>(path: &'a str, dir: &str) -> Option<&'a str> {
+    if dir == "/" {
+        return path.strip_prefix('/');
+    }
+    let rest = path.strip_prefix(dir)?;
+    if rest.is_empty() {
+        Some(rest)
+    } else {
+        rest.strip_prefix('/')
+    }
+}
+
+/// Whether `path` is `dir` or lies below it.
+pub(crate) fn within(path: &str, dir: &str) -> bool {
+    relative(path, dir).is_some()
+}
+
+/// `dir` and a relative path that may be empty.
+pub(crate) fn join(dir: &str, rest: &str) -> String {
+    match (dir, rest) {
+        (_, "") => dir.to_owned(),
+        ("/", _) => format!("/{rest}"),
+        _ => format!("{dir}/{rest}"),
+    }
+}
+
+/// The directories above `path`, the root left out, outermost first.
+pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    path.char_indices()
+        .skip(1)
+        .filter(|(_, c)| *c == '/')
+        .map(move |(at, _)| &path[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_compared_by_component() {
+        assert_eq!(relative("/a/bc", "/a/b"), None);
+        assert_eq!(relative("/a/b", "/a/b"), Some(""));
+        assert_eq!(relative("/a/b/c", "/a/b"), Some("c"));
+        assert_eq!(relative("/a", "/"), Some("a"));
+        assert_eq!(relative("/", "/a"), None);
+        assert_eq!(ancestors("/a/b/c").collect::<Vec<_>>(), ["/a", "/a/b"]);
+        assert_eq!(ancestors("/").count(), 0);
+        assert_eq!(join("/", "a"), "/a");
+        assert!(is_normal("/") && is_normal("/a/b"));
+        for bad in ["", "a", "//", "/a/", "/a/../b", "/./a", "/a\0b"] {
+            assert!(!is_normal(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Limits: for each, the strongest mechanism that this host has, its strength recorded; and the rlimits that hold always.
+
+use crate::bundle::{Backing, Limit, LimitMechanism, ResourcesPlan, WritableStore};
+use crate::compile::Input;
+use sr_common::facts::CgroupController;
+use sr_common::{ByteSize, Code, Control, Fault, Strength};
+use sr_policy::spec::{OnOutput, RequiredStrength};
+use std::collections::BTreeMap;
+
+const GIB: u64 = 1 << 30;
+
+pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
+    let Input { policy, facts, .. } = input;
+    let asked = &policy.resources;
+    let mut rlimits = BTreeMap::from([
+        ("NOFILE".to_owned(), u64::from(asked.open_files)),
+        // 0 would not stop a core_pattern that pipes; 1 does, and no core of one byte is ever written.
+        ("CORE".to_owned(), 1),
+        ("FSIZE".to_owned(), asked.disk.0),
+        ("MEMLOCK".to_owned(), 8 << 20),
+        ("MSGQUEUE".to_owned(), 819_200),
+        ("RTPRIO".to_owned(), 0),
+        ("SIGPENDING".to_owned(), 4096),
+    ]);
+    let memory = memory(input, &mut rlimits);
+    let pids = group(facts.cgroup.pids.as_ref(), u64::from(asked.pids)).unwrap_or_else(|| {
+        rlimits.insert("NPROC".to_owned(), u64::from(asked.pids));
+        Limit {
+            value: u64::from(asked.pids),
+            mechanism: LimitMechanism::Rlimit,
+            strength: Strength::PerProcess,
+        }
+    });
+    let disk = match store(input).backing {
+        Backing::Tmpfs => (LimitMechanism::Tmpfs, Strength::Kernel),
+        Backing::Store => (LimitMechanism::Watchdog, Strength::Sampled),
+    };
+    let plan = ResourcesPlan {
+        cpu: cpu(input, faults),
+        memory,
+        pids,
+        disk: Limit {
+            value: asked.disk.0,
+            mechanism: disk.0,
+            strength: disk.1,
+        },
+        wall_time: asked.wall_time,
+        open_files: u64::from(asked.open_files),
+        output: asked.output,
+        output_kills: asked.on_output == OnOutput::Kill,
+        rlimits,
+    };
+    for (control, name, limit) in limits(&plan) {
+        if !satisfies(asked.strength, limit.strength) && !policy.degrade.contains(&control) {
+            let found = format!("{name} can only be limited with strength {} here", text(limit.strength));
+            faults.push(Fault::new(
+                Code::Run001,
+                format!("resources.{name}"),
+                found,
+                remedy(control),
+            ));
+        }
+    }
+    plan
+}
+
+/// The limits that have a strength, with their control and field.
+pub(crate) fn limits(plan: &ResourcesPlan) -> impl Iterator<Item = (Control, &'static str, &Limit)> {
+    let cpu = plan.cpu.as_ref().map(|limit| (Control::Cpu, "cpu", limit));
+    cpu.into_iter().chain([
+        (Control::Memory, "memory", &plan.memory),
+        (Control::Pids, "pids", &plan.pids),
+        (Control::Disk, "disk", &plan.disk),
+    ])
+}
+
+/// Whether `strength` is at least what the policy demands.
+pub(crate) fn satisfies(demanded: RequiredStrength, strength: Strength) -> bool {
+    match demanded {
+        RequiredStrength::Any => true,
+        RequiredStrength::PerProcess => strength <= Strength::PerProcess,
+        RequiredStrength::Kernel => strength == Strength::Kernel,
+    }
+}
+
+/// Whether the cpu limit is an affinity, which holds only as long as the program cannot change it.
+pub(crate) fn pins_cpus(plan: &ResourcesPlan) -> bool {
+    matches!(
+        plan.cpu,
+        Some(Limit {
+            mechanism: LimitMechanism::Affinity { .. },
+            ..
+        })
+    )
+}
+
+/// Where writes go. A tmpfs is held by the kernel, so it is taken wherever what is written may be memory: not for a
+/// session, which must outlive the run at any size, and not beyond the memory limit unless the policy demands it.
+pub(crate) fn store(input: Input<'_>) -> WritableStore {
+    let Input { policy, facts, .. } = input;
+    let asked = &policy.resources;
+    let room = match asked.strength {
+        RequiredStrength::Any => asked.memory.0.min(facts.memory_bytes),
+        RequiredStrength::PerProcess | RequiredStrength::Kernel => facts.memory_bytes,
+    };
+    let backing = if policy.session.is_none() && asked.disk.0 <= room {
+        Backing::Tmpfs
+    } else {
+        Backing::Store
+    };
+    let inodes = (asked.disk.0 / (16 << 10)).clamp(4096, 1_000_000);
+    WritableStore {
+        backing,
+        bytes: ByteSize(asked.disk.0),
+        inodes,
+    }
+}
+
+fn group(controller: Option<&CgroupController>, value: u64) -> Option<Limit> {
+    let CgroupController { version, parent } = controller?.clone();
+    Some(Limit {
+        value,
+        mechanism: LimitMechanism::Cgroup { version, parent },
+        strength: Strength::Kernel,
+    })
+}
+
+fn cpu(input: Input<'_>, faults: &mut Vec<Fault>) -> Option<Limit> {
+    let share = input.policy.resources.cpu?;
+    if !share.is_finite() || share <= 0.0 || share > 1_000_000.0 {
+        let found = format!("{share} CPUs");
+        faults.push(Fault::new(
+            Code::Cmp001,
+            "resources.cpu",
+            found,
+            "write a positive number such as 1 or 0.5",
+        ));
+        return None;
+    }
+    // At least one milli-CPU; the check above keeps the product far inside u64.
+    let value = ((share * 1000.0).round() as u64).max(1);
+    group(input.facts.cgroup.cpu.as_ref(), value).or_else(|| {
+        let cpus = u32::try_from(value.div_ceil(1000))
+            .unwrap_or(u32::MAX)
+            .min(input.facts.cpus.max(1));
+        Some(Limit {
+            value,
+            mechanism: LimitMechanism::Affinity { cpus },
+            strength: Strength::PerProcess,
+        })
+    })
+}
+
+fn memory(input: Input<'_>, rlimits: &mut BTreeMap<String, u64>) -> Limit {
+    let asked = &input.policy.resources;
+    let value = asked.memory.0;
+    if let Some(limit) = group(input.facts.cgroup.memory.as_ref(), value) {
+        return limit;
+    }
+    if asked.strength == RequiredStrength::PerProcess {
+        rlimits.insert("AS".to_owned(), value);
+        return Limit {
+            value,
+            mechanism: LimitMechanism::Rlimit,
+            strength: Strength::PerProcess,
+        };
+    }
+    // A backstop between two samples, wide enough for runtimes that reserve far more address space than they use.
+    rlimits.insert("AS".to_owned(), value.saturating_mul(8).saturating_add(GIB));
+    Limit {
+        value,
+        mechanism: LimitMechanism::Watchdog,
+        strength: Strength::Sampled,
+    }
+}
+
+pub(crate) fn text(strength: Strength) -> &'static str {
+    match strength {
+        Strength::Kernel => "kernel",
+        Strength::PerProcess => "perProcess",
+        Strength::Sampled => "sampled",
+    }
+}
+
+fn remedy(control: Control) -> String {
+    let name = control.name();
+    let how = match control {
+        Control::Disk => "make disk no larger than the host's memory and drop `session`".to_owned(),
+        _ => format!(
+            "give Safe-Run a cgroup with the {} controller: run it as root, or under \
+             `systemd-run --user --scope -p Delegate=yes safe-run …`",
+            name
+        ),
+    };
+    format!("{how}; or lower resources.strength; or accept the weaker limit with degrade: [{name}]")
+}

@@ -1,0 +1,131 @@
+//! From decisions by number to classic BPF: a balanced binary search over ranges of numbers that share a decision.
+//! It knows numbers and answers, no names and no policy.
+
+use super::interpreter::Instruction;
+use super::table::Arch;
+use crate::bundle::{ArgumentTest, ConditionalRule};
+
+/// `SECCOMP_RET_*`.
+pub const RET_KILL_PROCESS: u32 = 0x8000_0000;
+pub const RET_ERRNO: u32 = 0x0005_0000;
+pub const RET_LOG: u32 = 0x7ffc_0000;
+pub const RET_ALLOW: u32 = 0x7fff_0000;
+
+/// Bit 30 of the number marks an x32 call on x86_64.
+pub const X32_BIT: u32 = 0x4000_0000;
+
+const LD_WORD: u16 = 0x20;
+const AND: u16 = 0x54;
+const JA: u16 = 0x05;
+const JEQ: u16 = 0x15;
+const JGE: u16 = 0x35;
+const RET: u16 = 0x06;
+
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+const ARGS: u32 = 16;
+
+/// What the filter does about one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision<'a> {
+    /// The same answer for all arguments.
+    Answer(u32),
+    /// By arguments; `denied` where the rule does not allow the call.
+    Arguments { rule: &'a ConditionalRule, denied: u32 },
+}
+
+/// The program: architecture, x32, then `decisions[nr]`, and `beyond` for every number that is not in `decisions`.
+pub(crate) fn render(arch: Arch, decisions: &[Decision<'_>], beyond: u32) -> Vec<Instruction> {
+    let mut ranges: Vec<(u32, Decision<'_>)> = Vec::new();
+    for (nr, decision) in (0u32..).zip(decisions.iter().copied().chain([Decision::Answer(beyond)])) {
+        if ranges.last().is_none_or(|(_, last)| *last != decision) {
+            ranges.push((nr, decision));
+        }
+    }
+    let mut code = vec![
+        (LD_WORD, 0, 0, ARCH),
+        (JEQ, 1, 0, arch.audit()),
+        (RET, 0, 0, RET_KILL_PROCESS),
+        (LD_WORD, 0, 0, NR),
+    ];
+    if arch == Arch::X86_64 {
+        code.extend([(JGE, 0, 1, X32_BIT), (RET, 0, 0, RET_KILL_PROCESS)]);
+    }
+    search(&ranges, &mut code);
+    code
+}
+
+// The accumulator holds the number. Returns are repeated at the leaves rather than shared: every jump stays short.
+fn search(ranges: &[(u32, Decision<'_>)], code: &mut Vec<Instruction>) {
+    match ranges {
+        [] => {}
+        [(_, Decision::Answer(answer))] => code.push((RET, 0, 0, *answer)),
+        [(_, Decision::Arguments { rule, denied })] => arguments(rule, *denied, code),
+        _ => {
+            let (below, from) = ranges.split_at(ranges.len() / 2);
+            let branch = code.len();
+            code.push((JGE, 0, 0, from[0].0));
+            search(below, code);
+            let distance = code.len() - branch - 1;
+            match u8::try_from(distance) {
+                Ok(distance) => code[branch].1 = distance,
+                // Too far for a conditional jump: step over an unconditional one, which has 32 bits.
+                Err(_) => {
+                    code[branch].2 = 1;
+                    code.insert(branch + 1, (JA, 0, 0, u32::try_from(distance).unwrap_or(u32::MAX)));
+                }
+            }
+            search(from, code);
+        }
+    }
+}
+
+fn arguments(rule: &ConditionalRule, denied: u32, code: &mut Vec<Instruction>) {
+    for (tests, answer) in [(&rule.deny, denied), (&rule.allow, RET_ALLOW)] {
+        for ArgumentTest { index, mask, value } in tests {
+            code.push((LD_WORD, 0, 0, ARGS + 8 * u32::from(*index)));
+            if *mask != u32::MAX {
+                code.push((AND, 0, 0, *mask));
+            }
+            code.extend([(JEQ, 0, 1, *value), (RET, 0, 0, answer)]);
+        }
+    }
+    let only_denies = rule.allow.is_empty() && !rule.deny.is_empty();
+    code.push((RET, 0, 0, if only_denies { RET_ALLOW } else { denied }));
+}
+
+/// The program's bytes as little-endian `struct sock_filter`s: what is loaded, and what the bundle's digest is of.
+pub fn bytes(program: &[Instruction]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(program.len() * 8);
+    for (code, jt, jf, k) in program {
+        out.extend(code.to_le_bytes());
+        out.extend([*jt, *jf]);
+        out.extend(k.to_le_bytes());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::interpreter::{Program, SeccompData};
+    use super::*;
+
+    #[test]
+    fn far_jumps_take_a_detour() {
+        // Every number its own range: 2 000 leaves, far more than a conditional jump can span.
+        let decisions: Vec<Decision<'_>> = (0..2000).map(|nr| Decision::Answer(RET_ERRNO | (nr % 100))).collect();
+        let code = render(Arch::X86_64, &decisions, RET_ALLOW);
+        let program = Program::check(&code).unwrap();
+        for nr in 0..2100 {
+            let data = SeccompData {
+                nr,
+                arch: Arch::X86_64.audit(),
+                ..SeccompData::default()
+            };
+            let expected = if nr < 2000 { RET_ERRNO | (nr % 100) } else { RET_ALLOW };
+            let (answer, steps) = program.trace(&data);
+            assert_eq!(answer, expected, "{nr}");
+            assert!(steps < 32, "{steps} steps for {nr}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! An interpreter of classic BPF as seccomp uses it, with the checks the kernel makes when a filter is loaded.
+//! It knows no plan: it runs programs, so that a program can be compared with what it was made from.
+
+use std::fmt;
+
+/// One instruction: code, jump if true, jump if false, constant.
+pub type Instruction = (u16, u8, u8, u32);
+
+/// The kernel's `BPF_MAXINSNS`.
+pub const MAX_INSTRUCTIONS: usize = 4096;
+
+/// What a filter is given: `struct seccomp_data`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SeccompData {
+    pub nr: u32,
+    pub arch: u32,
+    pub instruction_pointer: u64,
+    pub args: [u64; 6],
+}
+
+impl SeccompData {
+    pub const SIZE: u32 = 64;
+
+    // The word at a byte offset, as a little-endian machine lays the structure out.
+    fn word(&self, offset: u32) -> Option<u32> {
+        let half = |value: u64, offset: u32| {
+            if offset.is_multiple_of(8) {
+                value as u32
+            } else {
+                (value >> 32) as u32
+            }
+        };
+        match offset {
+            0 => Some(self.nr),
+            4 => Some(self.arch),
+            8 | 12 => Some(half(self.instruction_pointer, offset)),
+            16..Self::SIZE if offset.is_multiple_of(4) => Some(half(self.args[(offset as usize - 16) / 8], offset)),
+            _ => None,
+        }
+    }
+}
+
+/// Why the kernel would refuse a program. The number is the instruction's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProgramError {
+    /// Empty, or longer than the kernel takes.
+    Length(usize),
+    /// An instruction that seccomp does not have.
+    Instruction(usize),
+    /// A jump past the end.
+    Jump(usize),
+    /// A load outside `struct seccomp_data`, or not aligned.
+    Load(usize),
+    /// Scratch memory has sixteen words.
+    Memory(usize),
+    /// Division by a constant zero, or a shift by the word's width or more.
+    Operand(usize),
+    /// The last instruction does not return.
+    NoReturn,
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProgramError::Length(n) => write!(f, "{n} instructions; the kernel takes 1 to {MAX_INSTRUCTIONS}"),
+            ProgramError::Instruction(at) => write!(f, "instruction {at} is not one that seccomp has"),
+            ProgramError::Jump(at) => write!(f, "instruction {at} jumps past the end"),
+            ProgramError::Load(at) => write!(f, "instruction {at} loads from outside seccomp_data"),
+            ProgramError::Memory(at) => write!(f, "instruction {at} uses scratch memory that does not exist"),
+            ProgramError::Operand(at) => write!(f, "instruction {at} has an impossible operand"),
+            ProgramError::NoReturn => f.write_str("the last instruction does not return"),
+        }
+    }
+}
+
+impl std::error::Error for ProgramError {}
+
+/// A program that has passed the kernel's checks: it ends for every input.
+#[derive(Debug, Clone, Copy)]
+pub struct Program<'a>(&'a [Instruction]);
+
+impl<'a> Program<'a> {
+    /// The checks of `bpf_check_classic` and `seccomp_check_filter`.
+    pub fn check(code: &'a [Instruction]) -> Result<Self, ProgramError> {
+        if code.is_empty() || code.len() > MAX_INSTRUCTIONS {
+            return Err(ProgramError::Length(code.len()));
+        }
+        for (at, &(op, jt, jf, k)) in code.iter().enumerate() {
+            let left = (code.len() - at - 1) as u64;
+            match op {
+                0x20 if !k.is_multiple_of(4) || k >= SeccompData::SIZE => return Err(ProgramError::Load(at)),
+                // ld abs, imm, len; ldx imm, len; tax, txa; ret k, a.
+                0x20 | 0x00 | 0x80 | 0x01 | 0x81 | 0x07 | 0x87 | 0x06 | 0x16 => {}
+                // ld mem, ldx mem, st, stx.
+                0x60 | 0x61 | 0x02 | 0x03 if k >= 16 => return Err(ProgramError::Memory(at)),
+                0x60 | 0x61 | 0x02 | 0x03 => {}
+                0x34 if k == 0 => return Err(ProgramError::Operand(at)),
+                0x64 | 0x74 if k >= 32 => return Err(ProgramError::Operand(at)),
+                // add, sub, mul, div, or, and, lsh, rsh, neg, xor, by constant or X.
+                0x04 | 0x0c | 0x14 | 0x1c | 0x24 | 0x2c | 0x34 | 0x3c | 0x44 | 0x4c | 0x54 | 0x5c => {}
+                0x64 | 0x6c | 0x74 | 0x7c | 0x84 | 0xa4 | 0xac => {}
+                0x05 if u64::from(k) >= left => return Err(ProgramError::Jump(at)),
+                0x05 => {}
+                // jeq, jgt, jge, jset, by constant or X.
+                0x15 | 0x1d | 0x25 | 0x2d | 0x35 | 0x3d | 0x45 | 0x4d => {
+                    if u64::from(jt.max(jf)) >= left {
+                        return Err(ProgramError::Jump(at));
+                    }
+                }
+                _ => return Err(ProgramError::Instruction(at)),
+            }
+        }
+        match code.last() {
+            Some((0x06 | 0x16, ..)) => Ok(Program(code)),
+            _ => Err(ProgramError::NoReturn),
+        }
+    }
+
+    /// The program's answer: a `SECCOMP_RET_*` value.
+    pub fn run(self, data: &SeccompData) -> u32 {
+        self.trace(data).0
+    }
+
+    /// The answer, and how many instructions it took.
+    pub fn trace(self, data: &SeccompData) -> (u32, usize) {
+        let (mut a, mut x, mut memory) = (0u32, 0u32, [0u32; 16]);
+        let mut at = 0;
+        let mut steps = 0;
+        // Checked programs only jump forward and end in a return, so this ends.
+        while let Some(&(op, jt, jf, k)) = self.0.get(at) {
+            at += 1;
+            steps += 1;
+            let operand = if op & 0x08 == 0 { k } else { x };
+            let mut jump = |holds: bool| at += usize::from(if holds { jt } else { jf });
+            match op {
+                0x20 => a = data.word(k).unwrap_or(0),
+                0x00 => a = k,
+                0x80 => a = SeccompData::SIZE,
+                0x01 => x = k,
+                0x81 => x = SeccompData::SIZE,
+                0x60 => a = memory[k as usize & 15],
+                0x61 => x = memory[k as usize & 15],
+                0x02 => memory[k as usize & 15] = a,
+                0x03 => memory[k as usize & 15] = x,
+                0x07 => x = a,
+                0x87 => a = x,
+                0x06 => return (k, steps),
+                0x16 => return (a, steps),
+                0x04 | 0x0c => a = a.wrapping_add(operand),
+                0x14 | 0x1c => a = a.wrapping_sub(operand),
+                0x24 | 0x2c => a = a.wrapping_mul(operand),
+                // The kernel ends a program that divides by X = 0 with 0.
+                0x34 | 0x3c => match a.checked_div(operand) {
+                    Some(quotient) => a = quotient,
+                    None => return (0, steps),
+                },
+                0x44 | 0x4c => a |= operand,
+                0x54 | 0x5c => a &= operand,
+                0x64 | 0x6c => a = a.wrapping_shl(operand),
+                0x74 | 0x7c => a = a.wrapping_shr(operand),
+                0x84 => a = a.wrapping_neg(),
+                0xa4 | 0xac => a ^= operand,
+                0x05 => at += k as usize,
+                0x15 | 0x1d => jump(a == operand),
+                0x25 | 0x2d => jump(a > operand),
+                0x35 | 0x3d => jump(a >= operand),
+                0x45 | 0x4d => jump(a & operand != 0),
+                _ => return (0, steps),
+            }
+        }
+        (0, steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_program_runs() {
+        // The high half of argument 2, masked, equal to 5: allow; else kill.
+        let code = [
+            (0x20, 0, 0, 16 + 2 * 8 + 4),
+            (0x54, 0, 0, 0xff),
+            (0x15, 0, 1, 5),
+            (0x06, 0, 0, 7),
+            (0x06, 0, 0, 9),
+        ];
+        let program = Program::check(&code).unwrap();
+        let mut data = SeccompData {
+            args: [0, 0, 5, 0, 0, 0],
+            ..SeccompData::default()
+        };
+        assert_eq!(program.run(&data), 9);
+        data.args[2] = 0x0000_0105 << 32;
+        assert_eq!(program.trace(&data), (7, 4));
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_refused() {
+        assert_eq!(Program::check(&[]).unwrap_err(), ProgramError::Length(0));
+        assert_eq!(Program::check(&[(0x20, 0, 0, 0)]).unwrap_err(), ProgramError::NoReturn);
+        assert_eq!(
+            Program::check(&[(0x20, 0, 0, 2), (6, 0, 0, 0)]).unwrap_err(),
+            ProgramError::Load(0)
+        );
+        assert_eq!(
+            Program::check(&[(0x20, 0, 0, 64), (6, 0, 0, 0)]).unwrap_err(),
+            ProgramError::Load(0)
+        );
+        assert_eq!(
+            Program::check(&[(0x15, 1, 0, 0), (6, 0, 0, 0)]).unwrap_err(),
+            ProgramError::Jump(0)
+        );
+        assert_eq!(
+            Program::check(&[(0x05, 0, 0, u32::MAX), (6, 0, 0, 0)]).unwrap_err(),
+            ProgramError::Jump(0)
+        );
+        assert_eq!(
+            Program::check(&[(0x28, 0, 0, 0), (6, 0, 0, 0)]).unwrap_err(),
+            ProgramError::Instruction(0)
+        );
+        assert_eq!(
+            Program::check(&[(0x02, 0, 0, 16), (6, 0, 0, 0)]).unwrap_err(),
+            ProgramError::Memory(0)
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! Fixed hosts and policies, so that bundles are the same on every machine.
+#![allow(dead_code, clippy::unwrap_used)] // Each test program uses a part of it; a panic is a failed test.
+
+use sr_common::facts::{CgroupController, CgroupFacts, Command, HostFacts, ResolvedMount, Subject, SystemDir};
+use sr_policy::spec::{Mount, PolicySpec};
+
+/// The `standard` preset over a command, without mounts.
+pub fn policy() -> PolicySpec {
+    serde_json::from_value(serde_json::json!({
+        "apiVersion": "safe-run/v1",
+        "metadata": {"name": "test"},
+        "preset": "standard",
+        "runtime": {"backend": "auto", "command": "/bin/true", "args": [], "env": {}, "workdir": null, "user": 1000},
+        "rootfs": {"source": "host", "path": null, "writable": "readOnly", "installation": "readOnly"},
+        "mounts": [],
+        "hide": [".env*"],
+        "resources": {
+            "cpu": 2.0, "memory": "2GiB", "pids": 512, "disk": "2GiB", "wallTime": "10min", "openFiles": 1024,
+            "output": "64MiB", "onOutput": "truncate", "strength": "any"
+        },
+        "syscalls": {"profile": "standard", "allow": [], "deny": [], "onDenied": "errno"},
+        "network": {"mode": "none"},
+        "evidence": {"sign": "default", "sampleInterval": "100ms", "hash": "files", "durability": "process"},
+        "session": null,
+        "degrade": []
+    }))
+    .unwrap()
+}
+
+fn system() -> Vec<SystemDir> {
+    let link = |path: &str, to: &str| SystemDir {
+        path: path.into(),
+        link: Some(to.into()),
+    };
+    let usr = SystemDir {
+        path: "/usr".into(),
+        link: None,
+    };
+    vec![
+        usr,
+        link("/bin", "usr/bin"),
+        link("/sbin", "usr/sbin"),
+        link("/lib", "usr/lib"),
+        link("/lib64", "usr/lib64"),
+    ]
+}
+
+/// An ordinary user of a current desktop, without a delegated cgroup.
+pub fn ordinary() -> HostFacts {
+    HostFacts {
+        arch: "x86_64".into(),
+        kernel: "6.12.0".into(),
+        privileged: false,
+        uid: 1001,
+        gid: 1001,
+        cpus: 8,
+        memory_bytes: 16 << 30,
+        user_namespaces_blocked: None,
+        landlock_abi: 6,
+        seccomp: true,
+        ptrace: true,
+        cgroup: CgroupFacts::default(),
+        system: system(),
+        etc: [
+            "/etc/ld.so.cache",
+            "/etc/ld.so.conf.d",
+            "/etc/localtime",
+            "/etc/nsswitch.conf",
+            "/etc/ssl",
+        ]
+        .map(String::from)
+        .into(),
+        store: "/home/alice/.local/share/safe-run".into(),
+        private: vec!["/home/alice/.config/safe-run".into()],
+        home: Some("/home/alice".into()),
+        id_base: 0,
+    }
+}
+
+/// Root of a host with cgroup v1 controllers.
+pub fn root_v1() -> HostFacts {
+    let controller = |name: &str| {
+        Some(CgroupController {
+            version: 1,
+            parent: format!("/sys/fs/cgroup/{name}/safe-run"),
+        })
+    };
+    HostFacts {
+        privileged: true,
+        uid: 0,
+        gid: 0,
+        cpus: 2,
+        memory_bytes: 8 << 30,
+        landlock_abi: 7,
+        cgroup: CgroupFacts {
+            memory: controller("memory"),
+            cpu: controller("cpu"),
+            pids: controller("pids"),
+        },
+        store: "/var/lib/safe-run".into(),
+        private: vec!["/root/.config/safe-run".into()],
+        home: Some("/root".into()),
+        id_base: 1_000_000_000,
+        ..ordinary()
+    }
+}
+
+/// `/bin/true` in `/home/alice/project`.
+pub fn subject() -> Subject {
+    Subject {
+        cwd: "/home/alice/project".into(),
+        workspace: "/home/alice/project".into(),
+        workspace_uid: 1001,
+        workspace_gid: 1001,
+        hidden: vec![],
+        command: Command {
+            written: "/bin/true".into(),
+            path: "/usr/bin/true".into(),
+            interpreters: vec![],
+            prefixes: vec![],
+            path_dirs: vec![],
+        },
+        mounts: vec![],
+    }
+}
+
+/// How a mount is shown.
+#[derive(Clone, Copy)]
+pub enum How {
+    ReadOnly,
+    Captured,
+    Writable,
+}
+
+/// Adds a directory mount to policy and subject.
+pub fn mount(policy: &mut PolicySpec, subject: &mut Subject, source: &str, target: &str, how: How) {
+    policy.mounts.push(Mount {
+        source: source.into(),
+        target: Some(target.into()),
+        read_only: matches!(how, How::ReadOnly),
+        captured: matches!(how, How::Captured),
+    });
+    subject.mounts.push(ResolvedMount {
+        source: source.into(),
+        target: target.into(),
+        directory: true,
+        uid: 1001,
+        gid: 1001,
+    });
+}

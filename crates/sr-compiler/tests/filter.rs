@@ -1,0 +1,250 @@
+//! The compiled filter against its plan, for arbitrary policies.
+#![allow(clippy::unwrap_used)] // A panic is a failed test.
+
+mod common;
+
+use proptest::prelude::*;
+use sr_common::facts::HostFacts;
+use sr_compiler::syscalls::bpf::{RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, X32_BIT};
+use sr_compiler::syscalls::interpreter::{Program, SeccompData};
+use sr_compiler::syscalls::{disagreement, expected};
+use sr_compiler::{Arch, CompileBundle, syscall_name};
+use sr_policy::spec::{OnDenied, SyscallProfile};
+
+fn bundle(arch: Arch, edit: impl FnOnce(&mut sr_policy::spec::Syscalls)) -> CompileBundle {
+    let mut policy = common::policy();
+    edit(&mut policy.syscalls);
+    sr_compiler::compile(
+        &policy,
+        &HostFacts {
+            arch: arch.name().into(),
+            ..common::root_v1()
+        },
+        &common::subject(),
+    )
+    .unwrap()
+}
+
+fn number(arch: Arch, name: &str) -> u32 {
+    (0..1024).find(|nr| syscall_name(arch, *nr) == Some(name)).unwrap()
+}
+
+fn answer(bundle: &CompileBundle, name: &str, args: [u64; 6]) -> u32 {
+    let arch = Arch::parse(&bundle.syscalls_plan.arch).unwrap();
+    let data = SeccompData {
+        nr: number(arch, name),
+        arch: arch.audit(),
+        instruction_pointer: 0,
+        args,
+    };
+    Program::check(&bundle.syscalls_plan.program).unwrap().run(&data)
+}
+
+fn names() -> Vec<&'static str> {
+    Arch::ALL
+        .iter()
+        .flat_map(|arch| (0..1024).filter_map(|nr| syscall_name(*arch, nr)))
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn any_policy_gives_a_filter_that_is_its_plan(
+        arch in prop::sample::select(Arch::ALL.to_vec()),
+        strict in any::<bool>(),
+        on_denied in prop::sample::select(vec![OnDenied::Errno, OnDenied::Kill, OnDenied::Log]),
+        allow in prop::collection::vec(prop::sample::select(names()), 0..12),
+        deny in prop::collection::vec(prop::sample::select(names()), 0..40),
+        calls in prop::collection::vec((0u32..1100, prop::array::uniform6(any::<u64>()), any::<bool>()), 64),
+    ) {
+        let mut policy = common::policy();
+        policy.syscalls.profile = if strict { SyscallProfile::Strict } else { SyscallProfile::Standard };
+        policy.syscalls.on_denied = on_denied;
+        policy.syscalls.allow = allow.iter().map(|name| (*name).to_owned()).collect();
+        policy.syscalls.deny = deny.iter().map(|name| (*name).to_owned()).collect();
+        let facts = HostFacts { arch: arch.name().into(), ..common::root_v1() };
+        let Ok(bundle) = sr_compiler::compile(&policy, &facts, &common::subject()) else {
+            // Only for the reasons that the names give.
+            let solo = |name: &str| {
+                let mut policy = common::policy();
+                policy.syscalls.allow = vec![name.to_owned()];
+                sr_compiler::compile(&policy, &facts, &common::subject()).is_err()
+            };
+            prop_assert!(deny.contains(&"execveat") || allow.iter().any(|name| solo(name)));
+            return Ok(());
+        };
+        let plan = &bundle.syscalls_plan;
+        prop_assert_eq!(disagreement(plan, arch), None);
+        let program = Program::check(&plan.program).unwrap();
+        for (nr, args, other) in calls {
+            let token = if other { 0x4000_0003 } else { arch.audit() };
+            let data = SeccompData { nr, arch: token, instruction_pointer: 0, args };
+            prop_assert_eq!(program.run(&data), expected(plan, &data), "{:?}", data);
+        }
+        for name in &deny {
+            if let Some(nr) = (0..1024).find(|nr| syscall_name(arch, *nr) == Some(name)) {
+                let data = SeccompData { nr, arch: arch.audit(), ..SeccompData::default() };
+                prop_assert!(![RET_ALLOW, RET_LOG].contains(&program.run(&data)), "{name} is denied by name");
+            }
+        }
+    }
+}
+
+#[test]
+fn programs_are_short_and_shallow() {
+    for (arch, strict) in [
+        (Arch::X86_64, false),
+        (Arch::X86_64, true),
+        (Arch::Aarch64, false),
+        (Arch::Aarch64, true),
+    ] {
+        let bundle = bundle(arch, |s| {
+            s.profile = if strict {
+                SyscallProfile::Strict
+            } else {
+                SyscallProfile::Standard
+            }
+        });
+        let code = &bundle.syscalls_plan.program;
+        let program = Program::check(code).unwrap();
+        let steps = |nr| {
+            program
+                .trace(&SeccompData {
+                    nr,
+                    arch: arch.audit(),
+                    ..SeccompData::default()
+                })
+                .1
+        };
+        let deepest = (0..1024).map(steps).max().unwrap();
+        println!(
+            "{arch} strict={strict}: {} instructions, deepest path {deepest}",
+            code.len()
+        );
+        assert!(code.len() <= 512, "{}", code.len());
+        assert!(deepest <= 32, "{deepest}");
+    }
+}
+
+#[test]
+fn the_wall_is_closed_in_every_profile_and_answer() {
+    let wall = [
+        "mount",
+        "unshare",
+        "setns",
+        "bpf",
+        "ptrace",
+        "io_uring_setup",
+        "userfaultfd",
+        "open_by_handle_at",
+        "pidfd_getfd",
+    ];
+    for profile in [SyscallProfile::Strict, SyscallProfile::Standard] {
+        for on_denied in [OnDenied::Errno, OnDenied::Kill, OnDenied::Log] {
+            let bundle = bundle(Arch::X86_64, |s| (s.profile, s.on_denied) = (profile, on_denied));
+            for name in wall {
+                let answer = answer(&bundle, name, [0; 6]);
+                assert_ne!(answer, RET_ALLOW, "{name} {profile:?} {on_denied:?}");
+                // Learning lets through what is the program's own affair, never the wall.
+                let learnt = ["ptrace", "userfaultfd"].contains(&name) && on_denied == OnDenied::Log;
+                assert_eq!(answer == RET_LOG, learnt, "{name} {profile:?} {on_denied:?}");
+            }
+            let new_user = answer(&bundle, "clone", [0x1000_0011, 0, 0, 0, 0, 0]);
+            assert!(![RET_ALLOW, RET_LOG].contains(&new_user), "{profile:?} {on_denied:?}");
+        }
+    }
+}
+
+#[test]
+fn argument_rules() {
+    let errno = |n: u32| RET_ERRNO | n;
+    let standard = bundle(Arch::X86_64, |_| {});
+    let thread = 0x003d_0f00;
+    for (name, args, expected) in [
+        ("clone", [17, 0, 0, 0, 0, 0], RET_ALLOW),
+        ("clone", [thread, 0, 0, 0, 0, 0], RET_ALLOW),
+        ("clone", [0x4000_0011, 0, 0, 0, 0, 0], errno(1)),
+        ("clone", [0x0200_0000, 0, 0, 0, 0, 0], errno(1)),
+        ("clone3", [0; 6], errno(38)),
+        ("socket", [1, 1, 0, 0, 0, 0], RET_ALLOW),
+        // The kernel looks at an int: the high half changes nothing.
+        ("socket", [0xdead_0000_0001, 1, 0, 0, 0, 0], RET_ALLOW),
+        ("socket", [2, 1, 0, 0, 0, 0], errno(13)),
+        ("socket", [16, 3, 0, 0, 0, 0], errno(13)),
+        ("socket", [40, 1, 0, 0, 0, 0], errno(13)),
+        ("ioctl", [0, 0x5401, 0, 0, 0, 0], RET_ALLOW),
+        ("ioctl", [0, 0x5412, 0, 0, 0, 0], errno(1)),
+        ("ioctl", [0, 0xffff_ffff_0000_5412, 0, 0, 0, 0], errno(1)),
+        ("mknod", [0, 0o010_644, 0, 0, 0, 0], RET_ALLOW),
+        ("mknod", [0, 0o020_644, 0, 0, 0, 0], errno(1)),
+        ("mknodat", [0, 0, 0o060_644, 0, 0, 0], errno(1)),
+        ("personality", [0xffff_ffff, 0, 0, 0, 0, 0], RET_ALLOW),
+        ("personality", [0x0040_0000, 0, 0, 0, 0, 0], errno(1)),
+    ] {
+        assert_eq!(answer(&standard, name, args), expected, "{name}{args:x?}");
+    }
+    let strict = bundle(Arch::X86_64, |s| {
+        (s.profile, s.on_denied) = (SyscallProfile::Strict, OnDenied::Kill)
+    });
+    assert_eq!(answer(&strict, "clone3", [0; 6]), errno(38), "libc falls back to clone");
+    assert_eq!(
+        answer(&strict, "socket", [2, 1, 0, 0, 0, 0]),
+        errno(13),
+        "programs live without a network"
+    );
+    assert_eq!(answer(&strict, "clone", [0x1000_0000, 0, 0, 0, 0, 0]), RET_KILL_PROCESS);
+    assert_eq!(answer(&strict, "mount", [0; 6]), RET_KILL_PROCESS);
+}
+
+#[test]
+fn other_entry_points_are_killed_and_new_calls_do_not_exist() {
+    let bundle = bundle(Arch::X86_64, |_| {});
+    let program = Program::check(&bundle.syscalls_plan.program).unwrap();
+    let run = |nr, arch| {
+        program.run(&SeccompData {
+            nr,
+            arch,
+            ..SeccompData::default()
+        })
+    };
+    assert_eq!(run(0, Arch::X86_64.audit()), RET_ALLOW);
+    assert_eq!(run(X32_BIT, Arch::X86_64.audit()), RET_KILL_PROCESS);
+    assert_eq!(run(3, 0x4000_0003), RET_KILL_PROCESS, "int 0x80");
+    assert_eq!(run(63, Arch::Aarch64.audit()), RET_KILL_PROCESS);
+    for nr in [336, 423, 470, 1000, X32_BIT - 1] {
+        assert_eq!(run(nr, Arch::X86_64.audit()), RET_ERRNO | 38, "{nr}");
+    }
+}
+
+#[test]
+fn a_program_that_is_not_its_plan_is_found() {
+    let good = bundle(Arch::X86_64, |_| {}).syscalls_plan;
+    assert_eq!(disagreement(&good, Arch::X86_64), None);
+    // Every single return changed is noticed.
+    for at in 0..good.program.len() {
+        let mut bad = good.clone();
+        let (code, _, _, k) = &mut bad.program[at];
+        if *code == 0x06 {
+            *k = if *k == RET_ALLOW { RET_KILL_PROCESS } else { RET_ALLOW };
+            assert!(disagreement(&bad, Arch::X86_64).is_some(), "instruction {at}");
+        }
+    }
+}
+
+#[test]
+fn names_are_checked() {
+    let faults = |allow: &[&str], deny: &[&str]| {
+        let mut policy = common::policy();
+        policy.syscalls.allow = allow.iter().map(|name| (*name).to_owned()).collect();
+        policy.syscalls.deny = deny.iter().map(|name| (*name).to_owned()).collect();
+        sr_compiler::compile(&policy, &common::ordinary(), &common::subject()).unwrap_err()
+    };
+    let slip = &faults(&["read", "ptrce"], &[])[0];
+    assert_eq!(
+        (slip.code.as_str(), slip.path.as_str()),
+        ("SR-CMP-001", "syscalls.allow[1]")
+    );
+    assert!(slip.remedy.contains("ptrace"), "{slip}");
+    assert_eq!(faults(&["mount"], &[])[0].path, "syscalls.allow[0]");
+    assert_eq!(faults(&[], &["execveat"])[0].path, "syscalls.deny[0]");
+}

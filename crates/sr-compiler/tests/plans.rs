@@ -1,0 +1,574 @@
+//! Plans: what a policy becomes on a host, and what is refused.
+#![allow(clippy::unwrap_used)] // A panic is a failed test.
+
+mod common;
+
+use common::{How, mount, ordinary, policy, root_v1, subject};
+use sr_common::facts::{HiddenPath, HostFacts, Interpreter, Subject};
+use sr_common::{Control, Fault, Strength};
+use sr_compiler::CompileBundle;
+use sr_compiler::bundle::{Backing, LayerMask, LimitMechanism, Owner, ViewKind, WritableSource};
+use sr_policy::spec::{Installation, PolicySpec, RequiredStrength, RootfsSource};
+
+fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> CompileBundle {
+    sr_compiler::compile(policy, facts, subject).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+fn faults(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Vec<Fault> {
+    sr_compiler::compile(policy, facts, subject).unwrap_err()
+}
+
+fn the_fault(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> (String, String) {
+    let faults = faults(policy, facts, subject);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    (faults[0].code.to_string(), faults[0].path.clone())
+}
+
+fn with_mount(source: &str, target: &str, how: How) -> (PolicySpec, Subject) {
+    let (mut policy, mut subject) = (policy(), subject());
+    mount(&mut policy, &mut subject, source, target, how);
+    (policy, subject)
+}
+
+fn at<'a>(bundle: &'a CompileBundle, target: &str) -> Option<&'a ViewKind> {
+    bundle
+        .filesystem_plan
+        .entries
+        .iter()
+        .find(|entry| entry.target == target)
+        .map(|entry| &entry.what)
+}
+
+fn code_and_path(code: &str, path: &str) -> (String, String) {
+    (code.to_owned(), path.to_owned())
+}
+
+#[test]
+fn parents_come_before_children_and_all_exist() {
+    let (mut policy, mut subject) = with_mount("/home/alice/p", "/work/deep/er", How::Captured);
+    mount(&mut policy, &mut subject, "/home/alice/q", "/work/deep", How::ReadOnly);
+    let bundle = compile(&policy, &ordinary(), &subject);
+    let targets: Vec<&str> = bundle
+        .filesystem_plan
+        .entries
+        .iter()
+        .map(|entry| entry.target.as_str())
+        .collect();
+    for (i, target) in targets.iter().enumerate() {
+        let parent = target.rsplit_once('/').unwrap().0;
+        let inside_a_bind = parent.starts_with("/work/deep");
+        assert!(
+            parent.is_empty() || inside_a_bind || targets[..i].contains(&parent),
+            "{target}"
+        );
+    }
+    assert_eq!(at(&bundle, "/work"), Some(&ViewKind::Directory { mode: 0o755 }));
+    assert!(matches!(at(&bundle, "/work/deep"), Some(ViewKind::ReadOnly { .. })));
+    assert!(
+        matches!(at(&bundle, "/work/deep/er"), Some(ViewKind::Captured { .. })),
+        "outer mounts do not remove inner ones"
+    );
+}
+
+#[test]
+fn what_is_absent_is_absent() {
+    let bundle = compile(&policy(), &root_v1(), &subject());
+    for absent in [
+        "/root",
+        "/srv",
+        "/boot",
+        "/mnt",
+        "/home/alice",
+        "/etc/shadow",
+        "/var/lib",
+        "/run/user",
+    ] {
+        assert_eq!(at(&bundle, absent), None, "{absent}");
+    }
+    let facts = HostFacts {
+        etc: vec![
+            "/etc/shadow".into(),
+            "/etc/ssh".into(),
+            "/etc/../root".into(),
+            "/root".into(),
+        ],
+        ..root_v1()
+    };
+    assert_eq!(compile(&policy(), &facts, &subject()).filesystem_plan.entries, {
+        compile(
+            &policy(),
+            &HostFacts {
+                etc: vec![],
+                ..root_v1()
+            },
+            &subject(),
+        )
+        .filesystem_plan
+        .entries
+    });
+}
+
+#[test]
+fn dangerous_workspaces_are_refused() {
+    for how in [How::Captured, How::Writable] {
+        for source in [
+            "/",
+            "/home",
+            "/home/alice",
+            "/usr",
+            "/usr/src/project",
+            "/etc",
+            "/var/www",
+            "/home/alice/.local",
+            "/home/alice/.local/share/safe-run",
+            "/home/alice/.local/share/safe-run/runs",
+            "/home/alice/.config/safe-run/keys",
+        ] {
+            let (policy, subject) = with_mount(source, "/work", how);
+            let found = faults(&policy, &ordinary(), &subject);
+            assert_eq!(
+                (found.len(), found[0].code.as_str(), found[0].path.as_str()),
+                (1, "SR-CMP-001", "mounts[0].source"),
+                "{source}"
+            );
+            assert!(!found[0].remedy.is_empty());
+        }
+    }
+    for source in ["/", "/proc", "/proc/1", "/sys/fs/cgroup", "/dev/sda", "/run"] {
+        let (policy, subject) = with_mount(source, "/work", How::ReadOnly);
+        assert_eq!(
+            the_fault(&policy, &ordinary(), &subject),
+            code_and_path("SR-CMP-001", "mounts[0].source"),
+            "{source}"
+        );
+    }
+    for ok in [
+        "/home/alice/project",
+        "/tmp/x",
+        "/home/alicette",
+        "/opt/work",
+        "/srv/data",
+    ] {
+        let (policy, subject) = with_mount(ok, "/work", How::Captured);
+        compile(&policy, &ordinary(), &subject);
+    }
+    assert_eq!(WritableSource::new("/usr/../home/x"), None);
+}
+
+#[test]
+fn targets_that_would_replace_the_walls_own_are_refused() {
+    for target in [
+        "/",
+        "/proc",
+        "/proc/self",
+        "/dev/null",
+        "/sys/fs",
+        "/work/../etc",
+        "relative",
+        "/bin",
+        "/lib/x",
+        "/etc/passwd/x",
+    ] {
+        let (policy, subject) = with_mount("/home/alice/project", target, How::ReadOnly);
+        assert_eq!(
+            the_fault(&policy, &ordinary(), &subject),
+            code_and_path("SR-CMP-001", "mounts[0].target"),
+            "{target}"
+        );
+    }
+    let (mut policy, mut subject) = with_mount("/home/alice/a", "/work", How::ReadOnly);
+    mount(&mut policy, &mut subject, "/home/alice/b", "/work", How::ReadOnly);
+    assert_eq!(
+        the_fault(&policy, &ordinary(), &subject),
+        code_and_path("SR-CMP-001", "mounts[1].target")
+    );
+}
+
+#[test]
+fn safe_runs_own_files_are_in_no_view() {
+    let mut facts = ordinary();
+    // Read-only, a directory that holds the store may be shown; the store is covered.
+    let (mut policy, mut subject) = with_mount("/home/alice", "/host-home", How::ReadOnly);
+    facts.private.push("/home/alice/project/.safe-run-keys".into());
+    mount(&mut policy, &mut subject, "/home/alice/project", "/work", How::Captured);
+    let bundle = compile(&policy, &facts, &subject);
+    for masked in [
+        "/host-home/.local/share/safe-run",
+        "/host-home/.config/safe-run",
+        "/host-home/project/.safe-run-keys",
+    ] {
+        assert!(
+            bundle.filesystem_plan.masked.iter().any(|path| path == masked),
+            "{masked}"
+        );
+    }
+    let Some(ViewKind::Captured { hidden, .. }) = at(&bundle, "/work") else {
+        panic!()
+    };
+    assert_eq!(
+        *hidden,
+        [LayerMask {
+            path: ".safe-run-keys".into(),
+            replacement: None
+        }]
+    );
+    // Writable, it is refused.
+    let (policy, subject) = with_mount("/home/alice/project", "/work", How::Writable);
+    assert_eq!(
+        the_fault(&policy, &facts, &subject),
+        code_and_path("SR-CMP-001", "mounts[0].source")
+    );
+}
+
+#[test]
+fn hidden_files_are_left_out_of_every_way_to_them() {
+    let (mut policy, mut subject) = with_mount("/home/alice/project", "/home/alice/project", How::Captured);
+    mount(
+        &mut policy,
+        &mut subject,
+        "/home/alice/project/sub",
+        "/sub",
+        How::ReadOnly,
+    );
+    let hide = |path: &str, replacement: Option<&str>| HiddenPath {
+        path: format!("/home/alice/project/{path}"),
+        pattern: "*".into(),
+        replacement: replacement.map(str::to_owned),
+    };
+    subject.hidden = vec![hide(".git/config", Some("[core]\n")), hide("sub/.env", None)];
+    let bundle = compile(&policy, &ordinary(), &subject);
+    let Some(ViewKind::Captured { hidden, .. }) = at(&bundle, "/home/alice/project") else {
+        panic!()
+    };
+    let paths: Vec<(&str, bool)> = hidden
+        .iter()
+        .map(|mask| (mask.path.as_str(), mask.replacement.is_some()))
+        .collect();
+    assert_eq!(paths, [(".git/config", true), ("sub/.env", false)]);
+    assert!(
+        bundle.filesystem_plan.masked.contains(&"/sub/.env".to_owned()),
+        "seen through the other mount too"
+    );
+    assert_eq!(bundle.filesystem_plan.hidden.len(), 2);
+}
+
+#[test]
+fn installations_are_shown_unless_refused() {
+    let (mut policy, mut subject) = with_mount("/home/alice/project", "/home/alice/project", How::Captured);
+    subject.command.prefixes = vec![
+        "/home/alice/.pyenv/versions/3.12".into(),
+        "/home/alice/project/.venv".into(),
+    ];
+    subject.command.path_dirs = vec!["/home/alice/.pyenv/versions/3.12/bin".into()];
+    let bundle = compile(&policy, &ordinary(), &subject);
+    assert_eq!(bundle.filesystem_plan.prefixes, ["/home/alice/.pyenv/versions/3.12"]);
+    assert_eq!(
+        at(&bundle, "/home/alice/project/.venv"),
+        None,
+        "a venv in the workspace stays part of it"
+    );
+    assert!(bundle.process_plan.env["PATH"].starts_with("/home/alice/.pyenv/versions/3.12/bin:/usr/local/bin:"));
+    policy.rootfs.installation = Installation::Refuse;
+    assert_eq!(
+        the_fault(&policy, &ordinary(), &subject),
+        code_and_path("SR-CMP-001", "rootfs.installation")
+    );
+    policy.rootfs.installation = Installation::ReadOnly;
+    subject.command.prefixes = vec!["/home/alice".into()];
+    assert_eq!(
+        the_fault(&policy, &ordinary(), &subject),
+        code_and_path("SR-CMP-001", "rootfs.installation")
+    );
+}
+
+#[test]
+fn owners_are_only_for_a_privileged_supervisor() {
+    let (policy, subject) = with_mount("/home/alice/project", "/work", How::Captured);
+    let owner = |facts: &HostFacts| match at(&compile(&policy, facts, &subject), "/work") {
+        Some(ViewKind::Captured { owner, .. }) => *owner,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(owner(&ordinary()), None);
+    assert_eq!(owner(&root_v1()), Some(Owner { uid: 1001, gid: 1001 }));
+}
+
+#[test]
+fn the_working_directory_is_the_callers_where_it_is_shown() {
+    let (mut policy, mut subject) = with_mount("/home/alice/project", "/work", How::Captured);
+    subject.cwd = "/home/alice/project/src/deep".into();
+    let bundle = compile(&policy, &ordinary(), &subject);
+    assert_eq!(bundle.process_plan.workdir, "/work/src/deep");
+    assert_eq!(bundle.process_plan.env["PWD"], "/work/src/deep");
+    subject.cwd = "/home/alice/elsewhere".into();
+    assert_eq!(compile(&policy, &ordinary(), &subject).process_plan.workdir, "/");
+    policy.runtime.workdir = Some("/scratch/here".into());
+    let bundle = compile(&policy, &ordinary(), &subject);
+    assert_eq!(
+        at(&bundle, "/scratch/here"),
+        Some(&ViewKind::Scratch { mode: 0o755 }),
+        "nothing else stands there"
+    );
+}
+
+#[test]
+fn a_root_directory_of_ones_own() {
+    let (mut policy, subject) = (policy(), subject());
+    policy.rootfs.source = RootfsSource::Dir;
+    policy.rootfs.path = Some("/srv/images/alpine".into());
+    let bundle = compile(&policy, &ordinary(), &subject);
+    let root = ViewKind::ReadOnly {
+        source: "/srv/images/alpine".into(),
+        directory: true,
+    };
+    assert_eq!(bundle.filesystem_plan.entries[0].target, "/");
+    assert_eq!(bundle.filesystem_plan.entries[0].what, root);
+    assert_eq!(at(&bundle, "/usr"), None);
+    assert_eq!(bundle.process_plan.env["HOME"], "/tmp");
+    for path in [
+        None,
+        Some("/"),
+        Some("/proc/1/root"),
+        Some("/home/alice/.local/share/safe-run/x"),
+    ] {
+        policy.rootfs.path = path.map(str::to_owned);
+        assert_eq!(
+            the_fault(&policy, &ordinary(), &subject),
+            code_and_path("SR-CMP-001", "rootfs.path"),
+            "{path:?}"
+        );
+    }
+}
+
+#[test]
+fn interpreters_go_in_front_as_the_kernel_puts_them() {
+    let (mut policy, mut subject) = (policy(), subject());
+    policy.runtime.args = vec!["a".into(), "b".into()];
+    let argv = |subject: &Subject| compile(&policy, &ordinary(), subject).process_plan.argv;
+    assert_eq!(argv(&subject), ["/bin/true", "a", "b"]);
+    subject.command.written = "run.foo".into();
+    subject.command.path = "/work/run.foo".into();
+    let line = |path: &str, argument: Option<&str>| Interpreter {
+        path: path.into(),
+        argument: argument.map(str::to_owned),
+    };
+    subject.command.interpreters = vec![line("/opt/foo", Some("-x y")), line("/usr/bin/env", Some("python3"))];
+    let plan = compile(&policy, &ordinary(), &subject).process_plan;
+    assert_eq!(
+        plan.argv,
+        ["/usr/bin/env", "python3", "/opt/foo", "-x y", "/work/run.foo", "a", "b"]
+    );
+    assert_eq!(
+        (plan.executable.as_str(), plan.script.as_deref()),
+        ("/usr/bin/env", Some("/work/run.foo"))
+    );
+}
+
+#[test]
+fn the_policys_environment_wins_and_nothing_else_is_there() {
+    let mut policy = policy();
+    policy.runtime.env = [
+        ("LANG".to_owned(), "de_DE.UTF-8".to_owned()),
+        ("X".to_owned(), "1".to_owned()),
+    ]
+    .into();
+    let env = compile(&policy, &ordinary(), &subject()).process_plan.env;
+    let names: Vec<&str> = env.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "HOME", "LANG", "LOGNAME", "PATH", "PWD", "SAFE_RUN", "TMPDIR", "USER", "X"
+        ]
+    );
+    assert_eq!(env["LANG"], "de_DE.UTF-8");
+}
+
+#[test]
+fn what_a_host_lacks_fails_before_the_launch() {
+    let cases: [(&str, fn(&mut HostFacts), Option<Control>); 7] = [
+        ("launch.preflight.arch", |f| f.arch = "riscv64".into(), None),
+        (
+            "launch.preflight.userNamespaces",
+            |f| f.user_namespaces_blocked = Some("AppArmor".into()),
+            None,
+        ),
+        ("launch.preflight.seccomp", |f| f.seccomp = false, None),
+        (
+            "launch.preflight.ptrace",
+            |f| f.ptrace = false,
+            Some(Control::PostureAtExec),
+        ),
+        (
+            "launch.preflight.landlock",
+            |f| f.landlock_abi = 0,
+            Some(Control::Landlock),
+        ),
+        ("launch.preflight.user", |f| f.uid = 0, None),
+        ("launch.preflight.idRange", |f| f.privileged = true, None),
+    ];
+    for (path, take_away, degradable) in cases {
+        let mut facts = ordinary();
+        take_away(&mut facts);
+        let mut policy = policy();
+        assert_eq!(
+            the_fault(&policy, &facts, &subject()),
+            code_and_path("SR-RUN-001", path)
+        );
+        policy.degrade = Control::DEGRADABLE.to_vec();
+        match degradable {
+            None => assert_eq!(faults(&policy, &facts, &subject())[0].path, path, "cannot be degraded"),
+            Some(control) => {
+                let bundle = compile(&policy, &facts, &subject());
+                let weak: Vec<Control> = bundle
+                    .obligations
+                    .iter()
+                    .filter(|o| !o.enforced)
+                    .map(|o| o.control)
+                    .collect();
+                assert_eq!(weak, [control]);
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_take_the_strongest_mechanism_there_is() {
+    let bundle = compile(&policy(), &root_v1(), &subject());
+    let plan = &bundle.resources_plan;
+    for limit in [plan.cpu.as_ref().unwrap(), &plan.memory, &plan.pids] {
+        assert!(
+            matches!(limit.mechanism, LimitMechanism::Cgroup { version: 1, .. }) && limit.strength == Strength::Kernel
+        );
+    }
+    assert!(!plan.rlimits.contains_key("NPROC") && !plan.rlimits.contains_key("AS"));
+    assert!(bundle.syscalls_plan.allowed.contains(&"sched_setaffinity".to_owned()));
+    assert_eq!(plan.rlimits["CORE"], 1);
+
+    let plan = compile(&policy(), &ordinary(), &subject()).resources_plan;
+    assert_eq!(plan.cpu.unwrap().mechanism, LimitMechanism::Affinity { cpus: 2 });
+    assert_eq!(
+        (plan.memory.strength, plan.rlimits["AS"]),
+        (Strength::Sampled, 17 << 30)
+    );
+    assert_eq!((plan.pids.strength, plan.rlimits["NPROC"]), (Strength::PerProcess, 512));
+}
+
+#[test]
+fn an_affinity_cannot_be_widened_by_the_program() {
+    let plan = compile(&policy(), &ordinary(), &subject()).syscalls_plan;
+    assert!(!plan.allowed.contains(&"sched_setaffinity".to_owned()));
+    let rule = plan
+        .conditional
+        .iter()
+        .find(|rule| rule.syscall == "sched_setaffinity")
+        .unwrap();
+    assert_eq!(rule.otherwise_errno, Some(1));
+}
+
+#[test]
+fn a_demanded_strength_fails_the_run_unless_degraded() {
+    let mut policy = policy();
+    policy.resources.strength = RequiredStrength::Kernel;
+    let mut paths: Vec<String> = faults(&policy, &ordinary(), &subject())
+        .into_iter()
+        .map(|fault| fault.path)
+        .collect();
+    paths.sort();
+    assert_eq!(paths, ["resources.cpu", "resources.memory", "resources.pids"]);
+    compile(&policy, &root_v1(), &subject());
+    policy.degrade = vec![Control::Cpu, Control::Memory, Control::Pids];
+    let bundle = compile(&policy, &ordinary(), &subject());
+    let weak: Vec<Control> = bundle
+        .obligations
+        .iter()
+        .filter(|o| !o.enforced)
+        .map(|o| o.control)
+        .collect();
+    assert_eq!(weak, [Control::Cpu, Control::Memory, Control::Pids]);
+    assert!(bundle.obligations.iter().all(|o| o.enforced || o.reason.is_some()));
+
+    policy.degrade.clear();
+    policy.resources.strength = RequiredStrength::PerProcess;
+    let plan = compile(&policy, &ordinary(), &subject()).resources_plan;
+    assert_eq!(
+        (plan.memory.mechanism, plan.rlimits["AS"]),
+        (LimitMechanism::Rlimit, 2 << 30)
+    );
+}
+
+#[test]
+fn a_session_lives_in_the_store() {
+    let mut policy = policy();
+    assert_eq!(
+        compile(&policy, &ordinary(), &subject())
+            .filesystem_plan
+            .writable
+            .backing,
+        Backing::Tmpfs
+    );
+    policy.session = Some("auto".into());
+    let bundle = compile(&policy, &ordinary(), &subject());
+    assert_eq!(bundle.filesystem_plan.writable.backing, Backing::Store);
+    assert_eq!(bundle.resources_plan.disk.strength, Strength::Sampled);
+    policy.resources.strength = RequiredStrength::Kernel;
+    assert_eq!(
+        the_fault(&policy, &root_v1(), &subject()),
+        code_and_path("SR-RUN-001", "resources.disk")
+    );
+}
+
+#[test]
+fn every_clause_has_an_obligation() {
+    let (policy, subject) = with_mount("/home/alice/project", "/work", How::Captured);
+    let bundle = compile(&policy, &ordinary(), &subject);
+    for clause in [
+        "runtime.backend",
+        "runtime.command",
+        "runtime.args",
+        "runtime.env",
+        "runtime.workdir",
+        "runtime.user",
+        "rootfs",
+        "rootfs.installation",
+        "mounts[0]",
+        "hide",
+        "resources.cpu",
+        "resources.memory",
+        "resources.pids",
+        "resources.disk",
+        "resources.wallTime",
+        "resources.openFiles",
+        "resources.output",
+        "syscalls.profile",
+        "syscalls.onDenied",
+        "network.mode",
+        "evidence.sign",
+        "evidence.sampleInterval",
+        "evidence.hash",
+        "evidence.durability",
+    ] {
+        assert!(
+            bundle.obligations.iter().any(|o| o.clause == clause && o.enforced),
+            "{clause}"
+        );
+    }
+    assert!(bundle.network_plan.is_none());
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let (mut policy, subject) = with_mount("/", "/work", How::Captured);
+    policy.runtime.backend = "magic".into();
+    policy.syscalls.allow = vec!["raed".into()];
+    let paths: Vec<String> = faults(&policy, &ordinary(), &subject)
+        .into_iter()
+        .map(|fault| fault.path)
+        .collect();
+    assert_eq!(paths, ["runtime.backend", "mounts[0].source", "syscalls.allow[0]"]);
+}
+
+#[test]
+fn the_schema_describes_the_bundle() {
+    let schema = sr_compiler::bundle_schema();
+    let properties = schema.as_value()["properties"].as_object().unwrap();
+    assert!(properties.contains_key("filesystemPlan") && properties.contains_key("obligations"));
+}

@@ -1,0 +1,85 @@
+//! Signed chain heads: how far the chain had come at the launch and at the end.
+
+use crate::clock;
+use crate::dsse::Envelope;
+use crate::files;
+use crate::key::SigningKey;
+use crate::log::ChainState;
+use rustix::fs::Mode;
+use serde::{Deserialize, Serialize};
+use sr_common::{Code, Digest, Fault, RunId, canonical};
+use std::os::fd::AsFd;
+
+pub const HEAD_TYPE: &str = "application/vnd.safe-run.head+json";
+
+/// When a head was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// Before the program's first instruction.
+    Launch,
+    /// After the last event.
+    End,
+}
+
+impl Phase {
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Phase::Launch => files::HEAD_LAUNCH,
+            Phase::End => files::HEAD_END,
+        }
+    }
+}
+
+/// The payload of `head.launch.json` and `head.end.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Head {
+    pub run_id: RunId,
+    pub phase: Phase,
+    /// Number of events so far.
+    pub count: u64,
+    /// `hash` of the last of them.
+    pub head: Digest,
+    /// RFC 6962 tree over their hashes.
+    pub merkle_root: Digest,
+    /// Digest of the policy in force.
+    pub policy: Digest,
+    /// Digest of the bundle.
+    pub bundle: Digest,
+    /// When this was signed: RFC 3339, UTC, microseconds.
+    pub time: String,
+}
+
+impl Head {
+    pub fn chain(&self) -> ChainState {
+        ChainState { count: self.count, head: self.head, merkle_root: self.merkle_root }
+    }
+}
+
+/// Signs `head` and writes it, atomically, under its phase's name. Gives the file's digest.
+pub fn write_head(dir: impl AsFd, head: &Head, key: &SigningKey, durable: bool) -> Result<Digest, Fault> {
+    let name = head.phase.file_name();
+    let encoded = canonical::to_bytes(head)
+        .map_err(|e| e.to_string())
+        .and_then(|payload| Envelope::sign(HEAD_TYPE, &payload, key))
+        .and_then(|envelope| canonical::to_bytes(&envelope).map_err(|e| e.to_string()));
+    let mut bytes = encoded.map_err(|e| fault(format!("{name} cannot be signed: {e}")))?;
+    bytes.push(b'\n');
+    files::write_atomic(dir.as_fd(), name, &bytes, Mode::RUSR | Mode::WUSR, durable)
+        .map_err(|e| fault(format!("{name} cannot be written: {e}")))?;
+    Ok(Digest::of(&bytes))
+}
+
+/// Reads the payload of a head's envelope strictly.
+pub(crate) fn parse_payload(payload: &[u8]) -> Result<Head, String> {
+    let head: Head = serde_json::from_slice(payload).map_err(|e| format!("does not hold a chain head: {e}"))?;
+    if !clock::is_rfc3339_micros(&head.time) || canonical::to_bytes(&head).ok().as_deref() != Some(payload) {
+        return Err("holds a chain head that is not canonical".into());
+    }
+    Ok(head)
+}
+
+fn fault(found: String) -> Fault {
+    Fault::new(Code::Evd001, "evidence.head", found, "make room in the run store and see that it is writable")
+}

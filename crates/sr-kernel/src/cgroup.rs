@@ -1,0 +1,290 @@
+//! Control groups: where this process may make one, and the group of one run — made, limited, read back, killed,
+//! removed. A run's group may be several directories (one for each v1 hierarchy). It knows no policy and no journal:
+//! [`RunGroup::plan`] says which directories would be made, so that the caller can write them down first.
+
+pub mod discover;
+mod file;
+mod kill;
+mod v1;
+mod v2;
+
+pub use discover::discover;
+pub use file::CgroupError;
+
+use file::{Problem, rmdir_patiently};
+use sr_common::Usage;
+use sr_common::facts::CgroupController;
+use std::ffi::OsStr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// What every group of a run is called: this and the run's id. Nothing else is ever removed.
+pub const PREFIX: &str = "safe-run-";
+
+/// A controller and the limit that it shall hold; without a limit it only counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clause {
+    pub at: CgroupController,
+    pub limit: Option<u64>,
+}
+
+/// What a run's group is asked to hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes, of memory and swap together.
+    pub memory: Option<Clause>,
+    /// Thousandths of a CPU.
+    pub cpu: Option<Clause>,
+    /// Processes and threads.
+    pub pids: Option<Clause>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Controller {
+    Memory,
+    Cpu,
+    Pids,
+}
+
+impl Controller {
+    const fn name(self) -> &'static str {
+        match self {
+            Controller::Memory => "memory",
+            Controller::Cpu => "cpu",
+            Controller::Pids => "pids",
+        }
+    }
+}
+
+impl Limits {
+    fn clauses(&self) -> impl Iterator<Item = (Controller, &Clause)> {
+        [(Controller::Memory, &self.memory), (Controller::Cpu, &self.cpu), (Controller::Pids, &self.pids)]
+            .into_iter()
+            .filter_map(|(which, clause)| clause.as_ref().map(|c| (which, c)))
+    }
+}
+
+/// A limit as the kernel gave it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadBack {
+    /// The file that holds it.
+    pub file: PathBuf,
+    pub value: String,
+}
+
+#[derive(Debug)]
+struct Place {
+    dir: PathBuf,
+    version: u8,
+    controllers: Vec<Controller>,
+}
+
+/// The group of one run. Dropping it removes nothing: see [`RunGroup::remove`].
+#[derive(Debug)]
+pub struct RunGroup {
+    places: Vec<Place>,
+    v2: Option<OwnedFd>,
+    read_back: Vec<ReadBack>,
+}
+
+impl RunGroup {
+    /// The directories that [`RunGroup::create`] would make. `name` is `safe-run-` and more, without `/`.
+    pub fn plan(name: &str, limits: &Limits) -> Result<Vec<PathBuf>, CgroupError> {
+        Ok(places(name, limits)?.into_iter().map(|p| p.dir).collect())
+    }
+
+    /// Makes the group, writes its limits and reads each back. On failure nothing that it made is left.
+    pub fn create(name: &str, limits: &Limits) -> Result<RunGroup, CgroupError> {
+        let mut group = RunGroup { places: places(name, limits)?, v2: None, read_back: Vec::new() };
+        let mut made = 0;
+        let result = group.build(limits, &mut made);
+        match result {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                for place in &group.places[..made] {
+                    // The failure that is reported is the first one; what could not be removed is in the journal.
+                    let _ = rmdir_patiently(&place.dir);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn build(&mut self, limits: &Limits, made: &mut usize) -> Result<(), CgroupError> {
+        for place in &self.places {
+            if place.version == 2 {
+                v2::enable(&place.dir, &place.controllers)?;
+            }
+            file::mkdir(&place.dir)?;
+            *made += 1;
+        }
+        for (which, clause) in limits.clauses() {
+            let Some(place) = self.places.iter().find(|p| p.controllers.contains(&which)) else { continue };
+            if let Some(limit) = clause.limit {
+                let write = if place.version == 2 { v2::limit } else { v1::limit };
+                write(&place.dir, which, limit, &mut self.read_back)?;
+            }
+        }
+        if let Some(place) = self.places.iter().find(|p| p.version == 2) {
+            self.v2 = Some(file::open_dir(&place.dir)?);
+        }
+        Ok(())
+    }
+
+    /// The directories of the group.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.places.iter().map(|p| p.dir.as_path())
+    }
+
+    /// The limits as the kernel gave them back when they were written.
+    pub fn read_back(&self) -> &[ReadBack] {
+        &self.read_back
+    }
+
+    /// The limits as the kernel gives them now, from the same files.
+    pub fn observe(&self) -> Result<Vec<ReadBack>, CgroupError> {
+        self.read_back
+            .iter()
+            .map(|r| Ok(ReadBack { file: r.file.clone(), value: file::read(&r.file)?.trim().to_owned() }))
+            .collect()
+    }
+
+    /// Puts a process into every v1 directory of the group, and into the v2 one unless `CLONE_INTO_CGROUP` did.
+    pub fn add(&self, pid: u32, already_in_v2: bool) -> Result<(), CgroupError> {
+        for place in &self.places {
+            if !(place.version == 2 && already_in_v2) {
+                file::write(&place.dir.join("cgroup.procs"), &pid.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files to which a pid is written, for a child that puts itself into the group (v1).
+    pub fn procs_files(&self) -> Vec<PathBuf> {
+        self.places.iter().map(|p| p.dir.join("cgroup.procs")).collect()
+    }
+
+    /// Whether `pid` is in every directory of the group.
+    pub fn contains(&self, pid: u32) -> Result<bool, CgroupError> {
+        for place in &self.places {
+            let procs = file::read(&place.dir.join("cgroup.procs"))?;
+            if !procs.lines().any(|line| line.parse() == Ok(pid)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The v2 directory, for `CLONE_INTO_CGROUP`.
+    pub fn dir_fd(&self) -> Option<BorrowedFd<'_>> {
+        use std::os::fd::AsFd;
+        self.v2.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What the group uses now. `disk_bytes` is never set; a counter that this kernel lacks is `None`.
+    pub fn usage(&self) -> Usage {
+        self.measure(v1::usage, v2::usage)
+    }
+
+    /// The most that the group has used so far.
+    pub fn peaks(&self) -> Usage {
+        self.measure(v1::peaks, v2::peaks)
+    }
+
+    fn measure(&self, on_v1: fn(&Path, Controller) -> Option<u64>, on_v2: fn(&Path, Controller) -> Option<u64>) -> Usage {
+        let mut usage = Usage::default();
+        for place in &self.places {
+            for which in &place.controllers {
+                let value = if place.version == 2 { on_v2(&place.dir, *which) } else { on_v1(&place.dir, *which) };
+                match which {
+                    Controller::Memory => usage.memory_bytes = value,
+                    Controller::Cpu => usage.cpu_micros = value,
+                    Controller::Pids => usage.pids = value,
+                }
+            }
+            if place.version == 2 && usage.cpu_micros.is_none() {
+                // `cpu.stat` counts time in every v2 group, with or without the controller.
+                usage.cpu_micros = on_v2(&place.dir, Controller::Cpu);
+            }
+        }
+        usage
+    }
+
+    /// Processes that the kernel killed because the group was out of memory; `None` where it does not count them.
+    pub fn oom_kills(&self) -> Option<u64> {
+        let place = self.place(Controller::Memory)?;
+        let file = if place.version == 2 { "memory.events" } else { "memory.oom_control" };
+        file::keyed(&place.dir.join(file), "oom_kill")
+    }
+
+    /// How often a fork failed because of the pids limit; `None` where it is not counted.
+    pub fn pids_limit_hits(&self) -> Option<u64> {
+        file::keyed(&self.place(Controller::Pids)?.dir.join("pids.events"), "max")
+    }
+
+    fn place(&self, which: Controller) -> Option<&Place> {
+        self.places.iter().find(|p| p.controllers.contains(&which))
+    }
+
+    /// Kills every process in the group, and waits (a second at most) until none is left that could run.
+    pub fn kill_all(&self) -> Result<(), CgroupError> {
+        kill::all(self.places.iter().map(|p| p.dir.as_path()))
+    }
+
+    /// Removes the group's directories. Already removed ones are fine; busy ones are tried again for a second.
+    pub fn remove(&self) -> Result<(), Vec<CgroupError>> {
+        collect(self.places.iter().map(|p| rmdir_patiently(&p.dir)))
+    }
+}
+
+/// Kills what is left in the groups of a dead supervisor's journal and removes them. A path that is not a run's group
+/// on a cgroup file system is refused, whatever the journal says; one that is gone is fine.
+pub fn remove_by_path(paths: &[PathBuf]) -> Result<(), Vec<CgroupError>> {
+    collect(paths.iter().map(|path| {
+        if !names_a_run(path) {
+            return Err(CgroupError::new("remove", path, Problem::NotOurs));
+        }
+        match file::is_cgroup(path)? {
+            None => Ok(()),
+            Some(false) => Err(CgroupError::new("remove", path, Problem::NotOurs)),
+            Some(true) => {
+                kill::all(std::iter::once(path.as_path()))?;
+                rmdir_patiently(path)
+            }
+        }
+    }))
+}
+
+fn names_a_run(path: &Path) -> bool {
+    let plain = path.is_absolute() && path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+    plain && path.file_name().is_some_and(is_run_name)
+}
+
+fn is_run_name(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.len() > PREFIX.len() && name.starts_with(PREFIX.as_bytes()) && !name.contains(&b'/')
+}
+
+fn places(name: &str, limits: &Limits) -> Result<Vec<Place>, CgroupError> {
+    let mut places: Vec<Place> = Vec::new();
+    for (which, clause) in limits.clauses() {
+        let dir = Path::new(&clause.at.parent).join(name);
+        if name.contains('/') || !names_a_run(&dir) {
+            return Err(CgroupError::new("plan", &dir, Problem::NotOurs));
+        }
+        match places.iter_mut().find(|p| p.dir == dir) {
+            Some(place) => place.controllers.push(which),
+            None => places.push(Place { dir, version: clause.at.version, controllers: vec![which] }),
+        }
+    }
+    Ok(places)
+}
+
+fn collect(results: impl Iterator<Item = Result<(), CgroupError>>) -> Result<(), Vec<CgroupError>> {
+    let errors: Vec<_> = results.filter_map(Result::err).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,520 @@
+//! The new process: carries out steps between clone and exec. It allocates nothing, takes no lock and never unwinds
+//! or returns; a step that fails is reported by number and errno, and the process ends.
+
+use crate::idmap;
+use crate::seccomp;
+use crate::step::{Fd, SLOTS, Step};
+use crate::wire::{self, Message};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+};
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+
+/// What the process knows: the descriptors that steps left for later steps, and its child.
+struct State {
+    slots: [RawFd; SLOTS],
+    program: i32,
+    /// Added to a step's number in a report.
+    base: u32,
+}
+
+/// Carries out `steps`; see [`crate::clone::spawn`].
+pub(crate) fn run(steps: &[Step], channel: RawFd, close: &[RawFd]) -> ! {
+    for fd in close {
+        close_raw(*fd);
+    }
+    let mut state = State { slots: [-1; SLOTS], program: -1, base: 0 };
+    carry_out(&mut state, steps, channel);
+    // A holder of namespaces: nothing more to do until it is killed.
+    loop {
+        // SAFETY: pause(2) takes nothing and touches no memory.
+        unsafe { libc::pause() };
+    }
+}
+
+fn carry_out(state: &mut State, steps: &[Step], channel: RawFd) {
+    for (index, step) in steps.iter().enumerate() {
+        if let Err(error) = state.step(step, channel) {
+            let report = Message {
+                tag: wire::TAG_FAILED,
+                a: state.base.saturating_add(u32::try_from(index).unwrap_or(u32::MAX)),
+                b: error.raw_os_error().unwrap_or(libc::EIO) as u32,
+            };
+            // Nothing is left to do if the supervisor is gone: this process ends in either case.
+            let _ = send(channel, report, None);
+            exit(127);
+        }
+    }
+}
+
+fn exit(code: i32) -> ! {
+    // SAFETY: _exit(2) runs no handlers and never returns.
+    unsafe { libc::_exit(code) }
+}
+
+fn close_raw(fd: RawFd) {
+    // SAFETY: closing a number touches no memory; this process has a descriptor table of its own.
+    unsafe { libc::close(fd) };
+}
+
+/// Turns the answer of a libc call into a result.
+fn check(answer: libc::c_int) -> io::Result<libc::c_int> {
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+impl State {
+    fn fd(&self, fd: Fd) -> io::Result<BorrowedFd<'_>> {
+        let raw = match fd {
+            Fd::Inherited(raw) => raw,
+            Fd::Slot(slot) => self.slots.get(usize::from(slot)).copied().unwrap_or(-1),
+        };
+        if raw < 0 {
+            return Err(Errno::BADF.into());
+        }
+        // SAFETY: `raw` was inherited open or put there by `keep`, and no step closes what a later step uses.
+        Ok(unsafe { BorrowedFd::borrow_raw(raw) })
+    }
+
+    fn keep(&mut self, slot: u16, fd: OwnedFd) -> io::Result<()> {
+        let place = self.slots.get_mut(usize::from(slot)).ok_or(Errno::MFILE)?;
+        *place = fd.into_raw_fd();
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step, channel: RawFd) -> io::Result<()> {
+        match step {
+            Step::Await { channel } => wait_go(*channel),
+            // SAFETY: prctl with integer arguments only.
+            Step::DieWithParent => check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }).map(drop),
+            Step::NewSession => Ok(rustix::process::setsid().map(drop)?),
+            Step::Identity { uid, gid, clear_groups } => {
+                // SAFETY: the system calls themselves (not libc's thread-synchronised wrappers) with integers only;
+                // setgroups reads nothing for a count of 0.
+                unsafe {
+                    if *clear_groups {
+                        check(libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<u32>()) as i32)?;
+                    }
+                    check(libc::syscall(libc::SYS_setresgid, *gid, *gid, *gid) as i32)?;
+                    check(libc::syscall(libc::SYS_setresuid, *uid, *uid, *uid) as i32)?;
+                }
+                Ok(())
+            }
+            // SAFETY: unshare(2) takes flags only.
+            Step::UnshareCgroup => check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }).map(drop),
+            Step::PrivateMounts => {
+                let flags = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+                Ok(rustix::mount::mount_change(c"/", flags)?)
+            }
+            Step::Hostname(name) => Ok(rustix::system::sethostname(name.to_bytes())?),
+            Step::OpenTree { path, recursive, no_symlinks, slot } => {
+                let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+                if *recursive {
+                    flags |= OpenTreeFlags::AT_RECURSIVE;
+                }
+                let tree = if *no_symlinks {
+                    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+                    let place = rustix::fs::openat2(
+                        CWD,
+                        path.as_c_str(),
+                        OFlags::PATH | OFlags::CLOEXEC,
+                        Mode::empty(),
+                        resolve,
+                    )?;
+                    open_tree(&place, c"", flags | OpenTreeFlags::AT_EMPTY_PATH)?
+                } else {
+                    open_tree(CWD, path.as_c_str(), flags)?
+                };
+                self.keep(*slot, tree)
+            }
+            Step::NewFs { fs, options, flags, slot } => {
+                let context = fsopen(*fs, FsOpenFlags::FSOPEN_CLOEXEC)?;
+                for (key, value) in options {
+                    if value.is_empty() {
+                        fsconfig_set_flag(&context, key.as_c_str())?;
+                    } else {
+                        fsconfig_set_string(&context, key.as_c_str(), value.as_c_str())?;
+                    }
+                }
+                fsconfig_create(&context)?;
+                let attributes = MountAttrFlags::from_bits_retain(idmap::attributes(*flags) as u32);
+                let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+                self.keep(*slot, mount)
+            }
+            Step::Flags { tree, flags } => idmap::set_mount(self.fd(*tree)?, *flags, None),
+            Step::AttachAt { tree, path } => {
+                let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+                Ok(move_mount(self.fd(*tree)?, c"", CWD, path.as_c_str(), flags)?)
+            }
+            Step::AttachIn { tree, root, path } => {
+                let place = open_in(self.fd(*root)?, path)?;
+                attach(self.fd(*tree)?, &place)
+            }
+            Step::OpenDir { path, slot } => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+                self.keep(*slot, rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty())?)
+            }
+            Step::Mkdir { path, mode } => match rustix::fs::mkdirat(CWD, path.as_c_str(), Mode::from_raw_mode(*mode)) {
+                // The umask is the caller's: the mode is set again.
+                Ok(()) => Ok(rustix::fs::chmodat(CWD, path.as_c_str(), Mode::from_raw_mode(*mode), AtFlags::empty())?),
+                Err(Errno::EXIST) => Ok(()),
+                Err(e) => Err(e.into()),
+            },
+            Step::Owner { path, uid, gid } => {
+                let (uid, gid) = (rustix::fs::Uid::from_raw(*uid), rustix::fs::Gid::from_raw(*gid));
+                Ok(rustix::fs::chownat(CWD, path.as_c_str(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+            }
+            Step::Symlink { to, path } => Ok(rustix::fs::symlinkat(to.as_c_str(), CWD, path.as_c_str())?),
+            Step::File { path, content, writable } => make_file(path, content, *writable),
+            Step::Whiteout { path } => {
+                Ok(rustix::fs::mknodat(CWD, path.as_c_str(), rustix::fs::FileType::CharacterDevice, Mode::empty(), 0)?)
+            }
+            Step::MirrorDirectory { from, to } => {
+                let stat = rustix::fs::statat(CWD, from.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+                rustix::fs::chmodat(CWD, to.as_c_str(), Mode::from_raw_mode(stat.st_mode & 0o777), AtFlags::empty())?;
+                let times = rustix::fs::Timestamps {
+                    last_access: rustix::fs::Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
+                    last_modification: rustix::fs::Timespec {
+                        tv_sec: stat.st_mtime as _,
+                        tv_nsec: stat.st_mtime_nsec as _,
+                    },
+                };
+                Ok(rustix::fs::utimensat(CWD, to.as_c_str(), &times, AtFlags::SYMLINK_NOFOLLOW)?)
+            }
+            Step::Mask { root, path, file, directory } => {
+                let place = match open_in(self.fd(*root)?, path) {
+                    Ok(place) => place,
+                    Err(e) if absent(&e) => return Ok(()),
+                    Err(e) => return Err(e),
+                };
+                let stat = rustix::fs::fstat(&place)?;
+                let is_dir = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+                let cover = if is_dir { directory } else { file };
+                let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+                let tree = open_tree(CWD, cover.as_c_str(), flags)?;
+                let read_only = crate::step::MountFlags { read_only: true, no_exec: true, ..Default::default() };
+                idmap::set_mount(std::os::fd::AsFd::as_fd(&tree), read_only, None)?;
+                attach(std::os::fd::AsFd::as_fd(&tree), &place)
+            }
+            Step::MakeReadOnly { root, path } => {
+                let place = match open_in(self.fd(*root)?, path) {
+                    Ok(place) => place,
+                    Err(e) if absent(&e) => return Ok(()),
+                    Err(e) => return Err(e),
+                };
+                let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                    | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                    | OpenTreeFlags::AT_RECURSIVE
+                    | OpenTreeFlags::AT_EMPTY_PATH;
+                let tree = open_tree(&place, c"", flags)?;
+                let read_only =
+                    crate::step::MountFlags { read_only: true, no_exec: true, recursive: true, ..Default::default() };
+                idmap::set_mount(std::os::fd::AsFd::as_fd(&tree), read_only, None)?;
+                attach(std::os::fd::AsFd::as_fd(&tree), &place)
+            }
+            Step::ChangeDir(path) => Ok(rustix::process::chdir(path.as_c_str())?),
+            Step::ChangeDirTo(fd) => Ok(rustix::process::fchdir(self.fd(*fd)?)?),
+            Step::PivotHere => {
+                // pivot_root(2), NOTES: `pivot_root(".", ".")` stacks the old root on the new one, to be detached.
+                rustix::process::pivot_root(c".", c".")?;
+                unmount(c".", UnmountFlags::DETACH)?;
+                Ok(rustix::process::chdir(c"/")?)
+            }
+            Step::OpenPty { channel, slave } => {
+                let master =
+                    rustix::fs::openat(CWD, c"/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+                rustix::pty::unlockpt(&master)?;
+                let open = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
+                let peer = rustix::pty::ioctl_tiocgptpeer(&master, open)?;
+                send(*channel, Message { tag: wire::TAG_PTY, a: 0, b: 0 }, Some(master.as_raw_fd()))?;
+                self.keep(*slave, peer)
+            }
+            Step::OpenAndSend { path, channel, tag, slot } => {
+                let file = rustix::fs::openat(CWD, path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+                send(*channel, Message { tag: *tag, a: 0, b: 0 }, Some(file.as_raw_fd()))?;
+                self.keep(*slot, file)
+            }
+            Step::Send { fd, channel, tag } => {
+                let raw = self.fd(*fd)?.as_raw_fd();
+                send(*channel, Message { tag: *tag, a: 0, b: 0 }, Some(raw))
+            }
+            Step::PrepareLandlock { ruleset, slot } => {
+                let fd = ruleset.create()?;
+                self.keep(*slot, fd)
+            }
+            Step::EnterLandlock { ruleset } => crate::landlock::restrict_self(self.fd(*ruleset)?.as_raw_fd()),
+            Step::NotDumpable => crate::process::set_not_dumpable(),
+            Step::Spawn { program } => self.spawn(program, channel),
+            Step::Stdio { stdin, stdout, stderr } => {
+                for (fd, number) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
+                    let raw = self.fd(*fd)?.as_raw_fd();
+                    if raw <= 2 {
+                        // The builder keeps sources above 2, so that none is overwritten before it is copied.
+                        return Err(Errno::BADF.into());
+                    }
+                    // SAFETY: dup2 takes numbers only.
+                    check(unsafe { libc::dup2(raw, number) })?;
+                }
+                Ok(())
+            }
+            // SAFETY: TIOCSCTTY takes an integer.
+            Step::ControllingTerminal => check(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }).map(drop),
+            Step::Rlimit { resource, value } => {
+                let limit = libc::rlimit { rlim_cur: *value, rlim_max: *value };
+                // SAFETY: `limit` is a live struct rlimit.
+                check(unsafe { libc::setrlimit(*resource, &raw const limit) }).map(drop)
+            }
+            Step::Affinity { cpus } => limit_affinity(*cpus),
+            Step::DropBounding => drop_bounding(),
+            Step::Capabilities { keep } => limit_capabilities(*keep),
+            Step::DefaultSignals => default_signals(),
+            // SAFETY: prctl with integer arguments only.
+            Step::NoNewPrivileges => check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop),
+            Step::CloseOnExec => {
+                // SAFETY: close_range takes numbers only.
+                check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) as i32 })
+                    .map(drop)
+            }
+            Step::Seccomp { program } => seccomp::install(program),
+            Step::Handshake { channel } => {
+                send(*channel, Message { tag: wire::TAG_HANDSHAKE, a: 0, b: 0 }, None)?;
+                wait_go(*channel)
+            }
+            Step::Execute { fd, argv, envp } => {
+                let raw = self.fd(*fd)?.as_raw_fd();
+                // SAFETY: both arrays are null-terminated arrays of C strings that live until the exec.
+                let answer = unsafe {
+                    libc::syscall(
+                        libc::SYS_execveat,
+                        raw,
+                        c"".as_ptr(),
+                        argv.as_ptr(),
+                        envp.as_ptr(),
+                        libc::AT_EMPTY_PATH,
+                    )
+                };
+                check(answer as i32).map(drop)
+            }
+            Step::Init { channel, filter, keep_capabilities } => init(self.program, *channel, filter, *keep_capabilities),
+        }
+    }
+
+    fn spawn(&mut self, program: &[Step], channel: RawFd) -> io::Result<()> {
+        // SAFETY: the raw system call (no atfork handlers): plain fork semantics on a copy of this stack.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_ulong, 0, 0, 0, 0) };
+        match pid {
+            0 => {
+                self.base = wire::PROGRAM_STEPS;
+                carry_out(self, program, channel);
+                exit(127)
+            }
+            pid if pid > 0 => {
+                self.program = pid as i32;
+                Ok(())
+            }
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+fn default_signals() -> io::Result<()> {
+    // SAFETY: plain data for which zeroes are valid (SIG_DFL, no flags, empty mask); the calls get live pointers.
+    // SIGKILL, SIGSTOP and the two that libc keeps answer EINVAL, which is as it should be.
+    unsafe {
+        let action: libc::sigaction = std::mem::zeroed();
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        }
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut())).map(drop)
+    }
+}
+
+fn absent(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR))
+}
+
+/// Opens what `path` names below `root`, following no symbolic link.
+fn open_in(root: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+}
+
+fn attach(tree: BorrowedFd<'_>, place: &OwnedFd) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(tree, c"", place, c"", flags)?)
+}
+
+fn make_file(path: &CStr, content: &[u8], writable: bool) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mode = Mode::from_raw_mode(if writable { 0o666 } else { 0o444 });
+    let file = rustix::fs::openat(CWD, path, flags, mode)?;
+    rustix::fs::fchmod(&file, mode)?;
+    let mut rest = content;
+    while !rest.is_empty() {
+        match rustix::io::write(&file, rest) {
+            Ok(0) => return Err(Errno::IO.into()),
+            Ok(n) => rest = &rest[n..],
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Leaves the first `cpus` of the CPUs that this process may use.
+fn limit_affinity(cpus: u32) -> io::Result<()> {
+    let all = rustix::thread::sched_getaffinity(None)?;
+    let mut some = rustix::thread::CpuSet::new();
+    let mut left = cpus.max(1);
+    for cpu in 0..rustix::thread::CpuSet::MAX_CPU {
+        if left > 0 && all.is_set(cpu) {
+            some.set(cpu);
+            left -= 1;
+        }
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &some)?)
+}
+
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Empties the bounding set. Needs CAP_SETPCAP.
+fn drop_bounding() -> io::Result<()> {
+    for capability in 0..64 {
+        // SAFETY: prctl with integer arguments only.
+        let answer = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        if answer != 0 {
+            let error = io::Error::last_os_error();
+            // EINVAL: past the kernel's last capability.
+            if error.raw_os_error() == Some(libc::EINVAL) && capability > 0 {
+                return Ok(());
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn limit_capabilities(keep: u64) -> io::Result<()> {
+    // SAFETY: prctl with integer arguments only.
+    check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) })?;
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = CapHeader { version: VERSION_3, pid: 0 };
+    let data = [keep as u32, (keep >> 32) as u32].map(|k| CapData { effective: k, permitted: k, inheritable: 0 });
+    // SAFETY: `header` and `data` have the layout of capset(2), version 3 (two words of data).
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) as i32 }).map(drop)
+}
+
+fn wait_go(channel: RawFd) -> io::Result<()> {
+    let mut buffer = [0u8; Message::LEN];
+    // SAFETY: the socket is open while a child runs.
+    let socket = unsafe { BorrowedFd::borrow_raw(channel) };
+    loop {
+        match rustix::io::read(socket, &mut buffer) {
+            Ok(n) if Message::decode(&buffer[..n]).is_some_and(|m| m.tag == wire::TAG_GO) => return Ok(()),
+            // The supervisor is gone.
+            Ok(_) => exit(127),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Sends one message, with a descriptor if given.
+fn send(channel: RawFd, message: Message, fd: Option<RawFd>) -> io::Result<()> {
+    // SAFETY: the socket is open while a child runs.
+    let socket = unsafe { BorrowedFd::borrow_raw(channel) };
+    crate::wire::send(socket, message, fd)
+}
+
+/// PID 1 of the sandbox.
+fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64) -> io::Result<()> {
+    const SOCKET: RawFd = 0;
+    const SIGNALS: RawFd = 1;
+    // All signals that could reach it are blocked; from inside the namespace none can anyway (pid_namespaces(7)).
+    // SAFETY: plain data initialised by the calls themselves; numbers otherwise.
+    let signals = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()))?;
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?
+    };
+    // SAFETY: numbers only. Every other descriptor, the supervisor's own among them, is closed.
+    unsafe {
+        check(libc::dup2(channel, 60))?;
+        check(libc::dup2(signals, 61))?;
+        check(libc::dup2(60, SOCKET))?;
+        check(libc::dup2(61, SIGNALS))?;
+        check(libc::syscall(libc::SYS_close_range, 2u32, u32::MAX, 0u32) as i32)?;
+    }
+    drop_bounding()?;
+    limit_capabilities(keep)?;
+    // SAFETY: prctl with integer arguments only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    seccomp::install(filter)?;
+    loop {
+        let mut wait = [
+            libc::pollfd { fd: SOCKET, events: libc::POLLIN, revents: 0 },
+            libc::pollfd { fd: SIGNALS, events: libc::POLLIN, revents: 0 },
+        ];
+        // SAFETY: `wait` is a live array of two struct pollfd.
+        unsafe { libc::ppoll(wait.as_mut_ptr(), 2, std::ptr::null(), std::ptr::null()) };
+        if wait[1].revents != 0 {
+            let mut drain = [0u8; 128];
+            // SAFETY: `drain` is a live buffer of that length.
+            while unsafe { libc::read(SIGNALS, drain.as_mut_ptr().cast(), drain.len()) } > 0 {}
+            reap(program, SOCKET);
+        }
+        if wait[0].revents != 0 {
+            let mut buffer = [0u8; Message::LEN];
+            // SAFETY: `buffer` is a live buffer of that length.
+            let n = unsafe { libc::read(SOCKET, buffer.as_mut_ptr().cast(), buffer.len()) };
+            match Message::decode(&buffer[..usize::try_from(n).unwrap_or(0).min(Message::LEN)]) {
+                // SAFETY: kill(2) takes numbers; the program leads its own process group.
+                Some(m) if m.tag == wire::TAG_SIGNAL => unsafe {
+                    if libc::kill(-program, m.a as i32) != 0 {
+                        libc::kill(program, m.a as i32);
+                    }
+                },
+                Some(_) => {}
+                // The supervisor is gone: with this process, everything in the sandbox ends.
+                None => exit(0),
+            }
+        }
+    }
+}
+
+fn reap(program: i32, socket: RawFd) {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is a live int.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        if pid <= 0 {
+            return;
+        }
+        if pid == program {
+            // If the supervisor is gone the status interests nobody.
+            let _ = send(socket, Message { tag: wire::TAG_ENDED, a: status as u32, b: 0 }, None);
+            exit(0);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! clone3(2): the first process of a sandbox, which carries out a list of steps.
+
+use crate::child;
+use crate::step::Step;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Flags of the namespaces that a sandbox gets at its birth. The cgroup namespace is unshared later, once the
+/// process is in its group, so that the group is that namespace's root.
+pub const SANDBOX_NAMESPACES: u64 = (libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS) as u64;
+
+/// A process that was started here.
+#[derive(Debug)]
+pub struct Child {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+}
+
+/// Starts a process in new namespaces that carries out `steps` and reports a failure on `channel`.
+/// The caller must be single-threaded: the child uses memory that another thread could hold half-changed.
+pub fn spawn(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    steps: &[Step],
+    channel: RawFd,
+    close: &[RawFd],
+) -> io::Result<Child> {
+    let mut pidfd: RawFd = -1;
+    let mut args = CloneArgs {
+        flags: namespaces | libc::CLONE_PIDFD as u64,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(group) = cgroup {
+        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.as_raw_fd() as u64;
+    }
+    // SAFETY: `args` is a live struct clone_args of the given size; without CLONE_VM and with no stack given the child
+    // runs on a copy of this stack, like fork(2), and `child::run` never returns.
+    let answer = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    match answer {
+        0 => child::run(steps, channel, close),
+        pid if pid > 0 => Ok(Child {
+            pid: pid as i32,
+            // SAFETY: clone3 succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nothing else owns.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,93 @@
+//! User namespace maps, and idmapped mounts (mount_setattr(2), user_namespaces(7)).
+
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::step::MountFlags;
+
+/// One line of a uid or gid map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapLine {
+    pub inside: u32,
+    pub outside: u32,
+    pub count: u32,
+}
+
+/// Writes the maps of process `pid`. An unprivileged caller must give up setgroups(2) first (`deny_setgroups`).
+pub fn write_maps(pid: i32, uids: &[MapLine], gids: &[MapLine], deny_setgroups: bool) -> io::Result<()> {
+    if deny_setgroups {
+        std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
+    }
+    std::fs::write(format!("/proc/{pid}/uid_map"), render(uids))?;
+    std::fs::write(format!("/proc/{pid}/gid_map"), render(gids))
+}
+
+fn render(lines: &[MapLine]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{} {} {}", line.inside, line.outside, line.count);
+    }
+    text
+}
+
+/// A user namespace that exists only to carry a map for an idmapped mount.
+pub fn user_namespace(uids: &[MapLine], gids: &[MapLine]) -> io::Result<OwnedFd> {
+    let holder = crate::process::spawn_paused(libc::CLONE_NEWUSER as u64)?;
+    let result = write_maps(holder.pid, uids, gids, false)
+        .and_then(|()| std::fs::File::open(format!("/proc/{}/ns/user", holder.pid)));
+    crate::process::kill_and_reap(&holder);
+    result.map(OwnedFd::from)
+}
+
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+const ATTR_RDONLY: u64 = 0x1;
+const ATTR_NOSUID: u64 = 0x2;
+const ATTR_NODEV: u64 = 0x4;
+const ATTR_NOEXEC: u64 = 0x8;
+const ATTR_IDMAP: u64 = 0x10_0000;
+
+/// The mount attribute bits of `flags`; fsmount(2) and mount_setattr(2) share them.
+pub(crate) fn attributes(flags: MountFlags) -> u64 {
+    let mut bits = ATTR_NOSUID;
+    if flags.read_only {
+        bits |= ATTR_RDONLY;
+    }
+    if flags.no_exec {
+        bits |= ATTR_NOEXEC;
+    }
+    if !flags.devices {
+        bits |= ATTR_NODEV;
+    }
+    bits
+}
+
+/// Sets attributes, and with `map` the id map, on a detached mount.
+pub fn set_mount(tree: BorrowedFd<'_>, flags: MountFlags, map: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut attr = MountAttr { attr_set: attributes(flags), attr_clr: 0, propagation: 0, userns_fd: 0 };
+    if let Some(ns) = map {
+        attr.attr_set |= ATTR_IDMAP;
+        attr.userns_fd = ns.as_raw_fd() as u64;
+    }
+    let at_flags = libc::AT_EMPTY_PATH | if flags.recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty C string and `attr` a live struct mount_attr of the given size.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            at_flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,152 @@
+//! What this kernel lets the caller do, asked cheaply: files of `/proc/sys` and one or two calls without effect.
+//! No process is made. `None` or `true` means "nothing known stands in the way"; the launch itself has the last word.
+
+use rustix::process::geteuid;
+use rustix::thread::{CapabilitySet, capabilities, secure_computing_mode};
+use std::fs::read_to_string;
+
+/// Why user namespaces cannot be made here, with the name of the switch that says so; `None` where nothing forbids them.
+pub fn user_namespaces_blocked() -> Option<String> {
+    blocked_by(&|file| read_to_string(file).ok(), privileged())
+}
+
+/// Whether `PTRACE_SEIZE` of an own child is possible: Yama's strictest setting forbids it to everyone without
+/// `CAP_SYS_PTRACE`, its last one to all.
+pub fn ptrace_allowed() -> bool {
+    yama_allows(&|file| read_to_string(file).ok(), has_capability(CapabilitySet::SYS_PTRACE))
+}
+
+/// Whether the kernel takes seccomp filters.
+pub fn seccomp_available() -> bool {
+    match read_to_string("/proc/sys/kernel/seccomp/actions_avail") {
+        Ok(actions) => actions.split_ascii_whitespace().any(|action| action == "errno"),
+        Err(_) => secure_computing_mode().is_ok(),
+    }
+}
+
+/// Effective uid 0 with `CAP_SYS_ADMIN` in the user namespace that the caller is in.
+pub fn privileged() -> bool {
+    geteuid().is_root() && has_capability(CapabilitySet::SYS_ADMIN)
+}
+
+fn has_capability(which: CapabilitySet) -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(which))
+}
+
+type Read<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+fn number(read: Read<'_>, file: &str) -> Option<u64> {
+    read(file)?.trim().parse().ok()
+}
+
+fn blocked_by(read: Read<'_>, privileged: bool) -> Option<String> {
+    const MAX: &str = "/proc/sys/user/max_user_namespaces";
+    match number(read, MAX) {
+        Some(0) => return Some(format!("{MAX} is 0")),
+        Some(_) => {}
+        // The kernel has no such file without CONFIG_USER_NS; an unreadable /proc/sys says nothing.
+        None if read("/proc/sys/kernel/osrelease").is_some() => {
+            return Some(format!("the kernel has no user namespaces ({MAX} is absent)"));
+        }
+        None => {}
+    }
+    if privileged {
+        return None;
+    }
+    const CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
+    if number(read, CLONE) == Some(0) {
+        return Some(format!("{CLONE} is 0"));
+    }
+    const APPARMOR: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
+    if number(read, APPARMOR).is_some_and(|n| n > 0) && !confined_by_a_profile_of_its_own(read) {
+        return Some(format!("AppArmor restricts them ({APPARMOR} is 1)"));
+    }
+    None
+}
+
+/// AppArmor's restriction is for unconfined programs; a profile (such as the one that a package installs) may lift it.
+fn confined_by_a_profile_of_its_own(read: Read<'_>) -> bool {
+    read("/proc/self/attr/apparmor/current")
+        .or_else(|| read("/proc/self/attr/current"))
+        .is_some_and(|label| !label.trim_end_matches(['\n', '\0']).starts_with("unconfined"))
+}
+
+fn yama_allows(read: Read<'_>, sys_ptrace: bool) -> bool {
+    match number(read, "/proc/sys/kernel/yama/ptrace_scope") {
+        Some(3) => false,
+        Some(2) => sys_ptrace,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(files: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<String> {
+        move |file| files.iter().find(|(name, _)| *name == file).map(|(_, text)| (*text).to_owned())
+    }
+
+    #[test]
+    fn each_switch_is_named() {
+        let max = "/proc/sys/user/max_user_namespaces";
+        let cases: &[(&'static [(&'static str, &'static str)], bool, Option<&str>)] = &[
+            (&[("/proc/sys/user/max_user_namespaces", "0\n")], true, Some(max)),
+            (&[("/proc/sys/kernel/osrelease", "6.1\n")], true, Some("no user namespaces")),
+            (&[], false, None),
+            (
+                &[
+                    ("/proc/sys/user/max_user_namespaces", "9\n"),
+                    ("/proc/sys/kernel/unprivileged_userns_clone", "0\n"),
+                ],
+                false,
+                Some("unprivileged_userns_clone is 0"),
+            ),
+            (
+                &[
+                    ("/proc/sys/user/max_user_namespaces", "9\n"),
+                    ("/proc/sys/kernel/unprivileged_userns_clone", "0\n"),
+                ],
+                true,
+                None,
+            ),
+            (
+                &[
+                    ("/proc/sys/user/max_user_namespaces", "9\n"),
+                    ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n"),
+                    ("/proc/self/attr/current", "unconfined\n"),
+                ],
+                false,
+                Some("AppArmor"),
+            ),
+            (
+                &[
+                    ("/proc/sys/user/max_user_namespaces", "9\n"),
+                    ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n"),
+                    ("/proc/self/attr/current", "safe-run (unconfined)\n"),
+                ],
+                false,
+                None,
+            ),
+        ];
+        for (files, root, expected) in cases {
+            let found = blocked_by(&host(files), *root);
+            match expected {
+                None => assert_eq!(found, None, "{files:?}"),
+                Some(part) => assert!(found.as_deref().is_some_and(|f| f.contains(part)), "{files:?}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn yama() {
+        let scope = |text: &'static str| {
+            move |file: &str| (file == "/proc/sys/kernel/yama/ptrace_scope").then(|| text.to_owned())
+        };
+        assert!(yama_allows(&scope("1\n"), false));
+        assert!(!yama_allows(&scope("2\n"), false));
+        assert!(yama_allows(&scope("2\n"), true));
+        assert!(!yama_allows(&scope("3\n"), true));
+        assert!(yama_allows(&|_| None, false));
+    }
+}

@@ -1,0 +1,75 @@
+//! The few ptrace(2) requests that bring a new program to its exec stop.
+
+use std::io;
+
+/// A stop or an end that waitpid(2) reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// `PTRACE_EVENT_FORK`, `_VFORK` or `_CLONE`: the new process's id.
+    Forked(i32),
+    /// `PTRACE_EVENT_EXEC`: the new image is in place, its first instruction is not yet run.
+    Execed,
+    /// Any other stop, with the signal that a resume must deliver (0: none).
+    Other(i32),
+    /// The process is gone: its wait status.
+    Gone(i32),
+}
+
+fn request(request: libc::c_uint, pid: i32, address: usize, data: usize) -> io::Result<()> {
+    // SAFETY: the requests used here (SEIZE, CONT, DETACH, SETOPTIONS) take integers and touch no memory of ours.
+    let answer = unsafe { libc::ptrace(request, pid, address, data) };
+    if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Seizes `pid`: stops at forks; killed if this process ends while tracing.
+pub fn seize_for_fork(pid: i32) -> io::Result<()> {
+    let options = libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
+    request(libc::PTRACE_SEIZE, pid, 0, options as usize)
+}
+
+/// From now on stops at exec only.
+pub fn expect_exec(pid: i32) -> io::Result<()> {
+    let options = libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL;
+    request(libc::PTRACE_SETOPTIONS, pid, 0, options as usize)
+}
+
+pub fn resume(pid: i32, signal: i32) -> io::Result<()> {
+    request(libc::PTRACE_CONT, pid, 0, signal as usize)
+}
+
+pub fn detach(pid: i32) -> io::Result<()> {
+    request(libc::PTRACE_DETACH, pid, 0, 0)
+}
+
+/// Waits for the next stop of `pid`.
+pub fn wait(pid: i32) -> io::Result<Stop> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a live int.
+        let answer = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+        if answer == pid {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
+        return Ok(Stop::Gone(status));
+    }
+    match status >> 16 {
+        libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+            let mut message: libc::c_ulong = 0;
+            // SAFETY: GETEVENTMSG writes one unsigned long to `message`.
+            let answer = unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, pid, 0usize, &raw mut message) };
+            if answer == -1 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Stop::Forked(i32::try_from(message).unwrap_or(-1)))
+        }
+        libc::PTRACE_EVENT_EXEC => Ok(Stop::Execed),
+        libc::PTRACE_EVENT_STOP => Ok(Stop::Other(0)),
+        _ => Ok(Stop::Other(libc::WSTOPSIG(status))),
+    }
+}

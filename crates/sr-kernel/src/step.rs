@@ -1,0 +1,151 @@
+//! The steps of a new process, as data: built and tested by the parent, carried out by [`crate::child`].
+
+use crate::landlock::Ruleset;
+use crate::seccomp::Instruction;
+use std::ffi::{CStr, CString};
+use std::os::fd::RawFd;
+
+/// A descriptor known when the steps are built, or one that an earlier step puts into a numbered slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fd {
+    Inherited(RawFd),
+    Slot(u16),
+}
+
+/// How many slots a process has.
+pub const SLOTS: usize = 256;
+
+/// Attributes of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MountFlags {
+    pub read_only: bool,
+    pub no_exec: bool,
+    /// Allow device nodes (a bind of one device). `nosuid` is always set.
+    pub devices: bool,
+    pub recursive: bool,
+}
+
+/// One thing that a new process does. Paths without a leading `/` are relative to the current directory.
+#[derive(Debug)]
+pub enum Step {
+    /// Waits for one byte from the supervisor.
+    Await { channel: RawFd },
+    /// Killed when the parent dies.
+    DieWithParent,
+    NewSession,
+    /// Sets all three uids and gids; `clear_groups` also drops the supplementary groups.
+    Identity { uid: u32, gid: u32, clear_groups: bool },
+    UnshareCgroup,
+    /// Makes every mount private to the new namespace.
+    PrivateMounts,
+    Hostname(CString),
+    /// A detached copy of a mount. With `no_symlinks`, a symbolic link in any component is an error.
+    OpenTree { path: CString, recursive: bool, no_symlinks: bool, slot: u16 },
+    /// A new file system, detached.
+    NewFs { fs: &'static CStr, options: Vec<(CString, CString)>, flags: MountFlags, slot: u16 },
+    Flags { tree: Fd, flags: MountFlags },
+    /// Mounts `tree` on an absolute path of the old root.
+    AttachAt { tree: Fd, path: CString },
+    /// Mounts `tree` below directory `root`, no symbolic link followed, never outside of it.
+    AttachIn { tree: Fd, root: Fd, path: CString },
+    /// Opens a directory.
+    OpenDir { path: CString, slot: u16 },
+    /// Makes a directory; one that exists is left as it is.
+    Mkdir { path: CString, mode: u32 },
+    Owner { path: CString, uid: u32, gid: u32 },
+    Symlink { to: CString, path: CString },
+    /// Makes a file, mode 0444 (or 0666 where `writable`).
+    File { path: CString, content: Vec<u8>, writable: bool },
+    /// An overlayfs whiteout: the name is absent.
+    Whiteout { path: CString },
+    /// Copies mode and times of directory `from` to directory `to`.
+    MirrorDirectory { from: CString, to: CString },
+    /// Covers a path below `root`, if it exists, with the empty file or directory.
+    Mask { root: Fd, path: CString, file: CString, directory: CString },
+    /// Remounts a path below `root`, if it exists, read-only.
+    MakeReadOnly { root: Fd, path: CString },
+    ChangeDir(CString),
+    ChangeDirTo(Fd),
+    /// Makes the current directory the root and detaches the old one.
+    PivotHere,
+    /// Opens a pty in the view; the supervisor gets the master (tag [`crate::wire::TAG_PTY`]).
+    OpenPty { channel: RawFd, slave: u16 },
+    /// Opens a file of the view for reading and sends the descriptor to the supervisor; it stays in `slot`.
+    OpenAndSend { path: CString, channel: RawFd, tag: u8, slot: u16 },
+    /// Sends a descriptor to the supervisor.
+    Send { fd: Fd, channel: RawFd, tag: u8 },
+    PrepareLandlock { ruleset: Ruleset, slot: u16 },
+    EnterLandlock { ruleset: Fd },
+    NotDumpable,
+    /// Starts the program's process, which carries out `program`; its pid is kept for [`Step::Init`].
+    Spawn { program: Vec<Step> },
+    Stdio { stdin: Fd, stdout: Fd, stderr: Fd },
+    /// Makes descriptor 0 the controlling terminal.
+    ControllingTerminal,
+    Rlimit { resource: u32, value: u64 },
+    Affinity { cpus: u32 },
+    /// Empties the bounding set.
+    DropBounding,
+    /// Empties the ambient set, then keeps only `keep` (a bit mask) permitted and effective.
+    Capabilities { keep: u64 },
+    NoNewPrivileges,
+    /// Every signal's action to its default, none blocked: what a program may expect.
+    DefaultSignals,
+    /// Marks every descriptor from 3 up close-on-exec.
+    CloseOnExec,
+    Seccomp { program: Vec<Instruction> },
+    /// Tells the supervisor and waits for its byte: the posture is read here where ptrace is forbidden.
+    Handshake { channel: RawFd },
+    Execute { fd: Fd, argv: CStringArray, envp: CStringArray },
+    /// Reaps, forwards signals, reports the program's status, ends with the supervisor. Never returns.
+    Init { channel: RawFd, filter: Vec<Instruction>, keep_capabilities: u64 },
+}
+
+/// A null-terminated array of C strings, made before the clone.
+#[derive(Debug)]
+pub struct CStringArray {
+    // Owns what `pointers` points to.
+    _strings: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl CStringArray {
+    pub fn new(strings: Vec<CString>) -> Self {
+        let pointers = strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
+        CStringArray { _strings: strings, pointers }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const *const libc::c_char {
+        self.pointers.as_ptr()
+    }
+}
+
+impl Step {
+    /// What the step does, for an error message.
+    pub fn describe(&self) -> String {
+        let text = |path: &CString| path.to_string_lossy().into_owned();
+        match self {
+            Step::OpenTree { path, .. } => format!("open the mount source {}", text(path)),
+            Step::NewFs { fs, .. } => format!("make a {} file system", fs.to_string_lossy()),
+            Step::AttachAt { path, .. } => format!("mount on {}", text(path)),
+            Step::AttachIn { path, .. } => format!("mount on /{} of the view", text(path)),
+            Step::Mkdir { path, .. } | Step::Owner { path, .. } | Step::OpenDir { path, .. } => {
+                format!("prepare the directory {}", text(path))
+            }
+            Step::Symlink { path, .. } | Step::File { path, .. } | Step::Whiteout { path } => {
+                format!("make {}", text(path))
+            }
+            Step::Mask { path, .. } => format!("mask /{}", text(path)),
+            Step::MakeReadOnly { path, .. } => format!("make /{} read-only", text(path)),
+            Step::ChangeDir(path) => format!("enter the working directory {}", text(path)),
+            Step::OpenAndSend { path, .. } => format!("open {} in the view", text(path)),
+            Step::Identity { uid, gid, .. } => format!("become uid {uid}, gid {gid}"),
+            Step::Rlimit { resource, value } => format!("set resource limit {resource} to {value}"),
+            Step::Execute { .. } => "execute the program".into(),
+            other => {
+                let debug = format!("{other:?}");
+                debug.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+            }
+        }
+    }
+}

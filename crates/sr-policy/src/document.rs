@@ -1,0 +1,188 @@
+//! The policy document as people write it: every field optional, because presets and `extends` fill the rest.
+
+use crate::decode::section;
+use crate::merge::replaces;
+use crate::planned::{
+    DetectionSection, DevicesSection, MacSection, MicrovmSection, NetworkSection, SecretSection, WasmSection,
+};
+use crate::spec::{Durability, HashScope, Installation, OnOutput, RequiredStrength, RootWritable, SyscallProfile};
+use crate::words::{Cpu, Text, Word, choices};
+use schemars::JsonSchema;
+use serde::Serialize;
+use sr_common::{ByteSize, Control, Millis};
+use std::collections::BTreeMap;
+
+section! {
+    /// A Safe-Run policy: what a program may do, and what happens when it tries more.
+    #[schemars(rename = "Policy")]
+    pub struct PolicyDocument {
+        /// `safe-run/v1`.
+        #[schemars(required)]
+        api_version: Word,
+        /// `Policy`, which is also the default.
+        kind: Word,
+        #[schemars(required)]
+        metadata: MetadataSection,
+        /// `strict`, `standard` (the default), `agent`, `build`, or a path (with `/` or `.`) relative to this file.
+        /// Maps merge over what it gives; lists replace.
+        extends: Word,
+        #[schemars(required)]
+        runtime: RuntimeSection,
+        rootfs: RootfsSection,
+        /// Host files and directories that the program sees besides the system directories. Always written; `[]`: none.
+        #[schemars(required)]
+        mounts: Vec<MountSection>,
+        /// Names that captured mounts do not show; `*` and `?` allowed.
+        hide: Vec<Word>,
+        resources: ResourcesSection,
+        syscalls: SyscallsSection,
+        network: NetworkSection,
+        /// Not available in this build: must be empty.
+        secrets: Vec<SecretSection>,
+        /// Not available in this build: must be empty.
+        devices: DevicesSection,
+        /// Not available in this build.
+        mac: MacSection,
+        /// Not available in this build.
+        wasm: WasmSection,
+        /// Not available in this build.
+        microvm: MicrovmSection,
+        /// Not available in this build.
+        detection: DetectionSection,
+        evidence: EvidenceSection,
+        /// Captured writes are kept under this name for the next run; `auto` names it after the workspace, `none`: not kept.
+        session: Word,
+        /// Controls that the run may go without where the host lacks them, each recorded as not enforced.
+        degrade: Vec<Control>,
+    }
+}
+
+section! {
+    pub struct MetadataSection {
+        /// At most 128 characters.
+        #[schemars(required)]
+        name: Word,
+        description: Text,
+        labels: BTreeMap<String, Text>,
+    }
+}
+
+section! {
+    pub struct RuntimeSection {
+        /// `auto` or `process`. `wasm`, `gvisor`, `microvm[:…]` and `strongest` are not available in this build.
+        backend: Word,
+        /// A path or a name looked up in the view's PATH. Left out: given after `--`.
+        command: Word,
+        /// Always written; `[]`: none.
+        #[schemars(required)]
+        args: Vec<Text>,
+        /// The program's environment; nothing is inherited from the caller.
+        env: BTreeMap<String, Text>,
+        /// Absolute path in the view.
+        workdir: Word,
+        /// uid and gid inside the sandbox, 1 to 65533.
+        user: u32,
+    }
+}
+
+section! {
+    pub struct RootfsSection {
+        source: RootSource,
+        /// The directory that becomes the root, for `source: dir`.
+        path: Word,
+        /// `overlay`: writes to the system directories are captured.
+        writable: RootWritable,
+        /// Whether a command's own installation (pyenv, nvm, a venv) is shown read-only or refused.
+        installation: Installation,
+    }
+}
+
+/// Where the root of the view comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RootSource {
+    /// The host's system directories.
+    Host,
+    /// A directory with a root file system.
+    Dir,
+    /// An OCI layout or tar. Not available in this build.
+    Image,
+    /// A disk image. Not available in this build.
+    Disk,
+}
+
+section! {
+    pub struct MountSection {
+        /// On the host; relative to the directory where the run starts. `.` in a git work tree is its top.
+        #[schemars(required)]
+        source: Word,
+        /// Absolute path in the view. Left out: the same path as the source.
+        target: Word,
+        /// Default `true`, unless `captured` is.
+        read_only: bool,
+        /// The program may write; its writes are kept apart for `diff` and `apply`. Default `false`.
+        captured: bool,
+    }
+}
+
+section! {
+    pub struct ResourcesSection {
+        cpu: Cpu,
+        memory: ByteSize,
+        /// Processes and threads.
+        pids: u32,
+        /// Captured writes, `/tmp` and `/dev/shm` together.
+        disk: ByteSize,
+        wall_time: Millis,
+        /// Descriptors of each process.
+        open_files: u32,
+        /// Standard output and standard error together.
+        output: ByteSize,
+        on_output: OnOutput,
+        /// The weakest way of holding a limit that the policy accepts.
+        strength: RequiredStrength,
+    }
+}
+
+section! {
+    pub struct SyscallsSection {
+        profile: SyscallProfile,
+        /// System calls added to the profile, by name.
+        allow: Vec<Word>,
+        /// System calls taken from the profile, by name.
+        deny: Vec<Word>,
+        on_denied: OnDeniedCall,
+    }
+}
+
+/// What a denied system call gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnDeniedCall {
+    /// EPERM.
+    Errno,
+    /// The end of the run.
+    Kill,
+    /// A line in the kernel's log; the call is allowed.
+    Log,
+    /// A question to the person. Not available in this build.
+    Ask,
+}
+
+section! {
+    pub struct EvidenceSection {
+        /// `default`, `none`, or the name of a key.
+        sign: Word,
+        /// Time between two samples of what the run uses, 10ms to 1h.
+        sample_interval: Millis,
+        hash: HashScope,
+        durability: Durability,
+    }
+}
+
+replaces!(RootSource, OnDeniedCall);
+
+choices! {
+    RootSource { "host" => Host, "dir" => Dir, "image" => Image, "disk" => Disk }
+    OnDeniedCall { "errno" => Errno, "kill" => Kill, "log" => Log, "ask" => Ask }
+}

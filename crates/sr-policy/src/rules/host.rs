@@ -1,0 +1,185 @@
+//! Rules that need the host: canonical paths, the run store, keys, and the operator's ceilings.
+
+use super::paths::{is_within, lexical};
+use super::{Rule, mounts, view};
+use crate::host::HostRules;
+use crate::spec::{Mount, PolicySpec};
+use crate::text::printable;
+use sr_common::Fault;
+
+const HOLDS_STORE: Rule = Rule::new(
+    "SR-RULE-mount-holds-store",
+    "A writable mount may not hold the run store.",
+);
+const HOLDS_KEYS: Rule = Rule::new(
+    "SR-RULE-mount-holds-keys",
+    "A writable mount may not hold Safe-Run's keys.",
+);
+const HOLDS_POLICY: Rule = Rule::new(
+    "SR-RULE-mount-holds-policy",
+    "A writable mount may not hold a policy in force.",
+);
+const SHOWS_STORE: Rule = Rule::new(
+    "SR-RULE-mount-shows-store",
+    "No mount has its source in the run store or among the keys.",
+);
+const PREFIX: Rule = Rule::new(
+    "SR-RULE-source-outside-prefixes",
+    "Sources lie below the operator's `allowedPrefixes`, symbolic links followed.",
+);
+const CEILING: Rule = Rule::new("SR-RULE-above-ceiling", "No limit is above the operator's ceiling.");
+
+pub(super) const RULES: &[Rule] = &[HOLDS_STORE, HOLDS_KEYS, HOLDS_POLICY, SHOWS_STORE, PREFIX, CEILING];
+
+/// A path as the policy writes it and as the host resolves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canonical {
+    pub written: String,
+    /// Absolute, no symbolic link in it.
+    pub canonical: String,
+}
+
+/// What the rules must know of the host. All paths absolute and canonical; the caller resolves them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostContext {
+    /// Where the run starts; stands in for sources that `sources` lacks.
+    pub cwd: String,
+    /// The run store.
+    pub store: String,
+    /// Key files and folders.
+    pub keys: Vec<String>,
+    /// The policy file, the files it extends, the host files.
+    pub policy_files: Vec<String>,
+    /// One for each mount, and for `rootfs.path`; found by what the policy writes.
+    pub sources: Vec<Canonical>,
+    /// The operator's rules, already narrowed by the user's.
+    pub operator: HostRules,
+}
+
+impl HostContext {
+    fn resolve(&self, written: &str) -> String {
+        match self.sources.iter().find(|s| s.written == written) {
+            Some(found) => found.canonical.clone(),
+            None if written.starts_with('/') => lexical(written),
+            None => lexical(&format!("{}/{written}", self.cwd)),
+        }
+    }
+}
+
+/// Judges a complete policy by the rules that need the host. Empty: nothing is wrong.
+pub fn validate_host(spec: &PolicySpec, host: &HostContext) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (i, mount) in spec.mounts.iter().enumerate() {
+        let source = host.resolve(&mount.source);
+        // The letters were judged already; a symbolic link may lead to what they hide.
+        if source != lexical(&mount.source) {
+            mounts::source(i, &source, mount, &mut faults);
+        }
+        own_paths(i, &source, mount, host, &mut faults);
+        prefixes(&format!("mounts[{i}].source"), &source, host, &mut faults);
+    }
+    if let Some(path) = &spec.rootfs.path {
+        let canonical = host.resolve(path);
+        if canonical != lexical(path) {
+            view::root_directory(&canonical, &mut faults);
+        }
+        prefixes("rootfs.path", &canonical, host, &mut faults);
+    }
+    ceilings(spec, &host.operator, &mut faults);
+    faults
+}
+
+fn own_paths(i: usize, source: &str, mount: &Mount, host: &HostContext, faults: &mut Vec<Fault>) {
+    let at = format!("mounts[{i}].source");
+    let own = |rule: Rule, path: &str, what: &str, faults: &mut Vec<Fault>| {
+        let writable = !mount.read_only && !mount.captured;
+        if !path.is_empty() && writable && is_within(path, source) {
+            let found = format!(
+                "the writable mount {} holds {what} {}",
+                printable(source),
+                printable(path)
+            );
+            let remedy = format!("mount it with `captured: true` or `readOnly: true`, or move {what}");
+            faults.push(rule.fault(at.clone(), found, remedy));
+        }
+    };
+    own(HOLDS_STORE, &host.store, "the run store", faults);
+    for key in &host.keys {
+        own(HOLDS_KEYS, key, "the keys", faults);
+    }
+    for file in &host.policy_files {
+        own(HOLDS_POLICY, file, "the policy", faults);
+    }
+    // The view masks them where a mount lies above; a mount from inside would go around the mask.
+    let private = std::iter::once(&host.store).chain(&host.keys).filter(|p| !p.is_empty());
+    for path in private.filter(|p| is_within(source, p)) {
+        let found = format!("{} lies in {}", printable(source), printable(path));
+        faults.push(SHOWS_STORE.fault(at.clone(), found, "copy what is needed elsewhere and mount that"));
+    }
+}
+
+fn prefixes(path: &str, source: &str, host: &HostContext, faults: &mut Vec<Fault>) {
+    let Some(allowed) = &host.operator.allowed_prefixes else {
+        return;
+    };
+    if !allowed.iter().any(|prefix| is_within(source, &lexical(prefix))) {
+        let found = format!("{} is outside the prefixes that the operator allows", printable(source));
+        let remedy = match allowed.is_empty() {
+            true => "the operator allows no mounts".to_owned(),
+            false => format!("allowed: {}", allowed.join(", ")),
+        };
+        faults.push(PREFIX.fault(path, found, remedy));
+    }
+}
+
+fn ceilings(spec: &PolicySpec, operator: &HostRules, faults: &mut Vec<Fault>) {
+    let (r, top) = (&spec.resources, &operator.ceilings);
+    let mut above = |over: bool, field: &str, asked: String, ceiling: Option<String>| {
+        if over {
+            let ceiling = ceiling.unwrap_or_default();
+            let found = format!("{asked}, above the operator's ceiling of {ceiling}");
+            faults.push(CEILING.fault(format!("resources.{field}"), found, format!("write at most {ceiling}")));
+        }
+    };
+    let cpu = top.cpu.is_some_and(|max| r.cpu.is_none_or(|asked| asked > max));
+    let asked = r.cpu.map_or("all CPUs".to_owned(), |n| n.to_string());
+    above(cpu, "cpu", asked, top.cpu.map(|n| n.to_string()));
+    above(
+        top.memory.is_some_and(|max| r.memory > max),
+        "memory",
+        r.memory.to_string(),
+        top.memory.map(|n| n.to_string()),
+    );
+    above(
+        top.pids.is_some_and(|max| r.pids > max),
+        "pids",
+        r.pids.to_string(),
+        top.pids.map(|n| n.to_string()),
+    );
+    above(
+        top.disk.is_some_and(|max| r.disk > max),
+        "disk",
+        r.disk.to_string(),
+        top.disk.map(|n| n.to_string()),
+    );
+    let wall = top.wall_time.is_some_and(|max| r.wall_time > max);
+    above(
+        wall,
+        "wallTime",
+        r.wall_time.to_string(),
+        top.wall_time.map(|n| n.to_string()),
+    );
+    let files = top.open_files.is_some_and(|max| r.open_files > max);
+    above(
+        files,
+        "openFiles",
+        r.open_files.to_string(),
+        top.open_files.map(|n| n.to_string()),
+    );
+    above(
+        top.output.is_some_and(|max| r.output > max),
+        "output",
+        r.output.to_string(),
+        top.output.map(|n| n.to_string()),
+    );
+}

@@ -1,0 +1,162 @@
+//! What `render_yaml` writes reads back as the same policy, here and by a YAML reader that is not ours.
+
+use proptest::prelude::*;
+use sr_common::{ByteSize, Control, Fault, Millis};
+use sr_policy::spec::*;
+use sr_policy::{Format, PRESET_NAMES, parse, preset, render_yaml, resolve};
+use std::collections::BTreeMap;
+
+fn read_back(yaml: &str) -> Result<PolicySpec, Vec<Fault>> {
+    let source = parse("p.yaml", yaml.as_bytes(), Format::Yaml)?;
+    resolve(&source, &|path| {
+        Err(Fault::new(sr_common::Code::Pol002, "extends", path, "no files here"))
+    })
+}
+
+#[test]
+fn presets_read_back() {
+    for name in PRESET_NAMES {
+        let spec = preset(name).unwrap();
+        assert_eq!(read_back(&render_yaml(&spec)), Ok(spec));
+    }
+}
+
+/// Text as an argument may hold it, with what YAML makes difficult.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[ -~\n\tà-ÿ€😀]{0,20}",
+        prop::sample::select(vec![
+            "no",
+            "true",
+            "~",
+            "",
+            "1.0",
+            "0x10",
+            "- a",
+            "a: b",
+            "#",
+            "'",
+            "\"",
+            "\\",
+            "|",
+            "> x",
+            "{",
+            "]",
+            "&a",
+            "*a",
+            "!t",
+            "%",
+            "@",
+            "`",
+            "---",
+            "...",
+            "<<",
+            "=",
+            "12e3",
+            "2001-01-01",
+            "1:20",
+            " lead",
+            "trail ",
+            "a\n\nb\n",
+            "512MiB",
+            "1e",
+            "0o7",
+            ".inf",
+            ".nan",
+            "null",
+            "N",
+            "a\u{85}b\u{a0}",
+        ])
+        .prop_map(|s| s.replace('\u{85}', "")),
+    ]
+}
+
+fn word() -> impl Strategy<Value = String> {
+    text()
+        .prop_map(|t| t.replace(['\n', '\t'], ""))
+        .prop_filter("no empty word", |t| !t.trim().is_empty())
+}
+
+fn mounts() -> impl Strategy<Value = Vec<Mount>> {
+    proptest::collection::vec((word(), any::<bool>(), any::<bool>()), 0..4).prop_map(|list| {
+        list.into_iter()
+            .enumerate()
+            .map(|(i, (source, read_only, captured))| Mount {
+                // Sources below one directory of their own, so that no rule about the host's directories applies.
+                source: format!("./{i}/{}", source.replace("..", "")),
+                target: Some(format!("/m/{i}")),
+                read_only: read_only && !captured,
+                captured,
+            })
+            .collect()
+    })
+}
+
+fn spec() -> impl Strategy<Value = PolicySpec> {
+    let names = (
+        word(),
+        proptest::option::of(text()),
+        proptest::collection::btree_map(word(), text(), 0..3),
+    );
+    let runtime = (
+        proptest::option::of(word()),
+        proptest::collection::vec(text(), 0..4),
+        proptest::collection::btree_map("[A-Z_a-z][A-Z0-9_]{0,6}", text(), 0..4),
+        1u32..65534,
+    );
+    let limits = (
+        proptest::option::of(0.001f64..4096.0),
+        (4u64 << 20)..u64::MAX,
+        1u32..4_194_304,
+        1u64..2_592_000_000,
+        proptest::option::of("[a-z0-9][a-z0-9._-]{0,20}"),
+    );
+    let preset = prop::sample::select(PRESET_NAMES.to_vec());
+    (preset, names, runtime, limits, mounts()).prop_map(|(base, names, runtime, limits, mounts)| {
+        let mut spec = preset_named(base);
+        spec.metadata = Metadata {
+            name: names.0,
+            description: names.1,
+            labels: names.2,
+        };
+        spec.runtime.command = runtime.0;
+        spec.runtime.args = runtime.1;
+        spec.runtime.env = runtime.2.into_iter().collect::<BTreeMap<_, _>>();
+        spec.runtime.user = runtime.3;
+        spec.resources.cpu = limits.0;
+        spec.resources.memory = ByteSize(limits.1);
+        spec.resources.pids = limits.2;
+        spec.resources.wall_time = Millis(limits.3);
+        spec.session = limits.4.filter(|name| name != "none");
+        spec.mounts = mounts;
+        spec.degrade = vec![Control::Landlock];
+        spec
+    })
+}
+
+fn preset_named(name: &str) -> PolicySpec {
+    preset(name).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_policy_reads_back(spec in spec()) {
+        let yaml = render_yaml(&spec);
+        match read_back(&yaml) {
+            Ok(again) => prop_assert_eq!(again, spec, "{}", yaml),
+            Err(faults) => prop_assert!(false, "{:#?}\n{}", faults, yaml),
+        }
+    }
+
+    #[test]
+    fn another_reader_sees_the_same(spec in spec()) {
+        let yaml = render_yaml(&spec);
+        let other: serde_json::Value = serde_saphyr::from_str(&yaml).map_err(|e| TestCaseError::fail(format!("{e}\n{yaml}")))?;
+        prop_assert_eq!(other["metadata"]["name"].as_str(), Some(spec.metadata.name.as_str()));
+        prop_assert_eq!(other["runtime"]["command"].as_str(), spec.runtime.command.as_deref());
+        prop_assert_eq!(&other["runtime"]["args"], &serde_json::json!(spec.runtime.args));
+        prop_assert_eq!(&other["runtime"]["env"], &serde_json::json!(spec.runtime.env));
+    }
+}

@@ -1,0 +1,393 @@
+//! What holds at the exec stop, read back from the kernel's own files: nothing here repeats what was asked for without
+//! having seen it.
+
+use crate::view::DEVICES;
+use rustix::fs::Stat;
+use sr_common::{Code, Control, Fault, Observed};
+use sr_compiler::bundle::{CompileBundle, FilesystemPlan, IdMap, ViewKind};
+use std::collections::BTreeMap;
+use std::fs;
+
+/// The executable's identity when it was hashed.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity {
+    dev: u64,
+    ino: u64,
+    size: i64,
+    ctime: (i64, i64),
+}
+
+impl Identity {
+    pub fn of(stat: &Stat) -> Self {
+        Identity {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            size: stat.st_size,
+            #[allow(clippy::unnecessary_cast)] // The types differ between architectures.
+            ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }
+    }
+}
+
+/// Reads the posture of `program`, stopped at its exec. `executable` is what was hashed, by descriptor.
+pub fn observe(
+    bundle: &CompileBundle,
+    program: i32,
+    executable: (&fs::File, Identity),
+) -> Result<Vec<Observed>, Fault> {
+    let reader = Reader { program };
+    let status = Status::parse(&reader.read("status")?);
+    let mut seen = vec![
+        executable_posture(&reader, executable)?,
+        seccomp_posture(&status, bundle),
+        simple(Control::NoNewPrivileges, "1", "prctl PR_SET_NO_NEW_PRIVS", "status NoNewPrivs", status.get("NoNewPrivs")),
+        capability_posture(&status),
+        identity_posture(&status, bundle),
+    ];
+    seen.extend(namespace_posture(&reader)?);
+    seen.push(network_posture(&reader)?);
+    seen.push(filesystem_posture(&reader, &bundle.filesystem_plan)?);
+    if let Some(landlock) = &bundle.filesystem_plan.landlock {
+        seen.push(Observed {
+            control: Control::Landlock,
+            requested: format!("{} rules, ABI {}", landlock.rules.len(), landlock.abi),
+            mechanism: "landlock_restrict_self".into(),
+            // The kernel shows a domain nowhere; a start whose call failed never reaches the exec stop.
+            observed: "domain entered: the call returned 0 before the exec".into(),
+            holds: true,
+        });
+    }
+    seen.push(descriptor_posture(&reader)?);
+    seen.extend(limit_posture(&reader, bundle)?);
+    Ok(seen)
+}
+
+/// The first line that does not hold, as the fault that ends the run.
+pub fn first_mismatch(posture: &[Observed]) -> Option<Fault> {
+    posture.iter().find(|line| !line.holds).map(|line| {
+        Fault::new(
+            Code::Run002,
+            format!("launch.posture.{}", line.control.name()),
+            format!("asked for {}, but the kernel shows {}", line.requested, line.observed),
+            "the program was killed before its first instruction; please report this with the run's events",
+        )
+    })
+}
+
+struct Reader {
+    program: i32,
+}
+
+impl Reader {
+    fn fail(&self, path: &str, error: &std::io::Error) -> Fault {
+        Fault::new(
+            Code::Run002,
+            "launch.posture",
+            format!("cannot read {path}: {error}"),
+            "the posture could not be observed, so the program was not started; see `safe-run doctor`",
+        )
+    }
+
+    fn read(&self, name: &str) -> Result<String, Fault> {
+        let path = format!("/proc/{}/{name}", self.program);
+        fs::read(&path).map(|b| String::from_utf8_lossy(&b).into_owned()).map_err(|e| self.fail(&path, &e))
+    }
+
+    fn link(&self, name: &str) -> Result<String, Fault> {
+        let path = format!("/proc/{}/{name}", self.program);
+        fs::read_link(&path).map(|p| p.to_string_lossy().into_owned()).map_err(|e| self.fail(&path, &e))
+    }
+}
+
+struct Status(BTreeMap<String, String>);
+
+impl Status {
+    fn parse(text: &str) -> Self {
+        let pair = |line: &str| {
+            line.split_once(':').map(|(k, v)| (k.to_owned(), v.split_whitespace().collect::<Vec<_>>().join(" ")))
+        };
+        Status(text.lines().filter_map(pair).collect())
+    }
+
+    fn get(&self, key: &str) -> &str {
+        self.0.get(key).map_or("nothing", String::as_str)
+    }
+}
+
+fn simple(control: Control, requested: &str, mechanism: &str, source: &str, value: &str) -> Observed {
+    Observed {
+        control,
+        requested: requested.into(),
+        mechanism: mechanism.into(),
+        observed: format!("{source}: {value}"),
+        holds: value == requested,
+    }
+}
+
+fn executable_posture(reader: &Reader, (file, hashed): (&fs::File, Identity)) -> Result<Observed, Fault> {
+    let path = format!("/proc/{}/exe", reader.program);
+    let running = rustix::fs::stat(&path).map_err(|e| reader.fail(&path, &e.into()))?;
+    let now = rustix::fs::fstat(file).map_err(|e| reader.fail("the executable", &e.into()))?;
+    let (running, now) = (Identity::of(&running), Identity::of(&now));
+    let same = |a: Identity, b: Identity| a.dev == b.dev && a.ino == b.ino && a.size == b.size && a.ctime == b.ctime;
+    Ok(Observed {
+        control: Control::ExecutableDigest,
+        requested: format!("the file that was hashed (inode {})", hashed.ino),
+        mechanism: "execveat on the hashed descriptor".into(),
+        observed: format!("exe: inode {}, changed since hashing: {}", running.ino, !same(now, hashed)),
+        holds: same(running, hashed) && same(now, hashed),
+    })
+}
+
+fn seccomp_posture(status: &Status, bundle: &CompileBundle) -> Observed {
+    // More than one where this supervisor itself runs under a filter.
+    let filters: u64 = status.get("Seccomp_filters").parse().unwrap_or(1);
+    Observed {
+        control: Control::Seccomp,
+        requested: format!("filter of {} instructions", bundle.syscalls_plan.program.len()),
+        mechanism: "seccomp SET_MODE_FILTER".into(),
+        observed: format!("status Seccomp: {}, filters: {filters}", status.get("Seccomp")),
+        holds: status.get("Seccomp") == "2" && filters >= 1,
+    }
+}
+
+fn capability_posture(status: &Status) -> Observed {
+    let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+    let shown = sets.map(|set| format!("{set} {}", status.get(set))).join(", ");
+    Observed {
+        control: Control::Capabilities,
+        requested: "none in any set".into(),
+        mechanism: "capset, PR_CAPBSET_DROP, PR_CAP_AMBIENT_CLEAR_ALL".into(),
+        holds: sets.iter().all(|set| u64::from_str_radix(status.get(set), 16) == Ok(0)),
+        observed: shown,
+    }
+}
+
+fn identity_posture(status: &Status, bundle: &CompileBundle) -> Observed {
+    let user = &bundle.process_plan.user;
+    let (uid, gid, groups_must_be_empty) = match user.map {
+        IdMap::Single { host_uid, host_gid } => (host_uid, host_gid, false),
+        IdMap::Range { base, .. } => (base + user.inside, base + user.inside, true),
+    };
+    let four = |id: u32| format!("{id} {id} {id} {id}");
+    let groups = status.get("Groups");
+    Observed {
+        control: Control::UserNamespace,
+        requested: format!("uid and gid {} inside, {uid} and {gid} on the host", user.inside),
+        mechanism: "user namespace map, setresuid, setresgid".into(),
+        observed: format!("status Uid: {}, Gid: {}, Groups: {groups:?}", status.get("Uid"), status.get("Gid")),
+        holds: status.get("Uid") == four(uid)
+            && status.get("Gid") == four(gid)
+            && uid != 0
+            && (groups.is_empty() || !groups_must_be_empty),
+    }
+}
+
+fn namespace_posture(reader: &Reader) -> Result<Vec<Observed>, Fault> {
+    let kinds = [
+        ("user", Control::UserNamespace),
+        ("mnt", Control::MountNamespace),
+        ("pid", Control::PidNamespace),
+        ("net", Control::NetworkNamespace),
+        ("ipc", Control::IpcNamespace),
+        ("uts", Control::UtsNamespace),
+        ("cgroup", Control::CgroupNamespace),
+    ];
+    kinds
+        .into_iter()
+        .map(|(name, control)| {
+            let inside = reader.link(&format!("ns/{name}"))?;
+            let path = format!("/proc/self/ns/{name}");
+            let ours = fs::read_link(&path).map_err(|e| reader.fail(&path, &e))?;
+            let ours = ours.to_string_lossy();
+            Ok(Observed {
+                control,
+                requested: format!("own {name} namespace"),
+                mechanism: "clone3".into(),
+                observed: format!("{inside} (supervisor: {ours})"),
+                holds: inside != ours,
+            })
+        })
+        .collect()
+}
+
+fn network_posture(reader: &Reader) -> Result<Observed, Fault> {
+    let text = reader.read("net/dev")?;
+    let devices: Vec<&str> = text.lines().skip(2).filter_map(|l| l.split_once(':')).map(|(n, _)| n.trim()).collect();
+    // Kernels with tunnel drivers built in give every namespace their (down) fallback devices.
+    let fallback = ["lo", "sit0", "tunl0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6gre0"];
+    Ok(Observed {
+        control: Control::Network,
+        requested: "no device but loopback".into(),
+        mechanism: "empty network namespace".into(),
+        observed: format!("net/dev: {}", devices.join(" ")),
+        holds: devices.iter().all(|d| fallback.contains(d)),
+    })
+}
+
+fn filesystem_posture(reader: &Reader, plan: &FilesystemPlan) -> Result<Observed, Fault> {
+    let text = reader.read("mountinfo")?;
+    let expected = expected_mounts(plan);
+    let mut problems = Vec::new();
+    let mut missing: BTreeMap<&str, bool> = expected.iter().map(|(target, _)| (target.as_str(), true)).collect();
+    let mut count = 0usize;
+    for line in text.lines() {
+        count += 1;
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (Some(target), Some(options)) = (fields.get(4).map(|t| unescape(t)), fields.get(5)) else {
+            problems.push(format!("unreadable line {line:?}"));
+            continue;
+        };
+        if let Some(flag) = missing.get_mut(target.as_str()) {
+            *flag = false;
+        }
+        // The deepest planned target that holds this mount.
+        let owner = expected
+            .iter()
+            .filter(|(t, _)| target == *t || (target.starts_with(t.as_str()) && (t == "/" || target[t.len()..].starts_with('/'))))
+            .max_by_key(|(t, _)| t.len());
+        let has = |name: &str| options.split(',').any(|o| o == name);
+        match owner {
+            None => problems.push(format!("{target} is mounted and not planned")),
+            // What is mounted below a recursive bind belongs to it; below the root skeleton nothing may be.
+            Some((t, _)) if t == "/" && target != "/" => problems.push(format!("{target} is mounted and not planned")),
+            Some((_, kind)) => {
+                if kind.read_only && !has("ro") {
+                    problems.push(format!("{target} is writable"));
+                }
+                if !has("nosuid") {
+                    problems.push(format!("{target} allows setuid"));
+                }
+                if !kind.device && !has("nodev") {
+                    problems.push(format!("{target} allows devices"));
+                }
+            }
+        }
+    }
+    let absent = missing.iter().filter(|(_, absent)| **absent).map(|(t, _)| format!("{t} is not mounted"));
+    problems.extend(absent);
+    Ok(Observed {
+        control: Control::Filesystem,
+        requested: format!("{} planned mounts, nosuid, nodev, read-only where planned", expected.len()),
+        mechanism: "mount namespace, pivot_root, detached old root".into(),
+        observed: match problems.first() {
+            None => format!("mountinfo: {count} mounts, all within the plan"),
+            Some(first) => format!("mountinfo: {first} ({} problems)", problems.len()),
+        },
+        holds: problems.is_empty(),
+    })
+}
+
+struct Planned {
+    read_only: bool,
+    device: bool,
+}
+
+fn expected_mounts(plan: &FilesystemPlan) -> Vec<(String, Planned)> {
+    let mut mounts = Vec::new();
+    if plan.entries.first().is_none_or(|e| e.target != "/") {
+        mounts.push(("/".to_owned(), Planned { read_only: true, device: false }));
+    }
+    for entry in &plan.entries {
+        let read_only = match &entry.what {
+            ViewKind::ReadOnly { .. } => true,
+            ViewKind::Writable { .. } | ViewKind::Captured { .. } | ViewKind::Scratch { .. } => false,
+            ViewKind::Proc | ViewKind::Devpts | ViewKind::Mqueue => false,
+            ViewKind::Dev => {
+                for device in DEVICES {
+                    mounts.push((format!("{}/{device}", entry.target), Planned { read_only: false, device: true }));
+                }
+                continue;
+            }
+            ViewKind::Directory { .. } | ViewKind::Symlink { .. } | ViewKind::File { .. } => continue,
+        };
+        mounts.push((entry.target.clone(), Planned { read_only, device: false }));
+    }
+    mounts
+}
+
+/// mountinfo writes space, tab, newline and backslash as octal (proc_pid_mountinfo(5)).
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = (first == b'\\' && tail.len() >= 3)
+            .then(|| std::str::from_utf8(&tail[..3]).ok().and_then(|d| u8::from_str_radix(d, 8).ok()))
+            .flatten();
+        match octal {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn descriptor_posture(reader: &Reader) -> Result<Observed, Fault> {
+    let path = format!("/proc/{}/fd", reader.program);
+    let mut open: Vec<i64> = Vec::new();
+    for entry in fs::read_dir(&path).map_err(|e| reader.fail(&path, &e))? {
+        let entry = entry.map_err(|e| reader.fail(&path, &e))?;
+        open.push(entry.file_name().to_string_lossy().parse().unwrap_or(-1));
+    }
+    open.sort_unstable();
+    Ok(Observed {
+        control: Control::OpenFiles,
+        requested: "descriptors 0, 1 and 2 only".into(),
+        mechanism: "close_range CLOEXEC, dup2".into(),
+        observed: format!("fd: {open:?}"),
+        holds: open == [0, 1, 2],
+    })
+}
+
+fn limit_posture(reader: &Reader, bundle: &CompileBundle) -> Result<Vec<Observed>, Fault> {
+    let text = reader.read("limits")?;
+    let names = [
+        ("NOFILE", "Max open files", Control::OpenFiles),
+        ("NPROC", "Max processes", Control::Pids),
+        ("AS", "Max address space", Control::Memory),
+        ("FSIZE", "Max file size", Control::Disk),
+    ];
+    let mut seen = Vec::new();
+    for (name, label, control) in names {
+        let Some(asked) = bundle.resources_plan.rlimits.get(name) else { continue };
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(label))
+            .and_then(|rest| rest.split_whitespace().nth(1))
+            .unwrap_or("nothing");
+        let hard = value.parse::<u64>().ok();
+        seen.push(Observed {
+            control,
+            requested: format!("RLIMIT_{name} at most {asked}"),
+            mechanism: "setrlimit".into(),
+            observed: format!("limits: {value}"),
+            holds: hard.is_some_and(|hard| hard <= *asked),
+        });
+    }
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_escapes_are_read() {
+        assert_eq!(unescape("/a\\040b\\134"), "/a b\\");
+        assert_eq!(unescape("/a\\04"), "/a\\04");
+    }
+
+    #[test]
+    fn status_lines_are_read() {
+        let status = Status::parse("Uid:\t1\t2\t3\t4\nGroups:\t \nSeccomp:\t2\n");
+        assert_eq!(status.get("Uid"), "1 2 3 4");
+        assert_eq!(status.get("Groups"), "");
+        assert_eq!(status.get("absent"), "nothing");
+    }
+}

@@ -1,0 +1,72 @@
+//! The steps of the program's own process, in the order that design §5 gives: limits, capabilities, identity,
+//! no_new_privs, Landlock, descriptors, seccomp, exec.
+
+use crate::view::{SLOT_EXECUTABLE, SLOT_LANDLOCK, c_string};
+use sr_common::{Code, Fault};
+use sr_compiler::bundle::{CompileBundle, IdMap, LimitMechanism};
+use sr_kernel::seccomp::Instruction;
+use sr_kernel::step::{CStringArray, Fd, Step};
+use std::os::fd::RawFd;
+
+const CAP_SETGID: u64 = 1 << 6;
+const CAP_SETUID: u64 = 1 << 7;
+
+/// The program's stdin, stdout and stderr, and whether they are a terminal.
+pub(crate) struct Ends {
+    pub fds: [Fd; 3],
+    pub terminal: bool,
+}
+
+pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Result<Vec<Step>, Fault> {
+    let process = &bundle.process_plan;
+    let resources = &bundle.resources_plan;
+    let mut steps = vec![
+        Step::NewSession,
+        Step::DefaultSignals,
+        Step::Stdio { stdin: ends.fds[0], stdout: ends.fds[1], stderr: ends.fds[2] },
+    ];
+    if ends.terminal {
+        steps.push(Step::ControllingTerminal);
+    }
+    for (name, value) in &resources.rlimits {
+        let (resource, hard) = sr_kernel::process::rlimit(name).ok_or_else(|| {
+            Fault::new(Code::Run001, "launch.prepare.rlimits", format!("no resource limit {name}"), "")
+        })?;
+        // A hard limit can only be lowered without CAP_SYS_RESOURCE; the host's own, lower one is within the policy.
+        steps.push(Step::Rlimit { resource, value: (*value).min(hard) });
+    }
+    if let Some(cpu) = &resources.cpu
+        && let LimitMechanism::Affinity { cpus } = cpu.mechanism
+    {
+        steps.push(Step::Affinity { cpus });
+    }
+    steps.push(Step::DropBounding);
+    let clear_groups = matches!(process.user.map, IdMap::Range { .. });
+    steps.push(Step::Capabilities { keep: CAP_SETGID | CAP_SETUID });
+    steps.push(Step::Identity { uid: process.user.inside, gid: process.user.inside, clear_groups });
+    steps.push(Step::Capabilities { keep: 0 });
+    steps.push(Step::ChangeDir(c_string(&process.workdir)?));
+    steps.push(Step::NoNewPrivileges);
+    if bundle.filesystem_plan.landlock.is_some() {
+        steps.push(Step::EnterLandlock { ruleset: Fd::Slot(SLOT_LANDLOCK) });
+    }
+    steps.push(Step::CloseOnExec);
+    let program = bundle
+        .syscalls_plan
+        .program
+        .iter()
+        .map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k })
+        .collect::<Vec<_>>();
+    steps.push(Step::Seccomp { program });
+    if !process.posture_at_exec {
+        steps.push(Step::Handshake { channel });
+    }
+    let argv = process.argv.iter().map(|a| c_string(a)).collect::<Result<_, _>>()?;
+    let envp = process.env.iter().map(|(k, v)| c_string(&format!("{k}={v}"))).collect::<Result<_, _>>()?;
+    steps.push(Step::Execute {
+        fd: Fd::Slot(SLOT_EXECUTABLE),
+        argv: CStringArray::new(argv),
+        envp: CStringArray::new(envp),
+    });
+    Ok(steps)
+}

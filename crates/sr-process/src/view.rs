@@ -1,0 +1,510 @@
+//! From the filesystem plan to the steps that build it: a staging tmpfs on the old root's `/tmp`, the new root on it,
+//! every mount attached below that root without following a symbolic link, then the pivot.
+
+use crate::sandbox::Options;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use sr_common::{Code, Fault};
+use sr_compiler::bundle::{
+    Backing, FilesystemPlan, IdMap, LandlockAccess, LayerMask, Owner, ProcessPlan, ViewKind,
+};
+use sr_kernel::idmap::{self, MapLine};
+use sr_kernel::landlock::{Access, Ruleset};
+use sr_kernel::step::{Fd, MountFlags, Step};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// Slots with a meaning; the others are numbered as needed.
+pub const SLOT_EXECUTABLE: u16 = 0;
+pub const SLOT_SCRIPT: u16 = 1;
+pub const SLOT_LANDLOCK: u16 = 2;
+pub const SLOT_PTY: u16 = 3;
+const SLOT_STAGE: u16 = 4;
+const SLOT_SKELETON: u16 = 5;
+const SLOT_ROOT: u16 = 6;
+const SLOT_WRITABLE: u16 = 7;
+const FIRST_FREE_SLOT: u16 = 8;
+
+/// Device nodes of the minimal `/dev`, bound from the host.
+pub const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+const DEVICE_LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// The steps that build a view, and the descriptors that they name.
+#[derive(Debug)]
+pub struct View {
+    pub steps: Vec<Step>,
+    /// Mounts opened by a privileged supervisor; they must live until the steps are carried out.
+    pub held: Vec<OwnedFd>,
+}
+
+/// Builds the steps for `plan`. `channel` is init's end of the socket.
+pub fn build(
+    plan: &FilesystemPlan,
+    process: &ProcessPlan,
+    options: &Options<'_>,
+    channel: RawFd,
+) -> Result<View, Fault> {
+    let mut builder = Builder {
+        sources: Vec::new(),
+        skeleton: Vec::new(),
+        layers: Vec::new(),
+        mounts: Vec::new(),
+        held: Vec::new(),
+        made: BTreeSet::new(),
+        covered: Vec::new(),
+        maps: BTreeMap::new(),
+        next_slot: FIRST_FREE_SLOT,
+        scratch: 0,
+        inside: process.user.inside,
+        map: process.user.map.clone(),
+        store: plan.writable.backing == Backing::Store,
+        layer_root: options.layers,
+        root_is_overlay: plan.entries.first().is_some_and(|e| e.target == "/"),
+    };
+    for entry in &plan.entries {
+        builder.entry(&entry.target, &entry.what)?;
+    }
+    builder.finish(plan, channel)
+}
+
+struct Builder<'a> {
+    /// Opens sources, before the staging area hides the old root's `/tmp`.
+    sources: Vec<Step>,
+    skeleton: Vec<Step>,
+    layers: Vec<Step>,
+    mounts: Vec<Step>,
+    held: Vec<OwnedFd>,
+    /// Skeleton paths already made.
+    made: BTreeSet<String>,
+    /// Targets of mounts: what stands below them is not the skeleton's.
+    covered: Vec<String>,
+    /// User namespaces for idmapped mounts, by owner.
+    maps: BTreeMap<(u32, u32), OwnedFd>,
+    next_slot: u16,
+    scratch: u32,
+    inside: u32,
+    map: IdMap,
+    store: bool,
+    layer_root: Option<&'a Path>,
+    root_is_overlay: bool,
+}
+
+impl Builder<'_> {
+    fn privileged(&self) -> bool {
+        matches!(self.map, IdMap::Range { .. })
+    }
+
+    fn slot(&mut self) -> u16 {
+        self.next_slot += 1;
+        self.next_slot - 1
+    }
+
+    /// Where the skeleton is made, relative to the stage.
+    fn skeleton_path(&self, target: &str) -> String {
+        format!("{}{target}", if self.root_is_overlay { "k" } else { "r" })
+    }
+
+    fn in_mount(&self, target: &str) -> bool {
+        self.covered.iter().any(|c| target.strip_prefix(c.as_str()).is_some_and(|rest| rest.starts_with('/')))
+    }
+
+    fn directory(&mut self, target: &str, mode: u32) -> Result<(), Fault> {
+        if target == "/" || target.is_empty() || self.in_mount(target) || !self.made.insert(target.to_owned()) {
+            return Ok(());
+        }
+        self.parents(target)?;
+        let path = c_string(&self.skeleton_path(target))?;
+        self.skeleton.push(Step::Mkdir { path, mode });
+        Ok(())
+    }
+
+    fn parents(&mut self, target: &str) -> Result<(), Fault> {
+        match target.rfind('/') {
+            Some(0) | None => Ok(()),
+            Some(end) => self.directory(&target[..end].to_owned(), 0o755),
+        }
+    }
+
+    /// Makes the place on which a mount is attached, unless it lies in another mount, which must hold it.
+    fn mount_point(&mut self, target: &str, directory: bool) -> Result<(), Fault> {
+        if self.in_mount(target) || target == "/" {
+            return Ok(());
+        }
+        if directory {
+            return self.directory(target, 0o755);
+        }
+        self.parents(target)?;
+        if self.made.insert(target.to_owned()) {
+            let path = c_string(&self.skeleton_path(target))?;
+            self.skeleton.push(Step::File { path, content: Vec::new(), writable: true });
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, tree: Fd, target: &str) -> Result<(), Fault> {
+        let path = c_string(target.trim_start_matches('/'))?;
+        self.mounts.push(Step::AttachIn { tree, root: Fd::Slot(SLOT_ROOT), path });
+        self.covered.push(target.to_owned());
+        Ok(())
+    }
+
+    /// A detached mount of a host path with `flags`; with `owner`, idmapped to the sandbox's user.
+    fn source(&mut self, path: &str, flags: MountFlags, owner: Option<Owner>) -> Result<Fd, Fault> {
+        // The allow-listed members of /etc and /dev are often links by design; everything else was canonicalised.
+        let no_symlinks = !path.starts_with("/etc/") && !path.starts_with("/dev/");
+        if !self.privileged() {
+            let slot = self.slot();
+            self.sources.push(Step::OpenTree {
+                path: c_string(path)?,
+                recursive: flags.recursive,
+                no_symlinks,
+                slot,
+            });
+            self.sources.push(Step::Flags { tree: Fd::Slot(slot), flags });
+            return Ok(Fd::Slot(slot));
+        }
+        let failed = |what: &str, error: std::io::Error| {
+            Fault::new(
+                Code::Run001,
+                "launch.prepare.view",
+                format!("{what} {path}: {error}"),
+                "check that the path exists and that its file system allows it",
+            )
+        };
+        let mut bits = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        if flags.recursive {
+            bits |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        let opened = if no_symlinks {
+            let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+                .and_then(|place| open_tree(&place, "", bits | OpenTreeFlags::AT_EMPTY_PATH))
+        } else {
+            open_tree(CWD, path, bits)
+        };
+        let tree = opened.map_err(|e| failed("cannot open the mount source", e.into()))?;
+        let map = match owner {
+            Some(owner) => Some(self.mapped_owner(owner).map_err(|e| failed("cannot map the owner of", e))?),
+            None => None,
+        };
+        idmap::set_mount(tree.as_fd(), flags, map).map_err(|e| failed("cannot set the mount attributes of", e))?;
+        let raw = tree.as_raw_fd();
+        self.held.push(tree);
+        Ok(Fd::Inherited(raw))
+    }
+
+    /// A user namespace that shows `owner`'s files as the sandbox user's.
+    fn mapped_owner(&mut self, owner: Owner) -> std::io::Result<std::os::fd::BorrowedFd<'_>> {
+        let IdMap::Range { base, .. } = self.map else {
+            return Err(std::io::Error::other("an idmapped mount needs a privileged supervisor"));
+        };
+        let key = (owner.uid, owner.gid);
+        if !self.maps.contains_key(&key) {
+            let shown = base + self.inside;
+            let line = |outside| [MapLine { inside: outside, outside: shown, count: 1 }];
+            let namespace = idmap::user_namespace(&line(owner.uid), &line(owner.gid))?;
+            self.maps.insert(key, namespace);
+        }
+        match self.maps.get(&key) {
+            Some(namespace) => Ok(namespace.as_fd()),
+            None => Err(std::io::Error::other("no user namespace")),
+        }
+    }
+
+    fn entry(&mut self, target: &str, what: &ViewKind) -> Result<(), Fault> {
+        match what {
+            ViewKind::Directory { mode } => self.directory(target, *mode),
+            ViewKind::Symlink { to } => {
+                self.parents(target)?;
+                if self.made.insert(target.to_owned()) {
+                    let path = c_string(&self.skeleton_path(target))?;
+                    self.skeleton.push(Step::Symlink { to: c_string(to)?, path });
+                }
+                Ok(())
+            }
+            ViewKind::File { content } => {
+                self.parents(target)?;
+                if self.made.insert(target.to_owned()) {
+                    let path = c_string(&self.skeleton_path(target))?;
+                    self.skeleton.push(Step::File { path, content: content.clone().into_bytes(), writable: false });
+                }
+                Ok(())
+            }
+            ViewKind::ReadOnly { source, directory } => {
+                let flags = MountFlags { read_only: true, recursive: true, ..Default::default() };
+                let tree = self.source(source, flags, None)?;
+                if target == "/" {
+                    return self.root_layers(tree, None);
+                }
+                self.mount_point(target, *directory)?;
+                self.attach(tree, target)
+            }
+            ViewKind::Writable { source, directory, owner } => {
+                // Not recursive with an owner: mounts below may be of file systems that cannot be idmapped.
+                let flags = MountFlags { recursive: owner.is_none(), ..Default::default() };
+                let tree = self.source(source.as_str(), flags, *owner)?;
+                self.mount_point(target, *directory)?;
+                self.attach(tree, target)
+            }
+            ViewKind::Captured { source, layer, owner, hidden } => self.captured(target, source, *layer, *owner, hidden),
+            ViewKind::Scratch { mode } => {
+                self.mount_point(target, true)?;
+                let directory = format!("w/s{}", self.scratch);
+                self.scratch += 1;
+                self.layers.push(Step::Mkdir { path: c_string(&directory)?, mode: *mode });
+                self.own(&directory)?;
+                let slot = self.slot();
+                self.mounts.push(Step::OpenTree {
+                    path: c_string(&directory)?,
+                    recursive: false,
+                    no_symlinks: true,
+                    slot,
+                });
+                self.mounts.push(Step::Flags { tree: Fd::Slot(slot), flags: MountFlags::default() });
+                self.attach(Fd::Slot(slot), target)
+            }
+            ViewKind::Proc => self.fresh(target, c"proc", &[]),
+            ViewKind::Mqueue => self.fresh(target, c"mqueue", &[]),
+            ViewKind::Devpts => self.fresh(target, c"devpts", &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")]),
+            ViewKind::Dev => self.dev(target),
+        }
+    }
+
+    fn fresh(&mut self, target: &str, fs: &'static std::ffi::CStr, options: &[(&str, &str)]) -> Result<(), Fault> {
+        self.mount_point(target, true)?;
+        let slot = self.slot();
+        let options = options.iter().map(|(k, v)| Ok((c_string(k)?, c_string(v)?))).collect::<Result<_, Fault>>()?;
+        let flags = MountFlags { no_exec: true, ..Default::default() };
+        self.mounts.push(Step::NewFs { fs, options, flags, slot });
+        self.attach(Fd::Slot(slot), target)
+    }
+
+    fn dev(&mut self, target: &str) -> Result<(), Fault> {
+        self.directory(target, 0o755)?;
+        for (name, to) in DEVICE_LINKS {
+            self.entry(&format!("{target}/{name}"), &ViewKind::Symlink { to: to.into() })?;
+        }
+        for name in DEVICES {
+            let flags = MountFlags { no_exec: true, devices: true, ..Default::default() };
+            let tree = self.source(&format!("/dev/{name}"), flags, None)?;
+            let place = format!("{target}/{name}");
+            self.mount_point(&place, false)?;
+            self.attach(tree, &place)?;
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, path: &str) -> Result<(), Fault> {
+        self.layers.push(Step::Owner { path: c_string(path)?, uid: self.inside, gid: self.inside });
+        Ok(())
+    }
+
+    fn captured(
+        &mut self,
+        target: &str,
+        source: &str,
+        layer: u32,
+        owner: Option<Owner>,
+        hidden: &[LayerMask],
+    ) -> Result<(), Fault> {
+        let tree = self.source(source, MountFlags { read_only: true, ..Default::default() }, owner)?;
+        let lower = format!("l{layer}");
+        self.layers.push(Step::Mkdir { path: c_string(&lower)?, mode: 0o755 });
+        self.layers.push(Step::AttachAt { tree, path: c_string(&lower)? });
+        let mut lowers = lower.clone();
+        if !hidden.is_empty() {
+            let mask = self.mask_layer(layer, &lower, hidden)?;
+            lowers = format!("{mask}:{lower}");
+        }
+        let (upper, work) = self.upper(layer, &lower)?;
+        if target == "/" {
+            return self.root_overlay(&lowers, Some((upper, work)));
+        }
+        self.mount_point(target, true)?;
+        let slot = self.slot();
+        self.mounts.push(overlay(&lowers, Some((&upper, &work)), slot)?);
+        self.attach(Fd::Slot(slot), target)
+    }
+
+    /// A layer above the lower one that makes `hidden` absent or gives it other text. Its directories merge with the
+    /// lower ones but show their own attributes, so these are copied.
+    fn mask_layer(&mut self, layer: u32, lower: &str, hidden: &[LayerMask]) -> Result<String, Fault> {
+        let mask = format!("m{layer}");
+        let mut made = BTreeSet::new();
+        self.layers.push(Step::Mkdir { path: c_string(&mask)?, mode: 0o755 });
+        for item in hidden {
+            let mut at = 0;
+            while let Some(next) = item.path[at..].find('/') {
+                let directory = &item.path[..at + next];
+                at += next + 1;
+                if made.insert(directory.to_owned()) {
+                    self.layers.push(Step::Mkdir { path: c_string(&format!("{mask}/{directory}"))?, mode: 0o755 });
+                }
+            }
+            let path = c_string(&format!("{mask}/{}", item.path))?;
+            match &item.replacement {
+                None => self.layers.push(Step::Whiteout { path }),
+                Some(text) => {
+                    self.layers.push(Step::File { path, content: text.clone().into_bytes(), writable: false });
+                    self.own(&format!("{mask}/{}", item.path))?;
+                }
+            }
+        }
+        // Times last, children before parents: making a name changes its directory's time.
+        for directory in made.iter().rev().map(|d| format!("/{d}")).chain([String::new()]) {
+            let to = format!("{mask}{directory}");
+            self.own(&to)?;
+            self.layers.push(Step::MirrorDirectory {
+                from: c_string(&format!("{lower}{directory}"))?,
+                to: c_string(&to)?,
+            });
+        }
+        Ok(mask)
+    }
+
+    /// The upper and work directories of a captured layer, relative to the stage.
+    fn upper(&mut self, layer: u32, lower: &str) -> Result<(String, String), Fault> {
+        let (upper, work) = if self.store {
+            let root = self.layer_root.ok_or_else(|| {
+                Fault::new(Code::Run001, "launch.prepare.layers", "no folder for the captured layers", "")
+            })?;
+            let path = root.join(layer.to_string());
+            let path = path.to_str().ok_or_else(|| not_utf8(&path.to_string_lossy()))?;
+            let tree = self.source(path, MountFlags::default(), None)?;
+            let place = format!("c{layer}");
+            self.layers.push(Step::Mkdir { path: c_string(&place)?, mode: 0o755 });
+            self.layers.push(Step::AttachAt { tree, path: c_string(&place)? });
+            (format!("{place}/upper"), format!("{place}/work"))
+        } else {
+            let (upper, work) = (format!("w/u{layer}"), format!("w/k{layer}"));
+            self.layers.push(Step::Mkdir { path: c_string(&upper)?, mode: 0o755 });
+            self.layers.push(Step::Mkdir { path: c_string(&work)?, mode: 0o755 });
+            self.own(&upper)?;
+            (upper, work)
+        };
+        self.layers.push(Step::MirrorDirectory { from: c_string(lower)?, to: c_string(&upper)? });
+        Ok((upper, work))
+    }
+
+    /// The root is a directory of the host: shown through an overlay, so that the skeleton's mount points exist.
+    fn root_layers(&mut self, tree: Fd, upper: Option<(String, String)>) -> Result<(), Fault> {
+        self.layers.push(Step::Mkdir { path: c"lr".into(), mode: 0o755 });
+        self.layers.push(Step::AttachAt { tree, path: c"lr".into() });
+        self.root_overlay("lr", upper)
+    }
+
+    fn root_overlay(&mut self, lowers: &str, upper: Option<(String, String)>) -> Result<(), Fault> {
+        let lowers = format!("k:{lowers}");
+        let pair = upper.as_ref().map(|(u, w)| (u.as_str(), w.as_str()));
+        self.layers.push(overlay(&lowers, pair, SLOT_SKELETON)?);
+        self.layers.push(Step::AttachAt { tree: Fd::Slot(SLOT_SKELETON), path: c"r".into() });
+        Ok(())
+    }
+
+    fn finish(self, plan: &FilesystemPlan, channel: RawFd) -> Result<View, Fault> {
+        let tmpfs = |size: Option<(u64, u64)>, slot, read_only| -> Result<Step, Fault> {
+            let mut options = vec![(c"mode".to_owned(), c"0755".to_owned())];
+            if let Some((bytes, inodes)) = size {
+                options.push((c"size".to_owned(), c_string(&bytes.to_string())?));
+                options.push((c"nr_inodes".to_owned(), c_string(&inodes.to_string())?));
+            }
+            Ok(Step::NewFs { fs: c"tmpfs", options, flags: MountFlags { read_only, ..Default::default() }, slot })
+        };
+        let at = |slot, path: &std::ffi::CStr| Step::AttachAt { tree: Fd::Slot(slot), path: path.to_owned() };
+        let mkdir = |path: &std::ffi::CStr| Step::Mkdir { path: path.to_owned(), mode: 0o755 };
+
+        let mut steps = vec![Step::PrivateMounts];
+        steps.extend(self.sources);
+        steps.push(tmpfs(None, SLOT_STAGE, false)?);
+        steps.push(at(SLOT_STAGE, c"/tmp"));
+        steps.push(Step::ChangeDir(c"/tmp".into()));
+        for name in [c"r", c"w", c"e"] {
+            steps.push(mkdir(name));
+        }
+        steps.push(Step::File { path: c"f".into(), content: Vec::new(), writable: false });
+        steps.push(tmpfs(Some((plan.writable.bytes.0, plan.writable.inodes)), SLOT_WRITABLE, false)?);
+        steps.push(at(SLOT_WRITABLE, c"w"));
+        steps.push(Step::Send { fd: Fd::Slot(SLOT_WRITABLE), channel, tag: sr_kernel::wire::TAG_WRITABLE });
+        if self.root_is_overlay {
+            steps.push(mkdir(c"k"));
+            steps.extend(self.skeleton);
+            steps.extend(self.layers);
+        } else {
+            steps.push(tmpfs(None, SLOT_SKELETON, false)?);
+            steps.push(at(SLOT_SKELETON, c"r"));
+            steps.extend(self.skeleton);
+            steps.extend(self.layers);
+        }
+        steps.push(Step::OpenDir { path: c"r".into(), slot: SLOT_ROOT });
+        steps.extend(self.mounts);
+        let root = Fd::Slot(SLOT_ROOT);
+        for path in &plan.masked {
+            let path = c_string(path.trim_start_matches('/'))?;
+            steps.push(Step::Mask { root, path, file: c"f".into(), directory: c"e".into() });
+        }
+        for path in &plan.read_only_paths {
+            steps.push(Step::MakeReadOnly { root, path: c_string(path.trim_start_matches('/'))? });
+        }
+        if !self.root_is_overlay {
+            let flags = MountFlags { read_only: true, ..Default::default() };
+            steps.push(Step::Flags { tree: Fd::Slot(SLOT_SKELETON), flags });
+        }
+        steps.push(Step::ChangeDirTo(root));
+        steps.push(Step::PivotHere);
+        if let Some(landlock) = &plan.landlock {
+            let rules = landlock
+                .rules
+                .iter()
+                .map(|rule| {
+                    let access = match rule.access {
+                        LandlockAccess::Read => Access::Read,
+                        LandlockAccess::Write => Access::Write,
+                        LandlockAccess::Device => Access::Device,
+                    };
+                    Ok((c_string(&rule.path)?, access))
+                })
+                .collect::<Result<_, Fault>>()?;
+            let ruleset =
+                Ruleset { abi: landlock.abi, deny_tcp: landlock.deny_network, scope: landlock.scope, rules };
+            steps.push(Step::PrepareLandlock { ruleset, slot: SLOT_LANDLOCK });
+        }
+        if usize::from(self.next_slot) >= sr_kernel::step::SLOTS {
+            return Err(Fault::new(
+                Code::Run001,
+                "launch.prepare.view",
+                format!("{} mounts are more than a view can hold", self.next_slot),
+                "name fewer mounts",
+            ));
+        }
+        Ok(View { steps, held: self.held })
+    }
+}
+
+fn overlay(lowers: &str, upper: Option<(&str, &str)>, slot: u16) -> Result<Step, Fault> {
+    let mut options = vec![(c"lowerdir".to_owned(), c_string(lowers)?)];
+    if let Some((upper, work)) = upper {
+        options.push((c"upperdir".to_owned(), c_string(upper)?));
+        options.push((c"workdir".to_owned(), c_string(work)?));
+    }
+    options.push((c"userxattr".to_owned(), CString::default()));
+    let flags = MountFlags { read_only: upper.is_none(), ..Default::default() };
+    Ok(Step::NewFs { fs: c"overlay", options, flags, slot })
+}
+
+pub(crate) fn c_string(text: &str) -> Result<CString, Fault> {
+    CString::new(text).map_err(|_| {
+        Fault::new(Code::Run001, "launch.prepare", format!("{text:?} holds a NUL character"), "remove it")
+    })
+}
+
+fn not_utf8(path: &str) -> Fault {
+    Fault::new(Code::Run001, "launch.prepare", format!("{path} is not UTF-8"), "choose a run store with a plain name")
+}

@@ -1,0 +1,201 @@
+//! Gathers [`HostFacts`]: what this host can enforce and what its system tree looks like. Looks only, makes no
+//! process, and is on the start path of every run: a handful of system calls.
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::system::{sysinfo, uname};
+use rustix::thread::{CpuSet, sched_getaffinity};
+use sr_common::facts::SystemDir;
+use sr_common::{Code, Fault, HostFacts};
+use sr_kernel::probe;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The top level of the operating system, in mount order.
+const SYSTEM: [&str; 7] = ["bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr"];
+
+/// What of `/etc` a sandbox may see: nothing that names people, machines or secrets.
+const ETC: [&str; 40] = [
+    "alternatives",
+    "bash.bashrc",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "debian_version",
+    "fonts",
+    "gai.conf",
+    "gitconfig",
+    "host.conf",
+    "inputrc",
+    "java-*",
+    "ld-musl-*.path",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "locale.conf",
+    "localtime",
+    "magic",
+    "magic.mime",
+    "mime.types",
+    "nsswitch.conf",
+    "os-release",
+    "perl",
+    "pki/ca-trust",
+    "pki/java",
+    "pki/nss-legacy",
+    "pki/tls/cert.pem",
+    "pki/tls/certs",
+    "pki/tls/openssl.cnf",
+    "protocols",
+    "python3",
+    "python3.*",
+    "services",
+    "shells",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "timezone",
+];
+
+/// Everything that compilation must know of this host. `store`, `private` and `home` are absolute; `id_base` is the
+/// first host id of the range that sandboxes of a privileged supervisor use.
+pub fn gather(store: &Path, private: &[PathBuf], home: Option<&Path>, id_base: u32) -> Result<HostFacts, Fault> {
+    let names = uname();
+    let memory = sysinfo();
+    Ok(HostFacts {
+        arch: names.machine().to_string_lossy().into_owned(),
+        kernel: names.release().to_string_lossy().into_owned(),
+        privileged: probe::privileged(),
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        cpus: cpus()?,
+        memory_bytes: u64::from(memory.mem_unit).saturating_mul(memory_units(&memory)),
+        user_namespaces_blocked: probe::user_namespaces_blocked(),
+        landlock_abi: sr_kernel::landlock::abi(),
+        seccomp: probe::seccomp_available(),
+        ptrace: probe::ptrace_allowed(),
+        cgroup: sr_kernel::cgroup::discover(),
+        system: system(Path::new("/"))?,
+        etc: etc(Path::new("/etc"))?,
+        store: text(store)?,
+        private: private.iter().map(|p| text(p)).collect::<Result<_, _>>()?,
+        home: home.map(text).transpose()?,
+        id_base,
+    })
+}
+
+#[allow(clippy::useless_conversion, reason = "the field is 32 bits wide on some architectures")]
+fn memory_units(memory: &rustix::system::Sysinfo) -> u64 {
+    memory.totalram.into()
+}
+
+fn cpus() -> Result<u32, Fault> {
+    let set = sched_getaffinity(None).map_err(|e| {
+        let found = format!("sched_getaffinity failed: {e}");
+        Fault::new(Code::Run001, "launch.facts.cpus", found, "allow the call, or run on a host with fewer CPUs")
+    })?;
+    let count = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).count();
+    Ok(u32::try_from(count).unwrap_or(u32::MAX).max(1))
+}
+
+fn system(root: &Path) -> Result<Vec<SystemDir>, Fault> {
+    let mut found = Vec::new();
+    for name in SYSTEM {
+        let path = root.join(name);
+        let link = match std::fs::read_link(&path) {
+            Ok(target) => Some(text(&target)?),
+            // EINVAL: there, and not a symbolic link.
+            Err(e) if e.kind() == ErrorKind::InvalidInput => None,
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => return Err(unreadable(&path, &e)),
+        };
+        if link.is_some() || path.is_dir() {
+            found.push(SystemDir { path: format!("/{name}"), link });
+        }
+    }
+    Ok(found)
+}
+
+fn etc(dir: &Path) -> Result<Vec<String>, Fault> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(unreadable(dir, &e)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|e| unreadable(dir, &e))?.file_name();
+        for pattern in ETC {
+            let (top, below) = pattern.split_once('/').map_or((pattern, None), |(top, below)| (top, Some(below)));
+            if !crate::subject::glob::matches(top.as_bytes(), name.as_bytes()) {
+                continue;
+            }
+            let Some(name) = name.to_str() else { continue };
+            match below {
+                None => found.push(format!("/etc/{name}")),
+                Some(below) if exists(&dir.join(name).join(below)) => found.push(format!("/etc/{name}/{below}")),
+                Some(_) => {}
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn exists(path: &Path) -> bool {
+    accessat(CWD, path, Access::EXISTS, AtFlags::empty()).is_ok()
+}
+
+fn text(path: impl AsRef<OsStr>) -> Result<String, Fault> {
+    let path = path.as_ref();
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        let found = format!("{} is not UTF-8", path.display());
+        Fault::new(Code::Run001, "launch.facts", found, "use a path whose name is UTF-8")
+    })
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
+    let found = format!("cannot read {}: {error}", path.display());
+    Fault::new(Code::Run001, "launch.facts", found, "make it readable for the user who starts the run")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host() {
+        let facts = gather(Path::new("/store"), &["/keys".into()], Some(Path::new("/home/x")), 7).unwrap();
+        assert!(facts.cpus >= 1 && facts.memory_bytes > 1 << 20);
+        assert!(["x86_64", "aarch64"].contains(&facts.arch.as_str()));
+        assert!(facts.system.iter().any(|d| d.path == "/usr" && d.link.is_none()));
+        assert_eq!((facts.store.as_str(), facts.id_base), ("/store", 7));
+        assert!(facts.seccomp);
+        assert_eq!(facts, gather(Path::new("/store"), &["/keys".into()], Some(Path::new("/home/x")), 7).unwrap());
+    }
+
+    #[test]
+    fn only_the_allow_list_of_etc_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["shadow", "passwd", "ssh", "machine-id", "ld.so.cache", "python3.11", "ssl/private", "ssl/certs"] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(etc(dir.path()).unwrap(), ["/etc/ld.so.cache", "/etc/python3.11", "/etc/ssl/certs"]);
+        assert_eq!(etc(&dir.path().join("none")).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn system_links_are_kept_as_links() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("usr/bin")).unwrap();
+        std::os::unix::fs::symlink("usr/bin", dir.path().join("bin")).unwrap();
+        let expected = [
+            SystemDir { path: "/bin".into(), link: Some("usr/bin".into()) },
+            SystemDir { path: "/usr".into(), link: None },
+        ];
+        assert_eq!(system(dir.path()).unwrap(), expected);
+    }
+}

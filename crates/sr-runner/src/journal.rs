@@ -1,0 +1,95 @@
+//! The resource journal of a run: what it makes outside its own namespaces is written down before it is made, so that
+//! anyone can clean up after a killed supervisor. The file is locked while the supervisor lives and removed at the end.
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use sr_common::{Code, Fault};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// One thing that must not be left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Resource {
+    /// A control group's directory.
+    Cgroup { path: PathBuf },
+    /// A folder of the store that only a running sandbox needs.
+    Folder { path: PathBuf },
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: fs::File,
+}
+
+fn fault(path: &Path, error: &std::io::Error) -> Fault {
+    Fault::new(
+        Code::Run001,
+        "store.journal",
+        format!("the journal {} cannot be written: {error}", path.display()),
+        "make room in the run store and see that it is writable",
+    )
+}
+
+impl Journal {
+    pub fn create(path: PathBuf) -> Result<Journal, Fault> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| fault(&path, &e.into()))?;
+        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| fault(&path, &e.into()))?;
+        Ok(Journal { path, file: fs::File::from(fd) })
+    }
+
+    /// Writes `resource` down. It may be made once this has returned.
+    pub fn will_make(&mut self, resource: &Resource) -> Result<(), Fault> {
+        let mut line = serde_json::to_vec(resource).map_err(|e| fault(&self.path, &e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|e| fault(&self.path, &e))
+    }
+
+    /// Everything is cleaned up.
+    pub fn close(self) -> Result<(), Fault> {
+        fs::remove_file(&self.path).map_err(|e| fault(&self.path, &e))
+    }
+}
+
+/// Whether a living supervisor holds the journal at `path`.
+pub fn is_held(path: &Path) -> bool {
+    match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()) {
+        Ok(fd) => rustix::fs::flock(&fd, FlockOperation::NonBlockingLockShared).is_err(),
+        Err(_) => false,
+    }
+}
+
+/// What the journal of a dead supervisor says. `None` if its supervisor lives or it is gone.
+/// The lock is held by the returned file: two cleaners never work on one journal.
+pub fn orphan(path: &Path) -> Option<(fs::File, Vec<Resource>)> {
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+    rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).ok()?;
+    let text = fs::read(path).ok()?;
+    // A last line cut short by the kill was never followed by the making of what it names.
+    let lines = text.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    Some((fs::File::from(fd), lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_journal_is_left_alone_and_a_dead_ones_lines_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let mut journal = Journal::create(path.clone()).unwrap();
+        let resource = Resource::Folder { path: "/x".into() };
+        journal.will_make(&resource).unwrap();
+        assert!(is_held(&path));
+        assert!(orphan(&path).is_none());
+        drop(journal);
+        assert!(!is_held(&path));
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"kind\":\"cg").unwrap();
+        assert_eq!(orphan(&path).unwrap().1, vec![resource]);
+    }
+}

@@ -1,0 +1,71 @@
+//! What a run is asked for, and what comes of it.
+
+use crate::facts;
+use crate::store::Store;
+use crate::subject::{self, Surroundings};
+use sr_common::{Fault, HostFacts, RunId, Subject};
+use sr_compiler::CompileBundle;
+use sr_evidence::report::RunReport;
+use sr_policy::PolicySpec;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Who asks, from where: all that the command line knows of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The current directory.
+    pub cwd: PathBuf,
+    /// `PATH`.
+    pub path_var: OsString,
+    /// `PYENV_VERSION`.
+    pub pyenv_version: Option<OsString>,
+    pub home: Option<PathBuf>,
+    /// The folder of the signing keys, hidden in every view. It need not exist.
+    pub keys: PathBuf,
+    /// First host id of the range that sandboxes of a privileged supervisor use.
+    pub id_base: u32,
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub policy: PolicySpec,
+    /// Digest of the policy as it was named, before the flags.
+    pub policy_source: Option<sr_common::Digest>,
+    /// The flags, if there were any.
+    pub overlay: Option<serde_json::Value>,
+    pub caller: Caller,
+    pub store: Store,
+    /// Gives the program a pty.
+    pub terminal: bool,
+    /// `false`: `--no-sign`.
+    pub sign: bool,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub id: RunId,
+    /// The exit status of `safe-run run`.
+    pub status: u8,
+    pub report: RunReport,
+    /// The run's folder.
+    pub dir: PathBuf,
+    /// Things that a person should be told, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Gathers what compilation must know, and compiles.
+pub fn compile_for_host(
+    policy: &PolicySpec,
+    caller: &Caller,
+    store: &Store,
+) -> Result<(HostFacts, Subject, CompileBundle), Vec<Fault>> {
+    let private = [caller.keys.clone()];
+    let facts = facts::gather(store.path(), &private, caller.home.as_deref(), caller.id_base).map_err(|f| vec![f])?;
+    let surroundings = Surroundings { facts: &facts, pyenv_version: caller.pyenv_version.as_deref() };
+    let subject =
+        subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
+    let bundle = sr_compiler::compile(policy, &facts, &subject)?;
+    Ok((facts, subject, bundle))
+}

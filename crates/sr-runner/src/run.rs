@@ -1,0 +1,717 @@
+//! One run, from the request to the sealed report: build, hash, observe, sign, go, watch, capture, seal, clean up.
+
+use crate::changes;
+use crate::digests;
+use crate::gc;
+use crate::journal::{Journal, Resource};
+use crate::request::{Outcome, Request, compile_for_host};
+use crate::stdio::{InputPump, OutputPump};
+use crate::store::{RunDir, Store};
+use crate::supervise::{self, BLOCKED, FORWARDED, Supervised, Supervision};
+use crate::terminal::RawMode;
+use rustix::fs::{Mode, OFlags};
+use serde_json::json;
+use sr_common::{Cause, Code, Control, Fault, HostFacts, Observed, RunId, Usage};
+use sr_compiler::CompileBundle;
+use sr_compiler::bundle::{Backing, IdMap, LimitMechanism, ViewKind};
+use sr_evidence::attestation::Subject as Attested;
+use sr_evidence::event::{RUN_END, RUN_START, end_data, start_data};
+use sr_evidence::files;
+use sr_evidence::key::SigningKey;
+use sr_evidence::keystore::KeyStore;
+use sr_evidence::log::EventLog;
+use sr_evidence::report::{
+    ChangeSummary, Clocks, CommandLine, Digests, Durability, EvidenceSummary, FileDigest, HiddenEntry, NetworkSummary,
+    Outputs, REPORT_KIND, RunReport, RunResult, StreamOutput,
+};
+use sr_evidence::seal;
+use sr_kernel::cgroup::{Clause, Limits, RunGroup};
+use sr_process::posture::{self, Identity};
+use sr_process::{Options, Prepared, Stdio, Stopped};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Runs `request` to its end. Faults mean that the program was not started, or was killed because its evidence could
+/// not be written; how a program that ran ended is in the [`Outcome`].
+pub fn run(request: &Request) -> Result<Outcome, Vec<Fault>> {
+    let start = Instant::now();
+    gc::collect(&request.store);
+    let (facts, _subject, bundle) = compile_for_host(&request.policy, &request.caller, &request.store)?;
+    let one = |fault| vec![fault];
+    let mut run = Run::open(request, &facts, &bundle, start).map_err(one)?;
+    match run.live() {
+        Ok(()) => run.finish().map_err(one),
+        Err(fault) => {
+            run.fail(&fault);
+            Err(vec![fault])
+        }
+    }
+}
+
+/// A run under way, and what is known of it so far.
+struct Run<'a> {
+    request: &'a Request,
+    facts: &'a HostFacts,
+    bundle: &'a CompileBundle,
+    start: Instant,
+    started_at: String,
+    id: RunId,
+    dir: RunDir,
+    dir_fd: OwnedFd,
+    journal: Option<Journal>,
+    log: EventLog,
+    key: Option<SigningKey>,
+    group: Option<RunGroup>,
+    /// Keeps a session to this run.
+    _session: Option<OwnedFd>,
+    /// Where the captured layers are, if in the store.
+    layers: Option<PathBuf>,
+    digests: Digests,
+    posture: Vec<Observed>,
+    attested: Vec<Attested>,
+    result: Option<RunResult>,
+    peaks: Usage,
+    samples: u64,
+    outputs: Outputs,
+    changes: Option<ChangeSummary>,
+    clocks: Clocks,
+    notes: Vec<String>,
+}
+
+fn write_fault(what: &str, error: &std::io::Error) -> Fault {
+    Fault::new(
+        Code::Run001,
+        "store",
+        format!("{what} cannot be written: {error}"),
+        "make room in the run store and see that it is writable, or name another with SAFE_RUN_WORKDIR_BASE",
+    )
+}
+
+fn new_id() -> Result<RunId, Fault> {
+    let mut random = [0u8; 10];
+    let fault = |why: String| Fault::new(Code::Run001, "launch.prepare", why, "");
+    fs::File::open("/dev/urandom")
+        .and_then(|mut f| std::io::Read::read_exact(&mut f, &mut random))
+        .map_err(|e| fault(format!("no random numbers: {e}")))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| fault(e.to_string()))?;
+    Ok(RunId::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), random))
+}
+
+impl<'a> Run<'a> {
+    fn open(
+        request: &'a Request,
+        facts: &'a HostFacts,
+        bundle: &'a CompileBundle,
+        start: Instant,
+    ) -> Result<Self, Fault> {
+        let store: &Store = &request.store;
+        let id = new_id()?;
+        let durable = bundle.evidence_plan.durable;
+        let journal = Journal::create(store.journal(&id))?;
+        let dir = store.create_run(&id)?;
+        let dir_fd = files::open_dir(&dir.path).map_err(|e| write_fault("the run's folder", &e.into()))?;
+        let policy = files::write_document(&dir_fd, files::POLICY, &request.policy, durable)
+            .map_err(|e| write_fault(files::POLICY, &e))?;
+        let bundle_digest = files::write_document(&dir_fd, files::BUNDLE, bundle, durable)
+            .map_err(|e| write_fault(files::BUNDLE, &e))?;
+        let mut log = EventLog::create(&dir_fd, &id, durable)?.with_start(start);
+        let mut data = start_data(&id, &policy, &bundle_digest);
+        if let Some(map) = data.as_object_mut() {
+            map.insert("argv".into(), json!(bundle.process_plan.argv));
+            map.insert("backend".into(), json!(bundle.backend));
+        }
+        log.append("supervisor", RUN_START, data)?;
+        let nothing = StreamOutput { bytes: 0, dropped: 0, digest: None };
+        let overlay = match &request.overlay {
+            Some(value) => sr_common::canonical::digest(value).ok(),
+            None => None,
+        };
+        Ok(Run {
+            request,
+            facts,
+            bundle,
+            start,
+            started_at: sr_evidence::report::now(),
+            digests: Digests {
+                policy,
+                policy_source: request.policy_source,
+                overlay,
+                facts: bundle.inputs.facts,
+                bundle: bundle_digest,
+                executable: None,
+                interpreters: Vec::new(),
+                script: None,
+                mounts: Vec::new(),
+                captured_changes: None,
+            },
+            attested: vec![Attested::new(files::POLICY, policy), Attested::new(files::BUNDLE, bundle_digest)],
+            id,
+            dir,
+            dir_fd,
+            journal: Some(journal),
+            log,
+            key: None,
+            group: None,
+            _session: None,
+            layers: None,
+            posture: Vec::new(),
+            result: None,
+            peaks: Usage::default(),
+            samples: 0,
+            outputs: Outputs { stdout: nothing.clone(), stderr: nothing },
+            changes: None,
+            clocks: Clocks::default(),
+            notes: Vec::new(),
+        })
+    }
+
+    fn clock(&self) -> Option<u64> {
+        u64::try_from(self.start.elapsed().as_micros()).ok()
+    }
+
+    /// Everything between the opened and the sealed evidence.
+    fn live(&mut self) -> Result<(), Fault> {
+        self.make_group()?;
+        self.make_layers()?;
+        let signals = sr_kernel::process::signal_descriptor(&[&FORWARDED[..], &BLOCKED[..]].concat())
+            .map_err(|e| Fault::new(Code::Run001, "launch.prepare.signals", e.to_string(), ""))?;
+        let (stdio, mut ends) = self.make_stdio()?;
+        let prepared = self.prepare(stdio)?;
+        self.clocks.built_micros = self.clock();
+        let identity = match self.hash(&prepared) {
+            Ok(identity) => identity,
+            Err(fault) => {
+                prepared.abandon();
+                return Err(fault);
+            }
+        };
+        let writable = prepared.writable.try_clone().map_err(|e| write_fault("a descriptor", &e))?;
+        let executable = prepared.executable.try_clone().map_err(|e| write_fault("a descriptor", &e))?;
+        if let Some(master) = &prepared.terminal {
+            ends.terminal(master)?;
+        }
+        let master = prepared.terminal.as_ref().map(|m| m.try_clone()).transpose().map_err(|e| write_fault("a pty", &e))?;
+        let stopped = prepared.start()?;
+        self.clocks.wall_micros = self.clock();
+        if let Err(fault) = self.observe_and_sign(&stopped, &executable, identity) {
+            stopped.abandon();
+            return Err(fault);
+        }
+        drop(executable);
+        let running = stopped.resume()?;
+        self.clocks.launched_micros = self.clock();
+
+        let stdin = rustix::stdio::stdin();
+        let raw = master.as_ref().and_then(|_| RawMode::enter(stdin));
+        let wall = self.bundle.resources_plan.wall_time.duration();
+        let mut seen = supervise::supervise(Supervision {
+            running: &running,
+            plan: &self.bundle.resources_plan,
+            group: self.group.as_ref(),
+            writable: writable.as_fd(),
+            layers: self.layers.as_deref(),
+            input: ends.input,
+            output: ends.output,
+            signals,
+            terminal: master.as_ref().map(|m| (m.as_fd(), stdin)),
+            deadline: Instant::now() + wall,
+            sample_interval: self.bundle.evidence_plan.sample_interval.duration(),
+            log: &mut self.log,
+        });
+        let cpu = running.reap();
+        self.clocks.ended_micros = self.clock();
+        supervise::drain(&mut seen.output, &self.bundle.resources_plan, &mut seen.limits_hit);
+        drop(raw);
+        self.judge(seen, cpu)?;
+        self.capture(writable.as_fd())?;
+        let result = self.result.clone().unwrap_or_else(|| failed_result(None));
+        self.log.append("supervisor", RUN_END, end_data(&result))?;
+        self.clocks.result_micros = self.clock();
+        Ok(())
+    }
+
+    fn make_group(&mut self) -> Result<(), Fault> {
+        let resources = &self.bundle.resources_plan;
+        let at = |mechanism: &LimitMechanism, limit| match mechanism {
+            LimitMechanism::Cgroup { version, parent } => Some(Clause {
+                at: sr_common::facts::CgroupController { version: *version, parent: parent.clone() },
+                limit: Some(limit),
+            }),
+            _ => None,
+        };
+        let limits = Limits {
+            memory: at(&resources.memory.mechanism, resources.memory.value),
+            cpu: resources.cpu.as_ref().and_then(|cpu| at(&cpu.mechanism, cpu.value)),
+            pids: at(&resources.pids.mechanism, resources.pids.value),
+        };
+        if limits == Limits::default() {
+            return Ok(());
+        }
+        let name = format!("safe-run-{}", self.id);
+        let fault = |e: sr_kernel::cgroup::CgroupError| {
+            Fault::new(Code::Run001, "launch.preflight.cgroup", e.to_string(), "see `safe-run doctor`: this host's cgroups")
+        };
+        for path in RunGroup::plan(&name, &limits).map_err(fault)? {
+            if let Some(journal) = &mut self.journal {
+                journal.will_make(&Resource::Cgroup { path })?;
+            }
+        }
+        self.group = Some(RunGroup::create(&name, &limits).map_err(fault)?);
+        Ok(())
+    }
+
+    /// Makes the folders of captured layers that live in the store.
+    fn make_layers(&mut self) -> Result<(), Fault> {
+        let plan = &self.bundle.filesystem_plan;
+        if plan.writable.backing != Backing::Store {
+            return Ok(());
+        }
+        let root = match &plan.session {
+            Some(name) => {
+                let (path, lock) = self.request.store.session(name)?;
+                self._session = Some(lock);
+                path
+            }
+            None => self.dir.path.join("layers"),
+        };
+        let owner = |inside: u32| match self.bundle.process_plan.user.map {
+            IdMap::Range { base, .. } => Some(base + inside),
+            IdMap::Single { .. } => None,
+        };
+        for layer in self.captured().map(|(layer, ..)| layer) {
+            for (name, id) in [("upper", owner(self.bundle.process_plan.user.inside)), ("work", owner(0))] {
+                let path = root.join(layer.to_string()).join(name);
+                let made = fs::create_dir_all(&path).and_then(|()| match id {
+                    Some(id) => std::os::unix::fs::chown(&path, Some(id), Some(id)),
+                    None => Ok(()),
+                });
+                made.map_err(|e| write_fault(&path.display().to_string(), &e))?;
+            }
+        }
+        self.layers = Some(root);
+        Ok(())
+    }
+
+    /// (layer, source on the host, target in the view, masks) of every captured directory.
+    fn captured(&self) -> impl Iterator<Item = (u32, &'a str, &'a str, &'a [sr_compiler::bundle::LayerMask])> {
+        self.bundle.filesystem_plan.entries.iter().filter_map(|entry| match &entry.what {
+            ViewKind::Captured { source, layer, hidden, .. } => {
+                Some((*layer, source.as_str(), entry.target.as_str(), hidden.as_slice()))
+            }
+            _ => None,
+        })
+    }
+
+    fn make_stdio(&self) -> Result<(Stdio, Ends), Fault> {
+        if self.request.terminal {
+            return Ok((Stdio::Terminal, Ends { input: None, output: Vec::new() }));
+        }
+        let fault = |e: std::io::Error| Fault::new(Code::Run001, "launch.prepare.stdio", e.to_string(), "");
+        let pipe = || {
+            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+            Ok((above_stdio(read)?, above_stdio(write)?))
+        };
+        let (in_read, in_write) = pipe().map_err(fault)?;
+        let (out_read, out_write) = pipe().map_err(fault)?;
+        let (err_read, err_write) = pipe().map_err(fault)?;
+        if let IdMap::Range { base, .. } = self.bundle.process_plan.user.map {
+            let id = base + self.bundle.process_plan.user.inside;
+            for end in [&in_read, &out_write, &err_write] {
+                // So that `/dev/stdout` can be opened by the program.
+                let (uid, gid) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
+                rustix::fs::fchown(end, Some(uid), Some(gid)).map_err(|e| fault(e.into()))?;
+            }
+        }
+        let input = InputPump::new(rustix::stdio::stdin(), in_write).map_err(fault).ok();
+        let output = [(out_read, rustix::stdio::stdout()), (err_read, rustix::stdio::stderr())]
+            .into_iter()
+            .map(|(from, to)| OutputPump::new(from, to))
+            .collect::<Result<_, _>>()
+            .map_err(fault)?;
+        Ok((Stdio::Pipes([in_read, out_write, err_write]), Ends { input, output }))
+    }
+
+    fn prepare(&self, stdio: Stdio) -> Result<Prepared, Fault> {
+        let group = self.group.as_ref();
+        let in_v2 = group.is_some_and(|g| g.dir_fd().is_some());
+        let place = |pid: i32| match group {
+            Some(group) => group.add(pid.unsigned_abs(), in_v2).map_err(|e| {
+                Fault::new(Code::Run001, "launch.prepare.cgroup", e.to_string(), "see `safe-run doctor`")
+            }),
+            None => Ok(()),
+        };
+        sr_process::prepare(
+            self.bundle,
+            Options {
+                layers: self.layers.as_deref(),
+                stdio,
+                cgroup: group.and_then(RunGroup::dir_fd),
+                place: &place,
+            },
+        )
+    }
+
+    /// Hashes what will be executed, by the descriptors that were opened in the view.
+    fn hash(&mut self, prepared: &Prepared) -> Result<Identity, Fault> {
+        let process = &self.bundle.process_plan;
+        let digest = |file: &fs::File, path: &str| -> Result<(FileDigest, rustix::fs::Stat), Fault> {
+            let fault = |e: std::io::Error| {
+                Fault::new(
+                    Code::Run001,
+                    "launch.preflight.executable",
+                    format!("{path} cannot be hashed: {e}"),
+                    "make the file readable: what cannot be read cannot be vouched for",
+                )
+            };
+            let stat = rustix::fs::fstat(file).map_err(|e| fault(e.into()))?;
+            if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+                return Err(fault(std::io::Error::other("it is not a regular file")));
+            }
+            let digest = digests::of_file(&self.request.store, file, &stat).map_err(fault)?;
+            Ok((FileDigest { path: path.to_owned(), digest }, stat))
+        };
+        if let (Some(file), Some(path)) = (&prepared.script, &process.script) {
+            self.digests.script = Some(digest(file, path)?.0);
+        }
+        let (executable, stat) = digest(&prepared.executable, &process.executable)?;
+        if process.script.is_some() {
+            self.digests.interpreters = vec![executable.clone()];
+        }
+        self.digests.executable = Some(executable);
+        Ok(Identity::of(&stat))
+    }
+
+    /// The exec stop: reads the posture, records it, signs the head. Nothing of the program has run.
+    fn observe_and_sign(&mut self, stopped: &Stopped, executable: &fs::File, identity: Identity) -> Result<(), Fault> {
+        // From here on nobody else of this user may look into this process, which is about to hold a key.
+        sr_kernel::process::set_not_dumpable()
+            .map_err(|e| Fault::new(Code::Run001, "launch.prepare", format!("PR_SET_DUMPABLE: {e}"), ""))?;
+        self.posture = posture::observe(self.bundle, stopped.program, (executable, identity))?;
+        if let Some(group) = &self.group {
+            self.posture.extend(group_posture(group, stopped.program)?);
+        }
+        let holds = posture::first_mismatch(&self.posture);
+        self.log.append(
+            "kernel",
+            "launch.posture",
+            json!({"posture": self.posture, "executable": self.digests.executable, "script": self.digests.script}),
+        )?;
+        if let Some(fault) = holds {
+            return Err(fault);
+        }
+        self.load_key()?;
+        self.log.append("supervisor", "run.launch", json!({"program": self.bundle.process_plan.executable}))?;
+        let head = seal::seal_launch(
+            &self.dir_fd,
+            &mut self.log,
+            &self.id,
+            self.digests.policy,
+            self.digests.bundle,
+            self.key.as_ref(),
+        )?;
+        self.attested.extend(head);
+        Ok(())
+    }
+
+    fn load_key(&mut self) -> Result<(), Fault> {
+        if !self.request.sign || !self.bundle.evidence_plan.sign {
+            return Ok(());
+        }
+        let keys = KeyStore::open(&self.request.caller.keys);
+        let key = match self.request.policy.evidence.sign.as_str() {
+            "default" => keys.default_key()?,
+            name => keys.signing_key(name)?,
+        };
+        self.key = Some(key);
+        Ok(())
+    }
+
+    fn judge(&mut self, seen: Supervised, cpu_micros: u64) -> Result<(), Fault> {
+        let mut limits_hit: BTreeSet<&str> = seen.limits_hit;
+        self.peaks = seen.peaks;
+        if let Some(group) = &self.group {
+            self.peaks = self.peaks.max(group.peaks());
+            if group.oom_kills().is_some_and(|n| n > 0) {
+                limits_hit.insert("resources.memory");
+            }
+            if group.pids_limit_hits().is_some_and(|n| n > 0) {
+                limits_hit.insert("resources.pids");
+            }
+        }
+        self.peaks.cpu_micros = self.peaks.cpu_micros.max(Some(cpu_micros));
+        self.samples = seen.samples;
+        let mut output = seen.output.into_iter().map(OutputPump::result);
+        if let Some(stdout) = output.next() {
+            self.outputs.stdout = stdout;
+        }
+        if let Some(stderr) = output.next() {
+            self.outputs.stderr = stderr;
+        }
+        let result = verdict(seen.ended.status, seen.killed_for, &limits_hit, self.bundle);
+        if let Some(message) = &result.message {
+            self.notes.push(message.clone());
+        }
+        self.result = Some(result);
+        match seen.evidence {
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings the captured layers into the store and writes their manifest.
+    fn capture(&mut self, writable: BorrowedFd<'_>) -> Result<(), Fault> {
+        let mut all = Vec::new();
+        let mut any = false;
+        for (layer, source, target, hidden) in self.captured() {
+            any = true;
+            let upper = match &self.layers {
+                Some(root) => root.join(layer.to_string()).join("upper"),
+                None => {
+                    let upper = self.dir.layer(layer);
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+                    let live = rustix::fs::openat(writable, format!("u{layer}"), flags, Mode::empty())
+                        .map_err(|e| write_fault("the captured layer", &e.into()))?;
+                    changes::copy_layer(&live, &upper)?;
+                    upper
+                }
+            };
+            let masks: Vec<&str> = hidden.iter().map(|mask| mask.path.as_str()).collect();
+            let found = changes::scan(&upper, Path::new(source), &masks)?;
+            all.push(json!({"layer": layer, "source": source, "target": target, "changes": found}));
+            let summary = self.changes.get_or_insert(ChangeSummary { files: 0, added: 0, modified: 0, deleted: 0 });
+            for change in &found {
+                summary.files += 1;
+                match change.kind {
+                    changes::Kind::Added => summary.added += 1,
+                    changes::Kind::Deleted => summary.deleted += 1,
+                    _ => summary.modified += 1,
+                }
+            }
+        }
+        if !any {
+            return Ok(());
+        }
+        let durable = self.bundle.evidence_plan.durable;
+        let digest = files::write_document(&self.dir_fd, files::CHANGES, &all, durable)
+            .map_err(|e| write_fault(files::CHANGES, &e))?;
+        self.digests.captured_changes = Some(digest);
+        self.attested.push(Attested::new(files::CHANGES, digest));
+        self.log.append("supervisor", "capture.done", json!({"changes": self.changes, "manifest": digest}))?;
+        Ok(())
+    }
+
+    /// Writes the report, seals the evidence and cleans up.
+    fn finish(mut self) -> Result<Outcome, Fault> {
+        let result = self.result.clone().unwrap_or_else(|| failed_result(None));
+        let report = self.report(result);
+        let sealed = seal::seal(&self.dir_fd, &mut self.log, &report, self.key.as_ref(), &self.attested);
+        let cleaned = self.clean();
+        sealed?;
+        self.notes.extend(cleaned);
+        Ok(Outcome { id: self.id, status: report.result.status, report, dir: self.dir.path, notes: self.notes })
+    }
+
+    /// The program was not started, or was killed: records why, as far as the store still takes it, and cleans up.
+    fn fail(mut self, fault: &Fault) {
+        let result = failed_result(Some(fault));
+        let recorded = self
+            .log
+            .append("supervisor", "run.failed", json!(fault))
+            .and_then(|_| self.log.append("supervisor", RUN_END, end_data(&result)))
+            .and_then(|_| if self.key.is_none() { self.load_key() } else { Ok(()) });
+        if recorded.is_ok() {
+            let report = self.report(result);
+            // The fault itself is what the caller is told; evidence that cannot be written stays incomplete.
+            let _ = seal::seal(&self.dir_fd, &mut self.log, &report, self.key.as_ref(), &self.attested);
+        }
+        self.clean();
+    }
+
+    /// Removes what the run made outside its namespaces. Problems are told, and left to `safe-run gc`.
+    fn clean(&mut self) -> Option<String> {
+        if let Some(group) = self.group.take() {
+            let removed = group.kill_all().map_err(|e| vec![e]).and_then(|()| group.remove());
+            if let Err(errors) = removed {
+                let first = errors.first().map(ToString::to_string).unwrap_or_default();
+                return Some(format!("a control group is left for `safe-run gc`: {first}"));
+            }
+        }
+        match self.journal.take().map(Journal::close) {
+            Some(Err(fault)) => Some(fault.to_string()),
+            _ => None,
+        }
+    }
+
+    fn report(&self, result: RunResult) -> RunReport {
+        let process = &self.bundle.process_plan;
+        let plan = &self.bundle.filesystem_plan;
+        let facts = self.facts;
+        let durability =
+            if self.bundle.evidence_plan.durable { Durability::Machine } else { Durability::Process };
+        RunReport {
+            api_version: sr_common::API_VERSION.into(),
+            kind: REPORT_KIND.into(),
+            run_id: self.id.clone(),
+            started_at: self.started_at.clone(),
+            ended_at: sr_evidence::report::now(),
+            duration_micros: self.clock().unwrap_or(0),
+            backend: self.bundle.backend.clone(),
+            digests: self.digests.clone(),
+            host: json!({
+                "arch": facts.arch,
+                "kernel": facts.kernel,
+                "privileged": facts.privileged,
+                "landlockAbi": facts.landlock_abi,
+                "seccomp": facts.seccomp,
+                "ptrace": facts.ptrace,
+                "cgroup": facts.cgroup,
+                "cpus": facts.cpus,
+            }),
+            command: CommandLine {
+                argv: process.argv.clone(),
+                env: process.env.keys().cloned().collect(),
+                workdir: process.workdir.clone(),
+            },
+            posture: self.posture.clone(),
+            obligations: self.bundle.obligations.clone(),
+            result,
+            peaks: self.peaks,
+            samples: self.samples,
+            outputs: self.outputs.clone(),
+            denied: None,
+            network: Some(NetworkSummary { mode: "none".into() }),
+            changes: self.changes,
+            hidden: plan
+                .hidden
+                .iter()
+                .map(|h| HiddenEntry { path: h.path.clone(), reason: h.reason.clone() })
+                .collect(),
+            prefixes: plan.prefixes.clone(),
+            evidence: EvidenceSummary::new(self.log.state(), durability, self.key.is_some()),
+            clocks: self.clocks,
+            complete: true,
+        }
+    }
+}
+
+/// The supervisor's ends of stdin, stdout and stderr.
+struct Ends {
+    input: Option<InputPump>,
+    output: Vec<OutputPump>,
+}
+
+impl Ends {
+    /// Both directions go through the pty's master.
+    fn terminal(&mut self, master: &OwnedFd) -> Result<(), Fault> {
+        let fault = |e: std::io::Error| Fault::new(Code::Run001, "launch.prepare.terminal", e.to_string(), "");
+        let stdin = rustix::stdio::stdin();
+        if let Ok(size) = rustix::termios::tcgetwinsize(stdin) {
+            rustix::termios::tcsetwinsize(master, size).map_err(|e| fault(e.into()))?;
+        }
+        let copy = || master.try_clone().map_err(fault);
+        self.output = vec![OutputPump::new(copy()?, rustix::stdio::stdout()).map_err(fault)?];
+        self.input = Some(InputPump::new(stdin, copy()?).map_err(fault)?);
+        Ok(())
+    }
+}
+
+/// The child copies these onto 0, 1 and 2: none may be one of them already (a caller may start us with 0 closed).
+fn above_stdio(fd: OwnedFd) -> std::io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    if fd.as_raw_fd() > 2 { Ok(fd) } else { Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?) }
+}
+
+fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault> {
+    let fault = |e: sr_kernel::cgroup::CgroupError| Fault::new(Code::Run002, "launch.posture.cgroup", e.to_string(), "");
+    let member = group.contains(program.unsigned_abs()).map_err(fault)?;
+    let written = group.read_back();
+    let mut seen = vec![Observed {
+        control: Control::Memory,
+        requested: "member of the run's control group".into(),
+        mechanism: "cgroup.procs".into(),
+        observed: format!("cgroup.procs names the program: {member}"),
+        holds: member,
+    }];
+    for (asked, now) in written.iter().zip(group.observe().map_err(fault)?) {
+        let file = now.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let control = match file.split('.').next() {
+            Some("cpu") => Control::Cpu,
+            Some("pids") => Control::Pids,
+            _ => Control::Memory,
+        };
+        seen.push(Observed {
+            control,
+            requested: asked.value.clone(),
+            mechanism: format!("cgroup {file}"),
+            observed: format!("{file}: {}", now.value),
+            holds: asked.value == now.value,
+        });
+    }
+    Ok(seen)
+}
+
+fn failed_result(fault: Option<&Fault>) -> RunResult {
+    RunResult {
+        cause: Cause::Supervisor,
+        exit_code: None,
+        signal: None,
+        status: 125,
+        limits_hit: Vec::new(),
+        message: fault.map(|f| format!("{} {}: {}", f.code, f.path, f.found)),
+    }
+}
+
+const SIGKILL: i32 = 9;
+const SIGXFSZ: i32 = 25;
+const SIGSYS: i32 = 31;
+
+/// The one cause of an end, from the wait status and what the supervisor knows.
+fn verdict(status: i32, killed_for: Option<Cause>, hit: &BTreeSet<&str>, bundle: &CompileBundle) -> RunResult {
+    let signal = (status & 0x7f != 0).then_some(status & 0x7f);
+    let exit_code = signal.is_none().then_some((status >> 8) & 0xff);
+    let own_status = match (exit_code, signal) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(125),
+        (_, Some(signal)) => u8::try_from(128 + signal).unwrap_or(137),
+        _ => 125,
+    };
+    let failed = own_status != 0;
+    let (cause, status) = match killed_for {
+        Some(Cause::Timeout) => (Cause::Timeout, 124),
+        Some(cause) => (cause, 137),
+        // The kernel ended one process of the run for want of memory: what it left is not the program's own result.
+        None if hit.contains("resources.memory") => (Cause::Memory, 137),
+        None if signal == Some(SIGSYS) => (Cause::Policy, own_status),
+        None if failed && (hit.contains("resources.disk") || signal == Some(SIGXFSZ)) => (Cause::Disk, own_status),
+        None if failed && hit.contains("resources.pids") => (Cause::Pids, own_status),
+        None if signal.is_some() => (Cause::Signal, own_status),
+        None => (Cause::Exit, own_status),
+    };
+    let resources = &bundle.resources_plan;
+    let message = match cause {
+        Cause::Timeout => Some(format!("the wall time of {} was used up (resources.wallTime)", resources.wall_time)),
+        Cause::Memory => Some(format!(
+            "the memory limit of {} was used up (resources.memory)",
+            sr_common::ByteSize(resources.memory.value)
+        )),
+        Cause::Pids => Some(format!("the limit of {} processes was used up (resources.pids)", resources.pids.value)),
+        Cause::Disk => Some(format!(
+            "the disk limit of {} was used up (resources.disk)",
+            sr_common::ByteSize(resources.disk.value)
+        )),
+        Cause::Output => Some(format!("the output limit of {} was used up (resources.output)", resources.output)),
+        Cause::Policy => Some("a system call that the policy denies ended the program (syscalls.onDenied: kill)".into()),
+        _ => None,
+    };
+    RunResult {
+        cause,
+        exit_code,
+        signal: if killed_for.is_some() { signal.or(Some(SIGKILL)) } else { signal },
+        status,
+        limits_hit: hit.iter().map(|s| (*s).to_owned()).collect(),
+        message,
+    }
+}
+

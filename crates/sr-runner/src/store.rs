@@ -1,0 +1,176 @@
+//! The run store: one folder a run under `runs/`, the layers of sessions, the journals of runs that are under way.
+//! Everything is the owner's alone (0700): no view ever shows it.
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use sr_common::{Code, Fault, RunId};
+use sr_evidence::files;
+use sr_evidence::report::RunReport;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// An open run store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    base: PathBuf,
+}
+
+/// The folder of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    pub id: RunId,
+    pub path: PathBuf,
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Fault {
+    Fault::new(
+        Code::Run001,
+        "store",
+        format!("the run store {} cannot be used: {error}", path.display()),
+        "make it writable, make room, or name another with SAFE_RUN_WORKDIR_BASE",
+    )
+}
+
+fn make_private(path: &Path) -> Result<(), Fault> {
+    match fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        Ok(()) => Ok(()),
+        Err(e) => Err(unusable(path, &e)),
+    }
+}
+
+impl Store {
+    /// Opens the store at `base`, making it if it is not there.
+    pub fn open(base: &Path) -> Result<Store, Fault> {
+        if !base.join("journal").is_dir() {
+            for part in ["runs", "sessions", "journal", "cache"] {
+                make_private(&base.join(part))?;
+            }
+        }
+        // Views hide the store by its canonical path.
+        let base = base.canonicalize().map_err(|e| unusable(base, &e))?;
+        Ok(Store { base })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.base
+    }
+
+    pub(crate) fn journal(&self, id: &RunId) -> PathBuf {
+        self.base.join("journal").join(id.as_str())
+    }
+
+    pub(crate) fn journals(&self) -> PathBuf {
+        self.base.join("journal")
+    }
+
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.base.join("cache")
+    }
+
+    /// The folder of a session's layers, locked for one run at a time.
+    pub(crate) fn session(&self, name: &str) -> Result<(PathBuf, OwnedFd), Fault> {
+        let path = self.base.join("sessions").join(name);
+        make_private(&path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(|e| unusable(&path, &e.into()))?;
+        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            Fault::new(
+                Code::Run001,
+                "session",
+                format!("session {name} is in use by another run"),
+                "wait for that run, or choose another name with --session",
+            )
+        })?;
+        Ok((path, fd))
+    }
+
+    pub(crate) fn create_run(&self, id: &RunId) -> Result<RunDir, Fault> {
+        let path = self.base.join("runs").join(id.as_str());
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| unusable(&path, &e))?;
+        Ok(RunDir { id: id.clone(), path })
+    }
+
+    /// All runs, oldest first.
+    pub fn runs(&self) -> Result<Vec<RunDir>, Fault> {
+        let path = self.base.join("runs");
+        let mut runs = Vec::new();
+        for entry in fs::read_dir(&path).map_err(|e| unusable(&path, &e))? {
+            let entry = entry.map_err(|e| unusable(&path, &e))?;
+            if let Some(id) = entry.file_name().to_str().and_then(RunId::parse) {
+                runs.push(RunDir { id, path: entry.path() });
+            }
+        }
+        runs.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(runs)
+    }
+
+    /// The run that `name` means: `last`, or a prefix that only one run has.
+    pub fn find(&self, name: &str) -> Result<RunDir, Fault> {
+        let mut runs = self.runs()?;
+        if name == "last" {
+            return runs.pop().ok_or_else(|| {
+                Fault::new(Code::Run001, "run", "there are no runs yet", "start one: safe-run run -- COMMAND")
+            });
+        }
+        let mut found: Vec<RunDir> =
+            runs.into_iter().filter(|run| RunId::is_prefix(name) && run.id.as_str().starts_with(name)).collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(run), true) => Ok(run),
+            (Some(_), false) => Err(Fault::new(
+                Code::Run001,
+                "run",
+                format!("{name} is the beginning of {} run ids", found.len() + 1),
+                "write more of the id; `safe-run runs` lists them",
+            )),
+            (None, _) => {
+                Err(Fault::new(Code::Run001, "run", format!("no run {name:?}"), "`safe-run runs` lists the runs"))
+            }
+        }
+    }
+
+    /// Removes a run's folder. A run that is under way is refused.
+    pub fn discard(&self, run: &RunDir) -> Result<(), Fault> {
+        if self.is_running(&run.id) {
+            return Err(Fault::new(
+                Code::Run001,
+                "run",
+                format!("run {} is under way", run.id.short()),
+                "wait for its end, or end it",
+            ));
+        }
+        make_removable(&run.path);
+        fs::remove_dir_all(&run.path).map_err(|e| unusable(&run.path, &e))
+    }
+
+    /// Whether a supervisor holds this run's journal.
+    pub fn is_running(&self, id: &RunId) -> bool {
+        crate::journal::is_held(&self.journal(id))
+    }
+}
+
+/// Directories that the program left without permissions for their owner must be opened before they can be emptied.
+pub(crate) fn make_removable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut queue = vec![path.to_owned()];
+    while let Some(dir) = queue.pop() {
+        // A directory that cannot be changed is reported by the removal that follows.
+        let _ = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
+        let Ok(entries) = fs::read_dir(&dir) else { continue };
+        queue.extend(entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    }
+}
+
+impl RunDir {
+    /// The report, if the run came to its end.
+    pub fn report(&self) -> Option<RunReport> {
+        let bytes = fs::read(self.path.join(files::REPORT)).ok()?;
+        RunReport::parse(&bytes).ok()
+    }
+
+    /// The upper directory of captured layer `layer`.
+    pub fn layer(&self, layer: u32) -> PathBuf {
+        self.path.join("layers").join(layer.to_string()).join("upper")
+    }
+}

@@ -1,0 +1,55 @@
+//! Finds out what is to be run: the working directory, the mounts as they are on this host, the names that captured
+//! mounts must not show, and the file that the command means. Looks only; what is allowed is the compiler's affair,
+//! but a tree that no view may hold (`/`, the home directory) is refused here, before it is walked.
+
+mod command;
+mod fault;
+pub(crate) mod glob;
+mod gitconfig;
+mod hidden;
+mod install;
+mod mounts;
+mod shebang;
+mod shims;
+mod view;
+mod workspace;
+
+use sr_common::{Fault, HostFacts, Subject};
+use sr_policy::PolicySpec;
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// What the search for the subject must know besides the policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    pub facts: &'a HostFacts,
+    /// `PYENV_VERSION` of the caller.
+    pub pyenv_version: Option<&'a OsStr>,
+}
+
+/// What is to be run. `cwd` is the caller's current directory, `path_var` its `PATH`.
+pub fn subject(
+    policy: &PolicySpec,
+    cwd: &Path,
+    path_var: &OsStr,
+    surroundings: &Surroundings<'_>,
+) -> Result<Subject, Fault> {
+    let facts = surroundings.facts;
+    let place = workspace::find(cwd, facts)?;
+    let mounts = mounts::resolve(&policy.mounts, &place, facts)?;
+    let hidden = hidden::find(policy, &mounts)?;
+    let view = view::View::new(policy, &mounts, facts)?;
+    let command = command::resolve(policy, &place.cwd, path_var, &view, surroundings)?;
+    Ok(Subject {
+        cwd: fault::text(&place.cwd, "cwd")?,
+        workspace: fault::text(&place.workspace, "cwd")?,
+        workspace_uid: place.uid,
+        workspace_gid: place.gid,
+        hidden,
+        command,
+        mounts,
+    })
+}
+
+#[cfg(test)]
+mod tests;

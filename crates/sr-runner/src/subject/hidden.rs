@@ -1,0 +1,188 @@
+//! The names in captured mounts that the view does not show. Walks without following symbolic links.
+
+use super::fault::{run, text};
+use super::{gitconfig, glob};
+use sr_common::Fault;
+use sr_common::facts::{HiddenPath, ResolvedMount};
+use sr_policy::PolicySpec;
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const MOST_ENTRIES: usize = 1_000_000;
+const GIT_CONFIG: &str = ".git/config";
+/// What stands for a pattern where a directory could not be looked into.
+const UNREADABLE: &str = "(unreadable directory)";
+
+pub(super) fn find(policy: &PolicySpec, mounts: &[ResolvedMount]) -> Result<Vec<HiddenPath>, Fault> {
+    let mut found = BTreeSet::new();
+    if policy.hide.is_empty() {
+        return Ok(Vec::new());
+    }
+    for (i, (mount, resolved)) in policy.mounts.iter().zip(mounts).enumerate() {
+        if mount.captured && resolved.directory {
+            let mut walk = Walk { hide: &policy.hide, field: format!("mounts[{i}].source"), seen: 0, found: &mut found };
+            walk.tree(Path::new(&resolved.source), MOST_ENTRIES)?;
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+struct Walk<'a> {
+    hide: &'a [String],
+    field: String,
+    seen: usize,
+    found: &'a mut BTreeSet<HiddenPath>,
+}
+
+impl Walk<'_> {
+    fn tree(&mut self, top: &Path, most: usize) -> Result<(), Fault> {
+        let mut todo = vec![top.to_owned()];
+        while let Some(dir) = todo.pop() {
+            let entries = match std::fs::read_dir(&dir) {
+                Ok(entries) => entries,
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+                // Its owner could open it up from inside: what cannot be looked into is not shown.
+                Err(e) if e.kind() == ErrorKind::PermissionDenied && dir != top => {
+                    self.hide(&dir, UNREADABLE, None)?;
+                    continue;
+                }
+                Err(e) => return Err(self.unreadable(&dir, &e)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|e| self.unreadable(&dir, &e))?;
+                self.seen += 1;
+                if self.seen > most {
+                    let found = format!("{} holds more than {most} files", top.display());
+                    let remedy = "mount a smaller directory, or empty `hide` if nothing in it is secret";
+                    return Err(run(&self.field, found, remedy));
+                }
+                let path = entry.path();
+                let relative: Vec<&[u8]> =
+                    path.strip_prefix(top).unwrap_or(&path).iter().map(|name| name.as_bytes()).collect();
+                if self.judge(&path, &relative)? {
+                    continue;
+                }
+                let kind = entry.file_type().map_err(|e| self.unreadable(&path, &e))?;
+                let objects = relative.ends_with(&[b".git", b"objects"]);
+                if kind.is_dir() && !objects {
+                    todo.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the path is settled: hidden, or shown with other text.
+    fn judge(&mut self, path: &Path, relative: &[&[u8]]) -> Result<bool, Fault> {
+        let hide = self.hide;
+        for pattern in hide {
+            if pattern == GIT_CONFIG {
+                if is_git_config(relative) && self.git_config(path)? {
+                    return Ok(true);
+                }
+            } else if glob::matches_suffix(pattern, relative) {
+                self.hide(path, pattern, None)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn git_config(&mut self, path: &Path) -> Result<bool, Fault> {
+        const MOST_BYTES: u64 = 1 << 20;
+        match path.symlink_metadata() {
+            Ok(meta) if meta.is_file() && meta.len() <= MOST_BYTES => {}
+            Ok(meta) if meta.is_file() => {
+                self.hide(path, GIT_CONFIG, None)?;
+                return Ok(true);
+            }
+            _ => return Ok(false),
+        }
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                let original = String::from_utf8_lossy(&bytes);
+                let clean = gitconfig::without_credentials(&original);
+                if clean != original {
+                    self.hide(path, GIT_CONFIG, Some(clean))?;
+                }
+            }
+            Err(_) => self.hide(path, GIT_CONFIG, None)?,
+        }
+        Ok(true)
+    }
+
+    fn hide(&mut self, path: &Path, pattern: &str, replacement: Option<String>) -> Result<(), Fault> {
+        let path = text(path, &self.field)?;
+        self.found.insert(HiddenPath { path, pattern: pattern.to_owned(), replacement });
+        Ok(())
+    }
+
+    fn unreadable(&self, path: &PathBuf, error: &std::io::Error) -> Fault {
+        let found = format!("cannot look for hidden names in {}: {error}", path.display());
+        run(&self.field, found, "make it readable, or mount a smaller directory")
+    }
+}
+
+/// `config` and `config.worktree` of a repository, of its submodules and of its other work trees.
+fn is_git_config(relative: &[&[u8]]) -> bool {
+    let Some((name, dirs)) = relative.split_last() else { return false };
+    let named = *name == b"config" || *name == b"config.worktree";
+    let Some(git) = dirs.iter().rposition(|dir| *dir == b".git") else { return false };
+    named && dirs.get(git + 1).is_none_or(|next| *next == b"modules" || *next == b"worktrees")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(top: &Path, hide: &[&str]) -> Result<Vec<(String, bool)>, Fault> {
+        let hide: Vec<String> = hide.iter().map(|s| (*s).to_owned()).collect();
+        let mut found = BTreeSet::new();
+        Walk { hide: &hide, field: "mounts[0].source".into(), seen: 0, found: &mut found }.tree(top, 50)?;
+        let strip = |p: String| p.strip_prefix(&format!("{}/", top.display())).unwrap().to_owned();
+        Ok(found.into_iter().map(|h| (strip(h.path), h.replacement.is_some())).collect())
+    }
+
+    #[test]
+    fn secrets_are_found_at_any_depth_and_links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path();
+        for file in [".env", "a/.env.local", "a/b/.npmrc", "a/ok", ".git/objects/.env", ".git/config", "s/.git/modules/x/config"] {
+            std::fs::create_dir_all(top.join(file).parent().unwrap()).unwrap();
+            std::fs::write(top.join(file), "[remote \"o\"]\n\turl = https://u:p@h/x\n").unwrap();
+        }
+        std::os::unix::fs::symlink("/", top.join("root")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", top.join("a/.envrc")).unwrap();
+        let found = names(top, &[".env*", ".npmrc", ".git/config"]).unwrap();
+        let expected = [
+            (".env", false),
+            (".git/config", true),
+            ("a/.env.local", false),
+            ("a/.envrc", false),
+            ("a/b/.npmrc", false),
+            ("s/.git/modules/x/config", true),
+        ];
+        assert_eq!(found, expected.map(|(p, r)| (p.to_owned(), r)));
+    }
+
+    #[test]
+    fn a_tree_that_is_too_large_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..60 {
+            std::fs::write(dir.path().join(i.to_string()), "").unwrap();
+        }
+        let fault = names(dir.path(), &[".env"]).unwrap_err();
+        assert_eq!(fault.path, "mounts[0].source");
+        assert!(fault.found.contains("more than 50"));
+    }
+
+    #[test]
+    fn a_clean_git_config_is_shown_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(".git")).unwrap();
+        std::fs::write(dir.path().join(".git/config"), "[core]\n\tbare = false\n").unwrap();
+        assert_eq!(names(dir.path(), &[".git/config"]).unwrap(), []);
+    }
+}

@@ -1,0 +1,322 @@
+//! The supervisor's loop while the program runs: it moves input and output, forwards signals, keeps the clock, samples
+//! usage, and ends the sandbox when a limit that only it can hold is used up.
+
+use crate::stdio::{InputPump, OutputPump, Progress};
+use crate::usage;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use serde_json::json;
+use sr_common::{Cause, Fault, Usage};
+use sr_compiler::bundle::{LimitMechanism, ResourcesPlan};
+use sr_evidence::log::EventLog;
+use sr_kernel::cgroup::RunGroup;
+use sr_process::{Ended, Running};
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Signals that a person or a service manager sends to end or steer the program; passed on once.
+pub const FORWARDED: [i32; 7] = [1, 2, 3, 10, 12, 15, SIGWINCH];
+/// Blocked, so that a background job is not stopped by its terminal.
+pub const BLOCKED: [i32; 2] = [21, 22];
+const SIGWINCH: i32 = 28;
+
+/// How long a limit on processes or disk must stay used up before a sandbox that does not stop by itself is ended.
+const PERSISTENT: Duration = Duration::from_secs(1);
+
+/// What the loop needs.
+pub struct Supervision<'a> {
+    pub running: &'a Running,
+    pub plan: &'a ResourcesPlan,
+    pub group: Option<&'a RunGroup>,
+    /// The writable tmpfs.
+    pub writable: BorrowedFd<'a>,
+    /// The captured layers, where they are in the store.
+    pub layers: Option<&'a Path>,
+    pub input: Option<InputPump>,
+    pub output: Vec<OutputPump>,
+    pub signals: OwnedFd,
+    /// The pty's master and the caller's terminal, whose size it follows.
+    pub terminal: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
+    pub deadline: Instant,
+    pub sample_interval: Duration,
+    pub log: &'a mut EventLog,
+}
+
+/// What the loop saw.
+pub struct Supervised {
+    pub ended: Ended,
+    /// The limit for which the supervisor ended the sandbox.
+    pub killed_for: Option<Cause>,
+    /// Clauses whose limit was met.
+    pub limits_hit: BTreeSet<&'static str>,
+    pub peaks: Usage,
+    pub samples: u64,
+    pub output: Vec<OutputPump>,
+    /// Evidence could not be written any more; the sandbox was ended.
+    pub evidence: Option<Fault>,
+}
+
+struct Watch {
+    killed_for: Option<Cause>,
+    limits_hit: BTreeSet<&'static str>,
+    peaks: Usage,
+    recorded: Usage,
+    samples: u64,
+    pids_full_since: Option<Instant>,
+    disk_full_since: Option<Instant>,
+    last_hits: u64,
+    next_walk: Instant,
+    evidence: Option<Fault>,
+}
+
+pub fn supervise(mut s: Supervision<'_>) -> Supervised {
+    let start = Instant::now();
+    let mut watch = Watch {
+        killed_for: None,
+        limits_hit: BTreeSet::new(),
+        peaks: Usage::default(),
+        recorded: Usage::default(),
+        samples: 0,
+        pids_full_since: None,
+        disk_full_since: None,
+        last_hits: 0,
+        next_walk: start,
+        evidence: None,
+    };
+    // The first look comes early: short runs shall have a sample too.
+    let mut next_sample = start + s.sample_interval.min(Duration::from_millis(20));
+    let ended = loop {
+        let now = Instant::now();
+        if watch.killed_for.is_none() && now >= s.deadline {
+            end(&s, &mut watch, Cause::Timeout, "resources.wallTime");
+        }
+        if now >= next_sample {
+            sample(&mut s, &mut watch, now);
+            if let Some(input) = &mut s.input {
+                input.tick();
+            }
+            next_sample = now + s.sample_interval;
+        }
+        let until = next_sample.min(s.deadline.max(now + Duration::from_millis(1)));
+        let ready = wait(&s, until.saturating_duration_since(now));
+        if ready.signal {
+            forward_signals(&s);
+        }
+        if ready.input
+            && let Some(input) = &mut s.input
+        {
+            input.turn();
+        }
+        for index in ready.output {
+            let allowance = s.plan.output.0.saturating_sub(s.output.iter().map(OutputPump::passed).sum());
+            if let Some(pump) = s.output.get_mut(index)
+                && pump.turn(allowance) == Progress::OverLimit
+            {
+                watch.limits_hit.insert("resources.output");
+                if s.plan.output_kills && watch.killed_for.is_none() {
+                    end(&s, &mut watch, Cause::Output, "resources.output");
+                }
+            }
+        }
+        if ready.channel {
+            match s.running.ended() {
+                Ok(Some(ended)) => break ended,
+                Ok(None) => {}
+                Err(_) => break Ended { status: 9 },
+            }
+        }
+    };
+    sample(&mut s, &mut watch, Instant::now());
+    Supervised {
+        ended,
+        killed_for: watch.killed_for,
+        limits_hit: watch.limits_hit,
+        peaks: watch.peaks,
+        samples: watch.samples,
+        output: s.output,
+        evidence: watch.evidence,
+    }
+}
+
+/// Passes on what the program had written when it ended. Every writer is dead, so the pipes end.
+pub fn drain(output: &mut [OutputPump], plan: &ResourcesPlan, limits_hit: &mut BTreeSet<&'static str>) {
+    // A caller that does not read must not hold the run for ever.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while output.iter().any(OutputPump::is_open) && Instant::now() < deadline {
+        let mut fds: Vec<PollFd<'_>> = output.iter().filter_map(OutputPump::interest).collect();
+        let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let _ = rustix::event::poll(&mut fds, Some(&timeout));
+        drop(fds);
+        for index in 0..output.len() {
+            let allowance = plan.output.0.saturating_sub(output.iter().map(OutputPump::passed).sum());
+            if output[index].turn(allowance) == Progress::OverLimit {
+                limits_hit.insert("resources.output");
+            }
+        }
+    }
+    output.iter_mut().for_each(OutputPump::close);
+}
+
+struct Ready {
+    channel: bool,
+    signal: bool,
+    input: bool,
+    output: Vec<usize>,
+}
+
+fn wait(s: &Supervision<'_>, timeout: Duration) -> Ready {
+    let mut fds = vec![
+        PollFd::from_borrowed_fd(s.running.channel(), PollFlags::IN),
+        PollFd::from_borrowed_fd(s.signals.as_fd(), PollFlags::IN),
+    ];
+    let mut outputs = Vec::new();
+    for (index, pump) in s.output.iter().enumerate() {
+        if let Some(interest) = pump.interest() {
+            fds.push(interest);
+            outputs.push(index);
+        }
+    }
+    let input = s.input.as_ref().and_then(InputPump::interest);
+    let has_input = input.is_some();
+    fds.extend(input);
+    let timeout =
+        Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+    if rustix::event::poll(&mut fds, Some(&timeout)).is_err() {
+        return Ready { channel: false, signal: false, input: false, output: Vec::new() };
+    }
+    let fired = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+    Ready {
+        channel: fired(0),
+        signal: fired(1),
+        input: has_input && fired(fds.len() - 1),
+        output: outputs.iter().enumerate().filter(|(i, _)| fired(i + 2)).map(|(_, pump)| *pump).collect(),
+    }
+}
+
+fn forward_signals(s: &Supervision<'_>) {
+    while let Some(signal) = sr_kernel::process::next_signal(s.signals.as_fd()) {
+        if signal == SIGWINCH {
+            if let Some((master, caller)) = s.terminal
+                && let Ok(size) = rustix::termios::tcgetwinsize(caller)
+            {
+                // A size that cannot be passed on is only ugly.
+                let _ = rustix::termios::tcsetwinsize(master, size);
+            }
+        } else if FORWARDED.contains(&signal) {
+            s.running.signal(signal);
+        }
+    }
+}
+
+fn end(s: &Supervision<'_>, watch: &mut Watch, cause: Cause, clause: &'static str) {
+    watch.killed_for = Some(cause);
+    if !clause.is_empty() {
+        watch.limits_hit.insert(clause);
+    }
+    s.running.kill();
+}
+
+fn sample(s: &mut Supervision<'_>, watch: &mut Watch, now: Instant) {
+    let mut usage = match s.group {
+        Some(group) => group.usage(),
+        None => Usage::default(),
+    };
+    let sampled = |mechanism: &LimitMechanism| !matches!(mechanism, LimitMechanism::Cgroup { .. });
+    if sampled(&s.plan.memory.mechanism) || sampled(&s.plan.pids.mechanism) {
+        let tree = usage::of_tree(s.running.init_pid());
+        usage.memory_bytes = usage.memory_bytes.or(tree.memory_bytes);
+        usage.pids = usage.pids.or(tree.pids);
+    }
+    disk(s, watch, &mut usage, now);
+    watch.samples += 1;
+    watch.peaks = watch.peaks.max(usage);
+    if watch.killed_for.is_none() {
+        enforce(s, watch, &usage, now);
+    }
+    let grown = |new: Option<u64>, old: Option<u64>| new.unwrap_or(0) > old.unwrap_or(0).saturating_mul(5) / 4;
+    let worth = watch.samples == 1
+        || grown(usage.memory_bytes, watch.recorded.memory_bytes)
+        || grown(usage.pids, watch.recorded.pids)
+        || grown(usage.disk_bytes, watch.recorded.disk_bytes)
+        || watch.samples.is_multiple_of(100);
+    if worth && watch.evidence.is_none() {
+        watch.recorded = watch.recorded.max(usage);
+        if let Err(fault) = s.log.append("supervisor", "resource.sample", json!(usage)) {
+            watch.evidence = Some(fault);
+            end(s, watch, Cause::Supervisor, "");
+        }
+    }
+}
+
+fn disk(s: &Supervision<'_>, watch: &mut Watch, usage: &mut Usage, now: Instant) {
+    let mut full = false;
+    let mut bytes = 0;
+    if let Ok(stat) = rustix::fs::fstatfs(s.writable) {
+        bytes = (stat.f_blocks - stat.f_bfree) * stat.f_bsize as u64;
+        full = stat.f_bfree == 0 || stat.f_ffree == 0;
+    }
+    if let Some(layers) = s.layers
+        && now >= watch.next_walk
+    {
+        let inodes = s.plan.disk.value / 4096;
+        let (stored, entries) = usage::of_folder(layers, s.plan.disk.value, inodes.max(4096));
+        // Walking may take long: it is never more than a tenth of the supervisor's time.
+        watch.next_walk = Instant::now() + (now.elapsed() * 10).max(s.sample_interval);
+        bytes += stored;
+        if bytes > s.plan.disk.value || entries > inodes.max(4096) {
+            end(s, watch, Cause::Disk, "resources.disk");
+        }
+    }
+    usage.disk_bytes = Some(bytes);
+    if full {
+        watch.limits_hit.insert("resources.disk");
+        let since = *watch.disk_full_since.get_or_insert(now);
+        if now.duration_since(since) >= PERSISTENT && watch.killed_for.is_none() {
+            end(s, watch, Cause::Disk, "resources.disk");
+        }
+    } else {
+        watch.disk_full_since = None;
+    }
+}
+
+fn enforce(s: &Supervision<'_>, watch: &mut Watch, usage: &Usage, now: Instant) {
+    if let Some(group) = s.group {
+        if group.oom_kills().is_some_and(|n| n > 0) {
+            return end(s, watch, Cause::Memory, "resources.memory");
+        }
+        if let Some(hits) = group.pids_limit_hits() {
+            if hits > watch.last_hits {
+                watch.limits_hit.insert("resources.pids");
+            }
+            pids_full(s, watch, hits > watch.last_hits, now);
+            watch.last_hits = hits;
+        }
+    }
+    let memory = &s.plan.memory;
+    if memory.mechanism == LimitMechanism::Watchdog
+        && usage.memory_bytes.is_some_and(|used| used > memory.value)
+        && usage::exact_memory(s.running.init_pid()).is_none_or(|used| used > memory.value)
+    {
+        return end(s, watch, Cause::Memory, "resources.memory");
+    }
+    if s.plan.pids.mechanism == LimitMechanism::Rlimit {
+        let full = usage.pids.is_some_and(|n| n >= s.plan.pids.value);
+        if full {
+            watch.limits_hit.insert("resources.pids");
+        }
+        pids_full(s, watch, full, now);
+    }
+}
+
+/// A program that keeps running into its limit on processes is a fork bomb; one that meets it once is not.
+fn pids_full(s: &Supervision<'_>, watch: &mut Watch, full: bool, now: Instant) {
+    if !full {
+        watch.pids_full_since = None;
+        return;
+    }
+    let since = *watch.pids_full_since.get_or_insert(now);
+    if now.duration_since(since) >= PERSISTENT {
+        end(s, watch, Cause::Pids, "resources.pids");
+    }
+}

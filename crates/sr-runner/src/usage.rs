@@ -1,0 +1,96 @@
+//! What a sandbox uses, where no control group counts it: the process tree, read from /proc by the supervisor.
+
+use sr_common::Usage;
+use std::fs;
+
+/// More processes than any policy allows: a tree this large is cut off rather than walked.
+const MAX_PROCESSES: usize = 100_000;
+
+/// The tree below (and with) `init`. `memory_bytes` counts private and shared-memory pages of each process; pages that
+/// processes share after a fork count for each, so see [`exact_memory`] before acting on it.
+pub fn of_tree(init: i32) -> Usage {
+    let mut usage = Usage { pids: Some(0), memory_bytes: Some(0), ..Usage::default() };
+    let mut tasks = 0u64;
+    let mut memory = 0u64;
+    for pid in tree(init) {
+        let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
+        for line in status.lines() {
+            let Some((key, value)) = line.split_once(':') else { continue };
+            let number = || value.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            match key {
+                "RssAnon" | "RssShmem" => memory += number() * 1024,
+                "Threads" => tasks += number(),
+                _ => {}
+            }
+        }
+    }
+    usage.pids = Some(tasks);
+    usage.memory_bytes = Some(memory);
+    usage
+}
+
+/// Proportional set sizes of the tree, in bytes: shared pages count once. Slow; `None` if /proc does not tell.
+pub fn exact_memory(init: i32) -> Option<u64> {
+    let mut total = 0;
+    for pid in tree(init) {
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
+        let kib = text.lines().find_map(|l| l.strip_prefix("Pss:")).and_then(|v| v.split_whitespace().next()?.parse::<u64>().ok());
+        total += kib? * 1024;
+    }
+    Some(total)
+}
+
+/// Every process of the sandbox: orphans are init's children, so the tree is whole.
+fn tree(init: i32) -> Vec<i32> {
+    let mut found = vec![init];
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        next += 1;
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for task in tasks.flatten() {
+            let Ok(text) = fs::read_to_string(task.path().join("children")) else { continue };
+            found.extend(text.split_whitespace().filter_map(|p| p.parse::<i32>().ok()));
+            if found.len() > MAX_PROCESSES {
+                return found;
+            }
+        }
+    }
+    found
+}
+
+/// Bytes and entries below `path`, counted without following links. Stops counting at either limit.
+pub fn of_folder(path: &std::path::Path, bytes_limit: u64, entries_limit: u64) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    let (mut bytes, mut entries) = (0u64, 0u64);
+    let mut queue = vec![path.to_owned()];
+    while let Some(dir) = queue.pop() {
+        let Ok(list) = fs::read_dir(&dir) else { continue };
+        for entry in list.flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            entries += 1;
+            bytes += meta.blocks() * 512;
+            if meta.is_dir() {
+                queue.push(entry.path());
+            }
+            if bytes > bytes_limit || entries > entries_limit {
+                return (bytes, entries);
+            }
+        }
+    }
+    (bytes, entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_of_this_process_is_counted() {
+        let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        let usage = of_tree(std::process::id() as i32);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(usage.pids.unwrap() >= 2);
+        assert!(usage.memory_bytes.unwrap() > 100 * 1024);
+    }
+}

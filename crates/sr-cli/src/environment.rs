@@ -42,11 +42,10 @@ impl Environment {
             let found = format!("the current directory cannot be used: {e}");
             Fault::new(Code::Run001, "cwd", found, "change to a directory that exists")
         })?;
-        let color = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
         let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
         Ok(Environment {
-            err_style: Style { color: color && std::io::stderr().is_terminal() },
-            out_style: Style { color: color && std::io::stdout().is_terminal() },
+            err_style: err_style(),
+            out_style: Style { color: color_wanted() && std::io::stdout().is_terminal() },
             ..Environment::new(cwd, rustix::process::geteuid().as_raw(), &var)?
         })
     }
@@ -88,6 +87,15 @@ impl Environment {
             out_style: Style::default(),
         })
     }
+}
+
+/// How standard error is written to.
+pub fn err_style() -> Style {
+    Style { color: std::io::stderr().is_terminal() && color_wanted() }
+}
+
+fn color_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }
 
 /// Without `.` and `..`, symbolic links followed as far as the path exists.

@@ -28,7 +28,7 @@ pub struct HostFacts {
     pub cgroup: CgroupFacts,
     /// The top level of the host's system tree, in the order in which it is mounted.
     pub system: Vec<SystemDir>,
-    /// The members of the `/etc` allow-list that exist, absolute.
+    /// The members of the `/etc` allow-list that exist, absolute; directories end in `/`.
     pub etc: Vec<String>,
     /// The run store, absolute: hidden in every view.
     pub store: String,

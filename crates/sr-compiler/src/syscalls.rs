@@ -8,7 +8,7 @@ pub mod table;
 
 pub use table::{Arch, known_syscall, nearest_syscall, syscall_name};
 
-use crate::bundle::{ConditionalRule, DeniedAction, SyscallsPlan};
+use crate::bundle::{ArgumentTest, ConditionalRule, DeniedAction, SyscallsPlan};
 use bpf::{Decision, RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, X32_BIT};
 use interpreter::{Instruction, MAX_INSTRUCTIONS, Program, SeccompData};
 use profiles::{ENOSYS, EPERM, PROBED, STANDARD, STRICT, WALL, words};
@@ -183,16 +183,19 @@ fn expected_by_name(plan: &SyscallsPlan, name: &str, args: &[u64; 6]) -> u32 {
     {
         return RET_ALLOW;
     }
-    let Some(rule) = plan.conditional.iter().find(|rule| rule.syscall == name) else {
-        return plan.on_denied.answer();
-    };
-    let matches = |test: &crate::bundle::ArgumentTest| args[usize::from(test.index)] as u32 & test.mask == test.value;
+    match plan.conditional.iter().find(|rule| rule.syscall == name) {
+        None => plan.on_denied.answer(),
+        Some(rule) => expected_by_rule(plan, rule, args),
+    }
+}
+
+fn expected_by_rule(plan: &SyscallsPlan, rule: &ConditionalRule, args: &[u64; 6]) -> u32 {
+    let matches = |test: &ArgumentTest| args[usize::from(test.index)] as u32 & test.mask == test.value;
     let open = rule.allow.is_empty() && !rule.deny.is_empty();
     if !rule.deny.iter().any(matches) && (open || rule.allow.iter().any(matches)) {
         return RET_ALLOW;
     }
-    rule.otherwise_errno
-        .map_or(plan.on_denied.answer(), |errno| RET_ERRNO | u32::from(errno))
+    rule.otherwise_errno.map_or(plan.on_denied.answer(), |errno| RET_ERRNO | u32::from(errno))
 }
 
 /// Runs the program for every number up to 1023, on both architectures and as x32, and with the arguments around each
@@ -276,7 +279,7 @@ pub fn disagreement(plan: &SyscallsPlan, arch: Arch) -> Option<String> {
                     ..SeccompData::default()
                 };
                 data.args[usize::from(test.index)] = value;
-                if let Some(text) = check(data, expected_by_name(plan, &rule.syscall, &data.args)) {
+                if let Some(text) = check(data, expected_by_rule(plan, rule, &data.args)) {
                     return Some(text);
                 }
             }

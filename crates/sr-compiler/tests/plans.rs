@@ -384,7 +384,8 @@ fn the_policys_environment_wins_and_nothing_else_is_there() {
 
 #[test]
 fn what_a_host_lacks_fails_before_the_launch() {
-    let cases: [(&str, fn(&mut HostFacts), Option<Control>); 7] = [
+    type Lack = fn(&mut HostFacts);
+    let cases: [(&str, Lack, Option<Control>); 7] = [
         ("launch.preflight.arch", |f| f.arch = "riscv64".into(), None),
         (
             "launch.preflight.userNamespaces",

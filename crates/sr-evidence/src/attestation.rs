@@ -1,6 +1,7 @@
 //! The attestation: an in-toto Statement v1 about the run's files, in a DSSE envelope, in a Sigstore bundle v0.3.
 //! The key's public half lies beside it for the convenience of other tools; no verifier should trust it from there.
 
+use crate::canon;
 use crate::dsse::Envelope;
 use crate::files;
 use crate::key::SigningKey;
@@ -8,7 +9,7 @@ use crate::log::ChainState;
 use crate::report::RunReport;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
-use sr_common::{Cause, Code, Digest, Fault, RunId, canonical};
+use sr_common::{Cause, Code, Digest, Fault, RunId};
 use std::os::fd::AsFd;
 
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -139,7 +140,7 @@ pub fn write_attestation(
         predicate_type: PREDICATE_TYPE.into(),
         predicate: Predicate::of(report),
     };
-    let encoded = canonical::to_bytes(&statement)
+    let encoded = canon::to_bytes(&statement)
         .map_err(|e| e.to_string())
         .and_then(|payload| Envelope::sign(STATEMENT_MEDIA_TYPE, &payload, key))
         .map(|envelope| SigstoreBundle {
@@ -147,7 +148,7 @@ pub fn write_attestation(
             verification_material: VerificationMaterial { public_key: KeyHint { hint: key.key_id().into() } },
             dsse_envelope: envelope,
         })
-        .and_then(|bundle| canonical::to_bytes(&bundle).map_err(|e| e.to_string()));
+        .and_then(|bundle| canon::to_bytes(&bundle).map_err(|e| e.to_string()));
     let mut bytes = encoded.map_err(|e| fault(format!("the attestation cannot be signed: {e}")))?;
     bytes.push(b'\n');
     let mode = Mode::RUSR | Mode::WUSR;
@@ -166,7 +167,7 @@ pub(crate) fn parse_bundle(bytes: &[u8]) -> Result<SigstoreBundle, String> {
         return Err("names one key in its hint and another in its signature".into());
     }
     let text = bytes.strip_suffix(b"\n").unwrap_or_default();
-    if canonical::to_bytes(&bundle).ok().as_deref() != Some(text) {
+    if canon::to_bytes(&bundle).ok().as_deref() != Some(text) {
         return Err("is not canonical JSON and one newline".into());
     }
     Ok(bundle)
@@ -179,7 +180,7 @@ pub(crate) fn parse_statement(payload: &[u8]) -> Result<Statement, String> {
     if statement.statement_type != STATEMENT_TYPE || statement.predicate_type != PREDICATE_TYPE {
         return Err(format!("holds a {:?} about {:?}", statement.statement_type, statement.predicate_type));
     }
-    if canonical::to_bytes(&statement).ok().as_deref() != Some(payload) {
+    if canon::to_bytes(&statement).ok().as_deref() != Some(payload) {
         return Err("holds a statement that is not canonical".into());
     }
     Ok(statement)

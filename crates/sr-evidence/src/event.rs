@@ -1,12 +1,12 @@
 //! One event of a run: its shape, its canonical line, its hash, and the data that the first and last events carry.
 
-use crate::clock;
+use crate::{canon, clock};
 use crate::portable::MAX_INTEGER;
 use crate::report::RunResult;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sr_common::{Digest, RunId, canonical};
+use sr_common::{Digest, RunId};
 
 /// The type of a run's first event. Its data are at least those of [`start_data`].
 pub const RUN_START: &str = "run.start";
@@ -54,15 +54,15 @@ impl Draft<'_> {
     /// The event's hash and its canonical text, without a newline. Sorted by name, `hash` stands between `data` and
     /// `monotonic`, so both forms are made from one serialization of the data.
     pub fn encode(&self) -> Result<(Digest, String), serde_json::Error> {
-        let data = canonical::to_text(self.data)?;
+        let data = canon::value_text(self.data)?;
         let rest = format!(
             r#","monotonic":{},"prev":"{}","seq":{},"source":{},"time":{},"type":{}}}"#,
             self.monotonic,
             self.prev,
             self.seq,
-            canonical::to_text(&self.source)?,
-            canonical::to_text(&self.time)?,
-            canonical::to_text(&self.kind)?,
+            canon::string(self.source)?,
+            canon::string(self.time)?,
+            canon::string(self.kind)?,
         );
         let mut line = String::with_capacity(data.len() + rest.len() + 100);
         line.push_str(r#"{"data":"#);
@@ -145,6 +145,7 @@ pub fn event_schema() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sr_common::canonical;
 
     fn event() -> (Digest, String) {
         let draft = Draft {

@@ -2,12 +2,12 @@
 
 use crate::log::ChainState;
 use crate::portable::{first_unportable, portable};
-use crate::{clock, files};
+use crate::{canon, clock, files};
 use rustix::fs::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sr_common::{API_VERSION, Cause, Code, Digest, Fault, Obligation, Observed, RunId, Usage, canonical};
+use sr_common::{API_VERSION, Cause, Code, Digest, Fault, Obligation, Observed, RunId, Usage};
 use std::os::fd::AsFd;
 use std::time::SystemTime;
 
@@ -273,7 +273,7 @@ impl RunReport {
         if let Some(path) = first_unportable(&value) {
             return Err(fault(format!("{} is an integer beyond 2^53", path.trim_start_matches('.'))));
         }
-        let mut bytes = canonical::to_bytes(&value).map_err(|e| fault(e.to_string()))?;
+        let mut bytes = canon::value_bytes(&value).map_err(|e| fault(e.to_string()))?;
         bytes.push(b'\n');
         Ok(bytes)
     }

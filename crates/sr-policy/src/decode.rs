@@ -7,7 +7,7 @@ use sr_common::{Code, Fault};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// More faults than this tell a person nothing more.
-const MAX_FAULTS: usize = 64;
+pub(crate) const MAX_FAULTS: usize = 64;
 
 /// Collects faults while a tree is read; knows the path of the value at hand.
 pub(crate) struct Decoder<'a> {
@@ -34,9 +34,14 @@ impl<'a> Decoder<'a> {
         self.faults
     }
 
+    /// Whether further faults would be dropped: time to stop looking for them.
+    pub fn is_full(&self) -> bool {
+        self.faults.len() >= MAX_FAULTS
+    }
+
     /// Records a fault at byte `at` under the current path.
     pub fn fault(&mut self, code: Code, at: usize, found: impl Into<String>, remedy: impl Into<String>) {
-        if self.faults.len() < MAX_FAULTS {
+        if !self.is_full() {
             let path = if self.path.is_empty() {
                 crate::text::WHOLE
             } else {
@@ -96,6 +101,9 @@ impl<'a> Decoder<'a> {
 
     /// A key that the section does not have.
     pub fn unknown_key(&mut self, key: &Key, known: &[&str]) {
+        if self.is_full() {
+            return;
+        }
         let remedy = match nearest(&key.text, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known here: {}", known.join(", ")),

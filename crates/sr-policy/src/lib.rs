@@ -2,14 +2,14 @@
 //! No I/O and no system call: text and plain strings in, values and faults out.
 
 mod decode;
-mod document;
+pub mod document;
 mod explain;
 mod format;
 mod host;
 mod merge;
 mod node;
 mod overlay;
-mod planned;
+pub mod planned;
 mod preset;
 mod read_json;
 mod read_toml;
@@ -25,18 +25,11 @@ mod suggest;
 mod text;
 mod words;
 
-pub use document::{
-    EvidenceSection, MetadataSection, MountSection, PolicyDocument, ResourcesSection, RootSource, RootfsSection,
-    RuntimeSection, SyscallsSection,
-};
+pub use document::PolicyDocument;
 pub use explain::explain;
 pub use format::Format;
 pub use host::{Ceilings, HostRules, parse_host};
 pub use overlay::{CommandLine, Overlay};
-pub use planned::{
-    DetectionSection, DevicesSection, HostPattern, MacSection, MicrovmSection, NetworkSection, PublishSection,
-    SecretSection, WasmSection,
-};
 pub use preset::{PRESET_NAMES, preset};
 pub use render::render_yaml;
 pub use resolve::{Loader, resolve};

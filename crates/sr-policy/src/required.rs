@@ -28,20 +28,66 @@ pub(crate) fn check(document: &PolicyDocument, root: &Node, d: &mut Decoder<'_>)
         );
     }
     present(root, "mounts", "write the mounts: `mounts: []` for none", d);
-    let each = |count: usize, list: &str, field: &str, remedy: &str, d: &mut Decoder<'_>| {
-        for i in 0..count {
-            present(root, &format!("{list}[{i}].{field}"), remedy, d);
+    let mounts = document.mounts.as_deref().unwrap_or_default();
+    each(
+        mounts,
+        |m| m.source.is_none(),
+        "mounts",
+        "source",
+        "write the host path: `source: ./src`",
+        root,
+        d,
+    );
+    let secrets = document.secrets.as_deref().unwrap_or_default();
+    each(
+        secrets,
+        |s| s.name.is_none(),
+        "secrets",
+        "name",
+        "name the secret",
+        root,
+        d,
+    );
+    if let Some(network) = &document.network {
+        let hosts = network.allow.as_deref().unwrap_or_default();
+        each(
+            hosts,
+            |h| h.host.is_none(),
+            "network.allow",
+            "host",
+            "write the host's name",
+            root,
+            d,
+        );
+        let ports = network.publish.as_deref().unwrap_or_default();
+        each(
+            ports,
+            |p| p.port.is_none(),
+            "network.publish",
+            "port",
+            "write the port",
+            root,
+            d,
+        );
+    }
+}
+
+/// `field` must be there in each of `items`; one that is there and malformed has a fault already.
+fn each<T>(
+    items: &[T],
+    lacks: fn(&T) -> bool,
+    list: &str,
+    field: &str,
+    remedy: &str,
+    root: &Node,
+    d: &mut Decoder<'_>,
+) {
+    for (i, _) in items.iter().enumerate().filter(|(_, item)| lacks(item)) {
+        if d.is_full() {
+            return;
         }
-    };
-    let count = |length: Option<usize>| length.unwrap_or_default();
-    let mounts = count(document.mounts.as_ref().map(Vec::len));
-    each(mounts, "mounts", "source", "write the host path: `source: ./src`", d);
-    let secrets = count(document.secrets.as_ref().map(Vec::len));
-    each(secrets, "secrets", "name", "name the secret", d);
-    let hosts = count(document.network.as_ref().and_then(|n| n.allow.as_ref()).map(Vec::len));
-    each(hosts, "network.allow", "host", "write the host's name", d);
-    let ports = count(document.network.as_ref().and_then(|n| n.publish.as_ref()).map(Vec::len));
-    each(ports, "network.publish", "port", "write the port", d);
+        present(root, &format!("{list}[{i}].{field}"), remedy, d);
+    }
 }
 
 /// `apiVersion` must be there and be ours.

@@ -1,5 +1,6 @@
 //! From a policy file to a complete policy: `extends` followed, layers merged, defaults filled in, rules applied.
 
+use crate::decode::MAX_FAULTS;
 use crate::document::{MountSection, OnDeniedCall, PolicyDocument, RootSource};
 use crate::format::Format;
 use crate::merge::Merge;
@@ -36,6 +37,7 @@ pub fn resolve(source: &PolicySource, load: Loader<'_>) -> Result<PolicySpec, Ve
     if faults.is_empty() {
         return Ok(spec);
     }
+    faults.truncate(MAX_FAULTS);
     for fault in &mut faults {
         fault.source = line_of(&layers, &fault.path);
     }

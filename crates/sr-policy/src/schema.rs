@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 pub fn json_schema() -> Value {
     let mut schema = schemars::schema_for!(PolicyDocument).to_value();
     forbid_null(&mut schema);
+    // The reader takes a bare number as bytes.
+    if let Some(size) = schema.pointer_mut("/$defs/ByteSize").and_then(Value::as_object_mut) {
+        size.insert("type".into(), json!(["string", "integer"]));
+        size.insert("minimum".into(), json!(0));
+    }
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         for (field, value) in [("apiVersion", sr_common::API_VERSION), ("kind", "Policy")] {
             if let Some(property) = properties.get_mut(field).and_then(Value::as_object_mut) {
@@ -57,7 +62,8 @@ mod tests {
         );
         assert_eq!(schema["additionalProperties"], json!(false));
         assert_eq!(schema["properties"]["apiVersion"]["const"], "safe-run/v1");
-        assert_eq!(schema["$defs"]["RuntimeSection"]["required"], json!(["args"]));
+        assert_eq!(schema["properties"]["runtime"]["required"], json!(["args"]));
+        assert_eq!(schema["$defs"]["ByteSize"]["type"], json!(["string", "integer"]));
         assert!(schema["properties"]["session"]["description"].is_string());
         assert!(!schema.to_string().contains("\"null\""), "{schema:#}");
     }

@@ -33,6 +33,13 @@ impl PolicySource {
         let located = self.layer.root.locate(path);
         located.complete.then(|| self.layer.source.line_at(located.at))
     }
+
+    /// Gives each fault that has no line yet (those of `validate_host`) the line of its field, where this file has it.
+    pub fn point(&self, faults: &mut [Fault]) {
+        for fault in faults.iter_mut().filter(|f| f.source.is_none()) {
+            fault.source = self.line_of(&fault.path);
+        }
+    }
 }
 
 /// Reads a policy file of at most 1 MiB of UTF-8 and checks its form.

@@ -84,10 +84,16 @@ impl SourceText {
     }
 }
 
-/// A control or bidirectional-override character: never part of a name, command, path or key, and never shown raw.
+/// A control, bidirectional or invisible character: never part of a name, command, path or key, and never shown raw.
 pub(crate) fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A control character or one that reorders what is shown: not part of any text, be it an argument or a value.
+pub(crate) fn is_reordering(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `text` for a message: hostile characters as escapes, cut at 80 characters.

@@ -5,7 +5,7 @@ use crate::merge::replaces;
 use crate::node::{Key, Kind, Node, Typed};
 use crate::spec::{Durability, HashScope, Installation, OnOutput, RequiredStrength, RootWritable, SyscallProfile};
 use crate::suggest::nearest;
-use crate::text::{is_hostile, printable};
+use crate::text::{is_hostile, is_reordering, printable};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sr_common::{ByteSize, Code, Control, Millis};
@@ -96,9 +96,15 @@ fn string<'n>(node: &'n Node, d: &mut Decoder<'_>) -> Option<&'n str> {
     }
 }
 
-fn hostile(text: &str, allow_lines: bool) -> Option<char> {
-    text.chars()
-        .find(|c| is_hostile(*c) && !(allow_lines && matches!(c, '\n' | '\t')))
+/// The first character that `text` may not have. Texts may have lines and the joiners of composed emoji; words not.
+fn hostile(text: &str, is_text: bool) -> Option<char> {
+    text.chars().find(|c| {
+        if is_text {
+            is_reordering(*c) && !matches!(c, '\n' | '\t')
+        } else {
+            is_hostile(*c)
+        }
+    })
 }
 
 fn refuse_hostile(c: char, at: usize, d: &mut Decoder<'_>) {

@@ -1,5 +1,8 @@
 //! Texts that mean harm: bombs, depth, odd encodings, arbitrary bytes, mutated policies. None may panic or be slow.
 
+// `allow-unwrap-in-tests` reaches test functions only, not their helpers.
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use sr_common::{Code, Fault};
 use sr_policy::{Format, parse, parse_host, resolve};

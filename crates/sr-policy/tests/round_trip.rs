@@ -1,5 +1,8 @@
 //! What `render_yaml` writes reads back as the same policy, here and by a YAML reader that is not ours.
 
+// `allow-unwrap-in-tests` reaches test functions only, not their helpers.
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use sr_common::{ByteSize, Control, Fault, Millis};
 use sr_policy::spec::*;
@@ -19,6 +22,17 @@ fn presets_read_back() {
         let spec = preset(name).unwrap();
         assert_eq!(read_back(&render_yaml(&spec)), Ok(spec));
     }
+}
+
+#[test]
+fn long_keys_and_joined_emoji_read_back() {
+    let mut spec = preset("build").unwrap();
+    spec.metadata.labels.insert("k ".repeat(3000), "v".repeat(5000));
+    spec.runtime
+        .env
+        .insert("K".repeat(3000), "👨\u{200d}👩\u{200d}👧\n\ttab".into());
+    spec.runtime.args = vec!["\"".repeat(3000), String::new()];
+    assert_eq!(read_back(&render_yaml(&spec)), Ok(spec));
 }
 
 /// Text as an argument may hold it, with what YAML makes difficult.

@@ -62,7 +62,7 @@ pub fn build(
         covered: Vec::new(),
         maps: BTreeMap::new(),
         next_slot: FIRST_FREE_SLOT,
-        scratch: 0,
+        scratch: Vec::new(),
         inside: process.user.inside,
         map: process.user.map.clone(),
         store: plan.writable.backing == Backing::Store,
@@ -89,7 +89,8 @@ struct Builder<'a> {
     /// User namespaces for idmapped mounts, by owner.
     maps: BTreeMap<(u32, u32), OwnedFd>,
     next_slot: u16,
-    scratch: u32,
+    /// Scratch directories so far: their targets; the place of number N is `w/sN`.
+    scratch: Vec<String>,
     inside: u32,
     map: IdMap,
     store: bool,
@@ -135,6 +136,9 @@ impl Builder<'_> {
 
     /// Makes the place on which a mount is attached, unless it lies in another mount, which must hold it.
     fn mount_point(&mut self, target: &str, directory: bool) -> Result<(), Fault> {
+        if let Some((number, rest)) = self.in_scratch(target) {
+            return self.scratch_mount_point(number, &rest, directory);
+        }
         if self.in_mount(target) || target == "/" {
             return Ok(());
         }
@@ -145,6 +149,33 @@ impl Builder<'_> {
         if self.made.insert(target.to_owned()) {
             let path = c_string(&self.skeleton_path(target))?;
             self.skeleton.push(Step::File { path, content: Vec::new(), writable: true });
+        }
+        Ok(())
+    }
+
+    /// The scratch directory in which `target` lies, if that is the innermost mount above it, and the path in it.
+    fn in_scratch(&self, target: &str) -> Option<(usize, String)> {
+        let above = |c: &&String| target.strip_prefix(c.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        let innermost = self.covered.iter().filter(above).max_by_key(|c| c.len())?;
+        let number = self.scratch.iter().position(|s| s == innermost)?;
+        Some((number, target[innermost.len() + 1..].to_owned()))
+    }
+
+    /// Makes a mount point in a scratch directory (a project below `/tmp`, say).
+    fn scratch_mount_point(&mut self, number: usize, rest: &str, directory: bool) -> Result<(), Fault> {
+        let mut path = format!("w/s{number}");
+        let mut parts = rest.split('/').peekable();
+        while let Some(part) = parts.next() {
+            path = format!("{path}/{part}");
+            if !self.made.insert(path.clone()) {
+                continue;
+            }
+            if parts.peek().is_some() || directory {
+                self.layers.push(Step::Mkdir { path: c_string(&path)?, mode: 0o755 });
+            } else {
+                self.layers.push(Step::File { path: c_string(&path)?, content: Vec::new(), writable: true });
+            }
+            self.own(&path)?;
         }
         Ok(())
     }
@@ -257,8 +288,8 @@ impl Builder<'_> {
             ViewKind::Captured { source, layer, owner, hidden } => self.captured(target, source, *layer, *owner, hidden),
             ViewKind::Scratch { mode } => {
                 self.mount_point(target, true)?;
-                let directory = format!("w/s{}", self.scratch);
-                self.scratch += 1;
+                let directory = format!("w/s{}", self.scratch.len());
+                self.scratch.push(target.to_owned());
                 self.layers.push(Step::Mkdir { path: c_string(&directory)?, mode: *mode });
                 self.own(&directory)?;
                 let slot = self.slot();

@@ -1,7 +1,7 @@
 //! Gathers [`HostFacts`]: what this host can enforce and what its system tree looks like. Looks only, makes no
 //! process, and is on the start path of every run: a handful of system calls.
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{AtFlags, CWD, FileType, statat};
 use rustix::system::{sysinfo, uname};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use sr_common::facts::SystemDir;
@@ -133,20 +133,17 @@ fn etc(dir: &Path) -> Result<Vec<String>, Fault> {
                 continue;
             }
             let Some(name) = name.to_str() else { continue };
-            match below {
-                None => found.push(format!("/etc/{name}")),
-                Some(below) if exists(&dir.join(name).join(below)) => found.push(format!("/etc/{name}/{below}")),
-                Some(_) => {}
+            let relative = below.map_or_else(|| name.to_owned(), |below| format!("{name}/{below}"));
+            // A dangling link is left out; a directory is written with a `/` at its end.
+            if let Ok(stat) = statat(CWD, dir.join(&relative), AtFlags::empty()) {
+                let directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+                found.push(format!("/etc/{relative}{}", if directory { "/" } else { "" }));
             }
         }
     }
     found.sort();
     found.dedup();
     Ok(found)
-}
-
-fn exists(path: &Path) -> bool {
-    accessat(CWD, path, Access::EXISTS, AtFlags::empty()).is_ok()
 }
 
 fn text(path: impl AsRef<OsStr>) -> Result<String, Fault> {
@@ -183,7 +180,7 @@ mod tests {
         for name in ["shadow", "passwd", "ssh", "machine-id", "ld.so.cache", "python3.11", "ssl/private", "ssl/certs"] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
-        assert_eq!(etc(dir.path()).unwrap(), ["/etc/ld.so.cache", "/etc/python3.11", "/etc/ssl/certs"]);
+        assert_eq!(etc(dir.path()).unwrap(), ["/etc/ld.so.cache/", "/etc/python3.11/", "/etc/ssl/certs/"]);
         assert_eq!(etc(&dir.path().join("none")).unwrap(), [""; 0]);
     }
 

@@ -296,8 +296,9 @@ impl<'a> Run<'a> {
     }
 
     /// (layer, source on the host, target in the view, masks) of every captured directory.
-    fn captured(&self) -> impl Iterator<Item = (u32, &'a str, &'a str, &'a [sr_compiler::bundle::LayerMask])> {
-        self.bundle.filesystem_plan.entries.iter().filter_map(|entry| match &entry.what {
+    fn captured(&self) -> impl Iterator<Item = (u32, &'a str, &'a str, &'a [sr_compiler::bundle::LayerMask])> + use<'a> {
+        let bundle = self.bundle;
+        bundle.filesystem_plan.entries.iter().filter_map(|entry| match &entry.what {
             ViewKind::Captured { source, layer, hidden, .. } => {
                 Some((*layer, source.as_str(), entry.target.as_str(), hidden.as_slice()))
             }

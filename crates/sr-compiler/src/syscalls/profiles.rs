@@ -15,11 +15,13 @@ pub(crate) const STRICT: &str = "
     stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd chdir fchdir
     statfs fstatfs fsync fdatasync truncate ftruncate fallocate fadvise64 readahead
     getxattr lgetxattr fgetxattr getxattrat listxattr llistxattr flistxattr listxattrat
-    rename renameat renameat2 mkdir mkdirat rmdir link linkat unlink unlinkat symlink symlinkat umask
+    setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat
+    sync syncfs mknod mknodat rename renameat renameat2 mkdir mkdirat rmdir link linkat unlink unlinkat symlink symlinkat umask
     chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat
     mmap munmap mprotect mremap madvise brk msync mincore mlock munlock mseal memfd_create map_shadow_stack
     poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
     eventfd eventfd2 signalfd signalfd4 timerfd_create timerfd_settime timerfd_gettime
+    timer_create timer_settime timer_gettime timer_getoverrun timer_delete
     rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait rt_sigqueueinfo sigaltstack
     kill tkill tgkill pause alarm getitimer setitimer nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time times
     clone clone3 fork vfork execve execveat exit exit_group wait4 waitid pidfd_open pidfd_send_signal
@@ -36,10 +38,9 @@ pub(crate) const STRICT: &str = "
 
 /// What `standard` gives besides: compilers, git, node, go, rust, java, tar, databases.
 pub(crate) const STANDARD: &str = "
-    setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat file_getattr
+    file_getattr
     inotify_init inotify_init1 inotify_add_watch inotify_rm_watch
-    timer_create timer_settime timer_gettime timer_getoverrun timer_delete
-    sync syncfs sync_file_range splice tee vmsplice cachestat mknod mknodat
+    sync_file_range splice tee vmsplice cachestat
     io_setup io_submit io_getevents io_pgetevents io_cancel io_destroy ioprio_get ioprio_set
     shmget shmat shmctl shmdt semget semop semtimedop semctl msgget msgsnd msgrcv msgctl
     mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr
@@ -51,10 +52,11 @@ pub(crate) const STANDARD: &str = "
 ";
 
 /// The wall itself: no profile has them and `syscalls.allow` cannot add them. They would change the view or the
-/// namespaces, reach past them (file handles, keys, loaded kernel code), or cannot be filtered (`clone3`).
+/// namespaces, reach past them (file handles, keys, loaded kernel code), or cannot be filtered: `clone3`, and io_uring, whose
+/// requests (sockets of any family) no filter sees.
 pub(crate) const WALL: &str = "
     mount umount2 open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick mount_setattr pivot_root chroot
-    setns unshare clone3 pidfd_getfd open_by_handle_at
+    setns unshare clone3 pidfd_getfd open_by_handle_at io_uring_setup io_uring_enter io_uring_register
     bpf init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct quotactl quotactl_fd
     add_key request_key keyctl settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname
     iopl ioperm fanotify_init fanotify_mark syslog vhangup nfsservctl lookup_dcookie lsm_set_self_attr
@@ -64,7 +66,7 @@ pub(crate) const WALL: &str = "
 #[cfg(test)]
 pub(crate) const ON_REQUEST: &str = "
     ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp userfaultfd perf_event_open
-    io_uring_setup io_uring_enter io_uring_register name_to_handle_at
+    name_to_handle_at
 ";
 
 // CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. CLONE_NEWTIME (0x80) lies in clone's exit-signal
@@ -124,9 +126,10 @@ pub(crate) fn rule(name: &str) -> Option<ConditionalRule> {
 }
 
 /// Calls that libraries try at start and live without: they get their errno even where denied calls kill.
-pub(crate) const PROBED: [(&str, u16); 11] = [
+pub(crate) const PROBED: [(&str, u16); 12] = [
     ("clone3", ENOSYS),
     ("io_uring_setup", ENOSYS),
+    ("pkey_alloc", ENOSYS),
     ("get_mempolicy", ENOSYS),
     ("landlock_create_ruleset", ENOSYS),
     ("statmount", ENOSYS),

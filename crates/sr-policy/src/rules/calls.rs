@@ -4,6 +4,7 @@ use super::Rule;
 use crate::spec::PolicySpec;
 use crate::text::printable;
 use sr_common::Fault;
+use std::collections::BTreeSet;
 
 const NAME: Rule = Rule::new(
     "SR-RULE-syscall-name-form",
@@ -97,6 +98,7 @@ const ALWAYS: [&str; 9] = [
 
 pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
     let calls = &spec.syscalls;
+    let allowed: BTreeSet<&String> = calls.allow.iter().collect();
     for (list, names) in [("allow", &calls.allow), ("deny", &calls.deny)] {
         for (i, name) in names.iter().enumerate() {
             let path = format!("syscalls.{list}[{i}]");
@@ -109,7 +111,7 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
             } else if list == "deny" && ALWAYS.contains(&name.as_str()) {
                 let found = format!("without `{name}` no program can run");
                 faults.push(NEEDED.fault(path, found, "remove it from `deny`"));
-            } else if list == "deny" && calls.allow.contains(name) {
+            } else if list == "deny" && allowed.contains(name) {
                 let found = format!("`{name}` stands in `allow` too");
                 faults.push(BOTH.fault(path, found, "keep it in one of the two lists"));
             }

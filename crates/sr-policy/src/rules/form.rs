@@ -19,7 +19,7 @@ const NAME: Rule = Rule::new(
 );
 const COMMAND: Rule = Rule::new(
     "SR-RULE-command-form",
-    "Commands, arguments, paths and values hold no NUL character, and a command is not empty.",
+    "Commands, arguments, paths and values hold no NUL character; a command or source is not empty.",
 );
 const ENV_KEY: Rule = Rule::new(
     "SR-RULE-env-key-form",
@@ -131,6 +131,8 @@ fn command(spec: &PolicySpec, faults: &mut Vec<Fault>) {
     for (path, text) in texts {
         if text.contains('\0') {
             faults.push(COMMAND.fault(path, "a NUL character", "remove it: no system call can carry it"));
+        } else if text.is_empty() && path.ends_with("source") {
+            faults.push(COMMAND.fault(path, "an empty source", "name a file or directory of the host"));
         }
     }
     if runtime.command.as_deref().is_some_and(|c| c.trim().is_empty()) {

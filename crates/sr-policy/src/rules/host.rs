@@ -74,6 +74,9 @@ pub fn validate_host(spec: &PolicySpec, host: &HostContext) -> Vec<Fault> {
         // The letters were judged already; a symbolic link may lead to what they hide.
         if source != lexical(&mount.source) {
             mounts::source(i, &source, mount, &mut faults);
+            if mount.target.is_none() {
+                mounts::place_in_view(i, "source", &source, &mut faults);
+            }
         }
         own_paths(i, &source, mount, host, &mut faults);
         prefixes(&format!("mounts[{i}].source"), &source, host, &mut faults);
@@ -182,4 +185,50 @@ fn ceilings(spec: &PolicySpec, operator: &HostRules, faults: &mut Vec<Fault>) {
         r.output.to_string(),
         top.output.map(|n| n.to_string()),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Preset;
+
+    fn context(canonical: &str) -> HostContext {
+        let sources = vec![Canonical {
+            written: ".".into(),
+            canonical: canonical.into(),
+        }];
+        HostContext {
+            cwd: "/home/ann/w".into(),
+            store: "/home/ann/.safe-run".into(),
+            sources,
+            ..HostContext::default()
+        }
+    }
+
+    #[test]
+    fn a_link_into_the_system_is_judged_by_where_it_leads() {
+        let found = |canonical: &str| -> Vec<&str> {
+            validate_host(&Preset::Standard.spec(), &context(canonical))
+                .iter()
+                .filter_map(|f| f.rule)
+                .collect()
+        };
+        assert_eq!(found("/home/ann/w"), [""; 0]);
+        assert_eq!(found("/usr/src/x"), ["SR-RULE-mount-target-reserved"]);
+        assert_eq!(found("/"), ["SR-RULE-mount-source-root"]);
+        assert_eq!(found("/run/user/1000"), ["SR-RULE-mount-source-live"]);
+        assert_eq!(found("/home/ann/.safe-run/runs"), ["SR-RULE-mount-shows-store"]);
+    }
+
+    #[test]
+    fn all_cpus_are_above_any_ceiling() {
+        let mut host = context("/home/ann/w");
+        host.operator.ceilings.cpu = Some(64.0);
+        let faults = validate_host(&Preset::Build.spec(), &host);
+        assert_eq!(
+            faults.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(),
+            ["resources.cpu"]
+        );
+        assert_eq!(validate_host(&Preset::Agent.spec(), &host), []);
+    }
 }

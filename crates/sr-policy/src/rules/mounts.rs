@@ -79,14 +79,16 @@ fn target(i: usize, mount: &Mount, faults: &mut Vec<Fault>) {
         None if implied.starts_with('/') => ("source", implied.as_str()),
         None => return,
     };
+    place_in_view(i, field, place, faults);
+}
+
+/// Judges a place in the view, given by `mounts[i].<field>`.
+pub(super) fn place_in_view(i: usize, field: &str, place: &str, faults: &mut Vec<Fault>) {
     // The root as a source is another rule's.
     let root = place == "/" && field == "target";
     if let Some(dir) = within_any(place, &RESERVED_TARGETS).or(root.then_some("/")) {
-        let found = if field == "target" {
-            format!("{} would cover {dir} of the view", printable(place))
-        } else {
-            format!("{} without a target would cover {dir} of the view", printable(place))
-        };
+        let how = if field == "target" { "" } else { " without a target" };
+        let found = format!("{}{how} would cover {dir} of the view", printable(place));
         let remedy = "give a target elsewhere, such as /work; the system directories are in the view already";
         faults.push(RESERVED.fault(format!("mounts[{i}].{field}"), found, remedy));
     }

@@ -1,0 +1,12 @@
+//! `discard`: throws a run and its captured changes away.
+
+use crate::environment::Environment;
+use crate::failure::Done;
+use crate::terminal;
+
+pub fn discard(name: &str, env: &Environment) -> Done {
+    let (store, run) = super::find_run(env, name)?;
+    store.discard(&run)?;
+    terminal::out(&format!("run {} is gone\n", run.id.short()));
+    Ok(0)
+}

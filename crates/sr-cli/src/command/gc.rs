@@ -1,0 +1,30 @@
+//! `gc`: removes what killed supervisors left behind.
+
+use crate::arguments::GcArguments;
+use crate::environment::Environment;
+use crate::failure::Done;
+use crate::json;
+use crate::terminal::{self, clean, count};
+use serde_json::json;
+use sr_runner::{Store, gc};
+
+pub fn collect(arguments: &GcArguments, env: &Environment) -> Done {
+    let done = if env.store.is_dir() { gc::collect(&Store::open(&env.store)?) } else { gc::Collected::default() };
+    if arguments.json {
+        let object = json!({"runs": done.runs, "removed": done.removed, "problems": done.problems});
+        terminal::out(&json::pretty(&object)?);
+    } else {
+        for path in &done.removed {
+            terminal::out(&format!("removed {}\n", clean(&path.to_string_lossy())));
+        }
+        for problem in &done.problems {
+            terminal::err(&format!("left: {}", clean(problem)));
+        }
+        let text = match done.runs {
+            0 if done.problems.is_empty() => "nothing was left behind\n".to_owned(),
+            n => format!("{} cleaned up\n", count(u64::from(n), "run")),
+        };
+        terminal::out(&text);
+    }
+    Ok(u8::from(!done.problems.is_empty()))
+}

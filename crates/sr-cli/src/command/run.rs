@@ -1,0 +1,192 @@
+//! `run` and `shell`: the policy with the flags over it, the run, and the line at its end.
+
+use crate::arguments::{OutputArguments, PolicyLayer, RunArguments, ShellArguments};
+use crate::environment::Environment;
+use crate::failure::{Done, Failure};
+use crate::{host_rules, policies, summary, terminal};
+use sr_common::{Code, Fault, canonical};
+use sr_policy::{CommandLine, Overlay, PolicySpec};
+use sr_runner::{Outcome, Request, Store};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+
+pub fn run(arguments: RunArguments, env: &Environment) -> Done {
+    let command = super::command_line(arguments.argv)?;
+    start(arguments.policy, &arguments.output, command, env)
+}
+
+pub fn shell(mut arguments: ShellArguments, env: &Environment) -> Done {
+    let shell = env.shell.clone().unwrap_or_else(|| "/bin/sh".into());
+    arguments.policy.tty = true;
+    let command = CommandLine { command: shell, args: Vec::new() };
+    start(arguments.policy, &arguments.output, Some(command), env)
+}
+
+fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLine>, env: &Environment) -> Done {
+    let name = layer.policy.as_deref().unwrap_or_else(|| OsStr::new(policies::DEFAULT)).to_owned();
+    let terminal = layer.tty;
+    let found = policies::find(&name)?;
+    let named_digest = digest("policy", &found.spec)?;
+    let overlay = overlay(layer, command, &|name| std::env::var_os(name))?;
+    let mut policy = if overlay.is_empty() { found.spec } else { found.spec.with_overlay(&overlay)? };
+    let recorded = recorded(&overlay, output.no_sign)?;
+    if output.no_sign {
+        policy.evidence.sign = "none".into();
+    }
+    named_command(&policy)?;
+    let rules = host_rules::load(env)?;
+    let id_base = rules.id_base.unwrap_or(env.id_base);
+    host_rules::check(&policy, &found.files, rules, env)?;
+    let store = Store::open(&env.store)?;
+    let mut caller = super::caller(env);
+    caller.id_base = id_base;
+    let sign = policy.evidence.sign != "none";
+    let request = Request { policy, policy_source: Some(named_digest), overlay: recorded, caller, store, terminal, sign };
+    let outcome = sr_runner::run(&request)?;
+    finish(&outcome, output, env)
+}
+
+/// The report is taken out, and the line at the end is written.
+fn finish(outcome: &Outcome, output: &OutputArguments, env: &Environment) -> Done {
+    if let Some(dest) = &output.report {
+        let dir = sr_evidence::files::open_dir(&outcome.dir).map_err(|e| {
+            let found = format!("{} cannot be opened: {e}", outcome.dir.display());
+            Fault::new(Code::Evd002, "report", found, "the report is in the run store: safe-run show")
+        })?;
+        sr_evidence::export::export_evidence(&dir, dest)?;
+    }
+    if output.json {
+        terminal::err(&summary::json(outcome, output.report.as_deref()));
+    } else if !output.quiet {
+        for line in summary::text(outcome, env.err_style) {
+            terminal::err(&line);
+        }
+    }
+    Ok(outcome.status)
+}
+
+/// The flags as a layer over a policy.
+fn overlay(
+    layer: PolicyLayer,
+    command: Option<CommandLine>,
+    caller: &dyn Fn(&str) -> Option<std::ffi::OsString>,
+) -> Result<Overlay, Fault> {
+    Ok(Overlay {
+        backend: None,
+        command,
+        env: variables(layer.env, caller)?,
+        workdir: layer.workdir,
+        user: layer.user,
+        mounts: layer.mount,
+        cpu: layer.cpu,
+        memory: layer.memory,
+        pids: layer.pids,
+        disk: layer.disk,
+        wall_time: layer.timeout,
+        open_files: layer.open_files,
+        output: layer.output,
+        session: layer.session,
+    })
+}
+
+fn variables(
+    asked: Vec<(String, Option<String>)>,
+    caller: &dyn Fn(&str) -> Option<std::ffi::OsString>,
+) -> Result<BTreeMap<String, String>, Fault> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in asked {
+        let value = match value {
+            Some(value) => value,
+            None => {
+                let fault = |found: &str| {
+                    let remedy = format!("set it, or write -e {name}=VALUE");
+                    Fault::new(Code::Pol002, format!("runtime.env.{name}"), found, remedy)
+                };
+                let own = caller(&name).ok_or_else(|| fault("it is not set in your environment"))?;
+                own.into_string().map_err(|_| fault("its value in your environment is not UTF-8"))?
+            }
+        };
+        variables.insert(name, value);
+    }
+    Ok(variables)
+}
+
+/// The flags as the report's digest of them covers them; `None` where there were none.
+fn recorded(overlay: &Overlay, no_sign: bool) -> Result<Option<serde_json::Value>, Fault> {
+    if overlay.is_empty() && !no_sign {
+        return Ok(None);
+    }
+    let mut value = serde_json::to_value(overlay).map_err(|e| {
+        Fault::new(Code::Pol002, "overlay", format!("the flags cannot be recorded: {e}"), "use finite numbers")
+    })?;
+    if let (true, Some(map)) = (no_sign, value.as_object_mut()) {
+        map.insert("sign".into(), "none".into());
+    }
+    Ok(Some(value))
+}
+
+fn digest(what: &str, policy: &PolicySpec) -> Result<sr_common::Digest, Failure> {
+    Ok(canonical::digest(policy)
+        .map_err(|e| Fault::new(Code::Cmp002, what, format!("cannot be written as canonical JSON: {e}"), "use finite numbers"))?)
+}
+
+fn named_command(policy: &PolicySpec) -> Result<(), Fault> {
+    if policy.runtime.command.is_some() {
+        return Ok(());
+    }
+    let remedy = "write the command after `--`: safe-run run -- python3 agent.py; or runtime.command in the policy\n  \
+                  usage: safe-run run [OPTIONS] [--] COMMAND [ARGS]...";
+    Err(Fault::new(Code::Pol001, "runtime.command", "there is nothing to run", remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+    use clap::Parser;
+    use sr_common::ByteSize;
+
+    fn layered(line: &[&str]) -> Overlay {
+        let parsed = Arguments::try_parse_from([&["safe-run", "run"], line].concat()).unwrap();
+        let Some(Command::Run(run)) = parsed.command else { panic!("not run") };
+        let command = crate::command::command_line(run.argv).unwrap();
+        overlay(run.policy, command, &|name| (name == "HOST_VAR").then(|| "h".into())).unwrap()
+    }
+
+    #[test]
+    fn every_flag_reaches_its_field() {
+        let line = "--cpu 0.5 --memory 512MB --timeout 30s --pids 9 --disk 1GiB --open-files 99 --output 1MiB --user 1234 \
+                    --workdir /w --session s --mount ./a:/a:rw -e A=1 -e HOST_VAR cmd x";
+        let got = layered(&line.split_whitespace().collect::<Vec<_>>());
+        let json = serde_json::to_value(&got).unwrap();
+        let expected = serde_json::json!({
+            "command": {"command": "cmd", "args": ["x"]},
+            "env": {"A": "1", "HOST_VAR": "h"},
+            "workdir": "/w", "user": 1234,
+            "mounts": [{"source": "./a", "target": "/a", "readOnly": false, "captured": false}],
+            "cpu": 0.5, "memory": "512MB", "pids": 9, "disk": "1GiB", "wallTime": "30s", "openFiles": 99,
+            "output": "1MiB", "session": "s",
+        });
+        assert_eq!(json, expected);
+        assert_eq!(got.memory, Some(ByteSize(512_000_000)));
+    }
+
+    #[test]
+    fn no_flags_leave_no_layer() {
+        assert_eq!(recorded(&layered(&[]), false).unwrap(), None);
+        assert_eq!(recorded(&layered(&[]), true).unwrap(), Some(serde_json::json!({"sign": "none"})));
+        assert!(recorded(&layered(&["true"]), false).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_refused() {
+        let fault = variables(vec![("NOPE".into(), None)], &|_| None).unwrap_err();
+        assert_eq!((fault.code, fault.path.as_str()), (Code::Pol002, "runtime.env.NOPE"));
+    }
+
+    #[test]
+    fn nothing_to_run() {
+        let fault = named_command(&sr_policy::preset("standard").unwrap()).unwrap_err();
+        assert_eq!((fault.code, fault.path.as_str()), (Code::Pol001, "runtime.command"));
+    }
+}

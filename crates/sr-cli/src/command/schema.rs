@@ -1,0 +1,16 @@
+//! `schema`: the JSON Schemas of the documents.
+
+use crate::arguments::Document;
+use crate::failure::Done;
+use crate::{json, terminal};
+
+pub fn schema(document: Document) -> Done {
+    let schema = match document {
+        Document::Policy => sr_policy::json_schema(),
+        Document::Bundle => sr_compiler::bundle_schema().to_value(),
+        Document::Event => sr_evidence::event::event_schema(),
+        Document::Report => sr_evidence::report::report_schema(),
+    };
+    terminal::out(&json::pretty(&schema)?);
+    Ok(0)
+}

@@ -1,0 +1,151 @@
+//! What stands in the way of a full wall on this host, and the remedy for each.
+
+use serde::Serialize;
+use sr_common::{Fault, HostFacts};
+use std::path::Path;
+
+/// Something in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Obstacle {
+    /// No run can start.
+    pub fatal: bool,
+    pub what: String,
+    pub remedy: String,
+}
+
+impl From<Fault> for Obstacle {
+    fn from(fault: Fault) -> Self {
+        Obstacle { fatal: true, what: format!("{} {}: {}", fault.code, fault.path, fault.found), remedy: fault.remedy }
+    }
+}
+
+fn weaker(what: impl Into<String>, remedy: impl Into<String>) -> Obstacle {
+    Obstacle { fatal: false, what: what.into(), remedy: remedy.into() }
+}
+
+/// What the facts alone tell. What makes a run impossible has its fault from compilation; here is how to get it.
+pub fn of_facts(facts: &HostFacts) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    if let Some(reason) = &facts.user_namespaces_blocked {
+        found.push(Obstacle {
+            fatal: true,
+            what: format!("user namespaces blocked: {reason}"),
+            remedy: user_namespaces(reason).into(),
+        });
+    }
+    if !facts.ptrace {
+        found.push(weaker(
+            "ptrace is forbidden: the posture is read at a handshake, not at the exec stop",
+            "sysctl -w kernel.yama.ptrace_scope=1; in a container: a seccomp profile that allows ptrace",
+        ));
+    }
+    if facts.landlock_abi == 0 {
+        found.push(weaker(
+            "no Landlock: the view is held once, by mounts, and not twice",
+            "use a kernel from 5.13 on with CONFIG_SECURITY_LANDLOCK, and `landlock` in the lsm= list of its command line",
+        ));
+    }
+    let missing: Vec<&str> = [("memory", &facts.cgroup.memory), ("cpu", &facts.cgroup.cpu), ("pids", &facts.cgroup.pids)]
+        .into_iter()
+        .filter_map(|(name, controller)| controller.is_none().then_some(name))
+        .collect();
+    if !missing.is_empty() {
+        let remedy = if facts.privileged {
+            "mount cgroup v2 with these controllers, writable: in a container, give it a cgroup of its own"
+        } else {
+            "start it in a scope of your own: systemd-run --user --scope -p Delegate=yes safe-run run -- COMMAND\n\
+             or let an administrator delegate a cgroup v2 subtree to you, or run as root"
+        };
+        let what = format!("no control group for {}: held by rlimits, affinity and sampling instead", missing.join(", "));
+        found.push(weaker(what, remedy));
+    }
+    found
+}
+
+fn user_namespaces(reason: &str) -> &'static str {
+    if reason.contains("max_user_namespaces") && reason.contains("is 0") {
+        "sysctl -w user.max_user_namespaces=15000"
+    } else if reason.contains("unprivileged_userns_clone") {
+        "sysctl -w kernel.unprivileged_userns_clone=1, or run as root"
+    } else if reason.contains("apparmor") || reason.contains("AppArmor") {
+        "install an AppArmor profile for safe-run that says `userns,`\n\
+         or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or run as root"
+    } else {
+        "use a kernel with CONFIG_USER_NS; in a container, a seccomp profile that allows clone with CLONE_NEWUSER"
+    }
+}
+
+/// A fresh /proc can be mounted only where the outer one is fully visible.
+pub fn of_proc() -> Vec<Obstacle> {
+    let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else {
+        return vec![weaker("/proc/self/mountinfo cannot be read", "mount /proc")];
+    };
+    let masked = masked_proc(&mounts);
+    if masked.is_empty() {
+        return Vec::new();
+    }
+    vec![Obstacle {
+        fatal: true,
+        what: format!("outer /proc masked: {} is mounted over, so the kernel allows no fresh /proc inside", masked.join(", ")),
+        remedy: "docker/podman: --security-opt systempaths=unconfined; Kubernetes: procMount: Unmasked\n\
+                 the outer /proc is never bound instead"
+            .into(),
+    }]
+}
+
+/// The first few places below /proc that something is mounted on.
+fn masked_proc(mountinfo: &str) -> Vec<String> {
+    mountinfo
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        // The kernel makes this mount point itself and lets it pass.
+        .filter(|point| point.starts_with("/proc/") && !point.starts_with("/proc/sys/fs/binfmt_misc"))
+        .take(3)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether the run store can be made or written.
+pub fn of_store(store: &Path) -> Vec<Obstacle> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let Some(existing) = store.ancestors().find(|dir| dir.exists()) else { return Vec::new() };
+    let access = accessat(CWD, existing, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    let why = match access {
+        Err(e) => format!("{} may not be written: {e}", existing.display()),
+        Ok(()) if !existing.is_dir() => format!("{} is no directory", existing.display()),
+        Ok(()) => return Vec::new(),
+    };
+    vec![Obstacle {
+        fatal: true,
+        what: format!("the run store cannot be used: {why}"),
+        remedy: "set SAFE_RUN_WORKDIR_BASE to a directory of yours".into(),
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_over_proc_are_seen() {
+        let free = "22 1 0:21 / /proc rw - proc proc rw\n30 22 0:30 / /proc/sys/fs/binfmt_misc rw - autofs a rw\n";
+        assert!(masked_proc(free).is_empty());
+        let docker = format!("{free}40 22 0:21 /sys /proc/sys ro - proc proc rw\n41 22 0:5 /null /proc/kcore rw - tmpfs t rw\n");
+        assert_eq!(masked_proc(&docker), ["/proc/sys", "/proc/kcore"]);
+    }
+
+    #[test]
+    fn each_block_has_its_own_remedy() {
+        assert!(user_namespaces("/proc/sys/user/max_user_namespaces is 0").contains("user.max_user_namespaces"));
+        assert!(user_namespaces("AppArmor restricts them (… is 1)").contains("userns,"));
+        assert!(user_namespaces("the kernel has no user namespaces (… is absent)").contains("CONFIG_USER_NS"));
+    }
+
+    #[test]
+    fn a_store_that_cannot_be() {
+        assert!(of_store(Path::new("/proc/no/store")).iter().all(|o| o.fatal));
+        assert_eq!(of_store(Path::new("/dev/null/store")).len(), 1);
+        assert!(of_store(&std::env::temp_dir().join("sr-none/x")).is_empty());
+    }
+}

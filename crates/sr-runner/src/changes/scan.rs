@@ -1,0 +1,291 @@
+//! Compares an upper layer with the host's directory: the difference is between what the run left and what is on the
+//! host now, so that nothing is listed twice and what was applied is listed no more.
+
+use super::apply::Record;
+use super::manifest::{Line, Manifest};
+use super::name::escape;
+use super::survey::{self, changed_at};
+use super::tree::{self, Cursor, file_type, join};
+use super::{Change, Kind, Layer, Node, What, danger, data};
+use rustix::fs::{FileType, Stat, readlinkat};
+use rustix::io::Errno;
+use sr_common::{Code, Digest, Fault};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::os::fd::BorrowedFd;
+
+/// The changes that the layer holds: deletions first, then replaced directories, then the others, each by path.
+pub fn scan(layer: &Layer<'_>) -> Result<Vec<Change>, Fault> {
+    Ok(entries(layer)?.into_iter().map(|entry| entry.change).collect())
+}
+
+/// A change, and what was on the host when it was found.
+pub(super) struct Entry {
+    pub change: Change,
+    pub path: Vec<u8>,
+    pub seen: Option<Stat>,
+}
+
+pub(super) fn fault(layer: &Layer<'_>, path: &[u8], error: Errno) -> Fault {
+    let path = if path.is_empty() { layer.lower.display().to_string() } else { escape(path) };
+    let found = format!("cannot compare {path} with what the run left: {error}");
+    Fault::new(Code::Run001, "changes.scan", found, "see that both directories are there and readable, and try again")
+}
+
+pub(super) fn entries(layer: &Layer<'_>) -> Result<Vec<Entry>, Fault> {
+    let open = |path| Cursor::open(path).map_err(|e| fault(layer, b"", e));
+    let mut scan = Scan {
+        layer,
+        upper: open(layer.upper)?,
+        lower: open(layer.lower)?,
+        manifest: Manifest::read(layer.upper)?,
+        record: Record::read(layer.upper)?,
+        hidden: layer.hidden.iter().map(|mask| mask.path.clone().into_bytes()).collect(),
+        replaced: layer
+            .hidden
+            .iter()
+            .filter_map(|m| Some((m.path.clone().into_bytes(), Digest::of(m.replacement.as_ref()?.as_bytes()))))
+            .collect(),
+        path: Vec::new(),
+        found: Vec::new(),
+    };
+    scan.tree()?;
+    let mut found = scan.found;
+    found.sort_by(|a, b| {
+        let rank = |kind| match kind {
+            Kind::Deleted => 0,
+            Kind::Opaque => 1,
+            _ => 2,
+        };
+        (rank(a.change.kind), &a.path).cmp(&(rank(b.change.kind), &b.path))
+    });
+    Ok(found)
+}
+
+struct Level {
+    pending: Vec<Vec<u8>>,
+    /// The lower cursor is in this directory too.
+    in_lower: bool,
+    /// Nothing of the lower directory shows through.
+    opaque: bool,
+}
+
+struct Scan<'a> {
+    layer: &'a Layer<'a>,
+    upper: Cursor,
+    lower: Cursor,
+    manifest: Manifest,
+    record: Record,
+    hidden: HashSet<Vec<u8>>,
+    /// Hidden files that the program saw with other content.
+    replaced: HashMap<Vec<u8>, Digest>,
+    path: Vec<u8>,
+    found: Vec<Entry>,
+}
+
+impl Scan<'_> {
+    fn fail<T>(&self, path: &[u8], result: Result<T, Errno>) -> Result<T, Fault> {
+        result.map_err(|e| fault(self.layer, path, e))
+    }
+
+    fn tree(&mut self) -> Result<(), Fault> {
+        let mut levels = vec![self.level(true, false)?];
+        while let Some(level) = levels.last_mut() {
+            let (in_lower, opaque) = (level.in_lower, level.opaque);
+            let Some(name) = level.pending.pop() else {
+                levels.pop();
+                if !levels.is_empty() {
+                    let up = self.upper.ascend().and_then(|()| if in_lower { self.lower.ascend() } else { Ok(()) });
+                    self.fail(&self.path.clone(), up)?;
+                    self.path = tree::split(&self.path).0.to_vec();
+                }
+                continue;
+            };
+            if let Some(next) = self.entry(&name, in_lower, opaque)? {
+                levels.push(next);
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory that both cursors are in now.
+    fn level(&mut self, in_lower: bool, opaque_above: bool) -> Result<Level, Fault> {
+        let path = self.path.clone();
+        let marked = tree::is_opaque(self.upper.fd()) || self.manifest.get(&path).is_some_and(|line| line.opaque);
+        let opaque = marked || opaque_above;
+        let mut names: BTreeSet<Vec<u8>> = self.fail(&path, self.upper.names())?.into_iter().collect();
+        names.extend(self.manifest.only_here(&path).map(|(name, _)| name.to_vec()));
+        if opaque && in_lower {
+            if marked && !path.is_empty() {
+                self.found.push(Entry { change: change(&path, Kind::Opaque), path: path.clone(), seen: None });
+            }
+            for name in self.fail(&path, self.lower.names())? {
+                if !names.contains(&name) {
+                    self.deleted(&name, &join(&path, &name))?;
+                }
+            }
+        }
+        Ok(Level { pending: names.into_iter().rev().collect(), in_lower, opaque })
+    }
+
+    /// Judges one name; a directory that must be looked into is entered.
+    fn entry(&mut self, name: &[u8], in_lower: bool, opaque: bool) -> Result<Option<Level>, Fault> {
+        let path = join(&self.path, name);
+        let line = self.manifest.get(&path).cloned().unwrap_or_default();
+        let upper = self.fail(&path, self.upper.stat(name))?;
+        let whiteout = match &upper {
+            Some(stat) => self.fail(&path, tree::is_whiteout(self.upper.fd(), name, stat))?,
+            None => line.whiteout,
+        };
+        if whiteout {
+            if in_lower {
+                self.deleted(name, &path)?;
+            }
+            return Ok(None);
+        }
+        let lower = if in_lower { self.fail(&path, self.lower.stat(name))? } else { None };
+        let directory = upper.as_ref().is_some_and(|s| file_type(s) == FileType::Directory);
+        let after = match &upper {
+            Some(stat) => self.fail(&path, node(self.upper.fd(), name, stat, line.mode, Whose::Layer))?,
+            None => match line.special {
+                Some(what) => Node { what, mode: line.mode.unwrap_or(0), size: None, digest: None, target: None },
+                None => return Ok(None),
+            },
+        };
+        self.compare(name, &path, &line, after, lower)?;
+        let (Some(stat), true) = (upper, directory) else { return Ok(None) };
+        let entered = self.upper.descend_unlocking(name, &stat);
+        self.fail(&path, entered)?;
+        let mut also_lower = lower.is_some_and(|s| file_type(&s) == FileType::Directory);
+        if also_lower {
+            match self.lower.descend(name) {
+                Ok(()) => {}
+                // The program saw an empty directory where something is mounted.
+                Err(Errno::XDEV) => also_lower = false,
+                Err(e) => return Err(fault(self.layer, &path, e)),
+            }
+        }
+        self.path = path;
+        Ok(Some(self.level(also_lower, opaque)?))
+    }
+
+    fn deleted(&mut self, name: &[u8], path: &[u8]) -> Result<(), Fault> {
+        // The program never saw it, so it cannot have meant to delete it.
+        if self.hidden.contains(path) && !self.replaced.contains_key(path) {
+            return Ok(());
+        }
+        let Some(stat) = self.fail(path, self.lower.stat(name))? else { return Ok(()) };
+        let mut before = self.fail(path, node(self.lower.fd(), name, &stat, None, Whose::Host))?;
+        let mut change = change(path, Kind::Deleted);
+        self.judge_host(name, path, &stat, &mut before, &mut change)?;
+        change.before = Some(before);
+        change.danger = self.danger(path, None).or(change.danger);
+        self.found.push(Entry { change, path: path.to_vec(), seen: Some(stat) });
+        Ok(())
+    }
+
+    /// Conflicts, and for a directory that is to go, what is in it.
+    fn judge_host(&mut self, name: &[u8], path: &[u8], stat: &Stat, before: &mut Node, change: &mut Change) -> Result<(), Fault> {
+        if changed_at(stat) > self.layer.started && !self.record.wrote(path, stat) {
+            change.conflict = Some("changed on the host since the run began".to_owned());
+        }
+        let goes = matches!(change.kind, Kind::Deleted | Kind::TypeChanged);
+        if goes && before.what == What::Directory {
+            let survey = survey::directory(&mut self.lower, name, path, self.layer.started, &self.hidden);
+            let survey = self.fail(path, survey)?;
+            before.size = Some(survey.entries);
+            change.conflict = change.conflict.take().or(survey.conflict);
+            change.danger = survey.danger;
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, name: &[u8], path: &[u8], line: &Line, after: Node, lower: Option<Stat>) -> Result<(), Fault> {
+        let mut change = change(path, Kind::Added);
+        if let Some(stat) = &lower {
+            let mut before = self.fail(path, node(self.lower.fd(), name, stat, None, Whose::Host))?;
+            change.kind = match (before.what, after.what) {
+                (a, b) if a != b => Kind::TypeChanged,
+                (What::Symlink, _) if before.target != after.target => Kind::SymlinkChanged,
+                (What::Symlink, _) => return Ok(()),
+                (What::File, _) if !same_content(&before, &after) => Kind::Modified,
+                _ if before.mode != after.mode => Kind::ModeChanged,
+                _ => return Ok(()),
+            };
+            // The file that stood in for a hidden one, and still does.
+            if after.digest.is_some() && self.replaced.get(path) == after.digest.as_ref() {
+                return Ok(());
+            }
+            self.judge_host(name, path, stat, &mut before, &mut change)?;
+            change.before = Some(before);
+        }
+        change.danger = self.danger(path, after.target.as_deref()).or(change.danger);
+        change.skipped = skipped(change.before.as_ref(), &after, line);
+        change.after = Some(after);
+        self.found.push(Entry { change, path: path.to_vec(), seen: lower });
+        Ok(())
+    }
+
+    fn danger(&self, path: &[u8], target: Option<&str>) -> Option<String> {
+        if self.hidden.contains(path) {
+            return Some("the program did not see the host's file of this name".to_owned());
+        }
+        let link = || danger::by_target(path, &super::unescape(target?)?);
+        danger::by_path(path).or_else(link).map(str::to_owned)
+    }
+}
+
+fn change(path: &[u8], kind: Kind) -> Change {
+    Change { path: escape(path), kind, before: None, after: None, danger: None, conflict: None, skipped: None }
+}
+
+fn same_content(a: &Node, b: &Node) -> bool {
+    a.size == b.size && a.digest.is_some() && a.digest == b.digest
+}
+
+/// What is never applied of a change.
+fn skipped(before: Option<&Node>, after: &Node, line: &Line) -> Option<String> {
+    let text = match after.what {
+        What::Fifo | What::Socket | What::CharDevice | What::BlockDevice => "special files are never applied",
+        What::File if after.mode & 0o6000 & !before.map_or(0, |b| b.mode) != 0 => "setuid and setgid bits are never applied",
+        What::File if line.capabilities => "file capabilities are never applied",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// Whose tree an entry is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Layer,
+    /// Only looked at: a file that cannot be read has no digest, and so differs from every other.
+    Host,
+}
+
+fn node(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat, mode: Option<u32>, whose: Whose) -> Result<Node, Errno> {
+    let what = match file_type(stat) {
+        FileType::RegularFile => What::File,
+        FileType::Directory => What::Directory,
+        FileType::Symlink => What::Symlink,
+        FileType::Fifo => What::Fifo,
+        FileType::Socket => What::Socket,
+        FileType::CharacterDevice => What::CharDevice,
+        _ => What::BlockDevice,
+    };
+    let mut node = Node { what, mode: mode.unwrap_or(stat.st_mode & 0o7777), size: None, digest: None, target: None };
+    match what {
+        What::File => {
+            node.size = u64::try_from(stat.st_size).ok();
+            let opened = match whose {
+                Whose::Layer => tree::open_file(dir, name, stat).map(Some)?,
+                Whose::Host => match tree::open_host_file(dir, name) {
+                    Err(Errno::ACCESS | Errno::PERM) => None,
+                    other => Some(other?),
+                },
+            };
+            node.digest = opened.map_or(Ok(None), data::digest)?;
+        }
+        What::Symlink => node.target = Some(escape(readlinkat(dir, name, Vec::new())?.as_bytes())),
+        _ => {}
+    }
+    Ok(node)
+}

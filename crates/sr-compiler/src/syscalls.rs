@@ -195,7 +195,8 @@ fn expected_by_rule(plan: &SyscallsPlan, rule: &ConditionalRule, args: &[u64; 6]
     if !rule.deny.iter().any(matches) && (open || rule.allow.iter().any(matches)) {
         return RET_ALLOW;
     }
-    rule.otherwise_errno.map_or(plan.on_denied.answer(), |errno| RET_ERRNO | u32::from(errno))
+    rule.otherwise_errno
+        .map_or(plan.on_denied.answer(), |errno| RET_ERRNO | u32::from(errno))
 }
 
 /// Runs the program for every number up to 1023, on both architectures and as x32, and with the arguments around each

@@ -17,8 +17,17 @@ use std::time::Instant;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-const STEPS: [&str; 9] =
-    ["load key", "create log", "policy+bundle", "2 events", "launch head", "3 events", "report made", "seal", "verify"];
+const STEPS: [&str; 9] = [
+    "load key",
+    "create log",
+    "policy+bundle",
+    "2 events",
+    "launch head",
+    "3 events",
+    "report made",
+    "seal",
+    "verify",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -42,7 +51,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut times: Vec<f64> = samples.iter().map(|s| s[step]).collect();
         times.sort_by(f64::total_cmp);
         let median = times[times.len() / 2];
-        println!("{name:14} median {median:7.1} µs   90 % {:7.1} µs", times[times.len() * 9 / 10]);
+        println!(
+            "{name:14} median {median:7.1} µs   90 % {:7.1} µs",
+            times[times.len() * 9 / 10]
+        );
         if *name != "verify" {
             total += median;
         }
@@ -51,7 +63,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn one(path: &Path, id: &RunId, store: &KeyStore, durable: bool) -> Result<[f64; STEPS.len()], Box<dyn std::error::Error>> {
+fn one(
+    path: &Path,
+    id: &RunId,
+    store: &KeyStore,
+    durable: bool,
+) -> Result<[f64; STEPS.len()], Box<dyn std::error::Error>> {
     let mut times = [0.0; STEPS.len()];
     let mut clock = Instant::now();
     let mut step = 0;
@@ -69,12 +86,20 @@ fn one(path: &Path, id: &RunId, store: &KeyStore, durable: bool) -> Result<[f64;
     let bundle = files::write_document(&dir, files::BUNDLE, &json!({"kind": "CompileBundle"}), false)?;
     lap();
     log.append("supervisor", RUN_START, start_data(id, &policy, &bundle))?;
-    log.append("supervisor", "sandbox.built", json!({"mechanism": "namespaces", "micros": 812}))?;
+    log.append(
+        "supervisor",
+        "sandbox.built",
+        json!({"mechanism": "namespaces", "micros": 812}),
+    )?;
     lap();
     let mut subjects = vec![Subject::new(files::POLICY, policy), Subject::new(files::BUNDLE, bundle)];
     subjects.extend(seal_launch(&dir, &mut log, id, policy, bundle, Some(&key))?);
     lap();
-    log.append("supervisor", "program.launched", json!({"argv": ["/bin/sh", "-c", "exit 7"], "pid": 2}))?;
+    log.append(
+        "supervisor",
+        "program.launched",
+        json!({"argv": ["/bin/sh", "-c", "exit 7"], "pid": 2}),
+    )?;
     log.append("sampler", "usage", json!({"cpuMicros": 900, "memoryBytes": 1_048_576}))?;
     let mut report: RunReport = support::sample_report(id, now(), policy, bundle);
     log.append("supervisor", RUN_END, end_data(&report.result))?;
@@ -83,7 +108,10 @@ fn one(path: &Path, id: &RunId, store: &KeyStore, durable: bool) -> Result<[f64;
     lap();
     seal(&dir, &mut log, &report, Some(&key), &subjects)?;
     lap();
-    let options = VerifyOptions { keys: vec![key.public().clone()], keyring: Vec::new() };
+    let options = VerifyOptions {
+        keys: vec![key.public().clone()],
+        keyring: Vec::new(),
+    };
     let v = verify_run(&path.join(files::REPORT), &options);
     lap();
     if v.exit_code() != 0 {

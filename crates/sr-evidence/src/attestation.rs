@@ -30,7 +30,10 @@ pub struct Subject {
 
 impl Subject {
     pub fn new(name: impl Into<String>, digest: Digest) -> Self {
-        Subject { name: name.into(), digest }
+        Subject {
+            name: name.into(),
+            digest,
+        }
     }
 }
 
@@ -135,7 +138,10 @@ pub fn write_attestation(
         statement_type: STATEMENT_TYPE.into(),
         subject: subjects
             .iter()
-            .map(|s| ResourceDescriptor { name: s.name.clone(), digest: DigestSet { sha256: s.digest.hex() } })
+            .map(|s| ResourceDescriptor {
+                name: s.name.clone(),
+                digest: DigestSet { sha256: s.digest.hex() },
+            })
             .collect(),
         predicate_type: PREDICATE_TYPE.into(),
         predicate: Predicate::of(report),
@@ -145,23 +151,36 @@ pub fn write_attestation(
         .and_then(|payload| Envelope::sign(STATEMENT_MEDIA_TYPE, &payload, key))
         .map(|envelope| SigstoreBundle {
             media_type: BUNDLE_MEDIA_TYPE.into(),
-            verification_material: VerificationMaterial { public_key: KeyHint { hint: key.key_id().into() } },
+            verification_material: VerificationMaterial {
+                public_key: KeyHint {
+                    hint: key.key_id().into(),
+                },
+            },
             dsse_envelope: envelope,
         })
         .and_then(|bundle| canon::to_bytes(&bundle).map_err(|e| e.to_string()));
     let mut bytes = encoded.map_err(|e| fault(format!("the attestation cannot be signed: {e}")))?;
     bytes.push(b'\n');
     let mode = Mode::RUSR | Mode::WUSR;
-    files::write_atomic(dir.as_fd(), files::SIGNER, key.public().to_pem().as_bytes(), mode, false)
-        .and_then(|()| files::write_atomic(dir.as_fd(), files::ATTESTATION, &bytes, mode, durable))
-        .map_err(|e| fault(format!("the attestation cannot be written: {e}")))
+    files::write_atomic(
+        dir.as_fd(),
+        files::SIGNER,
+        key.public().to_pem().as_bytes(),
+        mode,
+        false,
+    )
+    .and_then(|()| files::write_atomic(dir.as_fd(), files::ATTESTATION, &bytes, mode, durable))
+    .map_err(|e| fault(format!("the attestation cannot be written: {e}")))
 }
 
 /// Reads a bundle file strictly: known fields, canonical bytes and a newline, one signature that its hint names.
 pub(crate) fn parse_bundle(bytes: &[u8]) -> Result<SigstoreBundle, String> {
     let bundle: SigstoreBundle = serde_json::from_slice(bytes).map_err(|e| format!("is not a Sigstore bundle: {e}"))?;
     if bundle.media_type != BUNDLE_MEDIA_TYPE {
-        return Err(format!("has media type {:?}, not {BUNDLE_MEDIA_TYPE:?}", bundle.media_type));
+        return Err(format!(
+            "has media type {:?}, not {BUNDLE_MEDIA_TYPE:?}",
+            bundle.media_type
+        ));
     }
     if bundle.verification_material.public_key.hint != bundle.dsse_envelope.key_id() {
         return Err("names one key in its hint and another in its signature".into());
@@ -178,7 +197,10 @@ pub(crate) fn parse_statement(payload: &[u8]) -> Result<Statement, String> {
     let statement: Statement =
         serde_json::from_slice(payload).map_err(|e| format!("does not hold a statement about a run: {e}"))?;
     if statement.statement_type != STATEMENT_TYPE || statement.predicate_type != PREDICATE_TYPE {
-        return Err(format!("holds a {:?} about {:?}", statement.statement_type, statement.predicate_type));
+        return Err(format!(
+            "holds a {:?} about {:?}",
+            statement.statement_type, statement.predicate_type
+        ));
     }
     if canon::to_bytes(&statement).ok().as_deref() != Some(payload) {
         return Err("holds a statement that is not canonical".into());
@@ -190,14 +212,20 @@ impl Statement {
     /// The subjects, if each is a plain file name, named once, with a SHA-256.
     pub fn subjects(&self) -> Result<Vec<Subject>, String> {
         if self.subject.len() > MAX_SUBJECTS {
-            return Err(format!("names {} subjects, more than {MAX_SUBJECTS}", self.subject.len()));
+            return Err(format!(
+                "names {} subjects, more than {MAX_SUBJECTS}",
+                self.subject.len()
+            ));
         }
         let mut subjects: Vec<Subject> = Vec::with_capacity(self.subject.len());
         for entry in &self.subject {
             let digest = Digest::parse(&format!("sha256:{}", entry.digest.sha256));
             match digest {
                 Some(digest) if files::is_plain_name(&entry.name) && subjects.iter().all(|s| s.name != entry.name) => {
-                    subjects.push(Subject { name: entry.name.clone(), digest });
+                    subjects.push(Subject {
+                        name: entry.name.clone(),
+                        digest,
+                    });
                 }
                 _ => return Err(format!("names a subject {:?} that is no file here", entry.name)),
             }
@@ -207,5 +235,10 @@ impl Statement {
 }
 
 fn fault(found: String) -> Fault {
-    Fault::new(Code::Evd002, "evidence.attestation", found, "make room in the run store and see that it is writable")
+    Fault::new(
+        Code::Evd002,
+        "evidence.attestation",
+        found,
+        "make room in the run store and see that it is writable",
+    )
 }

@@ -12,11 +12,19 @@ pub(crate) fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::E
 }
 
 pub(crate) fn value_bytes(value: &Value) -> Result<Vec<u8>, serde_json::Error> {
-    if is_plain(value) { serde_json::to_vec(value) } else { canonical::to_bytes(value) }
+    if is_plain(value) {
+        serde_json::to_vec(value)
+    } else {
+        canonical::to_bytes(value)
+    }
 }
 
 pub(crate) fn value_text(value: &Value) -> Result<String, serde_json::Error> {
-    if is_plain(value) { serde_json::to_string(value) } else { canonical::to_text(value) }
+    if is_plain(value) {
+        serde_json::to_string(value)
+    } else {
+        canonical::to_text(value)
+    }
 }
 
 /// A string as it stands in canonical JSON: serde_json escapes exactly what RFC 8785 §3.2.2.2 does.
@@ -94,7 +102,8 @@ mod tests {
             "\u{1f600}": "Emoji: Grinning Face", "\u{80}": "Control", "\u{f6}": "Latin Small Letter O With Diaeresis"
         });
         let text = value_text(&value).unwrap();
-        let order = ["Carriage", "One", "Control", "Latin", "Euro", "Emoji", "Hebrew"].map(|name| text.find(name).unwrap());
+        let order =
+            ["Carriage", "One", "Control", "Latin", "Euro", "Emoji", "Hebrew"].map(|name| text.find(name).unwrap());
         assert!(order.is_sorted(), "{text}");
     }
 

@@ -12,16 +12,26 @@ pub fn rfc3339(time: SystemTime) -> String {
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", since.subsec_micros())
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z",
+        since.subsec_micros()
+    )
 }
 
 /// Whether `text` has exactly the form that [`rfc3339`] writes. Days are checked against 31 only.
 pub fn is_rfc3339_micros(text: &str) -> bool {
     const FORM: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
     let bytes = text.as_bytes();
-    let part = |from: usize, to: usize| text.get(from..to).and_then(|t| t.parse::<u32>().ok()).unwrap_or(u32::MAX);
+    let part = |from: usize, to: usize| {
+        text.get(from..to)
+            .and_then(|t| t.parse::<u32>().ok())
+            .unwrap_or(u32::MAX)
+    };
     bytes.len() == FORM.len()
-        && bytes.iter().zip(FORM).all(|(b, form)| if *form == b'0' { b.is_ascii_digit() } else { b == form })
+        && bytes
+            .iter()
+            .zip(FORM)
+            .all(|(b, form)| if *form == b'0' { b.is_ascii_digit() } else { b == form })
         && (1..=12).contains(&part(5, 7))
         && (1..=31).contains(&part(8, 10))
         && part(11, 13) < 24
@@ -37,7 +47,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -58,8 +72,14 @@ mod tests {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
             assert!(is_rfc3339_micros(text));
         }
-        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_nanos(1_234_567)), "1970-01-01T00:00:00.001234Z");
-        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(u64::MAX >> 8)), "9999-12-31T23:59:59.000000Z");
+        assert_eq!(
+            rfc3339(UNIX_EPOCH + Duration::from_nanos(1_234_567)),
+            "1970-01-01T00:00:00.001234Z"
+        );
+        assert_eq!(
+            rfc3339(UNIX_EPOCH + Duration::from_secs(u64::MAX >> 8)),
+            "9999-12-31T23:59:59.000000Z"
+        );
     }
 
     #[test]

@@ -36,19 +36,27 @@ impl Envelope {
         Ok(Envelope {
             payload: STANDARD.encode(payload),
             payload_type: payload_type.to_owned(),
-            signatures: vec![Signature { keyid: key.key_id().to_owned(), sig: STANDARD.encode(signature) }],
+            signatures: vec![Signature {
+                keyid: key.key_id().to_owned(),
+                sig: STANDARD.encode(signature),
+            }],
         })
     }
 
     /// The payload, if the envelope has this type and one well-formed signature. Says nothing about the signature.
     pub fn open(&self, payload_type: &str) -> Result<Vec<u8>, String> {
         if self.payload_type != payload_type {
-            return Err(format!("has payload type {:?}, not {payload_type:?}", self.payload_type));
+            return Err(format!(
+                "has payload type {:?}, not {payload_type:?}",
+                self.payload_type
+            ));
         }
         if self.signatures.len() != 1 {
             return Err(format!("has {} signatures, not one", self.signatures.len()));
         }
-        STANDARD.decode(&self.payload).map_err(|e| format!("has a payload that is not base 64: {e}"))
+        STANDARD
+            .decode(&self.payload)
+            .map_err(|e| format!("has a payload that is not base 64: {e}"))
     }
 
     /// Who says to have signed.
@@ -58,7 +66,9 @@ impl Envelope {
 
     /// Whether `key` signed this payload under this type.
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
-        let [signature] = self.signatures.as_slice() else { return false };
+        let [signature] = self.signatures.as_slice() else {
+            return false;
+        };
         let (Ok(payload), Ok(sig)) = (STANDARD.decode(&self.payload), STANDARD.decode(&signature.sig)) else {
             return false;
         };
@@ -87,9 +97,18 @@ mod tests {
         assert!(envelope.is_signed_by(key.public()));
         assert_eq!(envelope.open("a").unwrap(), b"x");
         assert!(envelope.open("b").is_err());
-        let retyped = Envelope { payload_type: "b".into(), ..envelope.clone() };
-        let changed = Envelope { payload: STANDARD.encode(b"y"), ..envelope.clone() };
-        let doubled = Envelope { signatures: [envelope.signatures.clone(), envelope.signatures.clone()].concat(), ..envelope };
+        let retyped = Envelope {
+            payload_type: "b".into(),
+            ..envelope.clone()
+        };
+        let changed = Envelope {
+            payload: STANDARD.encode(b"y"),
+            ..envelope.clone()
+        };
+        let doubled = Envelope {
+            signatures: [envelope.signatures.clone(), envelope.signatures.clone()].concat(),
+            ..envelope
+        };
         for other in [retyped, changed, doubled] {
             assert!(!other.is_signed_by(key.public()));
         }

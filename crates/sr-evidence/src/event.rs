@@ -1,8 +1,8 @@
 //! One event of a run: its shape, its canonical line, its hash, and the data that the first and last events carry.
 
-use crate::{canon, clock};
 use crate::portable::MAX_INTEGER;
 use crate::report::RunResult;
+use crate::{canon, clock};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -87,9 +87,15 @@ impl Event {
             return Err("is not an event: seq or monotonic is beyond 2^53".into());
         }
         if !clock::is_rfc3339_micros(&event.time) {
-            return Err(format!("is not an event: time {:?} is not RFC 3339 in UTC with microseconds", event.time));
+            return Err(format!(
+                "is not an event: time {:?} is not RFC 3339 in UTC with microseconds",
+                event.time
+            ));
         }
-        let (hash, text) = event.draft().encode().map_err(|e| format!("has no canonical form: {e}"))?;
+        let (hash, text) = event
+            .draft()
+            .encode()
+            .map_err(|e| format!("has no canonical form: {e}"))?;
         if hash != event.hash {
             return Err(format!("hash is {}, its content gives {hash}", event.hash));
         }
@@ -154,7 +160,7 @@ mod tests {
             monotonic: 17,
             source: "super\u{e9}\"",
             kind: RUN_START,
-            data: &json!({"z": 1.0, "\u{20ac}": [true, null, -0.0, 1e21, 1e-7, "\u{7}\u{2028}"], "a": {"y": 333333333.33333329}}),
+            data: &json!({"z": 1.0, "\u{20ac}": [true, null, -0.0, 1e21, 1e-7, "\u{7}\u{2028}"], "a": {"y": 333_333_333.333_333_3}}),
             prev: &Digest::ZERO,
         };
         draft.encode().unwrap()
@@ -166,7 +172,10 @@ mod tests {
         let parsed = Event::parse(line.as_bytes()).unwrap();
         assert_eq!(line, canonical::to_text(&parsed).unwrap());
         // RFC 8785 §3.2.2.3: numbers as ECMAScript writes them.
-        assert!(line.starts_with(r#"{"data":{"a":{"y":333333333.3333333},"z":1,"€":[true,null,0,1e+21,1e-7,"\u0007"#), "{line}");
+        assert!(
+            line.starts_with(r#"{"data":{"a":{"y":333333333.3333333},"z":1,"€":[true,null,0,1e+21,1e-7,"\u0007"#),
+            "{line}"
+        );
         let mut without = serde_json::to_value(&parsed).unwrap();
         without.as_object_mut().unwrap().remove("hash");
         assert_eq!(canonical::digest(&without).unwrap(), hash);

@@ -34,16 +34,20 @@ pub fn companion_dir(report: &Path) -> PathBuf {
 /// without verification saying so. Files get the usual mode (0666 less the umask).
 pub fn export_evidence(run_dir: impl AsFd, dest: &Path) -> Result<(), Fault> {
     let run_dir = run_dir.as_fd();
-    let name = dest.file_name().ok_or_else(|| fault(dest, "is not the name of a file"))?;
+    let name = dest
+        .file_name()
+        .ok_or_else(|| fault(dest, "is not the name of a file"))?;
     let name = name.to_str().ok_or_else(|| fault(dest, "is not UTF-8"))?;
     let parent = match dest.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent = rustix::fs::open(parent, flags, Mode::empty()).map_err(|e| fault(parent, &format!("cannot be opened: {e}")))?;
+    let parent =
+        rustix::fs::open(parent, flags, Mode::empty()).map_err(|e| fault(parent, &format!("cannot be opened: {e}")))?;
     refuse_special(parent.as_fd(), name, dest)?;
-    let report = read(run_dir, files::REPORT)?.ok_or_else(|| fault(dest, "cannot be written: the run has no report"))?;
+    let report =
+        read(run_dir, files::REPORT)?.ok_or_else(|| fault(dest, "cannot be written: the run has no report"))?;
 
     let folder = companion_dir(dest);
     let dir = open_folder(parent.as_fd(), &format!("{name}.evidence"), &folder)?;

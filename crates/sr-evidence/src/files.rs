@@ -1,9 +1,10 @@
 //! The files of a run's evidence: their names and size limits, atomic writing, bounded reading.
 
+use crate::canon;
 use p256::elliptic_curve::rand_core::{OsRng, RngCore};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use sr_common::{Digest, canonical};
+use sr_common::Digest;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -36,14 +37,25 @@ pub fn open_dir(path: &Path) -> rustix::io::Result<OwnedFd> {
 
 /// Writes `value` as canonical JSON, without a newline, so that the digest of the document is what `sha256sum` says
 /// of the file. Atomic. Gives that digest.
-pub fn write_document<T: serde::Serialize>(dir: impl AsFd, name: &str, value: &T, durable: bool) -> std::io::Result<Digest> {
-    let bytes = canonical::to_bytes(value)?;
+pub fn write_document<T: serde::Serialize>(
+    dir: impl AsFd,
+    name: &str,
+    value: &T,
+    durable: bool,
+) -> std::io::Result<Digest> {
+    let bytes = canon::to_bytes(value)?;
     write_atomic(dir.as_fd(), name, &bytes, Mode::RUSR | Mode::WUSR, durable)?;
     Ok(Digest::of(&bytes))
 }
 
 /// Writes a whole file: a temporary beside it, then a rename. Nobody ever sees half of it.
-pub(crate) fn write_atomic(dir: BorrowedFd, name: &str, bytes: &[u8], mode: Mode, durable: bool) -> rustix::io::Result<()> {
+pub(crate) fn write_atomic(
+    dir: BorrowedFd,
+    name: &str,
+    bytes: &[u8],
+    mode: Mode,
+    durable: bool,
+) -> rustix::io::Result<()> {
     let temporary = write_temporary(dir, name, bytes, mode, durable)?;
     if let Err(e) = rustix::fs::renameat(dir, temporary.as_str(), dir, name) {
         let _ = rustix::fs::unlinkat(dir, temporary.as_str(), AtFlags::empty());
@@ -66,7 +78,8 @@ pub(crate) fn write_temporary(
     let temporary = format!(".{name}.{:016x}", OsRng.next_u64());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(dir, temporary.as_str(), flags, mode)?;
-    let written = write_all(file.as_fd(), bytes).and_then(|()| if durable { rustix::fs::fdatasync(&file) } else { Ok(()) });
+    let written =
+        write_all(file.as_fd(), bytes).and_then(|()| if durable { rustix::fs::fdatasync(&file) } else { Ok(()) });
     if let Err(e) = written {
         let _ = rustix::fs::unlinkat(dir, temporary.as_str(), AtFlags::empty());
         return Err(e);
@@ -129,7 +142,10 @@ fn checked(fd: OwnedFd, limit: u64) -> Result<std::fs::File, Unreadable> {
         return Err(Unreadable::Because("is not a regular file".into()));
     }
     if u64::try_from(stat.st_size).unwrap_or(u64::MAX) > limit {
-        return Err(Unreadable::Because(format!("has {} bytes, more than the {limit} that are read", stat.st_size)));
+        return Err(Unreadable::Because(format!(
+            "has {} bytes, more than the {limit} that are read",
+            stat.st_size
+        )));
     }
     Ok(std::fs::File::from(fd))
 }
@@ -137,9 +153,13 @@ fn checked(fd: OwnedFd, limit: u64) -> Result<std::fs::File, Unreadable> {
 /// All of a file, which may grow while it is read but not beyond `limit`.
 pub(crate) fn read_all(file: std::fs::File, limit: u64) -> Result<Vec<u8>, Unreadable> {
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Unreadable::Because(format!("cannot be read: {e}")))?;
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Unreadable::Because(format!("cannot be read: {e}")))?;
     if bytes.len() as u64 > limit {
-        return Err(Unreadable::Because(format!("has more than the {limit} bytes that are read")));
+        return Err(Unreadable::Because(format!(
+            "has more than the {limit} bytes that are read"
+        )));
     }
     Ok(bytes)
 }
@@ -172,7 +192,11 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         std::fs::create_dir(dir.path().join("d")).unwrap();
         assert!(write_document(&fd, "d", &1, false).is_err());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the temporary is gone after a failure");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "the temporary is gone after a failure"
+        );
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Signed chain heads: how far the chain had come at the launch and at the end.
 
-use crate::{canon, clock};
 use crate::dsse::Envelope;
 use crate::files;
 use crate::key::SigningKey;
 use crate::log::ChainState;
+use crate::{canon, clock};
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use sr_common::{Code, Digest, Fault, RunId};
@@ -53,7 +53,11 @@ pub struct Head {
 
 impl Head {
     pub fn chain(&self) -> ChainState {
-        ChainState { count: self.count, head: self.head, merkle_root: self.merkle_root }
+        ChainState {
+            count: self.count,
+            head: self.head,
+            merkle_root: self.merkle_root,
+        }
     }
 }
 
@@ -81,5 +85,10 @@ pub(crate) fn parse_payload(payload: &[u8]) -> Result<Head, String> {
 }
 
 fn fault(found: String) -> Fault {
-    Fault::new(Code::Evd001, "evidence.head", found, "make room in the run store and see that it is writable")
+    Fault::new(
+        Code::Evd001,
+        "evidence.head",
+        found,
+        "make room in the run store and see that it is writable",
+    )
 }

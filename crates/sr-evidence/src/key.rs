@@ -19,8 +19,8 @@ const OID_ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112"
 
 /// All that stands before the point in a P-256 SubjectPublicKeyInfo (RFC 5480). DER has one spelling.
 const SPKI_P256: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-    0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 /// The same for Ed25519 (RFC 8410).
 const SPKI_ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -43,7 +43,9 @@ impl Algorithm {
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Algorithm::EcdsaP256, Algorithm::Ed25519].into_iter().find(|a| a.as_str() == text)
+        [Algorithm::EcdsaP256, Algorithm::Ed25519]
+            .into_iter()
+            .find(|a| a.as_str() == text)
     }
 }
 
@@ -91,7 +93,11 @@ impl PublicKey {
             Algorithm::EcdsaP256 => key.p256().is_some(),
             Algorithm::Ed25519 => key.ed25519().is_some(),
         };
-        if valid { Ok(key) } else { Err("not a point of its curve".into()) }
+        if valid {
+            Ok(key)
+        } else {
+            Err("not a point of its curve".into())
+        }
     }
 
     fn from_parts(algorithm: Algorithm, raw: &[u8]) -> Self {
@@ -101,7 +107,11 @@ impl PublicKey {
         };
         let spki = [prefix, raw].concat();
         let key_id = hex(&Sha256::digest(&spki));
-        PublicKey { algorithm, spki, key_id }
+        PublicKey {
+            algorithm,
+            spki,
+            key_id,
+        }
     }
 
     pub fn to_pem(&self) -> String {
@@ -129,19 +139,27 @@ impl PublicKey {
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match self.algorithm {
             Algorithm::EcdsaP256 => {
-                let Ok(signature) = p256::ecdsa::Signature::from_der(signature) else { return false };
+                let Ok(signature) = p256::ecdsa::Signature::from_der(signature) else {
+                    return false;
+                };
                 let hash = Sha256::digest(message);
-                self.p256().is_some_and(|point| point.verify_prehashed(&hash, &signature).is_ok())
+                self.p256()
+                    .is_some_and(|point| point.verify_prehashed(&hash, &signature).is_ok())
             }
             Algorithm::Ed25519 => {
-                let Ok(signature) = ed25519_dalek::Signature::from_slice(signature) else { return false };
-                self.ed25519().is_some_and(|key| key.verify_strict(message, &signature).is_ok())
+                let Ok(signature) = ed25519_dalek::Signature::from_slice(signature) else {
+                    return false;
+                };
+                self.ed25519()
+                    .is_some_and(|key| key.verify_strict(message, &signature).is_ok())
             }
         }
     }
 
     fn p256(&self) -> Option<AffinePoint> {
-        p256::PublicKey::from_sec1_bytes(&self.spki[SPKI_P256.len()..]).ok().map(|key| *key.as_affine())
+        p256::PublicKey::from_sec1_bytes(&self.spki[SPKI_P256.len()..])
+            .ok()
+            .map(|key| *key.as_affine())
     }
 
     fn ed25519(&self) -> Option<ed25519_dalek::VerifyingKey> {
@@ -177,12 +195,18 @@ impl SigningKey {
 
     fn p256(secret: SecretKey) -> Self {
         let point = secret.public_key().to_encoded_point(false);
-        SigningKey { public: PublicKey::from_parts(Algorithm::EcdsaP256, point.as_bytes()), secret: Secret::P256(secret) }
+        SigningKey {
+            public: PublicKey::from_parts(Algorithm::EcdsaP256, point.as_bytes()),
+            secret: Secret::P256(secret),
+        }
     }
 
     fn ed25519(secret: ed25519_dalek::SigningKey) -> Self {
         let public = PublicKey::from_parts(Algorithm::Ed25519, secret.verifying_key().as_bytes());
-        SigningKey { public, secret: Secret::Ed25519(Box::new(secret)) }
+        SigningKey {
+            public,
+            secret: Secret::Ed25519(Box::new(secret)),
+        }
     }
 
     /// Reads `-----BEGIN PRIVATE KEY-----` (PKCS#8, not encrypted).
@@ -190,7 +214,8 @@ impl SigningKey {
     /// The public half that P-256 keys carry is taken as it stands: deriving it costs as much as a signature, on the
     /// path of every run, and whoever could change it could change the secret.
     pub fn from_pkcs8_pem(pem: &str) -> Result<Self, String> {
-        let (label, document) = SecretDocument::from_pem(pem.trim()).map_err(|e| format!("not a PEM private key: {e}"))?;
+        let (label, document) =
+            SecretDocument::from_pem(pem.trim()).map_err(|e| format!("not a PEM private key: {e}"))?;
         if label != PrivateKeyInfo::PEM_LABEL {
             return Err(format!("holds {label:?}, not an unencrypted PKCS#8 PRIVATE KEY"));
         }
@@ -206,7 +231,10 @@ impl SigningKey {
                         if public.p256().is_none() {
                             return Err("its public half is not a point of the curve".into());
                         }
-                        Ok(SigningKey { secret: Secret::P256(secret), public })
+                        Ok(SigningKey {
+                            secret: Secret::P256(secret),
+                            public,
+                        })
                     }
                     _ => Ok(Self::p256(secret)),
                 }
@@ -223,7 +251,10 @@ impl SigningKey {
             Secret::P256(secret) => secret.to_pkcs8_pem(LineEnding::LF).map_err(|e| e.to_string()),
             Secret::Ed25519(secret) => {
                 // Version 1 (RFC 8410 without the public key): OpenSSL 3.0 does not read version 2.
-                let bytes = ed25519_dalek::pkcs8::KeypairBytes { secret_key: secret.to_bytes(), public_key: None };
+                let bytes = ed25519_dalek::pkcs8::KeypairBytes {
+                    secret_key: secret.to_bytes(),
+                    public_key: None,
+                };
                 bytes.to_pkcs8_pem(LineEnding::LF).map_err(|e| e.to_string())
             }
         }
@@ -248,8 +279,9 @@ impl SigningKey {
                 // p256's own SigningKey derives the public key anew at every construction; this is what it then calls.
                 let scalar = Zeroizing::new(secret.to_nonzero_scalar());
                 let hash = Sha256::digest(message);
-                let (signature, _) = SignPrimitive::<NistP256>::try_sign_prehashed_rfc6979::<Sha256>(&**scalar, &hash, &[])
-                    .map_err(|e| e.to_string())?;
+                let (signature, _) =
+                    SignPrimitive::<NistP256>::try_sign_prehashed_rfc6979::<Sha256>(&**scalar, &hash, &[])
+                        .map_err(|e| e.to_string())?;
                 Ok(signature.to_der().as_bytes().to_vec())
             }
             Secret::Ed25519(secret) => {
@@ -268,8 +300,8 @@ mod tests {
     #[test]
     fn rfc_6979_vector() {
         let secret = SecretKey::from_slice(&[
-            0xC9, 0xAF, 0xA9, 0xD8, 0x45, 0xBA, 0x75, 0x16, 0x6B, 0x5C, 0x21, 0x57, 0x67, 0xB1, 0xD6, 0x93, 0x4E, 0x50, 0xC3,
-            0xDB, 0x36, 0xE8, 0x9B, 0x12, 0x7B, 0x8A, 0x62, 0x2B, 0x12, 0x0F, 0x67, 0x21,
+            0xC9, 0xAF, 0xA9, 0xD8, 0x45, 0xBA, 0x75, 0x16, 0x6B, 0x5C, 0x21, 0x57, 0x67, 0xB1, 0xD6, 0x93, 0x4E, 0x50,
+            0xC3, 0xDB, 0x36, 0xE8, 0x9B, 0x12, 0x7B, 0x8A, 0x62, 0x2B, 0x12, 0x0F, 0x67, 0x21,
         ])
         .unwrap();
         let key = SigningKey::p256(secret);
@@ -297,15 +329,27 @@ mod tests {
             signature[20] ^= 1;
             assert!(!public.verify(b"m", &signature));
             assert!(!public.verify(b"m", b""));
-            assert!(!SigningKey::generate(algorithm).public().verify(b"m", &again.sign(b"m").unwrap()));
+            assert!(
+                !SigningKey::generate(algorithm)
+                    .public()
+                    .verify(b"m", &again.sign(b"m").unwrap())
+            );
         }
     }
 
     #[test]
     fn other_things_are_not_keys() {
         let key = SigningKey::generate(Algorithm::EcdsaP256);
-        assert!(PublicKey::from_pem(&key.to_pkcs8_pem().unwrap()).unwrap_err().contains("PRIVATE KEY"));
-        assert!(SigningKey::from_pkcs8_pem(&key.public().to_pem()).unwrap_err().contains("PUBLIC KEY"));
+        assert!(
+            PublicKey::from_pem(&key.to_pkcs8_pem().unwrap())
+                .unwrap_err()
+                .contains("PRIVATE KEY")
+        );
+        assert!(
+            SigningKey::from_pkcs8_pem(&key.public().to_pem())
+                .unwrap_err()
+                .contains("PUBLIC KEY")
+        );
         assert!(PublicKey::from_pem("").is_err());
         let mut off_curve = key.public().spki().to_vec();
         off_curve[90] ^= 1;

@@ -60,13 +60,23 @@ impl KeyStore {
     pub fn generate(&self, name: &str, algorithm: Algorithm) -> Result<PublicKey, Fault> {
         match self.create(name, algorithm)? {
             Some(public) => Ok(public),
-            None => Err(self.fault(&format!("{name}.key"), "exists already", "choose another name; keys are never overwritten")),
+            None => Err(self.fault(
+                &format!("{name}.key"),
+                "exists already",
+                "choose another name; keys are never overwritten",
+            )),
         }
     }
 
     /// The key of that name.
     pub fn signing_key(&self, name: &str) -> Result<SigningKey, Fault> {
-        self.load(name)?.ok_or_else(|| self.fault(&format!("{name}.key"), "is missing", "make it with `safe-run keys generate`"))
+        self.load(name)?.ok_or_else(|| {
+            self.fault(
+                &format!("{name}.key"),
+                "is missing",
+                "make it with `safe-run keys generate`",
+            )
+        })
     }
 
     /// The public half of an own key.
@@ -80,29 +90,55 @@ impl KeyStore {
         let Some(dir) = self.dir(false)? else { return Ok(keys) };
         for name in self.names(dir.as_fd(), ".key")? {
             let public = self.public(&name)?;
-            keys.push(KeyInfo { algorithm: public.algorithm(), key_id: public.key_id().into(), own: true, name });
+            keys.push(KeyInfo {
+                algorithm: public.algorithm(),
+                key_id: public.key_id().into(),
+                own: true,
+                name,
+            });
         }
         for public in self.trusted()? {
             let key_id = public.key_id().to_owned();
-            keys.push(KeyInfo { name: key_id.clone(), algorithm: public.algorithm(), key_id, own: false });
+            keys.push(KeyInfo {
+                name: key_id.clone(),
+                algorithm: public.algorithm(),
+                key_id,
+                own: false,
+            });
         }
         Ok(keys)
     }
 
     /// Trusts evidence signed by this key (PEM) from now on.
     pub fn import_trusted(&self, pem: &str) -> Result<PublicKey, Fault> {
-        let key = PublicKey::from_pem(pem)
-            .map_err(|e| Fault::new(Code::Evd003, "keys.trusted", e, "give a PEM public key (SubjectPublicKeyInfo)"))?;
-        let dir = self.trusted_dir(true)?.ok_or_else(|| self.fault(TRUSTED, "cannot be made", ""))?;
+        let key = PublicKey::from_pem(pem).map_err(|e| {
+            Fault::new(
+                Code::Evd003,
+                "keys.trusted",
+                e,
+                "give a PEM public key (SubjectPublicKeyInfo)",
+            )
+        })?;
+        let dir = self
+            .trusted_dir(true)?
+            .ok_or_else(|| self.fault(TRUSTED, "cannot be made", ""))?;
         let name = format!("{}.pub", key.key_id());
-        files::write_atomic(dir.as_fd(), &name, key.to_pem().as_bytes(), Mode::RUSR | Mode::WUSR, true)
-            .map_err(|e| self.fault(TRUSTED, &format!("cannot be written: {e}"), ""))?;
+        files::write_atomic(
+            dir.as_fd(),
+            &name,
+            key.to_pem().as_bytes(),
+            Mode::RUSR | Mode::WUSR,
+            true,
+        )
+        .map_err(|e| self.fault(TRUSTED, &format!("cannot be written: {e}"), ""))?;
         Ok(key)
     }
 
     /// Trusts a key no longer. `false`: it was not trusted.
     pub fn remove_trusted(&self, key_id: &str) -> Result<bool, Fault> {
-        let Some(dir) = self.trusted_dir(false)? else { return Ok(false) };
+        let Some(dir) = self.trusted_dir(false)? else {
+            return Ok(false);
+        };
         if !is_key_name(key_id) {
             return Ok(false);
         }
@@ -115,7 +151,9 @@ impl KeyStore {
 
     /// The public keys of others, sorted by key id.
     pub fn trusted(&self) -> Result<Vec<PublicKey>, Fault> {
-        let Some(dir) = self.trusted_dir(false)? else { return Ok(Vec::new()) };
+        let Some(dir) = self.trusted_dir(false)? else {
+            return Ok(Vec::new());
+        };
         let mut keys = Vec::new();
         for name in self.names(dir.as_fd(), ".pub")? {
             let shown = format!("{TRUSTED}/{name}.pub");
@@ -129,7 +167,9 @@ impl KeyStore {
 
     /// All keys whose signatures this person takes: the own ones and the trusted ones.
     pub fn keyring(&self) -> Result<Vec<PublicKey>, Fault> {
-        let Some(dir) = self.dir(false)? else { return Ok(Vec::new()) };
+        let Some(dir) = self.dir(false)? else {
+            return Ok(Vec::new());
+        };
         let mut keys = Vec::new();
         for name in self.names(dir.as_fd(), ".key")? {
             keys.push(self.public(&name)?);
@@ -142,12 +182,22 @@ impl KeyStore {
     fn create(&self, name: &str, algorithm: Algorithm) -> Result<Option<PublicKey>, Fault> {
         let shown = format!("{name}.key");
         if !is_key_name(name) {
-            return Err(self.fault(&shown, "is not a name for a key", "use lower-case letters, digits, `-` and `_`, up to 64"));
+            return Err(self.fault(
+                &shown,
+                "is not a name for a key",
+                "use lower-case letters, digits, `-` and `_`, up to 64",
+            ));
         }
         let dir = self.dir(true)?.ok_or_else(|| self.fault("", "cannot be made", ""))?;
         let key = SigningKey::generate(algorithm);
         let pem = key.to_pkcs8_pem().map_err(|e| self.fault(&shown, &e, ""))?;
-        let io = |e: Errno| self.fault(&shown, &format!("cannot be written: {e}"), "see that the key directory is writable");
+        let io = |e: Errno| {
+            self.fault(
+                &shown,
+                &format!("cannot be written: {e}"),
+                "see that the key directory is writable",
+            )
+        };
         let temporary =
             files::write_temporary(dir.as_fd(), &shown, pem.as_bytes(), Mode::RUSR | Mode::WUSR, true).map_err(io)?;
         // A link never replaces what is there; neither does this rename, for file systems without links.
@@ -164,23 +214,46 @@ impl KeyStore {
             Err(e) => return Err(io(e)),
         }
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-        files::write_atomic(dir.as_fd(), &format!("{name}.pub"), key.public().to_pem().as_bytes(), mode, true).map_err(io)?;
+        files::write_atomic(
+            dir.as_fd(),
+            &format!("{name}.pub"),
+            key.public().to_pem().as_bytes(),
+            mode,
+            true,
+        )
+        .map_err(io)?;
         Ok(Some(key.public().clone()))
     }
 
     fn load(&self, name: &str) -> Result<Option<SigningKey>, Fault> {
         let shown = format!("{name}.key");
         if !is_key_name(name) {
-            return Err(self.fault(&shown, "is not a name for a key", "use lower-case letters, digits, `-` and `_`, up to 64"));
+            return Err(self.fault(
+                &shown,
+                "is not a name for a key",
+                "use lower-case letters, digits, `-` and `_`, up to 64",
+            ));
         }
         let Some(dir) = self.dir(false)? else { return Ok(None) };
-        let Some(pem) = self.read(dir.as_fd(), &shown, &shown, Mode::RWXG | Mode::RWXO)? else { return Ok(None) };
-        SigningKey::from_pkcs8_pem(&pem)
-            .map(Some)
-            .map_err(|e| self.fault(&shown, &e, "restore it from a copy, or move it away so that a new one is made"))
+        let Some(pem) = self.read(dir.as_fd(), &shown, &shown, Mode::RWXG | Mode::RWXO)? else {
+            return Ok(None);
+        };
+        SigningKey::from_pkcs8_pem(&pem).map(Some).map_err(|e| {
+            self.fault(
+                &shown,
+                &e,
+                "restore it from a copy, or move it away so that a new one is made",
+            )
+        })
     }
 
-    fn read(&self, dir: BorrowedFd, name: &str, shown: &str, forbidden: Mode) -> Result<Option<Zeroizing<String>>, Fault> {
+    fn read(
+        &self,
+        dir: BorrowedFd,
+        name: &str,
+        shown: &str,
+        forbidden: Mode,
+    ) -> Result<Option<Zeroizing<String>>, Fault> {
         let remedy = "keys are regular files of yours that nobody else may read or write: chmod 600";
         let file = match files::open_regular(dir, name, files::MAX_SMALL) {
             Ok(file) => file,
@@ -204,7 +277,11 @@ impl KeyStore {
         let open = Mode::from_raw_mode(stat.st_mode) & forbidden;
         if !open.is_empty() {
             let found = format!("has mode {:04o}, open to others", stat.st_mode & 0o7777);
-            return Err(self.fault(shown, &found, "chmod go= it, and make a new key if others may have read it"));
+            return Err(self.fault(
+                shown,
+                &found,
+                "chmod go= it, and make a new key if others may have read it",
+            ));
         }
         Ok(())
     }
@@ -225,7 +302,13 @@ impl KeyStore {
         if make {
             match rustix::fs::mkdirat(at, path, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(e) => return Err(self.fault(shown, &format!("cannot be made: {e}"), "see that its parent is writable")),
+                Err(e) => {
+                    return Err(self.fault(
+                        shown,
+                        &format!("cannot be made: {e}"),
+                        "see that its parent is writable",
+                    ));
+                }
             }
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -245,7 +328,11 @@ impl KeyStore {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(dir).map_err(io)? {
             let entry = entry.map_err(io)?;
-            let stem = entry.file_name().to_str().ok().and_then(|name| name.strip_suffix(suffix));
+            let stem = entry
+                .file_name()
+                .to_str()
+                .ok()
+                .and_then(|name| name.strip_suffix(suffix));
             if let Some(stem) = stem
                 && is_key_name(stem)
                 && matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown)
@@ -261,8 +348,17 @@ impl KeyStore {
     }
 
     fn fault(&self, name: &str, found: &str, remedy: &str) -> Fault {
-        let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
-        Fault::new(Code::Run001, "evidence.key", format!("{} {found}", path.display()), remedy)
+        let path = if name.is_empty() {
+            self.path.clone()
+        } else {
+            self.path.join(name)
+        };
+        Fault::new(
+            Code::Run001,
+            "evidence.key",
+            format!("{} {found}", path.display()),
+            remedy,
+        )
     }
 }
 
@@ -270,5 +366,7 @@ fn is_key_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
         && !name.starts_with(['-', '_'])
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
 }

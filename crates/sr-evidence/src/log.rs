@@ -49,7 +49,8 @@ impl EventLog {
     /// Makes `events.jsonl` in the run's directory; it must not exist. `monotonic` counts from now.
     /// `durable`: [`EventLog::sync`] flushes to the disk.
     pub fn create(dir: impl AsFd, run_id: &RunId, durable: bool) -> Result<EventLog, Fault> {
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&dir, files::EVENTS, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| fault(format!("{} cannot be created: {e}", files::EVENTS)))?;
         let dir = match durable {
@@ -80,24 +81,42 @@ impl EventLog {
     /// that was written in part is cut off again, and if that fails too, every later call fails.
     pub fn append(&mut self, source: &str, kind: &str, data: Value) -> Result<Digest, Fault> {
         if self.broken {
-            return Err(fault("an earlier event was written in part and could not be taken back"));
+            return Err(fault(
+                "an earlier event was written in part and could not be taken back",
+            ));
         }
         if !data.is_object() {
             return Err(fault(format!("the data of {kind} is not an object")));
         }
         let data = portable(data).ok_or_else(|| fault(format!("the data of {kind} nests deeper than {MAX_DEPTH}")))?;
-        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(MAX_INTEGER).min(MAX_INTEGER);
+        let micros = u64::try_from(self.start.elapsed().as_micros())
+            .unwrap_or(MAX_INTEGER)
+            .min(MAX_INTEGER);
         let micros = micros.max(self.last_micros);
         let time = clock::rfc3339(SystemTime::now());
-        let draft =
-            Draft { seq: self.count + 1, time: &time, monotonic: micros, source, kind, data: &data, prev: &self.head };
+        let draft = Draft {
+            seq: self.count + 1,
+            time: &time,
+            monotonic: micros,
+            source,
+            kind,
+            data: &data,
+            prev: &self.head,
+        };
         let (hash, mut line) = draft.encode().map_err(|e| fault(format!("the data of {kind}: {e}")))?;
         line.push('\n');
         let length = line.len() as u64;
         if length > files::MAX_LINE {
-            return Err(fault(format!("{kind} has {length} bytes, more than the {} of a line", files::MAX_LINE)));
+            return Err(fault(format!(
+                "{kind} has {length} bytes, more than the {} of a line",
+                files::MAX_LINE
+            )));
         }
-        let room = if kind.starts_with("run.") { files::MAX_EVENTS } else { files::MAX_EVENTS - RESERVE };
+        let room = if kind.starts_with("run.") {
+            files::MAX_EVENTS
+        } else {
+            files::MAX_EVENTS - RESERVE
+        };
         if self.bytes + length > room {
             return Err(fault(format!("{} has reached {} bytes", files::EVENTS, self.bytes)));
         }
@@ -152,7 +171,11 @@ impl EventLog {
     }
 
     pub fn state(&self) -> ChainState {
-        ChainState { count: self.count, head: self.head, merkle_root: self.tree.root() }
+        ChainState {
+            count: self.count,
+            head: self.head,
+            merkle_root: self.tree.root(),
+        }
     }
 
     /// Digest of the whole of `events.jsonl`.
@@ -162,7 +185,12 @@ impl EventLog {
 }
 
 fn fault(found: impl Into<String>) -> Fault {
-    Fault::new(Code::Evd001, "evidence.events", found, "make room in the run store and see that it is writable")
+    Fault::new(
+        Code::Evd001,
+        "evidence.events",
+        found,
+        "make room in the run store and see that it is writable",
+    )
 }
 
 #[cfg(test)]
@@ -184,7 +212,11 @@ mod tests {
         let second = log.append("supervisor", RUN_END, json!({})).unwrap();
         let bytes = std::fs::read(dir.path().join(files::EVENTS)).unwrap();
         assert_eq!(Digest::of(&bytes), log.content_digest());
-        let events: Vec<Event> = bytes.trim_ascii_end().split(|b| *b == b'\n').map(|l| Event::parse(l).unwrap()).collect();
+        let events: Vec<Event> = bytes
+            .trim_ascii_end()
+            .split(|b| *b == b'\n')
+            .map(|l| Event::parse(l).unwrap())
+            .collect();
         assert_eq!(events[0].prev, genesis(&RunId::new(1, [1; 10])));
         assert_eq!((events[0].hash, events[1].prev), (first, first));
         assert_eq!((log.head(), log.count(), events[1].seq), (second, 2, 2));
@@ -199,7 +231,14 @@ mod tests {
         let fd = files::open_dir(dir.path()).unwrap();
         let again = EventLog::create(&fd, &RunId::new(1, [1; 10]), false);
         assert_eq!(again.err().unwrap().code, Code::Evd001);
-        assert_eq!(std::fs::metadata(dir.path().join(files::EVENTS)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(dir.path().join(files::EVENTS))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -210,10 +249,16 @@ mod tests {
         let before = (log.state(), log.content_digest());
         assert!(log.append("s", "a", json!({"x": "y".repeat(1 << 20)})).is_err());
         assert!(log.append("s", "a", json!([1])).is_err());
-        assert!(log.append("s", "a", (0..200).fold(json!({}), |v, _| json!({"v": v}))).is_err());
+        assert!(
+            log.append("s", "a", (0..200).fold(json!({}), |v, _| json!({"v": v})))
+                .is_err()
+        );
         assert_eq!((log.state(), log.content_digest()), before);
         log.append("s", "b", json!({})).unwrap();
-        assert_eq!(Digest::of(&std::fs::read(dir.path().join(files::EVENTS)).unwrap()), log.content_digest());
+        assert_eq!(
+            Digest::of(&std::fs::read(dir.path().join(files::EVENTS)).unwrap()),
+            log.content_digest()
+        );
     }
 
     #[test]

@@ -26,7 +26,12 @@ impl MerkleTree {
 
     /// The Merkle Tree Hash. Of no leaves: the digest of the empty string.
     pub fn root(&self) -> Digest {
-        self.peaks.iter().rev().copied().reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(|| Digest::of(b""))
+        self.peaks
+            .iter()
+            .rev()
+            .copied()
+            .reduce(|right, left| node_hash(&left, &right))
+            .unwrap_or_else(|| Digest::of(b""))
     }
 
     pub fn len(&self) -> u64 {
@@ -60,12 +65,30 @@ mod tests {
     /// The eight leaves and roots of the certificate-transparency reference tests (`merkle_tree_test.cc`).
     const VECTORS: [(&[u8], &str); 8] = [
         (b"", "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"),
-        (b"\x00", "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"),
-        (b"\x10", "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77"),
-        (b"\x20\x21", "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7"),
-        (b"\x30\x31", "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4"),
-        (b"\x40\x41\x42\x43", "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef"),
-        (b"\x50\x51\x52\x53\x54\x55\x56\x57", "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c"),
+        (
+            b"\x00",
+            "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        ),
+        (
+            b"\x10",
+            "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+        ),
+        (
+            b"\x20\x21",
+            "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+        ),
+        (
+            b"\x30\x31",
+            "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+        ),
+        (
+            b"\x40\x41\x42\x43",
+            "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+        ),
+        (
+            b"\x50\x51\x52\x53\x54\x55\x56\x57",
+            "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+        ),
         (
             b"\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f",
             "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
@@ -75,7 +98,10 @@ mod tests {
     #[test]
     fn published_roots() {
         let mut tree = MerkleTree::default();
-        assert_eq!(tree.root().hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            tree.root().hex(),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         for (leaf, root) in VECTORS {
             tree.push(leaf);
             assert_eq!(tree.root().hex(), root, "{} leaves", tree.len());

@@ -17,10 +17,13 @@ pub fn portable(value: Value) -> Option<Value> {
 pub fn first_unportable(value: &Value) -> Option<String> {
     match value {
         Value::Number(n) => large(n).map(|_| String::new()),
-        Value::Array(items) => {
-            items.iter().enumerate().find_map(|(i, item)| first_unportable(item).map(|rest| format!("[{i}]{rest}")))
-        }
-        Value::Object(map) => map.iter().find_map(|(k, item)| first_unportable(item).map(|rest| format!(".{k}{rest}"))),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(i, item)| first_unportable(item).map(|rest| format!("[{i}]{rest}"))),
+        Value::Object(map) => map
+            .iter()
+            .find_map(|(k, item)| first_unportable(item).map(|rest| format!(".{k}{rest}"))),
         _ => None,
     }
 }
@@ -33,11 +36,20 @@ fn below(value: Value, depth: usize) -> Option<Value> {
         },
         Value::Array(items) => {
             let depth = depth.checked_sub(1)?;
-            Value::Array(items.into_iter().map(|item| below(item, depth)).collect::<Option<_>>()?)
+            Value::Array(
+                items
+                    .into_iter()
+                    .map(|item| below(item, depth))
+                    .collect::<Option<_>>()?,
+            )
         }
         Value::Object(map) => {
             let depth = depth.checked_sub(1)?;
-            Value::Object(map.into_iter().map(|(k, item)| Some((k, below(item, depth)?))).collect::<Option<_>>()?)
+            Value::Object(
+                map.into_iter()
+                    .map(|(k, item)| Some((k, below(item, depth)?)))
+                    .collect::<Option<_>>()?,
+            )
         }
         other => other,
     })
@@ -51,7 +63,9 @@ fn large(n: &serde_json::Number) -> Option<String> {
         return (i.unsigned_abs() > MAX_INTEGER).then(|| i.to_string());
     }
     // 2⁵³ itself is exact as a double.
-    n.as_f64().filter(|f| f.abs() >= 9_007_199_254_740_992.0).map(|f| format!("{f}"))
+    n.as_f64()
+        .filter(|f| f.abs() >= 9_007_199_254_740_992.0)
+        .map(|f| format!("{f}"))
 }
 
 #[cfg(test)]

@@ -223,7 +223,11 @@ impl EvidenceSummary {
     }
 
     pub fn chain(&self) -> ChainState {
-        ChainState { count: self.count, head: self.chain_head, merkle_root: self.merkle_root }
+        ChainState {
+            count: self.count,
+            head: self.chain_head,
+            merkle_root: self.merkle_root,
+        }
     }
 }
 
@@ -271,7 +275,10 @@ impl RunReport {
             *host = portable(host.take()).ok_or_else(|| fault("host nests too deep"))?;
         }
         if let Some(path) = first_unportable(&value) {
-            return Err(fault(format!("{} is an integer beyond 2^53", path.trim_start_matches('.'))));
+            return Err(fault(format!(
+                "{} is an integer beyond 2^53",
+                path.trim_start_matches('.')
+            )));
         }
         let mut bytes = canon::value_bytes(&value).map_err(|e| fault(e.to_string()))?;
         bytes.push(b'\n');
@@ -282,10 +289,18 @@ impl RunReport {
     pub fn parse(bytes: &[u8]) -> Result<RunReport, String> {
         let report: RunReport = serde_json::from_slice(bytes).map_err(|e| format!("is not a run report: {e}"))?;
         if report.api_version != API_VERSION || report.kind != REPORT_KIND {
-            return Err(format!("is not a run report: apiVersion {:?}, kind {:?}", report.api_version, report.kind));
+            return Err(format!(
+                "is not a run report: apiVersion {:?}, kind {:?}",
+                report.api_version, report.kind
+            ));
         }
-        if let Some(bad) = [&report.started_at, &report.ended_at].into_iter().find(|t| !clock::is_rfc3339_micros(t)) {
-            return Err(format!("is not a run report: {bad:?} is not RFC 3339 in UTC with microseconds"));
+        if let Some(bad) = [&report.started_at, &report.ended_at]
+            .into_iter()
+            .find(|t| !clock::is_rfc3339_micros(t))
+        {
+            return Err(format!(
+                "is not a run report: {bad:?} is not RFC 3339 in UTC with microseconds"
+            ));
         }
         match report.to_bytes() {
             Ok(canonical) if canonical == bytes => Ok(report),
@@ -308,5 +323,10 @@ pub fn write_report(dir: impl AsFd, report: &RunReport, durable: bool) -> Result
 }
 
 fn fault(found: impl Into<String>) -> Fault {
-    Fault::new(Code::Evd002, "evidence.report", found, "make room in the run store and see that it is writable")
+    Fault::new(
+        Code::Evd002,
+        "evidence.report",
+        found,
+        "make room in the run store and see that it is writable",
+    )
 }

@@ -46,7 +46,10 @@ pub fn seal(
     let end = sign_head(dir.as_fd(), log, Phase::End, &report.run_id, policy, bundle, key)?;
     let written = write_report(dir.as_fd(), report, log.durable())?;
     let Some(key) = key else { return Ok(()) };
-    let mut all = vec![Subject::new(files::REPORT, written), Subject::new(files::EVENTS, log.content_digest())];
+    let mut all = vec![
+        Subject::new(files::REPORT, written),
+        Subject::new(files::EVENTS, log.content_digest()),
+    ];
     all.extend(subjects.iter().cloned());
     all.extend(end);
     write_attestation(dir, &all, report, key, log.durable())
@@ -63,8 +66,21 @@ fn sign_head(
 ) -> Result<Option<Subject>, Fault> {
     log.sync()?;
     let Some(key) = key else { return Ok(None) };
-    let ChainState { count, head, merkle_root } = log.state();
-    let head = Head { run_id: run_id.clone(), phase, count, head, merkle_root, policy, bundle, time: now() };
+    let ChainState {
+        count,
+        head,
+        merkle_root,
+    } = log.state();
+    let head = Head {
+        run_id: run_id.clone(),
+        phase,
+        count,
+        head,
+        merkle_root,
+        policy,
+        bundle,
+        time: now(),
+    };
     let digest = write_head(dir, &head, key, log.durable())?;
     Ok(Some(Subject::new(phase.file_name(), digest)))
 }

@@ -1,4 +1,5 @@
 //! The key directory: made once and private; keys that others could have read or put there are refused.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use sr_common::Code;
 use sr_evidence::key::{Algorithm, PublicKey, SigningKey};
@@ -65,18 +66,34 @@ fn threads_that_make_the_default_key_at_once_get_one_key() {
 fn named_keys_and_trusted_keys() {
     let (_dir, store) = store();
     let own = store.generate("ci", Algorithm::Ed25519).unwrap();
-    assert!(store.generate("ci", Algorithm::Ed25519).unwrap_err().found.contains("exists already"));
+    assert!(
+        store
+            .generate("ci", Algorithm::Ed25519)
+            .unwrap_err()
+            .found
+            .contains("exists already")
+    );
     let other = SigningKey::generate(Algorithm::EcdsaP256);
     store.import_trusted(&other.public().to_pem()).unwrap();
     store.import_trusted(&other.public().to_pem()).unwrap();
     let list = store.list().unwrap();
-    assert_eq!(list.iter().map(|k| (k.name.as_str(), k.own)).collect::<Vec<_>>(), [("ci", true), (other.key_id(), false)]);
+    assert_eq!(
+        list.iter().map(|k| (k.name.as_str(), k.own)).collect::<Vec<_>>(),
+        [("ci", true), (other.key_id(), false)]
+    );
     assert_eq!(store.keyring().unwrap(), [own.clone(), other.public().clone()]);
     assert!(store.remove_trusted(other.key_id()).unwrap());
     assert_eq!(store.keyring().unwrap(), [own]);
     assert_eq!(store.import_trusted("nonsense").unwrap_err().code, Code::Evd003);
     for bad in ["", "..", "a/b", "../x", "A", "-x", &"a".repeat(65)] {
-        assert!(store.generate(bad, Algorithm::Ed25519).unwrap_err().found.contains("not a name"), "{bad}");
+        assert!(
+            store
+                .generate(bad, Algorithm::Ed25519)
+                .unwrap_err()
+                .found
+                .contains("not a name"),
+            "{bad}"
+        );
     }
 }
 
@@ -88,7 +105,10 @@ fn keys_that_others_could_touch_are_refused() {
     for open in [0o640, 0o604, 0o620, 0o602, 0o660, 0o666, 0o610] {
         chmod(&file, open);
         let fault = store.default_key().unwrap_err();
-        assert!(fault.code == Code::Run001 && fault.found.contains("open to others"), "{open:o}: {fault}");
+        assert!(
+            fault.code == Code::Run001 && fault.found.contains("open to others"),
+            "{open:o}: {fault}"
+        );
     }
     chmod(&file, 0o600);
     store.default_key().unwrap();
@@ -107,12 +127,21 @@ fn keys_that_others_could_touch_are_refused() {
     fs::write(&file, "garbage").unwrap();
     chmod(&file, 0o600);
     let fault = store.default_key().unwrap_err();
-    assert!(fault.found.contains("not a PEM"), "a broken key is never replaced by a new one: {fault}");
+    assert!(
+        fault.found.contains("not a PEM"),
+        "a broken key is never replaced by a new one: {fault}"
+    );
     assert_eq!(fs::read(&file).unwrap(), b"garbage");
 
     let link = dir.path().join("link");
     symlink(store.path(), &link).unwrap();
-    assert!(KeyStore::open(&link).default_key().unwrap_err().found.contains("as a directory"));
+    assert!(
+        KeyStore::open(&link)
+            .default_key()
+            .unwrap_err()
+            .found
+            .contains("as a directory")
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Verification of whole runs: what holds, what is incomplete, whose signature counts, and every kind of tampering.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod support;
 
@@ -29,7 +30,10 @@ fn assert_failed(v: &Verification, at: &str) {
 }
 
 fn lines(run: &Run) -> Vec<Vec<u8>> {
-    run.read(files::EVENTS).split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
+    run.read(files::EVENTS)
+        .split_inclusive(|b| *b == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 #[test]
@@ -39,8 +43,15 @@ fn a_fresh_run_verifies_with_either_kind_of_key() {
             let key = SigningKey::generate(algorithm);
             let run = run_until(1, Some(&key), Until::Sealed, durable);
             let v = run.verify(&[&key]);
-            assert_eq!((v.status, v.exit_code(), &v.first_problem), (Status::Verified, 0, &None), "{v:#?}");
-            assert_eq!((v.run_id, v.signer, v.events), (Some(run.id.clone()), Some(key.key_id().into()), 5));
+            assert_eq!(
+                (v.status, v.exit_code(), &v.first_problem),
+                (Status::Verified, 0, &None),
+                "{v:#?}"
+            );
+            assert_eq!(
+                (v.run_id, v.signer, v.events),
+                (Some(run.id.clone()), Some(key.key_id().into()), 5)
+            );
             assert!(v.checks.iter().all(|c| c.ok));
             assert_eq!(verify_dir(run.dir.path(), &trusting(&[&key])).status, Status::Verified);
         }
@@ -51,8 +62,10 @@ fn a_fresh_run_verifies_with_either_kind_of_key() {
 fn the_files_of_a_run() {
     let key = key();
     let run = run(1, Some(&key));
-    let mut names: Vec<String> =
-        std::fs::read_dir(run.dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(run.dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     assert_eq!(
         names,
@@ -79,7 +92,10 @@ fn only_keys_that_the_verifier_brings_count() {
         assert!(v.first_problem.unwrap().found.starts_with("consistent, signer unknown"));
     }
     // A named key shuts the keyring out.
-    let named = VerifyOptions { keys: vec![stranger.public().clone()], keyring: vec![signer.public().clone()] };
+    let named = VerifyOptions {
+        keys: vec![stranger.public().clone()],
+        keyring: vec![signer.public().clone()],
+    };
     assert_eq!(verify_run(&run.report(), &named).status, Status::SignerUnknown);
     // The key in the evidence is never taken, and its absence is no obstacle to who has it already.
     std::fs::remove_file(run.path(files::SIGNER)).unwrap();
@@ -144,7 +160,11 @@ fn a_killed_run_verifies_up_to_its_last_event() {
     for (until, events) in [(Until::Started, 2), (Until::Launched, 2), (Until::Sampled, 4)] {
         let run = run_until(3, Some(&key), until, false);
         for v in [run.verify(&[&key]), verify_dir(run.dir.path(), &trusting(&[&key]))] {
-            assert_eq!((v.status, v.exit_code(), v.events), (Status::Incomplete, 3, events), "{v:#?}");
+            assert_eq!(
+                (v.status, v.exit_code(), v.events),
+                (Status::Incomplete, 3, events),
+                "{v:#?}"
+            );
             assert_eq!(v.run_id, Some(run.id.clone()));
         }
         // A line that the kill cut off is named and not counted.
@@ -192,25 +212,54 @@ fn lines_dropped_doubled_swapped_cut_or_foreign_are_named() {
         ("drop last", all[..4].to_vec(), files::EVENTS),
         ("drop first", all[1..].to_vec(), "events.jsonl:1"),
         ("drop middle", [&all[..2], &all[3..]].concat(), "events.jsonl:3"),
-        ("swap", vec![all[1].clone(), all[0].clone(), all[2].clone(), all[3].clone(), all[4].clone()], "events.jsonl:1"),
+        (
+            "swap",
+            vec![
+                all[1].clone(),
+                all[0].clone(),
+                all[2].clone(),
+                all[3].clone(),
+                all[4].clone(),
+            ],
+            "events.jsonl:1",
+        ),
         ("double first", [&all[..1], &all[..]].concat(), "events.jsonl:2"),
         ("double last", [&all[..], &all[4..]].concat(), "events.jsonl:6"),
         ("empty", vec![], files::EVENTS),
         ("another run's", foreign.clone(), "events.jsonl:1"),
         ("spliced", [&all[..2], &foreign[2..]].concat(), "events.jsonl:3"),
         ("blank line", [&all[..], &[b"\n".to_vec()]].concat(), "events.jsonl:6"),
-        ("cut", vec![all.concat()[..all.concat().len() - 1].to_vec()], "events.jsonl:5"),
-        ("long line", [&all[..], &[vec![b' '; 3 << 20]]].concat(), "events.jsonl:6"),
+        (
+            "cut",
+            vec![all.concat()[..all.concat().len() - 1].to_vec()],
+            "events.jsonl:5",
+        ),
+        (
+            "long line",
+            [&all[..], &[vec![b' '; 3 << 20]]].concat(),
+            "events.jsonl:6",
+        ),
     ];
     for (what, tampered, at) in cases {
         run.write(files::EVENTS, &tampered.concat());
         let v = run.verify(&[&key]);
-        assert_eq!((v.status, place(&v).as_str()), (Status::Failed, at), "{what}: {:?}", v.first_problem);
+        assert_eq!(
+            (v.status, place(&v).as_str()),
+            (Status::Failed, at),
+            "{what}: {:?}",
+            v.first_problem
+        );
     }
     std::fs::remove_file(run.path(files::EVENTS)).unwrap();
     assert_failed(&run.verify(&[&key]), files::EVENTS);
     std::os::unix::fs::symlink(other.path(files::EVENTS), run.path(files::EVENTS)).unwrap();
-    assert!(run.verify(&[&key]).first_problem.unwrap().found.contains("symbolic link"));
+    assert!(
+        run.verify(&[&key])
+            .first_problem
+            .unwrap()
+            .found
+            .contains("symbolic link")
+    );
     run.write(files::EVENTS, b"");
 }
 
@@ -229,7 +278,13 @@ fn every_changed_byte_of_the_signed_files_is_found() {
         }
         run.write(name, &whole);
     }
-    for name in [files::REPORT, files::EVENTS, files::ATTESTATION, files::POLICY, files::HEAD_END] {
+    for name in [
+        files::REPORT,
+        files::EVENTS,
+        files::ATTESTATION,
+        files::POLICY,
+        files::HEAD_END,
+    ] {
         let whole = run.read(name);
         for extra in [&b"\n"[..], b" ", b"\0", b"{}"] {
             run.write(name, &[&whole, extra].concat());
@@ -256,19 +311,40 @@ fn a_report_that_contradicts_its_events_fails_even_when_signed() {
     use sr_evidence::event::{RUN_END, RUN_START, start_data};
     use sr_evidence::head::{Head, Phase, write_head};
     let key = key();
-    let run = Run { dir: tempfile::tempdir().unwrap(), id: RunId::new(9, [9; 10]) };
+    let run = Run {
+        dir: tempfile::tempdir().unwrap(),
+        id: RunId::new(9, [9; 10]),
+    };
     let dir = files::open_dir(run.dir.path()).unwrap();
     let mut log = sr_evidence::log::EventLog::create(&dir, &run.id, false).unwrap();
     let policy = files::write_document(&dir, files::POLICY, &json!({}), false).unwrap();
-    log.append("s", RUN_START, start_data(&run.id, &policy, &policy)).unwrap();
+    log.append("s", RUN_START, start_data(&run.id, &policy, &policy))
+        .unwrap();
     let end = json!({"cause": "memory", "exitCode": 7, "signal": null, "status": 7, "limitsHit": []});
     log.append("s", RUN_END, end).unwrap();
     let mut report = sample_report(&run.id, sr_evidence::report::now(), policy, policy);
-    let ChainState { count, head, merkle_root } = log.state();
+    let ChainState {
+        count,
+        head,
+        merkle_root,
+    } = log.state();
     report.evidence.signed = true;
-    (report.evidence.count, report.evidence.chain_head, report.evidence.merkle_root) = (count, head, merkle_root);
+    (
+        report.evidence.count,
+        report.evidence.chain_head,
+        report.evidence.merkle_root,
+    ) = (count, head, merkle_root);
     let time = sr_evidence::report::now();
-    let signed = Head { run_id: run.id.clone(), phase: Phase::End, count, head, merkle_root, policy, bundle: policy, time };
+    let signed = Head {
+        run_id: run.id.clone(),
+        phase: Phase::End,
+        count,
+        head,
+        merkle_root,
+        policy,
+        bundle: policy,
+        time,
+    };
     write_head(&dir, &signed, &key, false).unwrap();
     let written = sr_evidence::report::write_report(&dir, &report, false).unwrap();
     let subjects = [
@@ -279,7 +355,12 @@ fn a_report_that_contradicts_its_events_fails_even_when_signed() {
     write_attestation(&dir, &subjects, &report, &key, false).unwrap();
     let v = run.verify(&[&key]);
     assert_failed(&v, "events.jsonl:2");
-    assert!(v.first_problem.unwrap().found.contains("cause is \"memory\"; the report says \"exit\""));
+    assert!(
+        v.first_problem
+            .unwrap()
+            .found
+            .contains("cause is \"memory\"; the report says \"exit\"")
+    );
 }
 
 #[test]
@@ -288,7 +369,12 @@ fn an_exported_report_verifies_and_a_second_export_replaces_the_first() {
     let (first, second, unsigned) = (run(10, Some(&key)), run(11, Some(&key)), run(12, None));
     let out = tempfile::tempdir().unwrap();
     let dest = out.path().join("r.json");
-    for (run, status) in [(&first, Status::Verified), (&second, Status::Verified), (&unsigned, Status::Unsigned), (&first, Status::Verified)] {
+    for (run, status) in [
+        (&first, Status::Verified),
+        (&second, Status::Verified),
+        (&unsigned, Status::Unsigned),
+        (&first, Status::Verified),
+    ] {
         export_evidence(files::open_dir(run.dir.path()).unwrap(), &dest).unwrap();
         let v = verify_run(&dest, &trusting(&[&key]));
         assert_eq!((v.status, v.run_id), (status, Some(run.id.clone())));
@@ -323,13 +409,19 @@ fn export_replaces_regular_files_only() {
 #[test]
 fn what_is_no_evidence_is_said_plainly() {
     let out = tempfile::tempdir().unwrap();
-    assert_failed(&verify_run(&out.path().join("none.json"), &VerifyOptions::default()), "none.json");
+    assert_failed(
+        &verify_run(&out.path().join("none.json"), &VerifyOptions::default()),
+        "none.json",
+    );
     assert_failed(&verify_run(out.path(), &VerifyOptions::default()), files::EVENTS);
     assert_failed(&verify_run(Path::new("/dev/zero"), &VerifyOptions::default()), "zero");
     let report = out.path().join("bad\u{1b}[2J.json");
     std::fs::write(&report, "{\"\u{1b}[31m\": 1}").unwrap();
     let problem = verify_run(&report, &VerifyOptions::default()).first_problem.unwrap();
-    assert!(!format!("{}{}", problem.path, problem.found).contains('\u{1b}'), "{problem:?}");
+    assert!(
+        !format!("{}{}", problem.path, problem.found).contains('\u{1b}'),
+        "{problem:?}"
+    );
     // A run that was killed before its first event: its directory's name tells which it was.
     let id = RunId::new(1, [1; 10]);
     let empty = out.path().join(id.as_str());
@@ -347,7 +439,14 @@ fn the_statement_is_in_toto() {
     let payload = bundle.dsse_envelope.open("application/vnd.in-toto+json").unwrap();
     let statement: Statement = serde_json::from_slice(&payload).unwrap();
     let names: Vec<&str> = statement.subject.iter().map(|s| s.name.as_str()).collect();
-    let all = [files::REPORT, files::EVENTS, files::POLICY, files::BUNDLE, files::HEAD_LAUNCH, files::HEAD_END];
+    let all = [
+        files::REPORT,
+        files::EVENTS,
+        files::POLICY,
+        files::BUNDLE,
+        files::HEAD_LAUNCH,
+        files::HEAD_END,
+    ];
     assert_eq!(names, all);
 }
 
@@ -366,14 +465,21 @@ mod properties {
         static FIXTURE: OnceLock<Fixture> = OnceLock::new();
         FIXTURE.get_or_init(|| {
             let key = key();
-            Fixture { run: run(20, Some(&key)), other: run(21, Some(&key)), key }
+            Fixture {
+                run: run(20, Some(&key)),
+                other: run(21, Some(&key)),
+                key,
+            }
         })
     }
 
     /// A copy of the run with one file replaced. Each case has its own directory: tests run at the same time.
     fn verify_with(name: &str, bytes: &[u8]) -> Verification {
         let fixture = fixture();
-        let copy = Run { dir: tempfile::tempdir().unwrap(), id: fixture.run.id.clone() };
+        let copy = Run {
+            dir: tempfile::tempdir().unwrap(),
+            id: fixture.run.id.clone(),
+        };
         for entry in std::fs::read_dir(fixture.run.dir.path()).unwrap() {
             let entry = entry.unwrap();
             std::fs::copy(entry.path(), copy.dir.path().join(entry.file_name())).unwrap();

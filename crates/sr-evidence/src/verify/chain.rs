@@ -34,7 +34,10 @@ pub(super) struct Chain {
 pub(super) fn read(dir: BorrowedFd, run_id: Option<&RunId>, prefix: Option<u64>) -> Result<Chain, Unreadable> {
     let file = files::open_regular(dir, files::EVENTS, files::MAX_EVENTS)?;
     let mut reader = BufReader::with_capacity(64 << 10, file.take(files::MAX_EVENTS + 1));
-    let mut walk = Walk { run_id: run_id.cloned(), ..Walk::default() };
+    let mut walk = Walk {
+        run_id: run_id.cloned(),
+        ..Walk::default()
+    };
     let mut content = Hasher::default();
     let (mut bytes, mut number) = (0u64, 0u64);
     let mut broken = None;
@@ -57,7 +60,10 @@ pub(super) fn read(dir: BorrowedFd, run_id: Option<&RunId>, prefix: Option<u64>)
         content.update(&line);
         bytes += read as u64;
         if bytes > files::MAX_EVENTS {
-            return Err(Unreadable::Because(format!("has more than the {} bytes that are read", files::MAX_EVENTS)));
+            return Err(Unreadable::Because(format!(
+                "has more than the {} bytes that are read",
+                files::MAX_EVENTS
+            )));
         }
         if broken.is_some() {
             continue;
@@ -74,7 +80,11 @@ pub(super) fn read(dir: BorrowedFd, run_id: Option<&RunId>, prefix: Option<u64>)
             None => partial = Some(number),
         }
     }
-    let empty = || ChainState { count: 0, head: Digest::ZERO, merkle_root: walk.tree.root() };
+    let empty = || ChainState {
+        count: 0,
+        head: Digest::ZERO,
+        merkle_root: walk.tree.root(),
+    };
     Ok(Chain {
         content: content.finish(),
         state: walk.state().unwrap_or_else(empty),
@@ -102,7 +112,11 @@ struct Walk {
 impl Walk {
     fn state(&self) -> Option<ChainState> {
         let head = self.head.or_else(|| self.run_id.as_ref().map(genesis))?;
-        Some(ChainState { count: self.count, head, merkle_root: self.tree.root() })
+        Some(ChainState {
+            count: self.count,
+            head,
+            merkle_root: self.tree.root(),
+        })
     }
 
     fn step(&mut self, line: &[u8]) -> Result<(), String> {
@@ -115,11 +129,18 @@ impl Walk {
         }
         let expected = self.state().ok_or("the first event does not say its run's id")?.head;
         if event.prev != expected {
-            let what = if self.count == 0 { "the run's id gives" } else { "the event before has" };
+            let what = if self.count == 0 {
+                "the run's id gives"
+            } else {
+                "the event before has"
+            };
             return Err(format!("prev is {}, {what} {expected}", event.prev));
         }
         if event.monotonic < self.micros {
-            return Err(format!("monotonic is {}, less than {} before", event.monotonic, self.micros));
+            return Err(format!(
+                "monotonic is {}, less than {} before",
+                event.monotonic, self.micros
+            ));
         }
         if (event.kind == RUN_START) != (self.count == 0) {
             return Err(format!("{RUN_START} is not the first event, or not there once"));

@@ -17,11 +17,18 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(path: impl Into<String>, found: impl Into<String>) -> Self {
-        Problem { path: shown(&path.into()), line: None, found: shown(&found.into()) }
+        Problem {
+            path: shown(&path.into()),
+            line: None,
+            found: shown(&found.into()),
+        }
     }
 
     pub fn at(path: impl Into<String>, line: u64, found: impl Into<String>) -> Self {
-        Problem { line: Some(line), ..Problem::new(path, found) }
+        Problem {
+            line: Some(line),
+            ..Problem::new(path, found)
+        }
     }
 
     /// `events.jsonl:3`.
@@ -35,8 +42,14 @@ impl Problem {
 
 /// Text of the evidence as a terminal may show it: cut at 500 characters, without control and bidi characters.
 fn shown(text: &str) -> String {
-    let unsafe_char = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-    text.chars().take(500).map(|c| if unsafe_char(c) { '·' } else { c }).collect()
+    let unsafe_char = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars()
+        .take(500)
+        .map(|c| if unsafe_char(c) { '·' } else { c })
+        .collect()
 }
 
 /// One thing that was looked at.
@@ -57,7 +70,11 @@ pub(super) struct Findings {
 
 impl Findings {
     pub fn pass(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.checks.push(Check { name, ok: true, detail: shown(&detail.into()) });
+        self.checks.push(Check {
+            name,
+            ok: true,
+            detail: shown(&detail.into()),
+        });
     }
 
     pub fn fail(&mut self, name: &'static str, problem: Problem) {
@@ -65,22 +82,52 @@ impl Findings {
     }
 
     pub fn note(&mut self, name: &'static str, status: Status, problem: Problem) {
-        self.checks.push(Check { name, ok: false, detail: format!("{}: {}", problem.place(), problem.found) });
+        self.checks.push(Check {
+            name,
+            ok: false,
+            detail: format!("{}: {}", problem.place(), problem.found),
+        });
         self.problems.push((status, problem));
     }
 
     /// Passes or fails by `ok`.
-    pub fn require(&mut self, name: &'static str, ok: bool, detail: impl Into<String>, problem: impl FnOnce() -> Problem) {
-        if ok { self.pass(name, detail) } else { self.fail(name, problem()) }
+    pub fn require(
+        &mut self,
+        name: &'static str,
+        ok: bool,
+        detail: impl Into<String>,
+        problem: impl FnOnce() -> Problem,
+    ) {
+        if ok {
+            self.pass(name, detail)
+        } else {
+            self.fail(name, problem())
+        }
     }
 
     pub fn finish(self, run_id: Option<RunId>, signer: Option<String>, events: u64) -> Verification {
         // An unsigned report is judged before an unknown signer: where one is, the other cannot be.
-        let status = [Status::Failed, Status::Incomplete, Status::Unsigned, Status::SignerUnknown]
+        let status = [
+            Status::Failed,
+            Status::Incomplete,
+            Status::Unsigned,
+            Status::SignerUnknown,
+        ]
+        .into_iter()
+        .find(|status| self.problems.iter().any(|(s, _)| s == status))
+        .unwrap_or(Status::Verified);
+        let first_problem = self
+            .problems
             .into_iter()
-            .find(|status| self.problems.iter().any(|(s, _)| s == status))
-            .unwrap_or(Status::Verified);
-        let first_problem = self.problems.into_iter().find(|(s, _)| *s == status).map(|(_, problem)| problem);
-        Verification { status, run_id, signer, events, first_problem, checks: self.checks }
+            .find(|(s, _)| *s == status)
+            .map(|(_, problem)| problem);
+        Verification {
+            status,
+            run_id,
+            signer,
+            events,
+            first_problem,
+            checks: self.checks,
+        }
     }
 }

@@ -27,7 +27,11 @@ pub struct VerifyOptions {
 
 impl VerifyOptions {
     pub(crate) fn trusted(&self) -> &[PublicKey] {
-        if self.keys.is_empty() { &self.keyring } else { &self.keys }
+        if self.keys.is_empty() {
+            &self.keyring
+        } else {
+            &self.keys
+        }
     }
 }
 
@@ -100,7 +104,9 @@ impl Verification {
             None => ("evidence".into(), self.status.sentence().into()),
         };
         let remedy = match self.status {
-            Status::SignerUnknown => "give the signer's key, which you have from the signer and not from the evidence: --key FILE",
+            Status::SignerUnknown => {
+                "give the signer's key, which you have from the signer and not from the evidence: --key FILE"
+            }
             Status::Incomplete => "the run was killed or still goes on; what holds is no more than its beginning",
             Status::Unsigned => "run without --no-sign",
             _ => "do not rely on this evidence; get it again from where it was made",
@@ -115,12 +121,16 @@ pub fn verify_run(path: &Path, options: &VerifyOptions) -> Verification {
     if path.is_dir() {
         return verify_dir(path, options);
     }
-    let shown = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let shown = path.file_name().map_or_else(
+        || path.display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    );
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let report = files::open_given(path, files::MAX_DOCUMENT).and_then(|file| files::read_all(file, files::MAX_DOCUMENT));
+    let report =
+        files::open_given(path, files::MAX_DOCUMENT).and_then(|file| files::read_all(file, files::MAX_DOCUMENT));
     let report = match report {
         Ok(bytes) => bytes,
         Err(Unreadable::Absent) if shown == files::REPORT && parent.join(files::EVENTS).is_file() => {
@@ -140,7 +150,12 @@ pub fn verify_run(path: &Path, options: &VerifyOptions) -> Verification {
             Ok(dir) => dir,
             Err(e) => return failed(&parent.display().to_string(), &format!("cannot be opened: {e}")),
         },
-        Err(e) => return failed(&beside.display().to_string(), &format!("is not a directory that can be opened: {e}")),
+        Err(e) => {
+            return failed(
+                &beside.display().to_string(),
+                &format!("is not a directory that can be opened: {e}"),
+            );
+        }
     };
     run::verify(dir.as_fd(), Some((&shown, &report)), None, options)
 }
@@ -149,7 +164,12 @@ pub fn verify_run(path: &Path, options: &VerifyOptions) -> Verification {
 pub fn verify_dir(dir: &Path, options: &VerifyOptions) -> Verification {
     let fd = match files::open_dir(dir) {
         Ok(fd) => fd,
-        Err(e) => return failed(&dir.display().to_string(), &format!("is not a directory that can be opened: {e}")),
+        Err(e) => {
+            return failed(
+                &dir.display().to_string(),
+                &format!("is not a directory that can be opened: {e}"),
+            );
+        }
     };
     let id = dir.file_name().and_then(|name| name.to_str()).and_then(RunId::parse);
     match files::read_regular(fd.as_fd(), files::REPORT, files::MAX_DOCUMENT) {

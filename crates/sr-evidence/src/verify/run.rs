@@ -23,7 +23,13 @@ pub(super) fn verify(
     id: Option<RunId>,
     options: &VerifyOptions,
 ) -> Verification {
-    let mut v = Verifier { dir, trusted: options.trusted(), f: Findings::default(), enclosed: None, signer: None };
+    let mut v = Verifier {
+        dir,
+        trusted: options.trusted(),
+        f: Findings::default(),
+        enclosed: None,
+        signer: None,
+    };
     v.enclosed = v.enclosed_key();
 
     let report = given.and_then(|(name, bytes)| v.report(name, bytes));
@@ -41,7 +47,10 @@ pub(super) fn verify(
     ];
     let run_id = told.into_iter().flatten().next().cloned();
     if let Some(other) = told.into_iter().flatten().find(|other| Some(*other) != run_id.as_ref()) {
-        let found = format!("belongs to more than one run: {} and {other}", run_id.as_ref().map_or("", RunId::as_str));
+        let found = format!(
+            "belongs to more than one run: {} and {other}",
+            run_id.as_ref().map_or("", RunId::as_str)
+        );
         v.f.fail("runId", Problem::new("evidence", found));
     }
 
@@ -49,9 +58,12 @@ pub(super) fn verify(
     if let Some((statement, subjects)) = &attested {
         v.subjects(subjects, given, chain.as_ref());
         if let Some(report) = &report {
-            v.f.require("attestation.predicate", statement.predicate == Predicate::of(report), "says what the report says", || {
-                Problem::new(files::ATTESTATION, "its predicate differs from the report")
-            });
+            v.f.require(
+                "attestation.predicate",
+                statement.predicate == Predicate::of(report),
+                "says what the report says",
+                || Problem::new(files::ATTESTATION, "its predicate differs from the report"),
+            );
         }
     }
     if let Some(chain) = chain.as_ref().filter(|c| c.broken.is_none()) {
@@ -64,7 +76,13 @@ pub(super) fn verify(
         Some(report) => v.report_files(report, &[launch.as_ref(), end.as_ref()]),
         None => v.policy(launch.as_ref().map(|head| head.policy)),
     }
-    v.completeness(given, report.as_ref(), attested.is_some(), launch.is_some(), end.is_some());
+    v.completeness(
+        given,
+        report.as_ref(),
+        attested.is_some(),
+        launch.is_some(),
+        end.is_some(),
+    );
 
     let run_id = run_id.or_else(|| chain.as_ref().and_then(|c| c.run_id.clone()));
     let signer = v.signer;
@@ -93,8 +111,15 @@ impl Verifier<'_> {
                 let key = std::str::from_utf8(&bytes)
                     .map_err(|_| "is not text".to_owned())
                     .and_then(PublicKey::from_pem)
-                    .and_then(|key| if key.to_pem().as_bytes() == bytes { Ok(key) } else { Err("is not plain PEM".into()) });
-                key.map_err(|e| self.f.fail("signer.pub", Problem::new(files::SIGNER, e))).ok()
+                    .and_then(|key| {
+                        if key.to_pem().as_bytes() == bytes {
+                            Ok(key)
+                        } else {
+                            Err("is not plain PEM".into())
+                        }
+                    });
+                key.map_err(|e| self.f.fail("signer.pub", Problem::new(files::SIGNER, e)))
+                    .ok()
             }
         }
     }
@@ -161,10 +186,12 @@ impl Verifier<'_> {
         };
         let parsed = serde_json::from_slice::<Envelope>(&bytes)
             .map_err(|e| format!("is not a DSSE envelope: {e}"))
-            .and_then(|envelope| match canon::to_bytes(&envelope).ok().as_deref() == bytes.strip_suffix(b"\n") {
-                true => Ok(envelope),
-                false => Err("is not canonical JSON and one newline".into()),
-            })
+            .and_then(
+                |envelope| match canon::to_bytes(&envelope).ok().as_deref() == bytes.strip_suffix(b"\n") {
+                    true => Ok(envelope),
+                    false => Err("is not canonical JSON and one newline".into()),
+                },
+            )
             .and_then(|envelope| Ok((parse_payload(&envelope.open(HEAD_TYPE)?)?, envelope)))
             .and_then(|(head, envelope)| match head.phase == phase {
                 true => Ok((head, envelope)),
@@ -189,12 +216,17 @@ impl Verifier<'_> {
             Judgement::Unknown { checked } => {
                 let found = match checked {
                     true => format!("consistent, signer unknown: key {id} is neither given nor in the keyring"),
-                    false => format!("signer unknown, signature not checked: key {id} is neither given nor in the keyring"),
+                    false => {
+                        format!("signer unknown, signature not checked: key {id} is neither given nor in the keyring")
+                    }
                 };
                 self.f.note(check, Status::SignerUnknown, Problem::new(name, found));
             }
             Judgement::Bad => {
-                self.f.fail(check, Problem::new(name, format!("its signature is not that of key {id} over this content")));
+                self.f.fail(
+                    check,
+                    Problem::new(name, format!("its signature is not that of key {id} over this content")),
+                );
                 return;
             }
         }
@@ -228,7 +260,10 @@ impl Verifier<'_> {
             let status = if ended { Status::Failed } else { Status::Incomplete };
             self.f.note("chain", status, Problem::at(files::EVENTS, line, found));
         } else {
-            self.f.pass("chain", format!("{} events, head {}", chain.state.count, chain.state.head));
+            self.f.pass(
+                "chain",
+                format!("{} events, head {}", chain.state.count, chain.state.head),
+            );
         }
         Some(chain)
     }
@@ -237,7 +272,10 @@ impl Verifier<'_> {
     fn subjects(&mut self, subjects: &[Subject], given: Option<(&str, &[u8])>, chain: Option<&Chain>) {
         for required in [files::REPORT, files::EVENTS, files::POLICY] {
             if subjects.iter().all(|s| s.name != required) {
-                self.f.fail("subject", Problem::new(files::ATTESTATION, format!("does not name {required}")));
+                self.f.fail(
+                    "subject",
+                    Problem::new(files::ATTESTATION, format!("does not name {required}")),
+                );
             }
         }
         for subject in subjects {
@@ -253,9 +291,14 @@ impl Verifier<'_> {
                 name => (name, self.file_digest(name)),
             };
             match digest {
-                Ok(digest) if digest == subject.digest => self.f.pass("subject", format!("{shown} is what was attested")),
+                Ok(digest) if digest == subject.digest => {
+                    self.f.pass("subject", format!("{shown} is what was attested"))
+                }
                 Ok(digest) => {
-                    let found = format!("differs from what was attested: has {digest}, attested {}", subject.digest);
+                    let found = format!(
+                        "differs from what was attested: has {digest}, attested {}",
+                        subject.digest
+                    );
                     self.f.fail("subject", Problem::new(shown, found));
                 }
                 Err(why) => self.f.fail("subject", Problem::new(shown, why)),
@@ -265,30 +308,47 @@ impl Verifier<'_> {
 
     fn file_digest(&self, name: &str) -> Result<Digest, String> {
         let file = files::open_regular(self.dir, name, files::MAX_EVENTS).map_err(|e| e.text().to_owned())?;
-        let (digest, _) = Digest::of_reader(std::io::Read::take(file, files::MAX_EVENTS + 1)).map_err(|e| e.to_string())?;
+        let (digest, _) =
+            Digest::of_reader(std::io::Read::take(file, files::MAX_EVENTS + 1)).map_err(|e| e.to_string())?;
         Ok(digest)
     }
 
     fn heads(&mut self, chain: &Chain, launch: Option<&Head>, end: Option<&Head>) {
         if let Some(head) = launch {
             let ok = chain.prefix == Some(head.chain());
-            self.f.require("head.launch", ok, format!("the first {} events are those signed at launch", head.count), || {
-                let found = match chain.state.count < head.count {
-                    true => format!("ends after {} events; {} were signed at launch", chain.state.count, head.count),
-                    false => format!("its first {} events are not those signed at launch", head.count),
-                };
-                Problem::new(files::EVENTS, found)
-            });
+            self.f.require(
+                "head.launch",
+                ok,
+                format!("the first {} events are those signed at launch", head.count),
+                || {
+                    let found = match chain.state.count < head.count {
+                        true => format!(
+                            "ends after {} events; {} were signed at launch",
+                            chain.state.count, head.count
+                        ),
+                        false => format!("its first {} events are not those signed at launch", head.count),
+                    };
+                    Problem::new(files::EVENTS, found)
+                },
+            );
         }
         if let Some(head) = end {
             let ok = chain.state == head.chain() && chain.partial.is_none();
-            self.f.require("head.end", ok, format!("all {} events are those signed at the end", head.count), || {
-                let found = match chain.state.count == head.count {
-                    true => "is not the chain signed at the end".to_owned(),
-                    false => format!("has {} events; {} were signed at the end", chain.state.count, head.count),
-                };
-                Problem::new(files::EVENTS, found)
-            });
+            self.f.require(
+                "head.end",
+                ok,
+                format!("all {} events are those signed at the end", head.count),
+                || {
+                    let found = match chain.state.count == head.count {
+                        true => "is not the chain signed at the end".to_owned(),
+                        false => format!(
+                            "has {} events; {} were signed at the end",
+                            chain.state.count, head.count
+                        ),
+                    };
+                    Problem::new(files::EVENTS, found)
+                },
+            );
         }
         if let (Some(launch), Some(end)) = (launch, end) {
             let ok = (launch.policy, launch.bundle) == (end.policy, end.bundle) && launch.count <= end.count;
@@ -301,21 +361,30 @@ impl Verifier<'_> {
     /// The report tells the same chain and the same facts as the events.
     fn report_chain(&mut self, report: &RunReport, chain: &Chain) {
         let told = report.evidence.chain();
-        self.f.require("report.evidence", told == chain.state, "count, head and Merkle root are the chain's", || {
-            let found = match told.count == chain.state.count {
-                true => "the report's chain head or Merkle root is not this chain's".to_owned(),
-                false => format!("has {} events; the report says {}", chain.state.count, told.count),
-            };
-            Problem::new(files::EVENTS, found)
-        });
+        self.f.require(
+            "report.evidence",
+            told == chain.state,
+            "count, head and Merkle root are the chain's",
+            || {
+                let found = match told.count == chain.state.count {
+                    true => "the report's chain head or Merkle root is not this chain's".to_owned(),
+                    false => format!("has {} events; the report says {}", chain.state.count, told.count),
+                };
+                Problem::new(files::EVENTS, found)
+            },
+        );
         let start = start_data(&report.run_id, &report.digests.policy, &report.digests.bundle);
         let end = end_data(&report.result);
-        for (check, line, told, event) in
-            [("run.start", 1, &start, chain.start.as_ref()), ("run.end", chain.state.count, &end, chain.end.as_ref())]
-        {
+        for (check, line, told, event) in [
+            ("run.start", 1, &start, chain.start.as_ref()),
+            ("run.end", chain.state.count, &end, chain.end.as_ref()),
+        ] {
             match disagreement(told, event) {
                 None => self.f.pass(check, "the report agrees with the event"),
-                Some(found) => self.f.fail(check, Problem::at(files::EVENTS, line.max(1), format!("{check}: {found}"))),
+                Some(found) => self.f.fail(
+                    check,
+                    Problem::at(files::EVENTS, line.max(1), format!("{check}: {found}")),
+                ),
             }
         }
     }
@@ -324,9 +393,11 @@ impl Verifier<'_> {
     fn policy(&mut self, told: Option<Digest>) {
         let Some(told) = told else { return };
         match self.file_digest(files::POLICY) {
-            Ok(found) => self.f.require("policy", found == told, "is the policy that was in force", || {
-                Problem::new(files::POLICY, format!("has {found}; the policy in force had {told}"))
-            }),
+            Ok(found) => self
+                .f
+                .require("policy", found == told, "is the policy that was in force", || {
+                    Problem::new(files::POLICY, format!("has {found}; the policy in force had {told}"))
+                }),
             Err(why) => self.f.fail("policy", Problem::new(files::POLICY, why)),
         }
     }
@@ -334,14 +405,20 @@ impl Verifier<'_> {
     fn report_files(&mut self, report: &RunReport, heads: &[Option<&Head>]) {
         let digests = &report.digests;
         self.policy(Some(digests.policy));
-        for (name, told) in [(files::BUNDLE, Some(digests.bundle)), (files::CHANGES, digests.captured_changes)] {
+        for (name, told) in [
+            (files::BUNDLE, Some(digests.bundle)),
+            (files::CHANGES, digests.captured_changes),
+        ] {
             match files::open_regular(self.dir, name, files::MAX_EVENTS) {
                 Err(Unreadable::Absent) => {}
                 _ => {
                     let found = self.file_digest(name);
-                    self.f.require("file", found.as_ref().ok() == told.as_ref(), format!("{name} is that of the report"), || {
-                        Problem::new(name, "is not what the report says")
-                    });
+                    self.f.require(
+                        "file",
+                        found.as_ref().ok() == told.as_ref(),
+                        format!("{name} is that of the report"),
+                        || Problem::new(name, "is not what the report says"),
+                    );
                 }
             }
         }
@@ -354,7 +431,14 @@ impl Verifier<'_> {
     }
 
     /// Whether what should be there at the end of a run is there.
-    fn completeness(&mut self, given: Option<(&str, &[u8])>, report: Option<&RunReport>, attested: bool, launch: bool, end: bool) {
+    fn completeness(
+        &mut self,
+        given: Option<(&str, &[u8])>,
+        report: Option<&RunReport>,
+        attested: bool,
+        launch: bool,
+        end: bool,
+    ) {
         let Some((name, _)) = given else {
             let problem = Problem::new(files::REPORT, "is missing: the run was killed or still goes on");
             return match attested {
@@ -371,21 +455,29 @@ impl Verifier<'_> {
             (true, true) if !end => self.f.fail("signed", Problem::new(files::HEAD_END, "is missing")),
             (true, true) => self.f.pass("signed", "head and attestation are there"),
             (true, false) => {
-                let problem = Problem::new(files::ATTESTATION, "is missing: the run was killed before it was signed");
+                let problem = Problem::new(
+                    files::ATTESTATION,
+                    "is missing: the run was killed before it was signed",
+                );
                 self.f.note("signed", Status::Incomplete, problem);
             }
             (false, false) if !launch && !end => {
                 let problem = Problem::new(name, "the run was not signed");
                 self.f.note("signed", Status::Unsigned, problem);
             }
-            (false, _) => self.f.fail("signed", Problem::new(name, "says that the run was not signed; there are signatures")),
+            (false, _) => self.f.fail(
+                "signed",
+                Problem::new(name, "says that the run was not signed; there are signatures"),
+            ),
         }
     }
 }
 
 /// The first member of `told` that `event` has not, or has otherwise.
 fn disagreement(told: &Value, event: Option<&Value>) -> Option<String> {
-    let Some(event) = event else { return Some("there is no such event".into()) };
+    let Some(event) = event else {
+        return Some("there is no such event".into());
+    };
     let told = told.as_object()?;
     told.iter().find_map(|(key, value)| match event.get(key) {
         Some(found) if found == value => None,

@@ -18,7 +18,11 @@ pub(super) enum Judgement {
 pub(super) fn judge(envelope: &Envelope, trusted: &[PublicKey], enclosed: Option<&PublicKey>) -> Judgement {
     let named = |key: &&PublicKey| key.key_id() == envelope.key_id();
     if let Some(key) = trusted.iter().find(named) {
-        return if envelope.is_signed_by(key) { Judgement::Trusted } else { Judgement::Bad };
+        return if envelope.is_signed_by(key) {
+            Judgement::Trusted
+        } else {
+            Judgement::Bad
+        };
     }
     match enclosed.filter(|key| named(key)) {
         Some(key) if envelope.is_signed_by(key) => Judgement::Unknown { checked: true },

@@ -1,5 +1,6 @@
 //! A small run's evidence, written the way a runner writes it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "test support")]
 
 use serde_json::json;
 use sr_common::{API_VERSION, Cause, Control, Digest, Obligation, Observed, RunId, Strength, Usage};
@@ -50,7 +51,10 @@ impl Run {
 }
 
 pub fn trusting(keys: &[&SigningKey]) -> VerifyOptions {
-    VerifyOptions { keys: Vec::new(), keyring: keys.iter().map(|k| k.public().clone()).collect::<Vec<PublicKey>>() }
+    VerifyOptions {
+        keys: Vec::new(),
+        keyring: keys.iter().map(|k| k.public().clone()).collect::<Vec<PublicKey>>(),
+    }
 }
 
 pub fn run(seed: u8, key: Option<&SigningKey>) -> Run {
@@ -58,7 +62,10 @@ pub fn run(seed: u8, key: Option<&SigningKey>) -> Run {
 }
 
 pub fn run_until(seed: u8, key: Option<&SigningKey>, until: Until, durable: bool) -> Run {
-    let run = Run { dir: tempfile::tempdir().unwrap(), id: RunId::new(1_795_390_325_000, [seed; 10]) };
+    let run = Run {
+        dir: tempfile::tempdir().unwrap(),
+        id: RunId::new(1_795_390_325_000, [seed; 10]),
+    };
     write_run(run.dir.path(), &run.id, key, until, durable);
     run
 }
@@ -69,8 +76,14 @@ pub fn write_run(path: &Path, id: &RunId, key: Option<&SigningKey>, until: Until
     let mut log = EventLog::create(&dir, id, durable).unwrap();
     let policy = files::write_document(&dir, files::POLICY, &json!({"kind": "Policy", "run": id}), durable).unwrap();
     let bundle = files::write_document(&dir, files::BUNDLE, &json!({"kind": "CompileBundle"}), durable).unwrap();
-    log.append("supervisor", RUN_START, start_data(id, &policy, &bundle)).unwrap();
-    log.append("supervisor", "sandbox.built", json!({"mechanism": "namespaces", "micros": 812})).unwrap();
+    log.append("supervisor", RUN_START, start_data(id, &policy, &bundle))
+        .unwrap();
+    log.append(
+        "supervisor",
+        "sandbox.built",
+        json!({"mechanism": "namespaces", "micros": 812}),
+    )
+    .unwrap();
     if until == Until::Started {
         return;
     }
@@ -79,14 +92,28 @@ pub fn write_run(path: &Path, id: &RunId, key: Option<&SigningKey>, until: Until
     if until == Until::Launched {
         return;
     }
-    log.append("supervisor", "program.launched", json!({"argv": ["/bin/sh", "-c", "exit 7"], "pid": 2})).unwrap();
-    log.append("sampler", "usage", json!({"cpuMicros": 900, "memoryBytes": 1_048_576, "big": u64::MAX, "load": 0.25})).unwrap();
+    log.append(
+        "supervisor",
+        "program.launched",
+        json!({"argv": ["/bin/sh", "-c", "exit 7"], "pid": 2}),
+    )
+    .unwrap();
+    log.append(
+        "sampler",
+        "usage",
+        json!({"cpuMicros": 900, "memoryBytes": 1_048_576, "big": u64::MAX, "load": 0.25}),
+    )
+    .unwrap();
     if until == Until::Sampled {
         return;
     }
     let mut report = sample_report(id, started, policy, bundle);
     log.append("supervisor", RUN_END, end_data(&report.result)).unwrap();
-    let durability = if durable { Durability::Machine } else { Durability::Process };
+    let durability = if durable {
+        Durability::Machine
+    } else {
+        Durability::Process
+    };
     report.evidence = EvidenceSummary::new(log.state(), durability, key.is_some());
     seal(&dir, &mut log, &report, key, &subjects).unwrap();
 }
@@ -106,10 +133,17 @@ pub fn sample_report(id: &RunId, started: String, policy: Digest, bundle: Digest
             overlay: None,
             facts: Digest::of(b"facts"),
             bundle,
-            executable: Some(FileDigest { path: "/usr/bin/dash".into(), digest: Digest::of(b"dash") }),
+            executable: Some(FileDigest {
+                path: "/usr/bin/dash".into(),
+                digest: Digest::of(b"dash"),
+            }),
             interpreters: Vec::new(),
             script: None,
-            mounts: vec![MountDigest { source: Some("/home/a/src".into()), target: "/work".into(), digest: None }],
+            mounts: vec![MountDigest {
+                source: Some("/home/a/src".into()),
+                target: "/work".into(),
+                digest: None,
+            }],
             captured_changes: None,
         },
         host: json!({"arch": "x86_64", "kernel": "6.18.0", "landlockAbi": 7, "memoryMax": u64::MAX}),
@@ -142,16 +176,37 @@ pub fn sample_report(id: &RunId, started: String, policy: Digest, bundle: Digest
             limits_hit: Vec::new(),
             message: None,
         },
-        peaks: Usage { cpu_micros: Some(900), memory_bytes: Some(1 << 20), pids: Some(1), disk_bytes: None },
+        peaks: Usage {
+            cpu_micros: Some(900),
+            memory_bytes: Some(1 << 20),
+            pids: Some(1),
+            disk_bytes: None,
+        },
         samples: 1,
         outputs: Outputs {
-            stdout: StreamOutput { bytes: 3, dropped: 0, digest: Some(Digest::of(b"hi\n")) },
-            stderr: StreamOutput { bytes: 0, dropped: 0, digest: Some(Digest::of(b"")) },
+            stdout: StreamOutput {
+                bytes: 3,
+                dropped: 0,
+                digest: Some(Digest::of(b"hi\n")),
+            },
+            stderr: StreamOutput {
+                bytes: 0,
+                dropped: 0,
+                digest: Some(Digest::of(b"")),
+            },
         },
         denied: None,
         network: Some(NetworkSummary { mode: "none".into() }),
-        changes: Some(ChangeSummary { files: 1, added: 1, modified: 0, deleted: 0 }),
-        hidden: vec![HiddenEntry { path: "/work/.env".into(), reason: ".env*".into() }],
+        changes: Some(ChangeSummary {
+            files: 1,
+            added: 1,
+            modified: 0,
+            deleted: 0,
+        }),
+        hidden: vec![HiddenEntry {
+            path: "/work/.env".into(),
+            reason: ".env*".into(),
+        }],
         prefixes: Vec::new(),
         evidence: EvidenceSummary {
             chain_head: Digest::ZERO,
@@ -160,7 +215,11 @@ pub fn sample_report(id: &RunId, started: String, policy: Digest, bundle: Digest
             durability: Durability::Process,
             signed: false,
         },
-        clocks: Clocks { built_micros: Some(812), launched_micros: Some(1_400), ..Clocks::default() },
+        clocks: Clocks {
+            built_micros: Some(812),
+            launched_micros: Some(1_400),
+            ..Clocks::default()
+        },
         complete: true,
     }
 }

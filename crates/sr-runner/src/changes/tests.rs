@@ -1,1 +1,641 @@
-//! x
+//! Each rule by itself, on hand-made layers; and one real overlay.
+
+use super::tree::WHITEOUT_MARK;
+use super::*;
+use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, mknodat};
+use sr_common::Fault;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+struct World {
+    dir: tempfile::TempDir,
+    hidden: Vec<LayerMask>,
+    started: SystemTime,
+}
+
+impl World {
+    /// A host directory with these files (each holds its own name), in which the run then starts.
+    fn new(lower: &[&str]) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = World { dir, hidden: vec![], started: SystemTime::UNIX_EPOCH };
+        fs::create_dir(world.at("upper")).unwrap();
+        fs::create_dir(world.at("lower")).unwrap();
+        for file in lower {
+            world.write(&format!("lower/{file}"), file);
+        }
+        world.start();
+        world
+    }
+
+    fn start(&mut self) {
+        // The kernel's clock for files is a few milliseconds behind.
+        std::thread::sleep(Duration::from_millis(20));
+        self.started = SystemTime::now();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+        fs::write(self.at(path), text).unwrap();
+        self.mode(path, 0o644);
+    }
+
+    fn mode(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.at(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.at(path)).unwrap()
+    }
+
+    fn whiteout(&self, path: &str) {
+        fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+        mknodat(CWD, self.at(path), FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+    }
+
+    fn opaque(&self, path: &str) {
+        fs::create_dir_all(self.at(path)).unwrap();
+        rustix::fs::setxattr(self.at(path), "user.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&Layer<'_>) -> T) -> T {
+        let (upper, lower) = (self.at("upper"), self.at("lower"));
+        f(&Layer { upper: &upper, lower: &lower, hidden: &self.hidden, started: self.started })
+    }
+
+    fn scan(&self) -> Vec<Change> {
+        self.with(|layer| scan(layer).unwrap())
+    }
+
+    fn kinds(&self) -> Vec<(Kind, String)> {
+        self.scan().into_iter().map(|c| (c.kind, c.path)).collect()
+    }
+
+    fn apply(&self) -> Result<Applied, Vec<Fault>> {
+        self.apply_with(&ApplyOptions::default())
+    }
+
+    fn apply_with(&self, options: &ApplyOptions) -> Result<Applied, Vec<Fault>> {
+        self.with(|layer| apply(layer, options))
+    }
+
+    fn only(&self, names: &[&str]) -> Result<Applied, Vec<Fault>> {
+        self.apply_with(&ApplyOptions { only: texts(names), ..ApplyOptions::default() })
+    }
+
+    fn copy(&self, to: &str) -> Stats {
+        copy_layer(self.open("upper"), &self.at(to)).unwrap()
+    }
+
+    fn open(&self, path: &str) -> OwnedFd {
+        rustix::fs::open(self.at(path), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+    }
+}
+
+fn texts(names: &[&str]) -> Vec<String> {
+    names.iter().map(|n| (*n).to_owned()).collect()
+}
+
+fn pairs(expected: &[(Kind, &str)]) -> Vec<(Kind, String)> {
+    expected.iter().map(|(kind, path)| (*kind, (*path).to_owned())).collect()
+}
+
+fn root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+// ---- what is a change ----
+
+#[test]
+fn deletions_come_first_then_replaced_directories_then_the_rest() {
+    let w = World::new(&["a", "dir/x", "dir/y", "gone", "z/keep"]);
+    w.write("upper/a", "new");
+    w.write("upper/b", "b");
+    w.whiteout("upper/gone");
+    w.opaque("upper/dir");
+    w.write("upper/dir/y", "dir/y");
+    w.whiteout("upper/z/never-was");
+    let expected = [
+        (Kind::Deleted, "dir/x"),
+        (Kind::Deleted, "gone"),
+        (Kind::Opaque, "dir"),
+        (Kind::Modified, "a"),
+        (Kind::Added, "b"),
+    ];
+    assert_eq!(w.kinds(), pairs(&expected));
+}
+
+#[test]
+fn what_was_only_copied_up_is_no_change() {
+    let w = World::new(&["same", "dir/same", "mode", "both"]);
+    w.write("upper/same", "same");
+    w.write("upper/dir/same", "dir/same");
+    w.write("upper/mode", "mode");
+    w.mode("upper/mode", 0o755);
+    w.write("upper/both", "other");
+    w.mode("upper/both", 0o600);
+    symlink("t", w.at("lower/link")).unwrap();
+    symlink("t", w.at("upper/link")).unwrap();
+    let changes = w.scan();
+    assert_eq!(w.kinds(), pairs(&[(Kind::Modified, "both"), (Kind::ModeChanged, "mode")]));
+    assert_eq!(changes[0].before.as_ref().unwrap().mode, 0o644);
+    assert_eq!(changes[0].after.as_ref().unwrap().mode, 0o600);
+    assert_eq!(changes[0].after.as_ref().unwrap().digest, Some(Digest::of(b"other")));
+}
+
+#[test]
+fn types_and_links() {
+    let mut w = World::new(&["file-to-dir", "dir-to-file/a", "dir-to-file/b/c", "file-to-link"]);
+    symlink("old", w.at("lower/link")).unwrap();
+    w.start();
+    w.write("upper/file-to-dir/x", "x");
+    w.write("upper/dir-to-file", "f");
+    symlink("a", w.at("upper/file-to-link")).unwrap();
+    symlink("new", w.at("upper/link")).unwrap();
+    let expected = [
+        (Kind::TypeChanged, "dir-to-file"),
+        (Kind::TypeChanged, "file-to-dir"),
+        (Kind::Added, "file-to-dir/x"),
+        (Kind::TypeChanged, "file-to-link"),
+        (Kind::SymlinkChanged, "link"),
+    ];
+    assert_eq!(w.kinds(), pairs(&expected));
+    assert_eq!(w.scan()[0].before.as_ref().unwrap().size, Some(3), "how much goes");
+    w.apply().unwrap();
+    assert_eq!(w.read("lower/dir-to-file"), "f");
+    assert_eq!(w.read("lower/file-to-dir/x"), "x");
+    assert_eq!(fs::read_link(w.at("lower/link")).unwrap(), PathBuf::from("new"));
+    assert_eq!(w.kinds(), []);
+}
+
+#[test]
+fn a_whiteout_can_be_a_marked_file() {
+    let w = World::new(&["gone", "empty"]);
+    w.write("upper/gone", "");
+    rustix::fs::setxattr(w.at("upper/gone"), WHITEOUT_MARK, b"y", XattrFlags::empty()).unwrap();
+    w.write("upper/empty", "");
+    assert_eq!(w.kinds(), pairs(&[(Kind::Deleted, "gone"), (Kind::Modified, "empty")]));
+}
+
+#[test]
+fn below_a_replaced_directory_nothing_shows_through() {
+    let w = World::new(&["d/sub/old", "d/sub/same", "d/sub/deep/old"]);
+    w.opaque("upper/d");
+    w.write("upper/d/sub/same", "d/sub/same");
+    let expected = [(Kind::Deleted, "d/sub/deep"), (Kind::Deleted, "d/sub/old"), (Kind::Opaque, "d")];
+    assert_eq!(w.kinds(), pairs(&expected));
+    w.apply().unwrap();
+    assert!(!w.at("lower/d/sub/deep").exists() && w.at("lower/d/sub/same").exists());
+}
+
+#[test]
+fn a_name_that_the_program_did_not_see_is_never_deleted_by_the_way() {
+    let mut w = World::new(&[".env", "dir/.env", "dir/a", ".git/config", "old/.env", "old/b"]);
+    let mask = |path: &str, replacement: Option<&str>| LayerMask { path: path.into(), replacement: replacement.map(Into::into) };
+    w.hidden = vec![mask(".env", None), mask("dir/.env", None), mask("old/.env", None), mask(".git/config", Some("clean"))];
+    w.whiteout("upper/.env");
+    w.opaque("upper/dir");
+    w.write("upper/.git/config", "clean");
+    w.whiteout("upper/old");
+    let changes = w.scan();
+    assert_eq!(w.kinds(), pairs(&[(Kind::Deleted, "dir/a"), (Kind::Deleted, "old"), (Kind::Opaque, "dir")]));
+    assert!(changes[1].danger.as_ref().unwrap().contains("old/.env"));
+    w.apply().unwrap();
+    assert!(w.at("lower/dir/.env").exists() && w.at("lower/.env").exists() && w.at("lower/old/.env").exists());
+    // A file of that name that the program made itself.
+    fs::remove_file(w.at("upper/.env")).unwrap();
+    w.write("upper/.env", "mine");
+    assert_eq!(w.apply().unwrap().pending[1].path, ".env");
+    assert_eq!(w.read("lower/.env"), ".env");
+}
+
+#[test]
+fn a_real_overlay() {
+    let w = World::new(&["a", "gone", "dir/x", "dir/y", "moved/f", "exec"]);
+    fs::create_dir(w.at("work")).unwrap();
+    fs::create_dir(w.at("merged")).unwrap();
+    let script = "set -e; cd \"$1\"
+        mount -t overlay overlay -o userxattr,lowerdir=lower,upperdir=upper,workdir=work merged || exit 77
+        cd merged
+        echo new >> a; rm gone; rm -r dir; mkdir dir; echo z > dir/z; mv moved/f moved/g; chmod +x exec; ln -s a link
+        mkfifo pipe; touch dir/y";
+    let status = Command::new("unshare").args(["-Urm", "sh", "-c", script, "-"]).arg(w.dir.path()).status();
+    if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+        eprintln!("SKIPPED: no overlay in a user namespace here: {status:?}");
+        return;
+    }
+    let expected = [
+        (Kind::Deleted, "dir/x"),
+        (Kind::Deleted, "gone"),
+        (Kind::Deleted, "moved/f"),
+        (Kind::Opaque, "dir"),
+        (Kind::Modified, "a"),
+        (Kind::Modified, "dir/y"),
+        (Kind::Added, "dir/z"),
+        (Kind::ModeChanged, "exec"),
+        (Kind::Added, "link"),
+        (Kind::Added, "moved/g"),
+        (Kind::Added, "pipe"),
+    ];
+    assert_eq!(w.kinds(), pairs(&expected));
+    let live = w.scan();
+    w.copy("stored");
+    fs::rename(w.at("upper"), w.at("live")).unwrap();
+    fs::rename(w.at("stored"), w.at("upper")).unwrap();
+    fs::rename(w.at("stored.manifest.jsonl"), w.at("upper.manifest.jsonl")).unwrap();
+    assert_eq!(w.scan(), live, "the copy says the same");
+    let applied = w.apply().unwrap();
+    assert_eq!(applied.skipped.iter().map(|n| n.path.as_str()).collect::<Vec<_>>(), ["pipe"]);
+    assert_eq!(w.kinds(), pairs(&[(Kind::Opaque, "dir"), (Kind::Added, "pipe")]));
+    assert_eq!((w.read("lower/a"), w.read("lower/moved/g")), ("anew\n".into(), "moved/f".into()));
+}
+
+// ---- copying ----
+
+#[test]
+fn a_copy_keeps_what_matters_and_nothing_that_acts() {
+    let w = World::new(&["gone"]);
+    w.write("upper/plain", "text");
+    fs::hard_link(w.at("upper/plain"), w.at("upper/second")).unwrap();
+    w.write("upper/setuid", "s");
+    w.mode("upper/setuid", 0o4755);
+    w.write("upper/locked/inner", "i");
+    w.mode("upper/locked/inner", 0);
+    w.mode("upper/locked", 0);
+    w.whiteout("upper/gone");
+    w.opaque("upper/opaque");
+    symlink("/etc/passwd", w.at("upper/link")).unwrap();
+    mknodat(CWD, w.at("upper/fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    fs::File::create(w.at("upper/sparse")).unwrap().set_len(1 << 40).unwrap();
+    let name = std::ffi::OsStr::new("odd\n\u{1b}[2Jname");
+    fs::write(w.at("upper").join(name), "").unwrap();
+
+    let stats = w.copy("stored");
+    assert_eq!((stats.files, stats.directories, stats.symlinks, stats.whiteouts, stats.special), (6, 2, 1, 1, 1));
+    assert_eq!(stats.bytes, 6, "data only, each once");
+    let meta = |path: &str| fs::symlink_metadata(w.at(path)).unwrap();
+    assert_eq!(meta("stored/plain").ino(), meta("stored/second").ino());
+    assert_eq!(meta("stored/setuid").mode() & 0o7777, 0o755);
+    assert_eq!(meta("stored/locked").mode() & 0o7777, 0o700);
+    assert_eq!(meta("stored/gone").rdev(), 0);
+    assert!(meta("stored/sparse").blocks() < 64 && meta("stored/sparse").len() == 1 << 40);
+    assert!(!w.at("stored/fifo").exists());
+    assert_eq!(fs::read_link(w.at("stored/link")).unwrap(), PathBuf::from("/etc/passwd"));
+
+    let changes = w.with(|layer| scan(&Layer { upper: &w.at("stored"), ..*layer }).unwrap());
+    let find = |path: &str| changes.iter().find(|c| c.path == path).unwrap();
+    assert_eq!(find("setuid").after.as_ref().unwrap().mode, 0o4755);
+    assert!(find("setuid").skipped.as_ref().unwrap().contains("setuid"));
+    assert_eq!(find("locked/inner").after.as_ref().unwrap().mode, 0);
+    assert_eq!(find("locked").after.as_ref().unwrap().mode, 0);
+    assert_eq!(find("fifo").after.as_ref().unwrap().what, What::Fifo);
+    assert_eq!(find("gone").kind, Kind::Deleted);
+    assert_eq!(find("sparse").after.as_ref().unwrap().digest, None);
+    assert!(changes.iter().any(|c| c.path == "odd\\x0a\\x1b[2Jname"));
+    w.mode("upper/locked", 0o700);
+}
+
+#[test]
+fn depth_is_the_program_s_choice() {
+    const DEPTH: usize = 4000;
+    let w = World::new(&[]);
+    let mut dir = w.open("upper");
+    for _ in 0..DEPTH {
+        rustix::fs::mkdirat(&dir, "dd", Mode::from_raw_mode(0o755)).unwrap();
+        dir = rustix::fs::openat(&dir, "dd", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    for name in ["first", "second"] {
+        let file = rustix::fs::openat(&dir, name, OFlags::CREATE | OFlags::WRONLY, Mode::from_raw_mode(0o644)).unwrap();
+        rustix::io::write(&file, name.as_bytes()).unwrap();
+    }
+    rustix::fs::linkat(&dir, "first", &dir, "third", rustix::fs::AtFlags::empty()).unwrap();
+    let stats = w.copy("stored");
+    assert_eq!((stats.directories, stats.files), (DEPTH as u64, 3));
+    let stored = w.at("stored");
+    let changes = w.with(|layer| scan(&Layer { upper: &stored, ..*layer }).unwrap());
+    assert_eq!(changes.len(), DEPTH + 3);
+    let done = w.with(|layer| apply(&Layer { upper: &stored, ..*layer }, &ApplyOptions::default()).unwrap());
+    assert_eq!(done.applied.len(), DEPTH + 3);
+    let again = w.with(|layer| apply(&Layer { upper: &stored, ..*layer }, &ApplyOptions::default()).unwrap());
+    assert_eq!(again.applied, [""; 0]);
+    // And it can be deleted again.
+    fs::rename(w.at("upper"), w.at("old")).unwrap();
+    let mut w = w;
+    w.start();
+    w.whiteout("upper/dd");
+    w.apply().unwrap();
+    assert!(!w.at("lower/dd").exists());
+}
+
+#[test]
+fn a_full_store_is_named() {
+    if !root() {
+        eprintln!("SKIPPED: needs root for a small tmpfs");
+        return;
+    }
+    let w = World::new(&[]);
+    fs::write(w.at("upper/large"), vec![1u8; 4 << 20]).unwrap();
+    fs::create_dir(w.at("store")).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(w.at("store")).status();
+    if !mounted.is_ok_and(|s| s.success()) {
+        eprintln!("SKIPPED: no tmpfs can be mounted here");
+        return;
+    }
+    let result = copy_layer(w.open("upper"), &w.at("store/layer"));
+    assert!(Command::new("umount").arg(w.at("store")).status().unwrap().success());
+    let fault = result.unwrap_err();
+    assert_eq!(fault.code.as_str(), "SR-RUN-001");
+    assert!(fault.found.contains("full") && fault.found.contains("store/layer/large"), "{fault}");
+}
+
+// ---- showing ----
+
+#[test]
+fn a_diff_shows_everything_and_steers_no_terminal() {
+    let w = World::new(&["gone", "text", "binary", "dir/a"]);
+    w.write("lower/text", "one\ntwo\nthree\n");
+    w.write("upper/text", "one\nt\u{1b}[31mwo\u{202e}\nthree");
+    w.write("upper/binary", "a\0b");
+    w.write("upper/large", &"x\n".repeat(600 << 10));
+    w.write("upper/evil\u{1b}]0;x\u{7}", "x");
+    w.whiteout("upper/gone");
+    w.whiteout("upper/dir");
+    symlink("/etc", w.at("upper/link")).unwrap();
+    let text = w.with(|layer| diff_text(&scan(layer).unwrap(), layer).unwrap());
+    assert!(!text.contains('\u{1b}') && !text.contains('\u{7}') && !text.contains('\u{202e}'), "{text}");
+    for part in [
+        "deleted file gone\n--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-gone\n\\ no newline at the end\n",
+        "deleted directory dir/ (1 entries)\n",
+        " one\n-two\n-three\n+t\\x1b[31mwo\\xe2\\x80\\xae\n+three\n\\ no newline at the end\n",
+        "modified binary\nbinary: 6 -> 3 bytes\n",
+        "added file large (mode 0644)\ntoo large to compare by line: 0 -> 1228800 bytes\n",
+        "added file evil\\x1b]0;x\\x07 (mode 0644)\n",
+        "added link link (mode 0777)\n+-> /etc\ndanger: the link is absolute",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn a_long_diff_is_cut_and_says_so() {
+    let w = World::new(&[]);
+    w.write("upper/f", &"0123456789\n".repeat(50_000));
+    let text = w.with(|layer| diff_text(&scan(layer).unwrap(), layer).unwrap());
+    assert!(text.len() < 300 << 10 && text.ends_with("is longer than 256 KiB\n"));
+}
+
+// ---- applying ----
+
+#[test]
+fn ordinary_changes_are_applied_once() {
+    let w = World::new(&["edit", "gone", "dir/old", "mode", "far/a/b"]);
+    w.write("upper/edit", "edited");
+    w.whiteout("upper/gone");
+    w.whiteout("upper/far");
+    w.write("upper/new/deep/file", "n");
+    w.mode("upper/new/deep", 0o500);
+    w.write("upper/mode", "mode");
+    w.mode("upper/mode", 0o755);
+    symlink("edit", w.at("upper/link")).unwrap();
+    let done = w.apply_with(&ApplyOptions { sync: true, ..ApplyOptions::default() }).unwrap();
+    assert_eq!(done.applied, ["edit", "far", "gone", "link", "mode", "new", "new/deep", "new/deep/file"]);
+    assert!(done.pending.is_empty() && done.skipped.is_empty());
+    assert_eq!((w.read("lower/edit"), w.read("lower/new/deep/file")), ("edited".into(), "n".into()));
+    assert!(!w.at("lower/gone").exists() && !w.at("lower/far").exists());
+    assert_eq!(fs::metadata(w.at("lower/new/deep")).unwrap().mode() & 0o777, 0o500);
+    assert_eq!(fs::metadata(w.at("lower/mode")).unwrap().mode() & 0o777, 0o755);
+    assert_eq!(w.apply().unwrap(), Applied::default(), "nothing is left to do");
+    let names: Vec<_> = fs::read_dir(w.at("lower")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(names.iter().all(|n| !n.to_string_lossy().starts_with(".safe-run")), "no temporary is left");
+    w.mode("lower/new/deep", 0o700);
+}
+
+#[test]
+fn one_conflict_and_nothing_is_written() {
+    let w = World::new(&["a", "b", "gone", "dir/x", "fine"]);
+    for path in ["a", "fine"] {
+        w.write(&format!("upper/{path}"), "run");
+    }
+    w.whiteout("upper/gone");
+    w.whiteout("upper/dir");
+    w.write("upper/fresh", "run");
+    for path in ["a", "gone", "dir/x", "fresh"] {
+        w.write(&format!("lower/{path}"), "host");
+    }
+    let faults = w.apply().unwrap_err();
+    assert_eq!(faults.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["dir", "gone", "a", "fresh"]);
+    assert!(faults.iter().all(|f| f.code.as_str() == "SR-RUN-001" && f.found.starts_with("conflict")));
+    assert_eq!((w.read("lower/fine"), w.read("lower/a")), ("fine".into(), "host".into()));
+    // Forcing some is not forcing the others.
+    let force = |names: &[&str]| w.apply_with(&ApplyOptions { force: texts(names), ..ApplyOptions::default() });
+    assert_eq!(force(&["a", "gone"]).unwrap_err().len(), 2);
+    assert_eq!(w.read("lower/a"), "host");
+    assert_eq!(force(&["a", "gone", "dir", "fresh"]).unwrap().applied.len(), 5);
+    assert_eq!((w.read("lower/a"), w.read("lower/fresh")), ("run".into(), "run".into()));
+    assert!(!w.at("lower/dir").exists());
+}
+
+#[test]
+fn what_we_applied_ourselves_is_no_conflict_later() {
+    let w = World::new(&["dir/a", "file"]);
+    w.write("upper/dir/a", "run");
+    w.write("upper/dir/b", "run");
+    w.mode("upper/dir", 0o711);
+    w.write("upper/file", "one");
+    assert_eq!(w.only(&["dir/b", "file"]).unwrap().applied, ["dir/b", "file"]);
+    // The layer goes on (a session), and the directory's own change is applied after its contents'.
+    w.write("upper/file", "two");
+    assert_eq!(w.apply().unwrap().applied, ["dir", "dir/a", "file"]);
+    assert_eq!(w.read("lower/file"), "two");
+    w.write("lower/file", "host");
+    w.write("upper/file", "three");
+    assert_eq!(w.apply().unwrap_err().len(), 1, "but the host's own change is");
+}
+
+#[test]
+fn what_runs_by_itself_waits_to_be_named() {
+    let w = World::new(&["Makefile", ".git/config", "src/a"]);
+    w.write("upper/Makefile", "evil:");
+    w.write("upper/.git/hooks/post-checkout", "evil");
+    w.write("upper/.git/objects/aa/bb", "blob");
+    w.write("upper/.github/workflows/ci.yml", "evil");
+    w.write("upper/src/a", "fine");
+    symlink("/etc/shadow", w.at("upper/out")).unwrap();
+    let done = w.apply().unwrap();
+    assert_eq!(done.applied, [".git/objects", ".git/objects/aa", ".git/objects/aa/bb", "src/a"]);
+    let waiting = |done: &Applied| done.pending.iter().map(|n| n.path.clone()).collect::<Vec<_>>();
+    let all = [".git/hooks", ".git/hooks/post-checkout", ".github", ".github/workflows", ".github/workflows/ci.yml", "Makefile", "out"];
+    assert_eq!(waiting(&done), all);
+    // Naming the tree, or a harmless directory, approves nothing in it.
+    assert_eq!(waiting(&w.only(&["."]).unwrap()), all);
+    assert_eq!(w.read("lower/Makefile"), "Makefile");
+    let done = w.only(&[".github", "Makefile", "./out/"]).unwrap();
+    assert_eq!(done.applied, [".github", ".github/workflows", ".github/workflows/ci.yml", "Makefile", "out"]);
+    assert_eq!(w.read("lower/Makefile"), "evil:");
+    assert_eq!(fs::read_link(w.at("lower/out")).unwrap(), PathBuf::from("/etc/shadow"));
+    assert!(!w.at("lower/.git/hooks").exists());
+    let approve = ApplyOptions { approve: texts(&[".git/hooks", "mistyped"]), ..ApplyOptions::default() };
+    let done = w.apply_with(&approve).unwrap();
+    assert_eq!(done.applied, [".git/hooks", ".git/hooks/post-checkout"]);
+    assert_eq!(done.unmatched, ["mistyped"]);
+}
+
+#[test]
+fn a_directory_with_a_repository_in_it_is_not_deleted_unnamed() {
+    let w = World::new(&["vendor/lib/.git/HEAD", "vendor/x"]);
+    w.whiteout("upper/vendor");
+    assert!(w.apply().unwrap().pending[0].reason.contains("git repository"));
+    assert!(w.at("lower/vendor/x").exists());
+    assert_eq!(w.only(&["vendor"]).unwrap().applied, ["vendor"]);
+    assert!(!w.at("lower/vendor").exists());
+}
+
+#[test]
+fn a_chosen_file_brings_the_directories_that_it_needs_and_nothing_else() {
+    let w = World::new(&[]);
+    w.write("upper/a/b/c", "c");
+    w.write("upper/a/other", "o");
+    assert_eq!(w.only(&["a/b/c"]).unwrap().applied, ["a", "a/b", "a/b/c"]);
+    assert!(!w.at("lower/a/other").exists());
+    assert_eq!(w.only(&["a/b/c"]).unwrap().unmatched, ["a/b/c"]);
+}
+
+#[test]
+fn special_bits_and_special_files_are_never_applied() {
+    let w = World::new(&["tool"]);
+    w.write("upper/setuid", "s");
+    w.mode("upper/setuid", 0o6755);
+    w.write("upper/tool", "tool");
+    w.mode("upper/tool", 0o4644);
+    mknodat(CWD, w.at("upper/fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(w.at("upper/socket")).unwrap();
+    if root() {
+        mknodat(CWD, w.at("upper/null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), 0x103).unwrap();
+    }
+    let done = w.apply().unwrap();
+    assert_eq!(done.applied, ["setuid"]);
+    let skipped: Vec<&str> = done.skipped.iter().map(|n| n.path.as_str()).filter(|p| *p != "null").collect();
+    assert_eq!(skipped, ["fifo", "setuid", "socket", "tool"]);
+    assert_eq!(fs::metadata(w.at("lower/setuid")).unwrap().mode() & 0o7777, 0o755);
+    assert_eq!(fs::metadata(w.at("lower/tool")).unwrap().mode() & 0o7777, 0o644);
+    for name in ["fifo", "socket", "null"] {
+        assert!(!w.at("lower").join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn extended_attributes_are_never_applied() {
+    let w = World::new(&[]);
+    w.write("upper/f", "f");
+    w.opaque("upper/d");
+    for name in ["user.overlay.metacopy", "user.other"] {
+        rustix::fs::setxattr(w.at("upper/f"), name, b"y", XattrFlags::empty()).unwrap();
+    }
+    w.apply().unwrap();
+    for path in ["lower/f", "lower/d"] {
+        assert_eq!(rustix::fs::listxattr(w.at(path), &mut [0u8; 64][..]).unwrap(), 0, "{path}");
+    }
+}
+
+#[test]
+fn file_capabilities_are_noted_and_never_applied() {
+    if !root() {
+        eprintln!("SKIPPED: needs root to set file capabilities");
+        return;
+    }
+    let w = World::new(&[]);
+    w.write("upper/f", "f");
+    // Version 2, CAP_NET_RAW permitted and effective.
+    let mut caps = [0u8; 20];
+    caps[..8].copy_from_slice(&[1, 0, 0, 2, 0, 0x20, 0, 0]);
+    rustix::fs::setxattr(w.at("upper/f"), "security.capability", &caps, XattrFlags::empty()).unwrap();
+    w.copy("stored");
+    let stored = w.at("stored");
+    let done = w.with(|layer| apply(&Layer { upper: &stored, ..*layer }, &ApplyOptions::default()).unwrap());
+    assert_eq!((done.applied.len(), done.skipped[0].reason.as_str()), (1, "file capabilities are never applied"));
+    assert!(rustix::fs::getxattr(w.at("lower/f"), "security.capability", &mut [0u8; 32][..]).is_err());
+}
+
+#[test]
+fn owners_follow_the_directory() {
+    if !root() {
+        eprintln!("SKIPPED: needs root to change owners");
+        return;
+    }
+    let w = World::new(&["d/a"]);
+    std::os::unix::fs::chown(w.at("lower/d"), Some(1234), Some(2345)).unwrap();
+    std::os::unix::fs::chown(w.at("lower/d/a"), Some(7), Some(7)).unwrap();
+    let mut w = w;
+    w.start();
+    w.write("upper/d/a", "x");
+    w.write("upper/d/new/b", "x");
+    symlink("a", w.at("upper/d/link")).unwrap();
+    w.apply().unwrap();
+    for path in ["a", "new", "new/b", "link"] {
+        let meta = fs::symlink_metadata(w.at("lower/d").join(path)).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (1234, 2345), "{path}");
+    }
+}
+
+#[test]
+fn a_link_on_the_host_is_never_followed() {
+    let w = World::new(&["d/a"]);
+    w.write("upper/d/a", "run");
+    w.write("upper/d/b", "run");
+    w.write("outside/a", "precious");
+    fs::remove_dir_all(w.at("lower/d")).unwrap();
+    symlink(w.at("outside"), w.at("lower/d")).unwrap();
+    let faults = w.apply().unwrap_err();
+    assert_eq!(faults[0].path, "d", "the link itself is a conflict");
+    let force = ApplyOptions { force: texts(&["d"]), ..ApplyOptions::default() };
+    w.apply_with(&force).unwrap();
+    assert_eq!(w.read("outside/a"), "precious");
+    assert!(!w.at("outside/b").exists());
+    assert_eq!(w.read("lower/d/a"), "run");
+}
+
+#[test]
+fn nothing_is_written_or_deleted_across_a_mount() {
+    if !root() {
+        eprintln!("SKIPPED: needs root to mount");
+        return;
+    }
+    let w = World::new(&["m/x", "n/m/x"]);
+    w.write("upper/m/x", "run");
+    w.whiteout("upper/n");
+    w.write("source/x", "mounted");
+    for path in ["lower/m", "lower/n/m"] {
+        assert!(Command::new("mount").arg("--bind").arg(w.at("source")).arg(w.at(path)).status().unwrap().success());
+    }
+    let changes = w.with(scan);
+    let force = |only: &str| w.apply_with(&ApplyOptions { force: texts(&["."]), only: texts(&[only]), ..ApplyOptions::default() });
+    let results = [force("m"), force("n")];
+    let text = w.read("source/x");
+    for path in ["lower/m", "lower/n/m"] {
+        assert!(Command::new("umount").arg(w.at(path)).status().unwrap().success());
+    }
+    assert_eq!(text, "mounted");
+    assert!(changes.unwrap()[0].danger.as_ref().unwrap().contains("mounted in it"));
+    for result in results {
+        assert!(result.unwrap_err()[0].found.contains("another file system"));
+    }
+}
+
+#[test]
+fn unreadable_host_files_are_left_as_they_are() {
+    let w = World::new(&["secret"]);
+    w.mode("lower/secret", 0);
+    w.write("upper/secret", "run");
+    let before = fs::metadata(w.at("lower/secret")).unwrap();
+    assert_eq!(w.kinds(), pairs(&[(Kind::Modified, "secret")]));
+    let after = fs::metadata(w.at("lower/secret")).unwrap();
+    assert_eq!((before.ctime(), before.ctime_nsec(), before.mode()), (after.ctime(), after.ctime_nsec(), after.mode()));
+}

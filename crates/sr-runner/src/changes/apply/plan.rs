@@ -2,7 +2,7 @@
 
 use super::{Applied, ApplyOptions, Note};
 use crate::changes::scan::Entry;
-use crate::changes::{Kind, What, danger, unescape};
+use crate::changes::{Kind, What, danger, tree, unescape};
 use sr_common::{Code, Fault};
 use std::collections::HashSet;
 
@@ -40,7 +40,8 @@ impl Plan {
                 outcome.pending.push(note(reason));
                 continue;
             }
-            if ancestors(&entry.path).any(|above| waiting.contains(above)) {
+            // Everything below a thing that waits is listed after it, so that its parent tells.
+            if waiting.contains(tree::split(&entry.path).0) {
                 waiting.insert(entry.path.clone());
                 outcome.pending.push(note("it lies in something that waits to be named"));
                 continue;
@@ -86,7 +87,11 @@ fn needed_directories(entries: &[Entry], only: &Names) -> HashSet<Vec<u8>> {
         return HashSet::new();
     }
     let wanted = entries.iter().filter(|e| e.change.after.is_some() && only.cover(&e.path));
-    let above: HashSet<&[u8]> = wanted.flat_map(|e| ancestors(&e.path)).collect();
+    let mut above: HashSet<&[u8]> = HashSet::new();
+    for entry in wanted {
+        // Above what is there already, all is.
+        let _ = ancestors(&entry.path).find(|dir| !above.insert(dir));
+    }
     entries
         .iter()
         .filter(|e| above.contains(e.path.as_slice()) && matches!(e.change.kind, Kind::Added | Kind::TypeChanged))
@@ -131,7 +136,7 @@ impl Names {
     /// Whether a name stands for what is dangerous about the path: the path itself, or a dangerous directory above it.
     fn approve(&self, path: &[u8]) -> bool {
         let named = |p: &[u8]| self.0.iter().any(|(_, forms)| forms.contains(p));
-        named(path) || ancestors(path).any(|above| danger::by_path(above).is_some() && named(above))
+        !self.is_empty() && (named(path) || ancestors(path).any(|above| named(above) && danger::by_path(above).is_some()))
     }
 
     fn without_match(&self, entries: &[Entry]) -> Vec<String> {
@@ -141,5 +146,7 @@ impl Names {
 }
 
 fn covers(forms: &HashSet<Vec<u8>>, path: &[u8]) -> bool {
-    forms.iter().any(|form| form.is_empty()) || forms.contains(path) || ancestors(path).any(|above| forms.contains(above))
+    forms.iter().any(|form| {
+        form.is_empty() || path.strip_prefix(form.as_slice()).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    })
 }

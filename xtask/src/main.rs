@@ -1,1 +1,49 @@
-fn main() {}
+//! What developers and CI run. Not part of the product: nothing here is shipped.
+
+mod acceptance;
+mod bench;
+mod binaries;
+mod needs;
+mod plain;
+mod scratch;
+mod soak;
+mod stage;
+mod tally;
+mod test;
+mod tree;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask test [--yes] [--quick]     everything that CI checks; --yes installs without asking, --quick only what is fast
+cargo xtask soak [--sample] [--runs N] [--kills N]
+                                       many runs and many killed supervisors: nothing may be left behind
+cargo xtask bench start [--rounds N]   start times beside bubblewrap, runc, firejail and sandlock → bench/results/
+cargo xtask acceptance [FILE]          every command of docs/acceptance.md, checked
+";
+
+/// An error for people. Everything in xtask that goes wrong ends the command.
+type Outcome<T = ()> = Result<T, String>;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test", options @ ..] => test::test(options),
+        ["soak", options @ ..] => soak::soak(options),
+        ["bench", "start", options @ ..] => bench::start(options),
+        ["acceptance", files @ ..] => acceptance::acceptance(files),
+        [] | ["help" | "-h" | "--help"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(format!("xtask does not know {other:?}\n\n{HELP}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}

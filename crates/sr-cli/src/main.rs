@@ -1,6 +1,7 @@
 //! `safe-run`: arguments, human output and exit codes. How anything is enforced it does not know.
 
 mod arguments;
+mod captured;
 mod command;
 mod environment;
 mod failure;
@@ -14,6 +15,7 @@ mod summary;
 mod terminal;
 
 use arguments::{Arguments, Command};
+use command as c;
 use clap::Parser;
 use clap::error::ErrorKind;
 use environment::Environment;
@@ -44,19 +46,18 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-fn dispatch(command: Command) -> Done {
-    use command as c;
+fn dispatch(asked: Command) -> Done {
     // These need nothing of their surroundings, and work where HOME and the current directory do not.
-    match command {
-        Command::Explain(a) => return c::explain::explain(a.code.as_deref()),
-        Command::Schema(a) => return c::schema::schema(a.document),
-        Command::Policy(a) => return c::policy::policy(&a.action),
-        Command::Completions(a) => return c::completions::completions(a.shell),
-        Command::Validate(a) => return c::validate::validate(&a, environment::err_style()),
+    match asked {
+        Command::Explain(ref a) => return c::explain::explain(a.code.as_deref()),
+        Command::Schema(ref a) => return c::schema::schema(a.document),
+        Command::Policy(ref a) => return c::policy::policy(&a.action),
+        Command::Completions(ref a) => return c::completions::completions(a.shell),
+        Command::Validate(ref a) => return c::validate::validate(a, environment::err_style()),
         _ => {}
     }
     let env = &Environment::read()?;
-    match command {
+    match asked {
         Command::Run(a) => c::run::run(*a, env),
         Command::Shell(a) => c::run::shell(*a, env),
         Command::Exec(a) => c::exec::exec(a, env),

@@ -35,6 +35,13 @@ impl RunId {
         &self.0
     }
 
+    /// When the run was named: milliseconds since 1970.
+    pub fn unix_millis(&self) -> u64 {
+        let digit = |c: u8| ALPHABET.iter().position(|a| *a == c).unwrap_or(0) as u64;
+        // The first ten characters hold 50 bits, of which two are always 0.
+        self.0.bytes().take(10).fold(0, |value, c| value << 5 | digit(c))
+    }
+
     /// Fourteen characters (the time and four random ones): enough to name a run in a message.
     pub fn short(&self) -> &str {
         &self.0[..14]
@@ -75,6 +82,7 @@ mod tests {
         let early = RunId::new(1_700_000_000_000, [0xff; 10]);
         let late = RunId::new(1_700_000_000_001, [0; 10]);
         assert!(early < late);
+        assert_eq!(early.unix_millis(), 1_700_000_000_000);
         assert_eq!(RunId::parse(early.as_str()), Some(early));
         assert_eq!(RunId::parse("../../../../etc/passwd-xxx"), None);
     }

@@ -31,7 +31,8 @@ pub fn companion_dir(report: &Path) -> PathBuf {
 
 /// Copies the report of a finished run to `dest` and everything that verification needs to `DEST.evidence/`, replacing
 /// what an earlier export left there. The report comes last, so that a new report never stands beside old evidence
-/// without verification saying so. Files get the usual mode (0666 less the umask).
+/// without verification saying so. The report gets the usual mode (0666 less the umask); the folder is the owner's
+/// alone, since policy and bundle hold the values of environment variables.
 pub fn export_evidence(run_dir: impl AsFd, dest: &Path) -> Result<(), Fault> {
     let run_dir = run_dir.as_fd();
     let name = dest
@@ -53,14 +54,14 @@ pub fn export_evidence(run_dir: impl AsFd, dest: &Path) -> Result<(), Fault> {
     let dir = open_folder(parent.as_fd(), &format!("{name}.evidence"), &folder)?;
     for file in names(run_dir)? {
         match read(run_dir, &file)? {
-            Some(bytes) => write(dir.as_fd(), &file, &bytes, &folder)?,
+            Some(bytes) => write(dir.as_fd(), &file, &bytes, 0o600, &folder)?,
             None => match rustix::fs::unlinkat(&dir, file.as_str(), AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(fault(&folder.join(file), &format!("cannot be replaced: {e}"))),
             },
         }
     }
-    write(parent.as_fd(), name, &report, dest)
+    write(parent.as_fd(), name, &report, 0o666, dest)
 }
 
 /// What to copy: the usual files, and what the attestation names besides.
@@ -88,8 +89,8 @@ fn read(dir: BorrowedFd, name: &str) -> Result<Option<Vec<u8>>, Fault> {
     }
 }
 
-fn write(dir: BorrowedFd, name: &str, bytes: &[u8], shown: &Path) -> Result<(), Fault> {
-    files::write_atomic(dir, name, bytes, Mode::from_raw_mode(0o666), false)
+fn write(dir: BorrowedFd, name: &str, bytes: &[u8], mode: u32, shown: &Path) -> Result<(), Fault> {
+    files::write_atomic(dir, name, bytes, Mode::from_raw_mode(mode), false)
         .map_err(|e| fault(shown, &format!("cannot be written: {e}")))
 }
 
@@ -104,7 +105,7 @@ fn refuse_special(parent: BorrowedFd, name: &str, dest: &Path) -> Result<(), Fau
 }
 
 fn open_folder(parent: BorrowedFd, name: &str, shown: &Path) -> Result<OwnedFd, Fault> {
-    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
+    match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(fault(shown, &format!("cannot be made: {e}"))),
     }

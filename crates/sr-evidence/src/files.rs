@@ -152,7 +152,9 @@ fn checked(fd: OwnedFd, limit: u64) -> Result<std::fs::File, Unreadable> {
 
 /// All of a file, which may grow while it is read but not beyond `limit`.
 pub(crate) fn read_all(file: std::fs::File, limit: u64) -> Result<Vec<u8>, Unreadable> {
-    let mut bytes = Vec::new();
+    // Room for all of it at once: few reads, and a secret leaves no copies behind in buffers that were outgrown.
+    let size = file.metadata().map_or(0, |m| m.len()).min(limit);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 64);
     file.take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| Unreadable::Because(format!("cannot be read: {e}")))?;

@@ -74,7 +74,7 @@ impl KeyStore {
             self.fault(
                 &format!("{name}.key"),
                 "is missing",
-                "make it with `safe-run keys generate`",
+                "make it with `safe-run key generate`",
             )
         })
     }

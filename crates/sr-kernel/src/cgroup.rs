@@ -59,9 +59,13 @@ impl Controller {
 
 impl Limits {
     fn clauses(&self) -> impl Iterator<Item = (Controller, &Clause)> {
-        [(Controller::Memory, &self.memory), (Controller::Cpu, &self.cpu), (Controller::Pids, &self.pids)]
-            .into_iter()
-            .filter_map(|(which, clause)| clause.as_ref().map(|c| (which, c)))
+        [
+            (Controller::Memory, &self.memory),
+            (Controller::Cpu, &self.cpu),
+            (Controller::Pids, &self.pids),
+        ]
+        .into_iter()
+        .filter_map(|(which, clause)| clause.as_ref().map(|c| (which, c)))
     }
 }
 
@@ -96,7 +100,11 @@ impl RunGroup {
 
     /// Makes the group, writes its limits and reads each back. On failure nothing that it made is left.
     pub fn create(name: &str, limits: &Limits) -> Result<RunGroup, CgroupError> {
-        let mut group = RunGroup { places: places(name, limits)?, v2: None, read_back: Vec::new() };
+        let mut group = RunGroup {
+            places: places(name, limits)?,
+            v2: None,
+            read_back: Vec::new(),
+        };
         let mut made = 0;
         let result = group.build(limits, &mut made);
         match result {
@@ -120,7 +128,9 @@ impl RunGroup {
             *made += 1;
         }
         for (which, clause) in limits.clauses() {
-            let Some(place) = self.places.iter().find(|p| p.controllers.contains(&which)) else { continue };
+            let Some(place) = self.places.iter().find(|p| p.controllers.contains(&which)) else {
+                continue;
+            };
             if let Some(limit) = clause.limit {
                 let write = if place.version == 2 { v2::limit } else { v1::limit };
                 write(&place.dir, which, limit, &mut self.read_back)?;
@@ -146,7 +156,12 @@ impl RunGroup {
     pub fn observe(&self) -> Result<Vec<ReadBack>, CgroupError> {
         self.read_back
             .iter()
-            .map(|r| Ok(ReadBack { file: r.file.clone(), value: file::read(&r.file)?.trim().to_owned() }))
+            .map(|r| {
+                Ok(ReadBack {
+                    file: r.file.clone(),
+                    value: file::read(&r.file)?.trim().to_owned(),
+                })
+            })
             .collect()
     }
 
@@ -192,11 +207,19 @@ impl RunGroup {
         self.measure(v1::peaks, v2::peaks)
     }
 
-    fn measure(&self, on_v1: fn(&Path, Controller) -> Option<u64>, on_v2: fn(&Path, Controller) -> Option<u64>) -> Usage {
+    fn measure(
+        &self,
+        on_v1: fn(&Path, Controller) -> Option<u64>,
+        on_v2: fn(&Path, Controller) -> Option<u64>,
+    ) -> Usage {
         let mut usage = Usage::default();
         for place in &self.places {
             for which in &place.controllers {
-                let value = if place.version == 2 { on_v2(&place.dir, *which) } else { on_v1(&place.dir, *which) };
+                let value = if place.version == 2 {
+                    on_v2(&place.dir, *which)
+                } else {
+                    on_v1(&place.dir, *which)
+                };
                 match which {
                     Controller::Memory => usage.memory_bytes = value,
                     Controller::Cpu => usage.cpu_micros = value,
@@ -214,7 +237,11 @@ impl RunGroup {
     /// Processes that the kernel killed because the group was out of memory; `None` where it does not count them.
     pub fn oom_kills(&self) -> Option<u64> {
         let place = self.place(Controller::Memory)?;
-        let file = if place.version == 2 { "memory.events" } else { "memory.oom_control" };
+        let file = if place.version == 2 {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
         file::keyed(&place.dir.join(file), "oom_kill")
     }
 
@@ -257,7 +284,10 @@ pub fn remove_by_path(paths: &[PathBuf]) -> Result<(), Vec<CgroupError>> {
 }
 
 fn names_a_run(path: &Path) -> bool {
-    let plain = path.is_absolute() && path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+    let plain = path.is_absolute()
+        && path
+            .components()
+            .all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
     plain && path.file_name().is_some_and(is_run_name)
 }
 
@@ -275,7 +305,11 @@ fn places(name: &str, limits: &Limits) -> Result<Vec<Place>, CgroupError> {
         }
         match places.iter_mut().find(|p| p.dir == dir) {
             Some(place) => place.controllers.push(which),
-            None => places.push(Place { dir, version: clause.at.version, controllers: vec![which] }),
+            None => places.push(Place {
+                dir,
+                version: clause.at.version,
+                controllers: vec![which],
+            }),
         }
     }
     Ok(places)

@@ -13,7 +13,10 @@ pub fn user_namespaces_blocked() -> Option<String> {
 /// Whether `PTRACE_SEIZE` of an own child is possible: Yama's strictest setting forbids it to everyone without
 /// `CAP_SYS_PTRACE`, its last one to all.
 pub fn ptrace_allowed() -> bool {
-    yama_allows(&|file| read_to_string(file).ok(), has_capability(CapabilitySet::SYS_PTRACE))
+    yama_allows(
+        &|file| read_to_string(file).ok(),
+        has_capability(CapabilitySet::SYS_PTRACE),
+    )
 }
 
 /// Whether the kernel takes seccomp filters.
@@ -83,16 +86,27 @@ fn yama_allows(read: Read<'_>, sys_ptrace: bool) -> bool {
 mod tests {
     use super::*;
 
-    fn host(files: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<String> {
-        move |file| files.iter().find(|(name, _)| *name == file).map(|(_, text)| (*text).to_owned())
+    type Files = &'static [(&'static str, &'static str)];
+
+    fn host(files: Files) -> impl Fn(&str) -> Option<String> {
+        move |file| {
+            files
+                .iter()
+                .find(|(name, _)| *name == file)
+                .map(|(_, text)| (*text).to_owned())
+        }
     }
 
     #[test]
     fn each_switch_is_named() {
         let max = "/proc/sys/user/max_user_namespaces";
-        let cases: &[(&'static [(&'static str, &'static str)], bool, Option<&str>)] = &[
+        let cases: &[(Files, bool, Option<&str>)] = &[
             (&[("/proc/sys/user/max_user_namespaces", "0\n")], true, Some(max)),
-            (&[("/proc/sys/kernel/osrelease", "6.1\n")], true, Some("no user namespaces")),
+            (
+                &[("/proc/sys/kernel/osrelease", "6.1\n")],
+                true,
+                Some("no user namespaces"),
+            ),
             (&[], false, None),
             (
                 &[
@@ -133,7 +147,10 @@ mod tests {
             let found = blocked_by(&host(files), *root);
             match expected {
                 None => assert_eq!(found, None, "{files:?}"),
-                Some(part) => assert!(found.as_deref().is_some_and(|f| f.contains(part)), "{files:?}: {found:?}"),
+                Some(part) => assert!(
+                    found.as_deref().is_some_and(|f| f.contains(part)),
+                    "{files:?}: {found:?}"
+                ),
             }
         }
     }

@@ -130,7 +130,7 @@ impl Builder<'_> {
     fn parents(&mut self, target: &str) -> Result<(), Fault> {
         match target.rfind('/') {
             Some(0) | None => Ok(()),
-            Some(end) => self.directory(&target[..end].to_owned(), 0o755),
+            Some(end) => self.directory(&target[..end], 0o755),
         }
     }
 

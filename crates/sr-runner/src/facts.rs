@@ -86,7 +86,10 @@ pub fn gather(store: &Path, private: &[PathBuf], home: Option<&Path>, id_base: u
     })
 }
 
-#[allow(clippy::useless_conversion, reason = "the field is 32 bits wide on some architectures")]
+#[allow(
+    clippy::useless_conversion,
+    reason = "the field is 32 bits wide on some architectures"
+)]
 fn memory_units(memory: &rustix::system::Sysinfo) -> u64 {
     memory.totalram.into()
 }
@@ -94,7 +97,12 @@ fn memory_units(memory: &rustix::system::Sysinfo) -> u64 {
 fn cpus() -> Result<u32, Fault> {
     let set = sched_getaffinity(None).map_err(|e| {
         let found = format!("sched_getaffinity failed: {e}");
-        Fault::new(Code::Run001, "launch.facts.cpus", found, "allow the call, or run on a host with fewer CPUs")
+        Fault::new(
+            Code::Run001,
+            "launch.facts.cpus",
+            found,
+            "allow the call, or run on a host with fewer CPUs",
+        )
     })?;
     let count = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).count();
     Ok(u32::try_from(count).unwrap_or(u32::MAX).max(1))
@@ -112,7 +120,10 @@ fn system(root: &Path) -> Result<Vec<SystemDir>, Fault> {
             Err(e) => return Err(unreadable(&path, &e)),
         };
         if link.is_some() || path.is_dir() {
-            found.push(SystemDir { path: format!("/{name}"), link });
+            found.push(SystemDir {
+                path: format!("/{name}"),
+                link,
+            });
         }
     }
     Ok(found)
@@ -128,7 +139,9 @@ fn etc(dir: &Path) -> Result<Vec<String>, Fault> {
     for entry in entries {
         let name = entry.map_err(|e| unreadable(dir, &e))?.file_name();
         for pattern in ETC {
-            let (top, below) = pattern.split_once('/').map_or((pattern, None), |(top, below)| (top, Some(below)));
+            let (top, below) = pattern
+                .split_once('/')
+                .map_or((pattern, None), |(top, below)| (top, Some(below)));
             if !crate::subject::glob::matches(top.as_bytes(), name.as_bytes()) {
                 continue;
             }
@@ -156,7 +169,12 @@ fn text(path: impl AsRef<OsStr>) -> Result<String, Fault> {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
     let found = format!("cannot read {}: {error}", path.display());
-    Fault::new(Code::Run001, "launch.facts", found, "make it readable for the user who starts the run")
+    Fault::new(
+        Code::Run001,
+        "launch.facts",
+        found,
+        "make it readable for the user who starts the run",
+    )
 }
 
 #[cfg(test)]
@@ -171,16 +189,31 @@ mod tests {
         assert!(facts.system.iter().any(|d| d.path == "/usr" && d.link.is_none()));
         assert_eq!((facts.store.as_str(), facts.id_base), ("/store", 7));
         assert!(facts.seccomp);
-        assert_eq!(facts, gather(Path::new("/store"), &["/keys".into()], Some(Path::new("/home/x")), 7).unwrap());
+        assert_eq!(
+            facts,
+            gather(Path::new("/store"), &["/keys".into()], Some(Path::new("/home/x")), 7).unwrap()
+        );
     }
 
     #[test]
     fn only_the_allow_list_of_etc_is_seen() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["shadow", "passwd", "ssh", "machine-id", "ld.so.cache", "python3.11", "ssl/private", "ssl/certs"] {
+        for name in [
+            "shadow",
+            "passwd",
+            "ssh",
+            "machine-id",
+            "ld.so.cache",
+            "python3.11",
+            "ssl/private",
+            "ssl/certs",
+        ] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
-        assert_eq!(etc(dir.path()).unwrap(), ["/etc/ld.so.cache/", "/etc/python3.11/", "/etc/ssl/certs/"]);
+        assert_eq!(
+            etc(dir.path()).unwrap(),
+            ["/etc/ld.so.cache/", "/etc/python3.11/", "/etc/ssl/certs/"]
+        );
         assert_eq!(etc(&dir.path().join("none")).unwrap(), [""; 0]);
     }
 
@@ -190,8 +223,14 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("usr/bin")).unwrap();
         std::os::unix::fs::symlink("usr/bin", dir.path().join("bin")).unwrap();
         let expected = [
-            SystemDir { path: "/bin".into(), link: Some("usr/bin".into()) },
-            SystemDir { path: "/usr".into(), link: None },
+            SystemDir {
+                path: "/bin".into(),
+                link: Some("usr/bin".into()),
+            },
+            SystemDir {
+                path: "/usr".into(),
+                link: None,
+            },
         ];
         assert_eq!(system(dir.path()).unwrap(), expected);
     }

@@ -6,6 +6,7 @@ pub mod digests;
 pub mod facts;
 pub mod gc;
 pub mod journal;
+mod refusal;
 pub mod request;
 pub mod run;
 mod stdio;
@@ -15,6 +16,6 @@ mod supervise;
 mod terminal;
 mod usage;
 
-pub use request::{Caller, Outcome, Request, compile_for_host};
+pub use request::{Caller, Outcome, Refusal, Request, compile_for_host};
 pub use run::run;
-pub use store::{RunDir, Store};
+pub use store::{CapturedLayer, RunDir, Store};

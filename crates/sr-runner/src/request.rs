@@ -55,6 +55,20 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
+/// Why there was no run, and where that is recorded.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub faults: Vec<Fault>,
+    /// The folder of the run that was not started, with a report that says so; `None` where the store took none.
+    pub dir: Option<PathBuf>,
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Refusal { faults: vec![fault], dir: None }
+    }
+}
+
 /// Gathers what compilation must know, and compiles.
 pub fn compile_for_host(
     policy: &PolicySpec,

@@ -4,7 +4,8 @@ use crate::changes;
 use crate::digests;
 use crate::gc;
 use crate::journal::{Journal, Resource};
-use crate::request::{Outcome, Request, compile_for_host};
+use crate::refusal;
+use crate::request::{Outcome, Refusal, Request, compile_for_host};
 use crate::stdio::{InputPump, OutputPump};
 use crate::store::{RunDir, Store};
 use crate::supervise::{self, BLOCKED, FORWARDED, Supervised, Supervision};
@@ -34,19 +35,22 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Runs `request` to its end. Faults mean that the program was not started, or was killed because its evidence could
-/// not be written; how a program that ran ended is in the [`Outcome`].
-pub fn run(request: &Request) -> Result<Outcome, Vec<Fault>> {
+/// Runs `request` to its end. A refusal means that the program was not started, or was killed because its evidence
+/// could not be written; how a program that ran ended is in the [`Outcome`].
+pub fn run(request: &Request) -> Result<Outcome, Refusal> {
     let start = Instant::now();
     gc::collect(&request.store);
-    let (facts, _subject, bundle) = compile_for_host(&request.policy, &request.caller, &request.store)?;
-    let one = |fault| vec![fault];
-    let mut run = Run::open(request, &facts, &bundle, start).map_err(one)?;
+    let (facts, _subject, bundle) = match compile_for_host(&request.policy, &request.caller, &request.store) {
+        Ok(compiled) => compiled,
+        Err(faults) => return Err(refusal::record(request, faults)),
+    };
+    let mut run = Run::open(request, &facts, &bundle, start)?;
+    let dir = run.dir.path.clone();
     match run.live() {
-        Ok(()) => run.finish().map_err(one),
+        Ok(()) => run.finish().map_err(|fault| Refusal { faults: vec![fault], dir: Some(dir) }),
         Err(fault) => {
             run.fail(&fault);
-            Err(vec![fault])
+            Err(Refusal { faults: vec![fault], dir: Some(dir) })
         }
     }
 }
@@ -81,7 +85,7 @@ struct Run<'a> {
     notes: Vec<String>,
 }
 
-fn write_fault(what: &str, error: &std::io::Error) -> Fault {
+pub(crate) fn write_fault(what: &str, error: &std::io::Error) -> Fault {
     Fault::new(
         Code::Run001,
         "store",
@@ -90,7 +94,7 @@ fn write_fault(what: &str, error: &std::io::Error) -> Fault {
     )
 }
 
-fn new_id() -> Result<RunId, Fault> {
+pub(crate) fn new_id() -> Result<RunId, Fault> {
     let mut random = [0u8; 10];
     let fault = |why: String| Fault::new(Code::Run001, "launch.prepare", why, "");
     fs::File::open("/dev/urandom")
@@ -472,6 +476,9 @@ impl<'a> Run<'a> {
                 Some(root) => root.join(layer.to_string()).join("upper"),
                 None => {
                     let upper = self.dir.layer(layer);
+                    if let Some(parent) = upper.parent() {
+                        fs::create_dir_all(parent).map_err(|e| write_fault(&parent.display().to_string(), &e))?;
+                    }
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
                     let live = rustix::fs::openat(writable, format!("u{layer}"), flags, Mode::empty())
                         .map_err(|e| write_fault("the captured layer", &e.into()))?;
@@ -479,8 +486,8 @@ impl<'a> Run<'a> {
                     upper
                 }
             };
-            let masks: Vec<&str> = hidden.iter().map(|mask| mask.path.as_str()).collect();
-            let found = changes::scan(&upper, Path::new(source), &masks)?;
+            let started = self.dir.started();
+            let found = changes::scan(&changes::Layer { upper: &upper, lower: Path::new(source), hidden, started })?;
             all.push(json!({"layer": layer, "source": source, "target": target, "changes": found}));
             let summary = self.changes.get_or_insert(ChangeSummary { files: 0, added: 0, modified: 0, deleted: 0 });
             for change in &found {
@@ -654,7 +661,7 @@ fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault>
     Ok(seen)
 }
 
-fn failed_result(fault: Option<&Fault>) -> RunResult {
+pub(crate) fn failed_result(fault: Option<&Fault>) -> RunResult {
     RunResult {
         cause: Cause::Supervisor,
         exit_code: None,

@@ -3,6 +3,8 @@
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use sr_common::{Code, Fault, RunId};
+use sr_compiler::CompileBundle;
+use sr_compiler::bundle::{LayerMask, ViewKind};
 use sr_evidence::files;
 use sr_evidence::report::RunReport;
 use std::fs;
@@ -10,6 +12,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// An open run store.
 #[derive(Debug, Clone)]
@@ -162,11 +165,62 @@ pub(crate) fn make_removable(path: &Path) {
     }
 }
 
+/// A captured directory of a run that has ended.
+#[derive(Debug, Clone)]
+pub struct CapturedLayer {
+    pub upper: PathBuf,
+    /// On the host.
+    pub source: PathBuf,
+    /// In the view.
+    pub target: String,
+    pub hidden: Vec<LayerMask>,
+    pub started: SystemTime,
+}
+
+impl CapturedLayer {
+    /// The layer as [`crate::changes`] takes it.
+    pub fn as_layer(&self) -> crate::changes::Layer<'_> {
+        crate::changes::Layer { upper: &self.upper, lower: &self.source, hidden: &self.hidden, started: self.started }
+    }
+}
+
+impl Store {
+    /// What `run` captured, in the bundle's order; empty where it captured nothing.
+    pub fn captured(&self, run: &RunDir) -> Vec<CapturedLayer> {
+        let Some(bundle) = run.bundle() else { return Vec::new() };
+        let session = bundle.filesystem_plan.session.as_ref().map(|name| self.base.join("sessions").join(name));
+        let layers = bundle.filesystem_plan.entries.into_iter().filter_map(|entry| match entry.what {
+            ViewKind::Captured { source, layer, hidden, .. } => Some(CapturedLayer {
+                upper: match &session {
+                    Some(root) => root.join(layer.to_string()).join("upper"),
+                    None => run.layer(layer),
+                },
+                source: source.into(),
+                target: entry.target,
+                hidden,
+                started: run.started(),
+            }),
+            _ => None,
+        });
+        layers.filter(|layer| layer.upper.is_dir()).collect()
+    }
+}
+
 impl RunDir {
     /// The report, if the run came to its end.
     pub fn report(&self) -> Option<RunReport> {
         let bytes = fs::read(self.path.join(files::REPORT)).ok()?;
         RunReport::parse(&bytes).ok()
+    }
+
+    /// When the run began; what changes on the host later is a conflict for `apply`.
+    pub fn started(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.id.unix_millis())
+    }
+
+    /// The bundle under which it ran; `None` for a run that was refused.
+    pub fn bundle(&self) -> Option<CompileBundle> {
+        serde_json::from_slice(&fs::read(self.path.join(files::BUNDLE)).ok()?).ok()
     }
 
     /// The upper directory of captured layer `layer`.

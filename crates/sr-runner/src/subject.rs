@@ -4,8 +4,8 @@
 
 mod command;
 mod fault;
-pub(crate) mod glob;
 mod gitconfig;
+pub(crate) mod glob;
 mod hidden;
 mod install;
 mod mounts;

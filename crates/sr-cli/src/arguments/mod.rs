@@ -3,7 +3,7 @@
 mod limits;
 mod run;
 
-pub use run::{RunArguments, ShellArguments};
+pub use run::{OutputArguments, PolicyLayer, RunArguments, ShellArguments};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -47,8 +47,7 @@ Options:
 {options}{after-help}
 ";
 
-const AFTER: &str = "\
-
+const AFTER: &str = "
 A RUN is a unique beginning of its id, or `last`, which is the default.
 `safe-run COMMAND --help` says more; `safe-run` alone shows the first minute.";
 

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_field() {
-        let line = "--cpu 0.5 --memory 512MB --timeout 30s --pids 9 --disk 1GiB --open-files 99 --output 1MiB --user 1234 \
+        let line = "--cpu 0.5 --memory 512MiB --timeout 30s --pids 9 --disk 1GiB --open-files 99 --output 1MiB --user 1234 \
                     --workdir /w --session s --mount ./a:/a:rw -e A=1 -e HOST_VAR cmd x";
         let got = layered(&line.split_whitespace().collect::<Vec<_>>());
         let json = serde_json::to_value(&got).unwrap();
@@ -164,11 +164,11 @@ mod tests {
             "env": {"A": "1", "HOST_VAR": "h"},
             "workdir": "/w", "user": 1234,
             "mounts": [{"source": "./a", "target": "/a", "readOnly": false, "captured": false}],
-            "cpu": 0.5, "memory": "512MB", "pids": 9, "disk": "1GiB", "wallTime": "30s", "openFiles": 99,
+            "cpu": 0.5, "memory": "512MiB", "pids": 9, "disk": "1GiB", "wallTime": "30s", "openFiles": 99,
             "output": "1MiB", "session": "s",
         });
         assert_eq!(json, expected);
-        assert_eq!(got.memory, Some(ByteSize(512_000_000)));
+        assert_eq!(got.memory, Some(ByteSize(512 << 20)));
     }
 
     #[test]

@@ -95,6 +95,11 @@ fn kind(
             format!("{source} is a file: only a directory can be captured"),
             "mount the directory that holds it".to_owned(),
         )),
+        // Shown as the sandbox user's own, such a directory would take setuid files that are root's on the host.
+        Use::Writable if owner.is_some_and(|owner| owner.uid == 0) => Err((
+            format!("{source} belongs to root: a program could leave setuid programs of root's in it"),
+            "give the directory to an ordinary user, or capture its changes (`captured: true`)".to_owned(),
+        )),
         Use::Writable => match WritableSource::new(source) {
             Some(source) => Ok(ViewKind::Writable {
                 source,

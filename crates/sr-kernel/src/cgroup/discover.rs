@@ -37,9 +37,10 @@ pub fn discover() -> CgroupFacts {
 }
 
 pub(super) fn discover_with(look: &dyn Look) -> CgroupFacts {
-    let (Some(own), Some(mounts)) =
-        (look.read(Path::new("/proc/self/cgroup")), look.read(Path::new("/proc/self/mountinfo")))
-    else {
+    let (Some(own), Some(mounts)) = (
+        look.read(Path::new("/proc/self/cgroup")),
+        look.read(Path::new("/proc/self/mountinfo")),
+    ) else {
         return CgroupFacts::default();
     };
     let mounts = cgroup_mounts(&mounts);
@@ -52,11 +53,18 @@ pub(super) fn discover_with(look: &dyn Look) -> CgroupFacts {
         }
         controller(1, &v1_parent(look, &own, &mounts, name)?)
     };
-    CgroupFacts { memory: find("memory"), cpu: find("cpu"), pids: find("pids") }
+    CgroupFacts {
+        memory: find("memory"),
+        cpu: find("cpu"),
+        pids: find("pids"),
+    }
 }
 
 fn controller(version: u8, parent: &Path) -> Option<CgroupController> {
-    Some(CgroupController { version, parent: parent.to_str()?.to_owned() })
+    Some(CgroupController {
+        version,
+        parent: parent.to_str()?.to_owned(),
+    })
 }
 
 struct CgroupMount {
@@ -81,7 +89,12 @@ fn cgroup_mounts(text: &str) -> Vec<CgroupMount> {
             let options = right.nth(1)?.to_owned();
             let mut left = left.split(' ').skip(3);
             let (root, point) = (unescape(left.next()?), unescape(left.next()?));
-            Some(CgroupMount { version, root, point, options })
+            Some(CgroupMount {
+                version,
+                root,
+                point,
+                options,
+            })
         })
         .collect()
 }
@@ -112,7 +125,11 @@ fn directory(mount: &CgroupMount, path: &str) -> Option<PathBuf> {
         return None;
     }
     let rest = path.strip_prefix(&mount.root).ok()?;
-    Some(if rest.as_os_str().is_empty() { mount.point.clone() } else { mount.point.join(rest) })
+    Some(if rest.as_os_str().is_empty() {
+        mount.point.clone()
+    } else {
+        mount.point.join(rest)
+    })
 }
 
 fn v1_parent(look: &dyn Look, own: &str, mounts: &[CgroupMount], name: &str) -> Option<PathBuf> {
@@ -143,7 +160,11 @@ fn v2_parent(look: &dyn Look, own: &str, mounts: &[CgroupMount]) -> Option<(Path
         return Some((dir, controllers));
     }
     // A group that already hands controllers to its children.
-    let subtree = if real_root { None } else { look.read(&dir.join("cgroup.subtree_control")) };
+    let subtree = if real_root {
+        None
+    } else {
+        look.read(&dir.join("cgroup.subtree_control"))
+    };
     if let Some(on) = subtree.filter(|s| !s.trim().is_empty())
         && may_make(&dir)
     {

@@ -32,7 +32,11 @@ pub enum Problem {
 
 impl CgroupError {
     pub(super) fn new(action: &'static str, file: &Path, problem: Problem) -> Self {
-        CgroupError { action, file: file.to_owned(), problem }
+        CgroupError {
+            action,
+            file: file.to_owned(),
+            problem,
+        }
     }
 
     pub(super) fn errno(action: &'static str, file: &Path, errno: Errno) -> Self {
@@ -79,7 +83,10 @@ pub(super) fn write_checked(file: &Path, text: &str, expected: &str) -> Result<S
     write(file, text)?;
     let held = read(file)?.trim().to_owned();
     if held != expected {
-        let problem = Problem::Differs { wrote: text.to_owned(), read: held };
+        let problem = Problem::Differs {
+            wrote: text.to_owned(),
+            read: held,
+        };
         return Err(CgroupError::new("limit", file, problem));
     }
     Ok(held)
@@ -96,7 +103,13 @@ pub(super) fn number(file: &Path) -> Option<u64> {
 /// The number after `key` in a file of `key value` lines.
 pub(super) fn keyed(file: &Path, key: &str) -> Option<u64> {
     let text = read(file).ok()?;
-    text.lines().filter_map(|line| line.split_once(' ')).find(|(name, _)| *name == key)?.1.trim().parse().ok()
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(name, _)| *name == key)?
+        .1
+        .trim()
+        .parse()
+        .ok()
 }
 
 pub(super) fn mkdir(dir: &Path) -> Result<(), CgroupError> {

@@ -36,8 +36,10 @@ pub(super) fn all<'a>(dirs: impl Iterator<Item = &'a Path>) -> Result<(), Cgroup
 /// pidfd was opened, so that a number that was used again is never hit.
 fn kill_listed(dir: &Path) -> Result<usize, CgroupError> {
     let listed = members(dir)?;
-    let handles: Vec<_> =
-        listed.iter().filter_map(|pid| pidfd_open(*pid, PidfdFlags::empty()).ok().map(|fd| (*pid, fd))).collect();
+    let handles: Vec<_> = listed
+        .iter()
+        .filter_map(|pid| pidfd_open(*pid, PidfdFlags::empty()).ok().map(|fd| (*pid, fd)))
+        .collect();
     if !handles.is_empty() {
         let still = members(dir)?;
         for (pid, fd) in &handles {
@@ -53,8 +55,14 @@ fn kill_listed(dir: &Path) -> Result<usize, CgroupError> {
 fn members(dir: &Path) -> Result<Vec<Pid>, CgroupError> {
     match read(&dir.join("cgroup.procs")) {
         // 0 stands for a process of another pid namespace, which cannot be named from here.
-        Ok(text) => Ok(text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()),
-        Err(CgroupError { problem: Problem::Errno(Errno::NOENT | Errno::NODEV), .. }) => Ok(Vec::new()),
+        Ok(text) => Ok(text
+            .lines()
+            .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+            .collect()),
+        Err(CgroupError {
+            problem: Problem::Errno(Errno::NOENT | Errno::NODEV),
+            ..
+        }) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }

@@ -1,8 +1,8 @@
 //! Against the real kernel where it lets us (as root, below the caller's own groups), else skipped with the reason.
 
 use super::discover::{Look, discover_with};
-use sr_common::facts::CgroupFacts;
 use super::*;
+use sr_common::facts::CgroupFacts;
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
@@ -27,7 +27,10 @@ impl Look for Fake {
 const V2_MOUNT: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
 
 fn at(version: u8, parent: &str) -> Option<CgroupController> {
-    Some(CgroupController { version, parent: parent.into() })
+    Some(CgroupController {
+        version,
+        parent: parent.into(),
+    })
 }
 
 #[test]
@@ -55,7 +58,10 @@ fn a_session_with_processes_makes_siblings_in_a_delegated_slice() {
     let dir = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice";
     let mut fake = Fake {
         files: HashMap::from([
-            ("/proc/self/cgroup", "0::/user.slice/user-1000.slice/user@1000.service/app.slice/shell.scope\n"),
+            (
+                "/proc/self/cgroup",
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/shell.scope\n",
+            ),
             ("/proc/self/mountinfo", V2_MOUNT),
             (
                 "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice/shell.scope/cgroup.controllers",
@@ -75,7 +81,11 @@ fn a_session_with_processes_makes_siblings_in_a_delegated_slice() {
     assert_eq!(facts.memory, at(2, dir), "{own}");
     assert_eq!(facts.cpu, None, "cpu is not delegated");
     fake.writable.clear();
-    assert_eq!(discover_with(&fake), CgroupFacts::default(), "a slice of root's is no use");
+    assert_eq!(
+        discover_with(&fake),
+        CgroupFacts::default(),
+        "a slice of root's is no use"
+    );
 }
 
 #[test]
@@ -88,7 +98,11 @@ fn a_container_whose_group_is_the_mount_s_top_has_nowhere_to_go() {
             ("/sys/fs/cgroup/cgroup.controllers", "memory pids\n"),
             ("/sys/fs/cgroup/cgroup.subtree_control", "\n"),
         ]),
-        writable: vec!["/sys/fs/cgroup", "/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/cgroup.subtree_control"],
+        writable: vec![
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/cgroup.procs",
+            "/sys/fs/cgroup/cgroup.subtree_control",
+        ],
     };
     assert_eq!(discover_with(&fake), CgroupFacts::default());
 }
@@ -97,7 +111,10 @@ fn a_container_whose_group_is_the_mount_s_top_has_nowhere_to_go() {
 fn v1_hierarchies_in_a_container_are_seen_through_the_mount_s_root() {
     let fake = Fake {
         files: HashMap::from([
-            ("/proc/self/cgroup", "5:memory:/docker/ab c\n3:cpuacct,cpu:/docker/ab c\n2:pids:/elsewhere\n0::/x/../y\n"),
+            (
+                "/proc/self/cgroup",
+                "5:memory:/docker/ab c\n3:cpuacct,cpu:/docker/ab c\n2:pids:/elsewhere\n0::/x/../y\n",
+            ),
             (
                 "/proc/self/mountinfo",
                 "1 0 0:1 /docker/ab\\040c /cg/memory rw - cgroup cgroup rw,memory\n\
@@ -116,30 +133,63 @@ fn v1_hierarchies_in_a_container_are_seen_through_the_mount_s_root() {
 
 #[test]
 fn only_a_run_s_group_is_ever_removed() {
-    for bad in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/safe-run-", "safe-run-x", "/a/../safe-run-x", "/safe-run-x/.."] {
+    for bad in [
+        "/sys/fs/cgroup/memory",
+        "/sys/fs/cgroup/safe-run-",
+        "safe-run-x",
+        "/a/../safe-run-x",
+        "/safe-run-x/..",
+    ] {
         let errors = remove_by_path(&[bad.into()]).unwrap_err();
         assert_eq!(errors[0].problem, Problem::NotOurs, "{bad}");
     }
     // The right name in the wrong file system.
     let dir = std::env::temp_dir().join(format!("safe-run-notacgroup{}", std::process::id()));
     std::fs::create_dir(&dir).unwrap();
-    assert_eq!(remove_by_path(std::slice::from_ref(&dir)).unwrap_err()[0].problem, Problem::NotOurs);
+    assert_eq!(
+        remove_by_path(std::slice::from_ref(&dir)).unwrap_err()[0].problem,
+        Problem::NotOurs
+    );
     std::fs::remove_dir(&dir).unwrap();
     remove_by_path(&[dir]).unwrap();
     for bad in ["other-x", "safe-run-a/b", "safe-run-", ".."] {
-        let limits = Limits { pids: Some(Clause { at: at(1, "/cg").unwrap(), limit: None }), ..Limits::default() };
+        let limits = Limits {
+            pids: Some(Clause {
+                at: at(1, "/cg").unwrap(),
+                limit: None,
+            }),
+            ..Limits::default()
+        };
         assert!(RunGroup::plan(bad, &limits).is_err(), "{bad}");
     }
 }
 
 #[test]
 fn one_directory_for_each_hierarchy() {
-    let clause = |version, parent: &str| Some(Clause { at: at(version, parent).unwrap(), limit: Some(1) });
-    let v1 = Limits { memory: clause(1, "/m"), cpu: clause(1, "/c"), pids: clause(1, "/p") };
-    let paths: Vec<PathBuf> = ["/m/safe-run-x", "/c/safe-run-x", "/p/safe-run-x"].map(Into::into).into();
+    let clause = |version, parent: &str| {
+        Some(Clause {
+            at: at(version, parent).unwrap(),
+            limit: Some(1),
+        })
+    };
+    let v1 = Limits {
+        memory: clause(1, "/m"),
+        cpu: clause(1, "/c"),
+        pids: clause(1, "/p"),
+    };
+    let paths: Vec<PathBuf> = ["/m/safe-run-x", "/c/safe-run-x", "/p/safe-run-x"]
+        .map(Into::into)
+        .into();
     assert_eq!(RunGroup::plan("safe-run-x", &v1).unwrap(), paths);
-    let v2 = Limits { memory: clause(2, "/u"), cpu: clause(2, "/u"), pids: clause(2, "/u") };
-    assert_eq!(RunGroup::plan("safe-run-x", &v2).unwrap(), [PathBuf::from("/u/safe-run-x")]);
+    let v2 = Limits {
+        memory: clause(2, "/u"),
+        cpu: clause(2, "/u"),
+        pids: clause(2, "/u"),
+    };
+    assert_eq!(
+        RunGroup::plan("safe-run-x", &v2).unwrap(),
+        [PathBuf::from("/u/safe-run-x")]
+    );
 }
 
 #[test]
@@ -169,7 +219,11 @@ fn name(test: &str) -> String {
 fn real_limits(memory: u64, cpu: u64, pids: u64) -> Result<Limits, &'static str> {
     let facts = discover();
     let clause = |at: Option<CgroupController>, limit| at.map(|at| Clause { at, limit: Some(limit) });
-    let limits = Limits { memory: clause(facts.memory, memory), cpu: clause(facts.cpu, cpu), pids: clause(facts.pids, pids) };
+    let limits = Limits {
+        memory: clause(facts.memory, memory),
+        cpu: clause(facts.cpu, cpu),
+        pids: clause(facts.pids, pids),
+    };
     if limits.clauses().count() < 3 {
         return Err("no writable cgroup for memory, cpu and pids here");
     }
@@ -215,7 +269,10 @@ fn limits_are_written_and_read_back() {
     assert_eq!(group.0.observe().unwrap(), group.0.read_back());
     let values: Vec<&str> = group.0.read_back().iter().map(|r| r.value.as_str()).collect();
     assert!(values.contains(&"67108864") && values.contains(&"7"), "{values:?}");
-    assert!(RunGroup::create(&name, &limits).is_err(), "a group of that name is somebody's");
+    assert!(
+        RunGroup::create(&name, &limits).is_err(),
+        "a group of that name is somebody's"
+    );
     assert!(plan.iter().all(|p| p.exists()), "and stays his");
     group.0.remove().unwrap();
     group.0.remove().unwrap();
@@ -287,14 +344,25 @@ fn gc_kills_what_is_left_and_removes() {
 fn a_v2_group_without_controllers_can_be_entered_killed_and_removed() {
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let mount = mounts.lines().find(|l| l.contains(" - cgroup2 ")).and_then(|l| l.split(' ').nth(4));
+    let mount = mounts
+        .lines()
+        .find(|l| l.contains(" - cgroup2 "))
+        .and_then(|l| l.split(' ').nth(4));
     let path = own.lines().find_map(|l| l.strip_prefix("0::"));
     let (Some(mount), Some("/")) = (mount, path) else {
         eprintln!("SKIPPED: no cgroup2 mount with this process at its top");
         return;
     };
-    let place = Place { dir: Path::new(mount).join(name("v2")), version: 2, controllers: vec![] };
-    let group = RunGroup { places: vec![place], v2: None, read_back: vec![] };
+    let place = Place {
+        dir: Path::new(mount).join(name("v2")),
+        version: 2,
+        controllers: vec![],
+    };
+    let group = RunGroup {
+        places: vec![place],
+        v2: None,
+        read_back: vec![],
+    };
     if let Err(error) = file::mkdir(&group.places[0].dir) {
         eprintln!("SKIPPED: {error}");
         return;
@@ -302,7 +370,10 @@ fn a_v2_group_without_controllers_can_be_entered_killed_and_removed() {
     let group = Own(group);
     let mut child = held("sleep 60 & wait");
     group.0.add(child.id(), true).unwrap();
-    assert!(!group.0.contains(child.id()).unwrap(), "CLONE_INTO_CGROUP was to have done it");
+    assert!(
+        !group.0.contains(child.id()).unwrap(),
+        "CLONE_INTO_CGROUP was to have done it"
+    );
     group.0.add(child.id(), false).unwrap();
     assert!(group.0.contains(child.id()).unwrap());
     go(&mut child);

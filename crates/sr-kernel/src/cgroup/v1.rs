@@ -4,7 +4,12 @@ use super::file::{CgroupError, exists, number, write_checked};
 use super::{Controller, ReadBack};
 use std::path::Path;
 
-pub(super) fn limit(dir: &Path, which: Controller, limit: u64, read_back: &mut Vec<ReadBack>) -> Result<(), CgroupError> {
+pub(super) fn limit(
+    dir: &Path,
+    which: Controller,
+    limit: u64,
+    read_back: &mut Vec<ReadBack>,
+) -> Result<(), CgroupError> {
     let mut put = |name: &str, text: String, expected: String| -> Result<(), CgroupError> {
         let file = dir.join(name);
         let value = write_checked(&file, &text, &expected)?;

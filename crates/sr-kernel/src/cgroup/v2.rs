@@ -15,7 +15,11 @@ pub(super) fn enable(dir: &Path, controllers: &[Controller]) -> Result<(), Cgrou
         .filter(|c| !on.split_ascii_whitespace().any(|name| name == c.name()))
         .map(|c| format!("+{}", c.name()))
         .collect();
-    if missing.is_empty() { Ok(()) } else { write(&file, &missing.join(" ")) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        write(&file, &missing.join(" "))
+    }
 }
 
 /// Microseconds of CPU time in each period. The kernel takes no quota below 1 ms and no period above 1 s.
@@ -24,7 +28,12 @@ pub(super) fn quota_and_period(milli_cpus: u64) -> (u64, u64) {
     ((milli_cpus.saturating_mul(period) / 1000).max(1000), period)
 }
 
-pub(super) fn limit(dir: &Path, which: Controller, limit: u64, read_back: &mut Vec<ReadBack>) -> Result<(), CgroupError> {
+pub(super) fn limit(
+    dir: &Path,
+    which: Controller,
+    limit: u64,
+    read_back: &mut Vec<ReadBack>,
+) -> Result<(), CgroupError> {
     let mut put = |name: &str, text: String, expected: String| -> Result<(), CgroupError> {
         let file = dir.join(name);
         let value = write_checked(&file, &text, &expected)?;

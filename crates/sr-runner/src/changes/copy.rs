@@ -6,7 +6,9 @@ use super::manifest::{Line, Writer};
 use super::name::escape;
 use super::tree::{self, Cursor, file_type, join};
 use super::{What, data};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, fgetxattr_query, fsetxattr, linkat, mkdirat, openat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, fgetxattr_query, fsetxattr, linkat, mkdirat, openat,
+};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sr_common::{Code, Fault};
@@ -35,16 +37,31 @@ pub(super) fn store_fault(action: &str, path: &Path, error: &io::Error) -> Fault
     let full = [Errno::NOSPC, Errno::DQUOT].map(|e| e.raw_os_error());
     if error.raw_os_error().is_some_and(|e| full.contains(&e)) {
         let found = format!("the run store is full: cannot {action} {shown}: {error}");
-        return Fault::new(Code::Run001, "finish.capture", found, "free space there, or move the store; `safe-run gc` removes old runs");
+        return Fault::new(
+            Code::Run001,
+            "finish.capture",
+            found,
+            "free space there, or move the store; `safe-run gc` removes old runs",
+        );
     }
-    Fault::new(Code::Run001, "finish.capture", format!("cannot {action} {shown}: {error}"), "make the run store writable for the user who starts the run")
+    Fault::new(
+        Code::Run001,
+        "finish.capture",
+        format!("cannot {action} {shown}: {error}"),
+        "make the run store writable for the user who starts the run",
+    )
 }
 
 /// Copies everything in the directory `source` to the new directory `target`. Nothing may change `source` meanwhile.
 pub fn copy_layer(source: impl AsFd, target: &Path) -> Result<Stats, Fault> {
     let fail = |action: &'static str, e: Errno| store_fault(action, target, &e.into());
-    let from = openat(source, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| fail("open the captured layer for", e))?;
+    let from = openat(
+        source,
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|e| fail("open the captured layer for", e))?;
     mkdirat(rustix::fs::CWD, target, Mode::from_raw_mode(0o700)).map_err(|e| fail("make", e))?;
     let to = Cursor::open(target).map_err(|e| fail("open", e))?;
     let root = rustix::io::dup(to.fd()).map_err(|e| fail("open", e))?;
@@ -78,7 +95,11 @@ struct Copy<'a> {
 
 impl Copy<'_> {
     fn fault(&self, action: &str, path: &[u8], error: Errno) -> Fault {
-        store_fault(action, &self.target.join(std::ffi::OsStr::from_bytes(path)), &error.into())
+        store_fault(
+            action,
+            &self.target.join(std::ffi::OsStr::from_bytes(path)),
+            &error.into(),
+        )
     }
 
     /// Depth first, with a list instead of recursion: the depth is the program's choice.
@@ -95,7 +116,9 @@ impl Copy<'_> {
             };
             let path = join(&self.path, &name);
             let stat = self.from.stat(&name).map_err(|e| self.fault("copy", &path, e))?;
-            let Some(stat) = stat else { return Err(self.fault("copy", &path, Errno::NOENT)) };
+            let Some(stat) = stat else {
+                return Err(self.fault("copy", &path, Errno::NOENT));
+            };
             if file_type(&stat) == FileType::Directory {
                 self.enter(&name, &path, &stat)?;
                 levels.push(self.names()?);
@@ -119,14 +142,19 @@ impl Copy<'_> {
             .and_then(|()| rustix::fs::chmodat(self.to.fd(), name, Mode::from_raw_mode(mode), AtFlags::empty()));
         made.map_err(|e| self.fault("make", path, e))?;
         self.note_mode(path, stat, mode)?;
-        self.from.descend_unlocking(name, stat).map_err(|e| self.fault("copy", path, e))?;
+        self.from
+            .descend_unlocking(name, stat)
+            .map_err(|e| self.fault("copy", path, e))?;
         self.to.descend(name).map_err(|e| self.fault("open", path, e))?;
         self.path = path.to_vec();
         self.opaque()
     }
 
     fn leave(&mut self) -> Result<(), Fault> {
-        self.from.ascend().and_then(|()| self.to.ascend()).map_err(|e| self.fault("leave", &self.path, e))?;
+        self.from
+            .ascend()
+            .and_then(|()| self.to.ascend())
+            .map_err(|e| self.fault("leave", &self.path, e))?;
         self.path = tree::split(&self.path).0.to_vec();
         Ok(())
     }
@@ -138,13 +166,29 @@ impl Copy<'_> {
         match tree::mark_opaque(self.to.fd()) {
             Ok(()) => Ok(()),
             Err(Errno::NOSPC | Errno::DQUOT) => Err(self.fault("mark", &self.path, Errno::NOSPC)),
-            Err(_) => self.manifest.add(&self.path, Line { opaque: true, ..Line::default() }),
+            Err(_) => self.manifest.add(
+                &self.path,
+                Line {
+                    opaque: true,
+                    ..Line::default()
+                },
+            ),
         }
     }
 
     fn note_mode(&mut self, path: &[u8], stat: &Stat, stored: u32) -> Result<(), Fault> {
         let mode = stat.st_mode & 0o7777;
-        if mode == stored { Ok(()) } else { self.manifest.add(path, Line { mode: Some(mode), ..Line::default() }) }
+        if mode == stored {
+            Ok(())
+        } else {
+            self.manifest.add(
+                path,
+                Line {
+                    mode: Some(mode),
+                    ..Line::default()
+                },
+            )
+        }
     }
 
     fn entry(&mut self, name: &[u8], path: &[u8], stat: &Stat) -> Result<(), Fault> {
@@ -169,7 +213,14 @@ impl Copy<'_> {
         };
         self.stats.special += 1;
         let mode = Some(stat.st_mode & 0o7777);
-        self.manifest.add(path, Line { mode, special: Some(special), ..Line::default() })
+        self.manifest.add(
+            path,
+            Line {
+                mode,
+                special: Some(special),
+                ..Line::default()
+            },
+        )
     }
 
     /// As the kernel writes it, else as a marked empty file, else as a line of the manifest.
@@ -184,7 +235,13 @@ impl Copy<'_> {
             return Ok(());
         }
         rustix::fs::unlinkat(self.to.fd(), name, AtFlags::empty()).map_err(|e| self.fault("remove", path, e))?;
-        self.manifest.add(path, Line { whiteout: true, ..Line::default() })
+        self.manifest.add(
+            path,
+            Line {
+                whiteout: true,
+                ..Line::default()
+            },
+        )
     }
 
     fn create(&self, name: &[u8], mode: u32) -> Result<OwnedFd, Errno> {
@@ -204,7 +261,14 @@ impl Copy<'_> {
         }
         let from = tree::open_file(self.from.fd(), name, stat).map_err(|e| self.fault("read", path, e))?;
         if fgetxattr_query(&from, "security.capability").is_ok() {
-            self.manifest.add(path, Line { mode: Some(stat.st_mode & 0o7777), capabilities: true, ..Line::default() })?;
+            self.manifest.add(
+                path,
+                Line {
+                    mode: Some(stat.st_mode & 0o7777),
+                    capabilities: true,
+                    ..Line::default()
+                },
+            )?;
         }
         let to = self.create(name, mode).map_err(|e| self.fault("make", path, e))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -217,7 +281,9 @@ impl Copy<'_> {
 
     /// A further name of a file that was copied before: many names of one large file must not fill the store.
     fn link(&self, id: &(u64, u64), name: &[u8]) -> Result<bool, Errno> {
-        let Some(first) = self.links.get(id) else { return Ok(false) };
+        let Some(first) = self.links.get(id) else {
+            return Ok(false);
+        };
         let (dir, first) = tree::split(first);
         let dir = tree::open_beneath(self.root.as_fd(), dir, OFlags::PATH | OFlags::DIRECTORY)?;
         match linkat(&dir, first, self.to.fd(), name, AtFlags::empty()) {

@@ -2,27 +2,85 @@
 
 /// Directories whose whole content counts.
 const DIRECTORIES: [&str; 10] = [
-    ".buildkite", ".circleci", ".claude", ".cursor", ".devcontainer", ".github", ".husky", ".idea", ".vscode", ".zed",
+    ".buildkite",
+    ".circleci",
+    ".claude",
+    ".cursor",
+    ".devcontainer",
+    ".github",
+    ".husky",
+    ".idea",
+    ".vscode",
+    ".zed",
 ];
 
 /// Files that some tool runs or obeys without being asked, at any depth.
 const FILES: [&str; 52] = [
-    ".bash_login", ".bash_logout", ".bash_profile", ".bashrc", ".bazelrc", ".cshrc", ".dir-locals.el", ".emacs", ".envrc",
-    ".exrc", ".gdbinit", ".gitattributes", ".gitconfig", ".gitlab-ci.yml", ".gitmodules", ".inputrc", ".kshrc", ".lldbinit",
-    ".login", ".mcp.json", ".mise.toml", ".npmrc", ".nvim.lua", ".nvimrc", ".pnpmfile.cjs", ".pre-commit-config.yaml",
-    ".profile", ".pypirc", ".tcshrc", ".travis.yml", ".vimrc", ".yarnrc", ".yarnrc.yml", ".zlogin", ".zlogout", ".zprofile",
-    ".zshenv", ".zshrc", "build.rs", "conftest.py", "gnumakefile", "jenkinsfile", "lefthook.yml", "makefile", "mise.toml",
-    "package.json", "rust-toolchain", "rust-toolchain.toml", "setup.py", "sitecustomize.py", "usercustomize.py",
+    ".bash_login",
+    ".bash_logout",
+    ".bash_profile",
+    ".bashrc",
+    ".bazelrc",
+    ".cshrc",
+    ".dir-locals.el",
+    ".emacs",
+    ".envrc",
+    ".exrc",
+    ".gdbinit",
+    ".gitattributes",
+    ".gitconfig",
+    ".gitlab-ci.yml",
+    ".gitmodules",
+    ".inputrc",
+    ".kshrc",
+    ".lldbinit",
+    ".login",
+    ".mcp.json",
+    ".mise.toml",
+    ".npmrc",
+    ".nvim.lua",
+    ".nvimrc",
+    ".pnpmfile.cjs",
+    ".pre-commit-config.yaml",
+    ".profile",
+    ".pypirc",
+    ".tcshrc",
+    ".travis.yml",
+    ".vimrc",
+    ".yarnrc",
+    ".yarnrc.yml",
+    ".zlogin",
+    ".zlogout",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
+    "build.rs",
+    "conftest.py",
+    "gnumakefile",
+    "jenkinsfile",
+    "lefthook.yml",
+    "makefile",
+    "mise.toml",
+    "package.json",
+    "rust-toolchain",
+    "rust-toolchain.toml",
+    "setup.py",
+    "sitecustomize.py",
+    "usercustomize.py",
     "azure-pipelines.yml",
 ];
 
 /// Why a change at `path` (relative) is applied only when named.
 pub(super) fn by_path(path: &[u8]) -> Option<&'static str> {
     // Some file systems do not tell cases apart.
-    let names: Vec<String> =
-        path.split(|c| *c == b'/').map(|n| String::from_utf8_lossy(n).to_ascii_lowercase()).collect();
+    let names: Vec<String> = path
+        .split(|c| *c == b'/')
+        .map(|n| String::from_utf8_lossy(n).to_ascii_lowercase())
+        .collect();
     if let Some(git) = names.iter().position(|name| name == ".git") {
-        let harmless = names.get(git + 1).is_some_and(|next| next == "objects" || next == "refs");
+        let harmless = names
+            .get(git + 1)
+            .is_some_and(|next| next == "objects" || next == "refs");
         if !harmless {
             return Some("git runs or obeys what is in .git");
         }
@@ -63,17 +121,52 @@ mod tests {
     #[test]
     fn what_runs_by_itself() {
         for path in [
-            ".git/config", ".git/hooks/post-checkout", "a/.git/HEAD", ".git", ".GIT/config", ".git/modules/x/config",
-            ".envrc", "a/b/.envrc", ".vscode/tasks.json", ".idea/x", ".github/workflows/ci.yml", ".github", ".gitlab-ci.yml",
-            ".husky/pre-commit", ".cargo/config.toml", "a/.cargo/config", "tests/conftest.py", "Makefile", "GNUmakefile",
-            "sub/makefile", "package.json", "build.rs", ".pre-commit-config.yaml", ".bashrc", "x.pth", "sitecustomize.py",
-            "setup.py", ".npmrc", ".gitattributes", ".gitmodules",
+            ".git/config",
+            ".git/hooks/post-checkout",
+            "a/.git/HEAD",
+            ".git",
+            ".GIT/config",
+            ".git/modules/x/config",
+            ".envrc",
+            "a/b/.envrc",
+            ".vscode/tasks.json",
+            ".idea/x",
+            ".github/workflows/ci.yml",
+            ".github",
+            ".gitlab-ci.yml",
+            ".husky/pre-commit",
+            ".cargo/config.toml",
+            "a/.cargo/config",
+            "tests/conftest.py",
+            "Makefile",
+            "GNUmakefile",
+            "sub/makefile",
+            "package.json",
+            "build.rs",
+            ".pre-commit-config.yaml",
+            ".bashrc",
+            "x.pth",
+            "sitecustomize.py",
+            "setup.py",
+            ".npmrc",
+            ".gitattributes",
+            ".gitmodules",
         ] {
             assert!(by_path(path.as_bytes()).is_some(), "{path}");
         }
         for path in [
-            ".git/objects/aa/bb", ".git/refs/heads/main", "a/.git/objects/pack/x.pack", "src/main.rs", "Makefile.md", "cargo/config.toml",
-            "config", "git/config", "my.envrc", "github/x", ".gitignore", "package.json5",
+            ".git/objects/aa/bb",
+            ".git/refs/heads/main",
+            "a/.git/objects/pack/x.pack",
+            "src/main.rs",
+            "Makefile.md",
+            "cargo/config.toml",
+            "config",
+            "git/config",
+            "my.envrc",
+            "github/x",
+            ".gitignore",
+            "package.json5",
         ] {
             assert_eq!(by_path(path.as_bytes()), None, "{path}");
         }
@@ -91,7 +184,11 @@ mod tests {
             ("a/b/l", "x/../../../../y", true),
             ("a/b/l", "x/../y", true),
         ] {
-            assert_eq!(by_target(path.as_bytes(), target.as_bytes()).is_some(), out, "{path} -> {target}");
+            assert_eq!(
+                by_target(path.as_bytes(), target.as_bytes()).is_some(),
+                out,
+                "{path} -> {target}"
+            );
         }
     }
 }

@@ -26,7 +26,12 @@ pub fn diff_text(changes: &[Change], layer: &Layer<'_>) -> Result<String, Fault>
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|e| {
             let found = format!("cannot open {}: {e}", path.display());
-            Fault::new(Code::Run001, "changes.diff", found, "see that the directory is there and readable")
+            Fault::new(
+                Code::Run001,
+                "changes.diff",
+                found,
+                "see that the directory is there and readable",
+            )
         })
     };
     let (upper, lower) = (open(layer.upper)?, open(layer.lower)?);
@@ -64,12 +69,19 @@ fn one(out: &mut String, change: &Change, upper: &OwnedFd, lower: &OwnedFd) {
             let _ = writeln!(out, "{sign}-> {target}");
         }
     }
-    for (label, text) in [("danger", &change.danger), ("conflict", &change.conflict), ("not applied", &change.skipped)] {
+    for (label, text) in [
+        ("danger", &change.danger),
+        ("conflict", &change.conflict),
+        ("not applied", &change.skipped),
+    ] {
         if let Some(text) = text {
             let _ = writeln!(out, "{label}: {text}");
         }
     }
-    if matches!(change.kind, Kind::Deleted | Kind::Added | Kind::Modified | Kind::TypeChanged) {
+    if matches!(
+        change.kind,
+        Kind::Deleted | Kind::Added | Kind::Modified | Kind::TypeChanged
+    ) {
         contents(out, change, upper, lower);
     }
 }
@@ -92,8 +104,19 @@ fn contents(out: &mut String, change: &Change, upper: &OwnedFd, lower: &OwnedFd)
     };
     match (text(before, lower), text(after, upper)) {
         (Ok(Some(old)), Ok(Some(new))) => {
-            let label = |there: bool, side: &str| if there { format!("{side}/{}", change.path) } else { "/dev/null".into() };
-            let _ = writeln!(out, "--- {}\n+++ {}", label(before.is_some(), "a"), label(after.is_some(), "b"));
+            let label = |there: bool, side: &str| {
+                if there {
+                    format!("{side}/{}", change.path)
+                } else {
+                    "/dev/null".into()
+                }
+            };
+            let _ = writeln!(
+                out,
+                "--- {}\n+++ {}",
+                label(before.is_some(), "a"),
+                label(after.is_some(), "b")
+            );
             unified(out, &old, &new);
         }
         (Err(e), _) | (_, Err(e)) => {
@@ -113,10 +136,19 @@ fn regular(node: &Option<Node>) -> Option<&Node> {
 fn read(root: &OwnedFd, path: &[u8], layer: bool) -> Result<Option<String>, Errno> {
     let (dir, name) = tree::split(path);
     let dir = tree::open_beneath(root.as_fd(), dir, OFlags::PATH | OFlags::DIRECTORY)?;
-    let Some(stat) = tree::stat_in(dir.as_fd(), name)? else { return Err(Errno::NOENT) };
-    let fd = if layer { tree::open_file(dir.as_fd(), name, &stat)? } else { tree::open_host_file(dir.as_fd(), name)? };
+    let Some(stat) = tree::stat_in(dir.as_fd(), name)? else {
+        return Err(Errno::NOENT);
+    };
+    let fd = if layer {
+        tree::open_file(dir.as_fd(), name, &stat)?
+    } else {
+        tree::open_host_file(dir.as_fd(), name)?
+    };
     let mut bytes = Vec::new();
-    File::from(fd).take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    File::from(fd)
+        .take(MOST_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
     Ok(String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')))
 }
 
@@ -132,7 +164,11 @@ fn unified(out: &mut String, old: &str, new: &str) {
             push_line(out, line);
             out.push_str(if ended { "\n" } else { "\n\\ no newline at the end\n" });
             if out.len() - start > MOST_TEXT {
-                let _ = writeln!(out, "cut here: the diff of this file is longer than {} KiB", MOST_TEXT >> 10);
+                let _ = writeln!(
+                    out,
+                    "cut here: the diff of this file is longer than {} KiB",
+                    MOST_TEXT >> 10
+                );
                 return;
             }
         }

@@ -50,17 +50,27 @@ impl Writer {
     pub fn create(layer: &Path) -> Result<Writer, Fault> {
         let path = file_of(layer);
         let file = File::create(&path).map_err(|e| copy::store_fault("create", &path, &e))?;
-        Ok(Writer { file: BufWriter::new(file), path })
+        Ok(Writer {
+            file: BufWriter::new(file),
+            path,
+        })
     }
 
     pub fn add(&mut self, path: &[u8], line: Line) -> Result<(), Fault> {
-        let line = Line { path: escape(path), ..line };
+        let line = Line {
+            path: escape(path),
+            ..line
+        };
         let written = serde_json::to_writer(&mut self.file, &line).map_err(std::io::Error::from);
-        written.and_then(|()| self.file.write_all(b"\n")).map_err(|e| copy::store_fault("write", &self.path, &e))
+        written
+            .and_then(|()| self.file.write_all(b"\n"))
+            .map_err(|e| copy::store_fault("write", &self.path, &e))
     }
 
     pub fn finish(mut self) -> Result<(), Fault> {
-        self.file.flush().map_err(|e| copy::store_fault("write", &self.path, &e))
+        self.file
+            .flush()
+            .map_err(|e| copy::store_fault("write", &self.path, &e))
     }
 }
 
@@ -94,9 +104,12 @@ impl Manifest {
     /// Names below `dir` that exist in the manifest only.
     pub fn only_here(&self, dir: &[u8]) -> impl Iterator<Item = (&[u8], &Line)> {
         let dir = dir.to_vec();
-        self.0.iter().filter(|(_, line)| line.special.is_some() || line.whiteout).filter_map(move |(path, line)| {
-            let (parent, name) = super::tree::split(path);
-            (parent == dir).then_some((name, line))
-        })
+        self.0
+            .iter()
+            .filter(|(_, line)| line.special.is_some() || line.whiteout)
+            .filter_map(move |(path, line)| {
+                let (parent, name) = super::tree::split(path);
+                (parent == dir).then_some((name, line))
+            })
     }
 }

@@ -18,6 +18,9 @@ pub fn scan(layer: &Layer<'_>) -> Result<Vec<Change>, Fault> {
     Ok(entries(layer)?.into_iter().map(|entry| entry.change).collect())
 }
 
+/// All listed paths together; a layer made to exhaust the supervisor (very deep, very many) is refused instead.
+const MOST_PATH_BYTES: usize = 256 << 20;
+
 /// A change, and what was on the host when it was found.
 pub(super) struct Entry {
     pub change: Change,
@@ -26,9 +29,18 @@ pub(super) struct Entry {
 }
 
 pub(super) fn fault(layer: &Layer<'_>, path: &[u8], error: Errno) -> Fault {
-    let path = if path.is_empty() { layer.lower.display().to_string() } else { escape(path) };
+    let path = if path.is_empty() {
+        layer.lower.display().to_string()
+    } else {
+        escape(path)
+    };
     let found = format!("cannot compare {path} with what the run left: {error}");
-    Fault::new(Code::Run001, "changes.scan", found, "see that both directories are there and readable, and try again")
+    Fault::new(
+        Code::Run001,
+        "changes.scan",
+        found,
+        "see that both directories are there and readable, and try again",
+    )
 }
 
 pub(super) fn entries(layer: &Layer<'_>) -> Result<Vec<Entry>, Fault> {
@@ -43,10 +55,16 @@ pub(super) fn entries(layer: &Layer<'_>) -> Result<Vec<Entry>, Fault> {
         replaced: layer
             .hidden
             .iter()
-            .filter_map(|m| Some((m.path.clone().into_bytes(), Digest::of(m.replacement.as_ref()?.as_bytes()))))
+            .filter_map(|m| {
+                Some((
+                    m.path.clone().into_bytes(),
+                    Digest::of(m.replacement.as_ref()?.as_bytes()),
+                ))
+            })
             .collect(),
         path: Vec::new(),
         found: Vec::new(),
+        path_bytes: 0,
     };
     scan.tree()?;
     let mut found = scan.found;
@@ -80,11 +98,30 @@ struct Scan<'a> {
     replaced: HashMap<Vec<u8>, Digest>,
     path: Vec<u8>,
     found: Vec<Entry>,
+    path_bytes: usize,
 }
 
 impl Scan<'_> {
     fn fail<T>(&self, path: &[u8], result: Result<T, Errno>) -> Result<T, Fault> {
         result.map_err(|e| fault(self.layer, path, e))
+    }
+
+    fn push(&mut self, change: Change, path: Vec<u8>, seen: Option<Stat>) -> Result<(), Fault> {
+        self.path_bytes += path.len();
+        if self.path_bytes > MOST_PATH_BYTES {
+            let found = format!(
+                "the paths of the changes are longer than {} MiB together",
+                MOST_PATH_BYTES >> 20
+            );
+            return Err(Fault::new(
+                Code::Run001,
+                "changes.scan",
+                found,
+                "what the run left is no honest work: discard it",
+            ));
+        }
+        self.found.push(Entry { change, path, seen });
+        Ok(())
     }
 
     fn tree(&mut self) -> Result<(), Fault> {
@@ -94,7 +131,10 @@ impl Scan<'_> {
             let Some(name) = level.pending.pop() else {
                 levels.pop();
                 if !levels.is_empty() {
-                    let up = self.upper.ascend().and_then(|()| if in_lower { self.lower.ascend() } else { Ok(()) });
+                    let up = self
+                        .upper
+                        .ascend()
+                        .and_then(|()| if in_lower { self.lower.ascend() } else { Ok(()) });
                     self.fail(&self.path.clone(), up)?;
                     self.path = tree::split(&self.path).0.to_vec();
                 }
@@ -116,7 +156,7 @@ impl Scan<'_> {
         names.extend(self.manifest.only_here(&path).map(|(name, _)| name.to_vec()));
         if opaque && in_lower {
             if marked && !path.is_empty() {
-                self.found.push(Entry { change: change(&path, Kind::Opaque), path: path.clone(), seen: None });
+                self.push(change(&path, Kind::Opaque), path.clone(), None)?;
             }
             for name in self.fail(&path, self.lower.names())? {
                 if !names.contains(&name) {
@@ -124,7 +164,11 @@ impl Scan<'_> {
                 }
             }
         }
-        Ok(Level { pending: names.into_iter().rev().collect(), in_lower, opaque })
+        Ok(Level {
+            pending: names.into_iter().rev().collect(),
+            in_lower,
+            opaque,
+        })
     }
 
     /// Judges one name; a directory that must be looked into is entered.
@@ -142,17 +186,29 @@ impl Scan<'_> {
             }
             return Ok(None);
         }
-        let lower = if in_lower { self.fail(&path, self.lower.stat(name))? } else { None };
+        let lower = if in_lower {
+            self.fail(&path, self.lower.stat(name))?
+        } else {
+            None
+        };
         let directory = upper.as_ref().is_some_and(|s| file_type(s) == FileType::Directory);
         let after = match &upper {
             Some(stat) => self.fail(&path, node(self.upper.fd(), name, stat, line.mode, Whose::Layer))?,
             None => match line.special {
-                Some(what) => Node { what, mode: line.mode.unwrap_or(0), size: None, digest: None, target: None },
+                Some(what) => Node {
+                    what,
+                    mode: line.mode.unwrap_or(0),
+                    size: None,
+                    digest: None,
+                    target: None,
+                },
                 None => return Ok(None),
             },
         };
         self.compare(name, &path, &line, after, lower)?;
-        let (Some(stat), true) = (upper, directory) else { return Ok(None) };
+        let (Some(stat), true) = (upper, directory) else {
+            return Ok(None);
+        };
         let entered = self.upper.descend_unlocking(name, &stat);
         self.fail(&path, entered)?;
         let mut also_lower = lower.is_some_and(|s| file_type(&s) == FileType::Directory);
@@ -173,18 +229,26 @@ impl Scan<'_> {
         if self.hidden.contains(path) && !self.replaced.contains_key(path) {
             return Ok(());
         }
-        let Some(stat) = self.fail(path, self.lower.stat(name))? else { return Ok(()) };
+        let Some(stat) = self.fail(path, self.lower.stat(name))? else {
+            return Ok(());
+        };
         let mut before = self.fail(path, node(self.lower.fd(), name, &stat, None, Whose::Host))?;
         let mut change = change(path, Kind::Deleted);
         self.judge_host(name, path, &stat, &mut before, &mut change)?;
         change.before = Some(before);
         change.danger = self.danger(path, None).or(change.danger);
-        self.found.push(Entry { change, path: path.to_vec(), seen: Some(stat) });
-        Ok(())
+        self.push(change, path.to_vec(), Some(stat))
     }
 
     /// Conflicts, and for a directory that is to go, what is in it.
-    fn judge_host(&mut self, name: &[u8], path: &[u8], stat: &Stat, before: &mut Node, change: &mut Change) -> Result<(), Fault> {
+    fn judge_host(
+        &mut self,
+        name: &[u8],
+        path: &[u8],
+        stat: &Stat,
+        before: &mut Node,
+        change: &mut Change,
+    ) -> Result<(), Fault> {
         if changed_at(stat) > self.layer.started && !self.record.wrote(path, stat) {
             change.conflict = Some("changed on the host since the run began".to_owned());
         }
@@ -199,7 +263,14 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn compare(&mut self, name: &[u8], path: &[u8], line: &Line, after: Node, lower: Option<Stat>) -> Result<(), Fault> {
+    fn compare(
+        &mut self,
+        name: &[u8],
+        path: &[u8],
+        line: &Line,
+        after: Node,
+        lower: Option<Stat>,
+    ) -> Result<(), Fault> {
         let mut change = change(path, Kind::Added);
         if let Some(stat) = &lower {
             let mut before = self.fail(path, node(self.lower.fd(), name, stat, None, Whose::Host))?;
@@ -221,8 +292,7 @@ impl Scan<'_> {
         change.danger = self.danger(path, after.target.as_deref()).or(change.danger);
         change.skipped = skipped(change.before.as_ref(), &after, line);
         change.after = Some(after);
-        self.found.push(Entry { change, path: path.to_vec(), seen: lower });
-        Ok(())
+        self.push(change, path.to_vec(), lower)
     }
 
     fn danger(&self, path: &[u8], target: Option<&str>) -> Option<String> {
@@ -235,7 +305,15 @@ impl Scan<'_> {
 }
 
 fn change(path: &[u8], kind: Kind) -> Change {
-    Change { path: escape(path), kind, before: None, after: None, danger: None, conflict: None, skipped: None }
+    Change {
+        path: escape(path),
+        kind,
+        before: None,
+        after: None,
+        danger: None,
+        conflict: None,
+        skipped: None,
+    }
 }
 
 fn same_content(a: &Node, b: &Node) -> bool {
@@ -246,7 +324,9 @@ fn same_content(a: &Node, b: &Node) -> bool {
 fn skipped(before: Option<&Node>, after: &Node, line: &Line) -> Option<String> {
     let text = match after.what {
         What::Fifo | What::Socket | What::CharDevice | What::BlockDevice => "special files are never applied",
-        What::File if after.mode & 0o6000 & !before.map_or(0, |b| b.mode) != 0 => "setuid and setgid bits are never applied",
+        What::File if after.mode & 0o6000 & !before.map_or(0, |b| b.mode) != 0 => {
+            "setuid and setgid bits are never applied"
+        }
         What::File if line.capabilities => "file capabilities are never applied",
         _ => return None,
     };
@@ -271,7 +351,13 @@ fn node(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat, mode: Option<u32>, whose:
         FileType::CharacterDevice => What::CharDevice,
         _ => What::BlockDevice,
     };
-    let mut node = Node { what, mode: mode.unwrap_or(stat.st_mode & 0o7777), size: None, digest: None, target: None };
+    let mut node = Node {
+        what,
+        mode: mode.unwrap_or(stat.st_mode & 0o7777),
+        size: None,
+        digest: None,
+        target: None,
+    };
     match what {
         What::File => {
             node.size = u64::try_from(stat.st_size).ok();

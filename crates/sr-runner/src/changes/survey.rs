@@ -55,7 +55,10 @@ pub(super) fn directory(
         let Some(stat) = at.stat(&name)? else { continue };
         survey.entries += 1;
         if survey.conflict.is_none() && changed_at(&stat) > started {
-            survey.conflict = Some(format!("{} in it changed on the host since the run began", escape(&path)));
+            survey.conflict = Some(format!(
+                "{} in it changed on the host since the run began",
+                escape(&path)
+            ));
         }
         if hidden.contains(&path) {
             survey.danger = Some(format!("it holds {}, which the program did not see", escape(&path)));

@@ -14,7 +14,10 @@ pub(super) const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// The mark of a deleted name where a character device could not be made.
 pub(super) const WHITEOUT_MARK: &str = "user.safe-run.whiteout";
@@ -35,7 +38,11 @@ struct Above {
 
 impl Cursor {
     pub fn open(path: &Path) -> Result<Cursor, Errno> {
-        Ok(Cursor::new(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
+        Ok(Cursor::new(rustix::fs::open(
+            path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?))
     }
 
     pub fn new(fd: OwnedFd) -> Cursor {
@@ -76,21 +83,31 @@ impl Cursor {
         if !locked {
             return self.descend(name);
         }
-        chmodat(&self.fd, name, Mode::from_raw_mode((stat.st_mode & 0o7777) | 0o700), AtFlags::empty())?;
+        chmodat(
+            &self.fd,
+            name,
+            Mode::from_raw_mode((stat.st_mode & 0o7777) | 0o700),
+            AtFlags::empty(),
+        )?;
         let next = openat2(&self.fd, name, DIRECTORY, Mode::empty(), RESOLVE)?;
         self.enter(next, Some((name.to_vec(), stat.st_mode & 0o7777)))
     }
 
     fn enter(&mut self, next: OwnedFd, locked: Option<(Vec<u8>, RawMode)>) -> Result<(), Errno> {
         let here = fstat(&self.fd)?;
-        self.above.push(Above { id: (here.st_dev, here.st_ino), locked });
+        self.above.push(Above {
+            id: (here.st_dev, here.st_ino),
+            locked,
+        });
         self.fd = next;
         Ok(())
     }
 
     /// Back to the directory that we came from; `ESTALE` if the tree was moved meanwhile.
     pub fn ascend(&mut self) -> Result<(), Errno> {
-        let Some(above) = self.above.pop() else { return Err(Errno::NOENT) };
+        let Some(above) = self.above.pop() else {
+            return Err(Errno::NOENT);
+        };
         let next = openat(&self.fd, "..", DIRECTORY, Mode::empty())?;
         let stat = fstat(&next)?;
         if (stat.st_dev, stat.st_ino) != above.id {
@@ -120,10 +137,25 @@ pub(super) fn open_beneath(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> 
     loop {
         let at = held.as_ref().map_or(root, |fd| fd.as_fd());
         if rest.len() <= PIECE {
-            return openat2(at, rest, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), RESOLVE);
+            return openat2(
+                at,
+                rest,
+                flags | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+                Mode::empty(),
+                RESOLVE,
+            );
         }
-        let cut = rest[..PIECE].iter().rposition(|c| *c == b'/').ok_or(Errno::NAMETOOLONG)?;
-        let next = openat2(at, &rest[..cut], OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), RESOLVE)?;
+        let cut = rest[..PIECE]
+            .iter()
+            .rposition(|c| *c == b'/')
+            .ok_or(Errno::NAMETOOLONG)?;
+        let next = openat2(
+            at,
+            &rest[..cut],
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+            RESOLVE,
+        )?;
         rest = &rest[cut + 1..];
         held = Some(next);
     }
@@ -138,11 +170,18 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+    if dir.is_empty() {
+        name.to_vec()
+    } else {
+        [dir, b"/", name].concat()
+    }
 }
 
-const READ: OFlags =
-    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
 
 /// Opens a file of the host's for reading. Nothing of it changes.
 pub(super) fn open_host_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
@@ -156,7 +195,13 @@ pub(super) fn open_file(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat) -> Result
         other => return other,
     }
     // By descriptor, so that exactly the file that was looked at is changed, and changed back.
-    let path = openat2(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), RESOLVE)?;
+    let path = openat2(
+        dir,
+        name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+        RESOLVE,
+    )?;
     let link = format!("/proc/self/fd/{}", path.as_raw_fd());
     chmod(&link, Mode::from_raw_mode((stat.st_mode & 0o7777) | 0o400))?;
     let opened = openat2(dir, name, READ, Mode::empty(), RESOLVE);

@@ -15,7 +15,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Where programs of a root directory of its own are, besides the caller's `PATH`.
-const STANDARD_PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const STANDARD_PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 /// As deep as the kernel follows interpreters that are scripts.
 const MOST_INTERPRETERS: usize = 4;
 
@@ -27,7 +34,11 @@ pub(super) fn resolve(
     surroundings: &Surroundings<'_>,
 ) -> Result<Command, Fault> {
     let Some(written) = policy.runtime.command.as_deref().filter(|c| !c.is_empty()) else {
-        return Err(run(COMMAND, "no command", "write runtime.command, or give it after `--`"));
+        return Err(run(
+            COMMAND,
+            "no command",
+            "write runtime.command, or give it after `--`",
+        ));
     };
     if written.contains('\0') {
         return Err(run(COMMAND, "the command holds a NUL byte", "write the program's path"));
@@ -35,7 +46,9 @@ pub(super) fn resolve(
     let home = surroundings.facts.home.as_deref().map(Path::new);
     let mut search = Search {
         cwd,
-        path: std::env::split_paths(path_var).filter(|dir| dir.is_absolute()).collect(),
+        path: std::env::split_paths(path_var)
+            .filter(|dir| dir.is_absolute())
+            .collect(),
         view,
         surroundings,
         home,
@@ -49,7 +62,9 @@ pub(super) fn resolve(
     }
     let bare = !written.contains('/') && written != "." && written != "..";
     let path = if bare {
-        search.look_up(OsStr::new(written), None).ok_or_else(|| not_found(written, "in PATH"))?
+        search
+            .look_up(OsStr::new(written), None)
+            .ok_or_else(|| not_found(written, "in PATH"))?
     } else {
         search.written_path(written)?
     };
@@ -72,7 +87,9 @@ fn not_found(written: &str, place: &str) -> Fault {
 
 /// The path without `.` and doubled slashes; `None` if it holds `..`, which only the file system can resolve.
 fn plain(path: &Path) -> Option<PathBuf> {
-    let plain = path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+    let plain = path
+        .components()
+        .all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
     plain.then(|| path.components().collect())
 }
 
@@ -116,7 +133,11 @@ impl Search<'_> {
                     candidate = program;
                 }
             }
-            let path = if self.view.is_host() { self.from_host(&candidate) } else { candidate };
+            let path = if self.view.is_host() {
+                self.from_host(&candidate)
+            } else {
+                candidate
+            };
             if self.view.walk(&path).is_ok_and(|walk| executable(&walk)) && only.is_none_or(|f| f(self.view, &path)) {
                 return Some(path);
             }
@@ -131,8 +152,12 @@ impl Search<'_> {
         {
             return plain;
         }
-        let (Some(dir), Some(name)) = (host.parent(), host.file_name()) else { return host.to_owned() };
-        let Ok(dir) = dir.canonicalize() else { return host.to_owned() };
+        let (Some(dir), Some(name)) = (host.parent(), host.file_name()) else {
+            return host.to_owned();
+        };
+        let Ok(dir) = dir.canonicalize() else {
+            return host.to_owned();
+        };
         let real = dir.join(name);
         self.view.seen(&real).unwrap_or(real)
     }
@@ -167,11 +192,15 @@ impl Search<'_> {
             }
             return Ok(self.from_host(&host));
         }
-        let real = host.parent().and_then(|dir| dir.canonicalize().ok()).zip(host.file_name());
-        real.and_then(|(dir, name)| self.view.seen(&dir.join(name))).ok_or_else(|| {
-            let remedy = "mount its directory, or name a program inside the root directory";
-            run(COMMAND, format!("{} is not in the sandbox", host.display()), remedy)
-        })
+        let real = host
+            .parent()
+            .and_then(|dir| dir.canonicalize().ok())
+            .zip(host.file_name());
+        real.and_then(|(dir, name)| self.view.seen(&dir.join(name)))
+            .ok_or_else(|| {
+                let remedy = "mount its directory, or name a program inside the root directory";
+                run(COMMAND, format!("{} is not in the sandbox", host.display()), remedy)
+            })
     }
 
     /// Walks to the file, sees to it that every link on the way is visible, and checks that it can be executed.
@@ -180,10 +209,18 @@ impl Search<'_> {
             if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
                 return not_found(written, &format!("no such file: {}", path.display()));
             }
-            run(COMMAND, format!("cannot look at {}: {e}", path.display()), "name a program that can be read")
+            run(
+                COMMAND,
+                format!("cannot look at {}: {e}", path.display()),
+                "name a program that can be read",
+            )
         })?;
         if !walk.meta.is_file() {
-            let kind = if walk.meta.is_dir() { "a directory" } else { "not a regular file" };
+            let kind = if walk.meta.is_dir() {
+                "a directory"
+            } else {
+                "not a regular file"
+            };
             return Err(run(COMMAND, format!("{} is {kind}", path.display()), "name a program"));
         }
         if !executable(&walk) {
@@ -209,7 +246,11 @@ impl Search<'_> {
     fn installation(&mut self, path: &Path, last: bool) -> Result<(), Fault> {
         if !self.view.is_host() {
             let remedy = "mount what it needs, or name a program inside the root directory";
-            return Err(run(COMMAND, format!("{} is not in the sandbox", path.display()), remedy));
+            return Err(run(
+                COMMAND,
+                format!("{} is not in the sandbox", path.display()),
+                remedy,
+            ));
         }
         if self.refuse {
             let found = format!(
@@ -240,16 +281,29 @@ impl Search<'_> {
 
     /// The Python that a virtual environment was made from: `home` of its `pyvenv.cfg`.
     fn virtual_environment(&mut self, program: &Path) -> Result<(), Fault> {
-        let Some(top) = program.parent().and_then(Path::parent) else { return Ok(()) };
-        let Ok(config) = std::fs::read_to_string(self.view.host(&top.join("pyvenv.cfg"))) else { return Ok(()) };
-        let home = config.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| key.trim() == "home");
-        let Some(home) = home.map(|(_, value)| PathBuf::from(value.trim())) else { return Ok(()) };
+        let Some(top) = program.parent().and_then(Path::parent) else {
+            return Ok(());
+        };
+        let Ok(config) = std::fs::read_to_string(self.view.host(&top.join("pyvenv.cfg"))) else {
+            return Ok(());
+        };
+        let home = config
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .find(|(key, _)| key.trim() == "home");
+        let Some(home) = home.map(|(_, value)| PathBuf::from(value.trim())) else {
+            return Ok(());
+        };
         let base = home.join("python3");
         if !home.is_absolute() || self.shown(&base) || !home.is_dir() {
             return Ok(());
         }
         let real = home.canonicalize().unwrap_or(home).join("python3");
-        if self.shown(&real) { Ok(()) } else { self.installation(&real, true) }
+        if self.shown(&real) {
+            Ok(())
+        } else {
+            self.installation(&real, true)
+        }
     }
 
     /// Programs beside the command are found by name too, if the command itself was, or is in an installation.
@@ -271,15 +325,26 @@ impl Search<'_> {
                 Ok(Some(Ok(line))) => line,
                 Ok(Some(Err(malformed))) => {
                     let found = format!("the #! line of {} is malformed: {malformed:?}", at.0.display());
-                    return Err(run(COMMAND, found, "write `#!` and an interpreter's absolute path of at most 250 bytes"));
+                    return Err(run(
+                        COMMAND,
+                        found,
+                        "write `#!` and an interpreter's absolute path of at most 250 bytes",
+                    ));
                 }
                 Err(e) if e.kind() == ErrorKind::PermissionDenied => return Ok(chain),
                 Err(e) => {
-                    return Err(run(COMMAND, format!("cannot read {}: {e}", at.0.display()), "make it readable"));
+                    return Err(run(
+                        COMMAND,
+                        format!("cannot read {}: {e}", at.0.display()),
+                        "make it readable",
+                    ));
                 }
             };
             if chain.len() == MOST_INTERPRETERS {
-                let found = format!("more than {MOST_INTERPRETERS} interpreters, each a script, for {}", script.end.display());
+                let found = format!(
+                    "more than {MOST_INTERPRETERS} interpreters, each a script, for {}",
+                    script.end.display()
+                );
                 return Err(run(COMMAND, found, "name the last interpreter in the #! line"));
             }
             let walk = self.interpreter(&at.0, &line.interpreter)?;
@@ -295,7 +360,10 @@ impl Search<'_> {
             {
                 self.by_env(&at.0, program)?;
             }
-            chain.push(Interpreter { path: text(&line.interpreter, COMMAND)?, argument });
+            chain.push(Interpreter {
+                path: text(&line.interpreter, COMMAND)?,
+                argument,
+            });
             at = (walk.end, walk.host);
         }
     }
@@ -303,7 +371,11 @@ impl Search<'_> {
     fn interpreter(&mut self, script: &Path, interpreter: &Path) -> Result<Walk, Fault> {
         let shown = interpreter.display().to_string().replace('\r', "\\r");
         let fail = |why: &str, remedy: &str| {
-            run(COMMAND, format!("the interpreter of {}, {shown}, {why}", script.display()), remedy)
+            run(
+                COMMAND,
+                format!("the interpreter of {}, {shown}, {why}", script.display()),
+                remedy,
+            )
         };
         if !interpreter.is_absolute() {
             return Err(fail("is not an absolute path", "write an absolute path after `#!`"));
@@ -327,7 +399,9 @@ impl Search<'_> {
         let name = program.to_string_lossy().into_owned();
         let beside = self.path_dirs.iter().map(|dir| dir.join(program));
         if self.view.is_host()
-            && beside.into_iter().any(|path| self.view.walk(&path).is_ok_and(|walk| executable(&walk)))
+            && beside
+                .into_iter()
+                .any(|path| self.view.walk(&path).is_ok_and(|walk| executable(&walk)))
         {
             return Ok(());
         }
@@ -345,7 +419,11 @@ impl Search<'_> {
         };
         let Some(path) = found else {
             let found = format!("{} wants `{name}` (#! env), which is not in PATH", script.display());
-            return Err(run(COMMAND, found, "install it, or name the interpreter first (python3 FILE)"));
+            return Err(run(
+                COMMAND,
+                found,
+                "install it, or name the interpreter first (python3 FILE)",
+            ));
         };
         self.admit(&path, &name)?;
         self.path_dir(&path, true);

@@ -11,6 +11,10 @@ pub(super) fn run(path: impl Into<String>, found: impl Into<String>, remedy: imp
 
 pub(super) fn text(path: &Path, field: &str) -> Result<String, Fault> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
-        run(field, format!("the path {} is not UTF-8", path.display()), "rename it: documents hold UTF-8 only")
+        run(
+            field,
+            format!("the path {} is not UTF-8", path.display()),
+            "rename it: documents hold UTF-8 only",
+        )
     })
 }

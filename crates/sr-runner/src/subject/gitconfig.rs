@@ -9,7 +9,11 @@ pub(super) fn without_credentials(text: &str) -> String {
         let clean = strip_urls(&line);
         let (header, rest) = split_header(&clean);
         if !header.is_empty() {
-            section = header.trim_start().trim_start_matches('[').trim_start().to_ascii_lowercase();
+            section = header
+                .trim_start()
+                .trim_start_matches('[')
+                .trim_start()
+                .to_ascii_lowercase();
         }
         match secret(&section, rest) {
             None => out.push_str(&clean),
@@ -23,7 +27,11 @@ pub(super) fn without_credentials(text: &str) -> String {
         }
     }
     // Joining continued lines is no change in itself.
-    if out == logical_lines(text).concat() { text.to_owned() } else { out }
+    if out == logical_lines(text).concat() {
+        text.to_owned()
+    } else {
+        out
+    }
 }
 
 /// Lines with their ends; a line that a backslash continues is one with the next.
@@ -92,8 +100,7 @@ fn secret(section: &str, line: &str) -> Option<String> {
         return None;
     }
     let bare = value.trim().trim_matches('"').to_ascii_lowercase();
-    let names_a_secret =
-        ["pass", "token", "secret", "apikey", "api-key", "extraheader"].iter().any(|part| key.contains(part))
+    let names_a_secret = ["pass", "token", "secret", "apikey", "api-key", "extraheader"].iter().any(|part| key.contains(part))
             // `askPass` names a program.
             && key != "askpass";
     let inline_helper = section.starts_with("credential")
@@ -104,7 +111,12 @@ fn secret(section: &str, line: &str) -> Option<String> {
     }
     if key == "proxy" && !bare.contains("://") && bare.contains('@') {
         let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
-        let host = value.rsplit('@').next().unwrap_or_default().trim().trim_end_matches('"');
+        let host = value
+            .rsplit('@')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .trim_end_matches('"');
         return Some(format!("{indent}{key} = {host}"));
     }
     None
@@ -122,7 +134,10 @@ fn strip_urls(line: &str) -> String {
             .unwrap_or(after.len());
         let authority = &after[..end];
         if let Some((user, host)) = authority.rsplit_once('@') {
-            let scheme = before[..at].rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '+').next().unwrap_or_default();
+            let scheme = before[..at]
+                .rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '+')
+                .next()
+                .unwrap_or_default();
             if scheme.to_ascii_lowercase().contains("ssh") {
                 out.push_str(user.split(':').next().unwrap_or_default());
                 out.push('@');
@@ -157,13 +172,28 @@ mod tests {
             ("\turl = https://ghp_abc@h:1/x\n", "\turl = https://h:1/x\n"),
             ("\turl = https://u:p%40@x@h\n", "\turl = https://h\n"),
             ("\turl = ssh://git:pw@h/x\n", "\turl = ssh://git@h/x\n"),
-            ("[url \"https://u:t@h/\"]\n\tinsteadOf = https://h/\n", "[url \"https://h/\"]\n\tinsteadOf = https://h/\n"),
-            ("[http \"https://h/\"]\n\textraheader = AUTHORIZATION: basic x\n\ta = b\n", "[http \"https://h/\"]\n\ta = b\n"),
+            (
+                "[url \"https://u:t@h/\"]\n\tinsteadOf = https://h/\n",
+                "[url \"https://h/\"]\n\tinsteadOf = https://h/\n",
+            ),
+            (
+                "[http \"https://h/\"]\n\textraheader = AUTHORIZATION: basic x\n\ta = b\n",
+                "[http \"https://h/\"]\n\ta = b\n",
+            ),
             ("[http] extraHeader = X: y\n", "[http]\n"),
             ("[http]\n\tproxy = u:p@proxy:80\n", "[http]\n\tproxy = proxy:80\n"),
-            ("[http]\n\tproxy = http://u:p@proxy:80\n", "[http]\n\tproxy = http://proxy:80\n"),
-            ("[credential \"x\"]\n\thelper = \"!f() { echo password=1; }; f\"\n\tusername = u\n", "[credential \"x\"]\n\tusername = u\n"),
-            ("[sendemail]\n\tsmtpPass = x\n\tsmtpUser = u\n", "[sendemail]\n\tsmtpUser = u\n"),
+            (
+                "[http]\n\tproxy = http://u:p@proxy:80\n",
+                "[http]\n\tproxy = http://proxy:80\n",
+            ),
+            (
+                "[credential \"x\"]\n\thelper = \"!f() { echo password=1; }; f\"\n\tusername = u\n",
+                "[credential \"x\"]\n\tusername = u\n",
+            ),
+            (
+                "[sendemail]\n\tsmtpPass = x\n\tsmtpUser = u\n",
+                "[sendemail]\n\tsmtpUser = u\n",
+            ),
             ("[github]\n\toauth-token = x", "[github]\n"),
             ("# old: https://u:p@h\n", "# old: https://h\n"),
             ("[http]\n\textraheader = a \\\nsecret\n[core]\n", "[http]\n[core]\n"),

@@ -30,8 +30,13 @@ pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
 /// Whether the last names of `path` match the pattern's, one by one: `.git/config` matches at any depth.
 pub(crate) fn matches_suffix(pattern: &str, path: &[&[u8]]) -> bool {
     let wanted: Vec<&str> = pattern.trim_matches('/').split('/').collect();
-    let Some(start) = path.len().checked_sub(wanted.len()) else { return false };
-    wanted.iter().zip(&path[start..]).all(|(pattern, name)| matches(pattern.as_bytes(), name))
+    let Some(start) = path.len().checked_sub(wanted.len()) else {
+        return false;
+    };
+    wanted
+        .iter()
+        .zip(&path[start..])
+        .all(|(pattern, name)| matches(pattern.as_bytes(), name))
 }
 
 #[cfg(test)]
@@ -53,7 +58,11 @@ mod tests {
             ("**", "anything", true),
             ("", "x", false),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
         }
         // No exponential time.
         let name = [b'a'; 20_000];

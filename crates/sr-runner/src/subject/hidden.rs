@@ -22,7 +22,12 @@ pub(super) fn find(policy: &PolicySpec, mounts: &[ResolvedMount]) -> Result<Vec<
     }
     for (i, (mount, resolved)) in policy.mounts.iter().zip(mounts).enumerate() {
         if mount.captured && resolved.directory {
-            let mut walk = Walk { hide: &policy.hide, field: format!("mounts[{i}].source"), seen: 0, found: &mut found };
+            let mut walk = Walk {
+                hide: &policy.hide,
+                field: format!("mounts[{i}].source"),
+                seen: 0,
+                found: &mut found,
+            };
             walk.tree(Path::new(&resolved.source), MOST_ENTRIES)?;
         }
     }
@@ -59,8 +64,12 @@ impl Walk<'_> {
                     return Err(run(&self.field, found, remedy));
                 }
                 let path = entry.path();
-                let relative: Vec<&[u8]> =
-                    path.strip_prefix(top).unwrap_or(&path).iter().map(|name| name.as_bytes()).collect();
+                let relative: Vec<&[u8]> = path
+                    .strip_prefix(top)
+                    .unwrap_or(&path)
+                    .iter()
+                    .map(|name| name.as_bytes())
+                    .collect();
                 if self.judge(&path, &relative)? {
                     continue;
                 }
@@ -115,7 +124,11 @@ impl Walk<'_> {
 
     fn hide(&mut self, path: &Path, pattern: &str, replacement: Option<String>) -> Result<(), Fault> {
         let path = text(path, &self.field)?;
-        self.found.insert(HiddenPath { path, pattern: pattern.to_owned(), replacement });
+        self.found.insert(HiddenPath {
+            path,
+            pattern: pattern.to_owned(),
+            replacement,
+        });
         Ok(())
     }
 
@@ -127,10 +140,17 @@ impl Walk<'_> {
 
 /// `config` and `config.worktree` of a repository, of its submodules and of its other work trees.
 fn is_git_config(relative: &[&[u8]]) -> bool {
-    let Some((name, dirs)) = relative.split_last() else { return false };
+    let Some((name, dirs)) = relative.split_last() else {
+        return false;
+    };
     let named = *name == b"config" || *name == b"config.worktree";
-    let Some(git) = dirs.iter().rposition(|dir| *dir == b".git") else { return false };
-    named && dirs.get(git + 1).is_none_or(|next| *next == b"modules" || *next == b"worktrees")
+    let Some(git) = dirs.iter().rposition(|dir| *dir == b".git") else {
+        return false;
+    };
+    named
+        && dirs
+            .get(git + 1)
+            .is_none_or(|next| *next == b"modules" || *next == b"worktrees")
 }
 
 #[cfg(test)]
@@ -140,16 +160,33 @@ mod tests {
     fn names(top: &Path, hide: &[&str]) -> Result<Vec<(String, bool)>, Fault> {
         let hide: Vec<String> = hide.iter().map(|s| (*s).to_owned()).collect();
         let mut found = BTreeSet::new();
-        Walk { hide: &hide, field: "mounts[0].source".into(), seen: 0, found: &mut found }.tree(top, 50)?;
+        Walk {
+            hide: &hide,
+            field: "mounts[0].source".into(),
+            seen: 0,
+            found: &mut found,
+        }
+        .tree(top, 50)?;
         let strip = |p: String| p.strip_prefix(&format!("{}/", top.display())).unwrap().to_owned();
-        Ok(found.into_iter().map(|h| (strip(h.path), h.replacement.is_some())).collect())
+        Ok(found
+            .into_iter()
+            .map(|h| (strip(h.path), h.replacement.is_some()))
+            .collect())
     }
 
     #[test]
     fn secrets_are_found_at_any_depth_and_links_are_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path();
-        for file in [".env", "a/.env.local", "a/b/.npmrc", "a/ok", ".git/objects/.env", ".git/config", "s/.git/modules/x/config"] {
+        for file in [
+            ".env",
+            "a/.env.local",
+            "a/b/.npmrc",
+            "a/ok",
+            ".git/objects/.env",
+            ".git/config",
+            "s/.git/modules/x/config",
+        ] {
             std::fs::create_dir_all(top.join(file).parent().unwrap()).unwrap();
             std::fs::write(top.join(file), "[remote \"o\"]\n\turl = https://u:p@h/x\n").unwrap();
         }

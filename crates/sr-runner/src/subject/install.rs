@@ -6,11 +6,16 @@ use sr_common::{Fault, HostFacts};
 use std::path::{Path, PathBuf};
 
 /// Directories of which only these parts are shown: they hold much else, some of it secret.
-const PARTS: [(&str, &[&str]); 2] = [(".cargo/bin", &[".cargo/bin"]), (".local/bin", &[".local/bin", ".local/lib"])];
+const PARTS: [(&str, &[&str]); 2] = [
+    (".cargo/bin", &[".cargo/bin"]),
+    (".local/bin", &[".local/bin", ".local/lib"]),
+];
 
 /// What must be shown for the file at `path` (its parent canonical) to run.
 pub(super) fn prefixes(path: &Path, facts: &HostFacts) -> Result<Vec<PathBuf>, Fault> {
-    let Some(dir) = path.parent() else { return Err(refused(path, facts)) };
+    let Some(dir) = path.parent() else {
+        return Err(refused(path, facts));
+    };
     for store in ["/nix/store", "/gnu/store"] {
         if path.starts_with(store) {
             return Ok(vec![store.into()]);
@@ -20,7 +25,11 @@ pub(super) fn prefixes(path: &Path, facts: &HostFacts) -> Result<Vec<PathBuf>, F
         if dir.ends_with(place) {
             let home = dir.ancestors().nth(2).unwrap_or(dir);
             let found: Vec<_> = parts.iter().map(|p| home.join(p)).filter(|p| p.is_dir()).collect();
-            return if found.iter().all(|p| acceptable(p, facts)) { Ok(found) } else { Err(refused(path, facts)) };
+            return if found.iter().all(|p| acceptable(p, facts)) {
+                Ok(found)
+            } else {
+                Err(refused(path, facts))
+            };
         }
     }
     let bin = dir.file_name().is_some_and(|name| name == "bin" || name == "sbin");
@@ -34,7 +43,10 @@ pub(super) fn prefixes(path: &Path, facts: &HostFacts) -> Result<Vec<PathBuf>, F
 
 /// What must be shown for a directory link in the middle of a path to resolve: the directory that holds it.
 pub(super) fn holder(link: &Path, facts: &HostFacts) -> Result<PathBuf, Fault> {
-    link.parent().filter(|dir| acceptable(dir, facts)).map(Path::to_owned).ok_or_else(|| refused(link, facts))
+    link.parent()
+        .filter(|dir| acceptable(dir, facts))
+        .map(Path::to_owned)
+        .ok_or_else(|| refused(link, facts))
 }
 
 fn acceptable(dir: &Path, facts: &HostFacts) -> bool {
@@ -66,7 +78,11 @@ fn real(path: &str) -> PathBuf {
 
 fn refused(path: &Path, facts: &HostFacts) -> Fault {
     let holds_home = |dir: &Path| facts.home.as_deref().is_some_and(|home| real(home).starts_with(dir));
-    let why = match path.parent().filter(|dir| !holds_home(dir)).and_then(|dir| own_folder(dir, facts)) {
+    let why = match path
+        .parent()
+        .filter(|dir| !holds_home(dir))
+        .and_then(|dir| own_folder(dir, facts))
+    {
         Some(own) => format!("showing its directory would show {own}, a folder of Safe-Run's own"),
         None => "showing its directory would show a home directory or much of the host".to_owned(),
     };
@@ -84,7 +100,10 @@ pub(super) mod tests {
 
     pub fn facts(home: &Path) -> HostFacts {
         let system = ["bin", "lib", "lib64", "sbin", "usr"]
-            .map(|name| SystemDir { path: format!("/{name}"), link: None })
+            .map(|name| SystemDir {
+                path: format!("/{name}"),
+                link: None,
+            })
             .to_vec();
         HostFacts {
             arch: "x86_64".into(),
@@ -113,7 +132,10 @@ pub(super) mod tests {
         let facts = facts(Path::new("/home/u"));
         let ok = |path: &str| prefixes(Path::new(path), &facts).map(|p| p[0].display().to_string());
         for (path, expected) in [
-            ("/home/u/.nvm/versions/node/v20/bin/node", "/home/u/.nvm/versions/node/v20"),
+            (
+                "/home/u/.nvm/versions/node/v20/bin/node",
+                "/home/u/.nvm/versions/node/v20",
+            ),
             ("/home/u/miniconda3/bin/python", "/home/u/miniconda3"),
             ("/home/u/bin/tool", "/home/u/bin"),
             ("/opt/node/bin/node", "/opt/node"),

@@ -9,19 +9,31 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub(super) fn resolve(mounts: &[Mount], place: &Place, facts: &HostFacts) -> Result<Vec<ResolvedMount>, Fault> {
-    mounts.iter().enumerate().map(|(i, mount)| one(i, mount, place, facts)).collect()
+    mounts
+        .iter()
+        .enumerate()
+        .map(|(i, mount)| one(i, mount, place, facts))
+        .collect()
 }
 
 fn one(i: usize, mount: &Mount, place: &Place, facts: &HostFacts) -> Result<ResolvedMount, Fault> {
     let field = format!("mounts[{i}].source");
     let whole_tree = Path::new(&mount.source) == Path::new(".");
-    let wanted = if whole_tree { place.workspace.clone() } else { place.cwd.join(&mount.source) };
+    let wanted = if whole_tree {
+        place.workspace.clone()
+    } else {
+        place.cwd.join(&mount.source)
+    };
     let source = wanted.canonicalize().map_err(|e| {
         let remedy = "create it, or correct the path (it is relative to the directory where the run starts)";
         run(&field, format!("cannot mount {}: {e}", wanted.display()), remedy)
     })?;
     let meta = source.metadata().map_err(|e| {
-        run(&field, format!("cannot mount {}: {e}", source.display()), "make it readable for the user who starts the run")
+        run(
+            &field,
+            format!("cannot mount {}: {e}", source.display()),
+            "make it readable for the user who starts the run",
+        )
     })?;
     if !meta.is_dir() && !meta.is_file() {
         let found = format!("{} is neither a directory nor a regular file", source.display());
@@ -32,7 +44,13 @@ fn one(i: usize, mount: &Mount, place: &Place, facts: &HostFacts) -> Result<Reso
     }
     let source_text = text(&source, &field)?;
     let target = mount.target.clone().unwrap_or_else(|| source_text.clone());
-    Ok(ResolvedMount { source: source_text, target, directory: meta.is_dir(), uid: meta.uid(), gid: meta.gid() })
+    Ok(ResolvedMount {
+        source: source_text,
+        target,
+        directory: meta.is_dir(),
+        uid: meta.uid(),
+        gid: meta.gid(),
+    })
 }
 
 /// A captured tree is walked for hidden names and shown to the program: never the root, a home directory or what
@@ -40,18 +58,36 @@ fn one(i: usize, mount: &Mount, place: &Place, facts: &HostFacts) -> Result<Reso
 fn refuse_whole_hosts(field: &str, source: &Path, facts: &HostFacts) -> Result<(), Fault> {
     let shown = source.display();
     let remedy = "change to a project directory, or mount that directory with --mount";
-    if facts.home.as_deref().is_some_and(|home| canonical(home).starts_with(source)) || source.parent().is_none() {
-        return Err(run(field, format!("{shown} holds everything: it is no working directory"), remedy));
+    if facts
+        .home
+        .as_deref()
+        .is_some_and(|home| canonical(home).starts_with(source))
+        || source.parent().is_none()
+    {
+        return Err(run(
+            field,
+            format!("{shown} holds everything: it is no working directory"),
+            remedy,
+        ));
     }
     let system = ["/boot", "/dev", "/etc", "/proc", "/run", "/sys"].map(Path::new);
-    if facts.system.iter().map(|d| Path::new(&d.path)).chain(system).any(|dir| source.starts_with(dir))
+    if facts
+        .system
+        .iter()
+        .map(|d| Path::new(&d.path))
+        .chain(system)
+        .any(|dir| source.starts_with(dir))
         || source == Path::new("/var")
     {
         return Err(run(field, format!("{shown} belongs to the operating system"), remedy));
     }
     for own in std::iter::once(&facts.store).chain(&facts.private) {
         if source.starts_with(canonical(own)) {
-            return Err(run(field, format!("{shown} is inside {own}, a folder of Safe-Run's own"), remedy));
+            return Err(run(
+                field,
+                format!("{shown} is inside {own}, a folder of Safe-Run's own"),
+                remedy,
+            ));
         }
     }
     Ok(())

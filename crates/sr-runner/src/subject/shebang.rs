@@ -36,7 +36,9 @@ fn parse(head: &[u8]) -> Option<Result<Line, Malformed>> {
     let end = rest.iter().position(|c| *c == b'\n' || *c == 0);
     let cut = end.is_none() && head.len() as u64 >= LOOKED_AT;
     let line = &rest[..end.unwrap_or(rest.len())];
-    let Some(start) = line.iter().position(|c| !blank(c)) else { return Some(Err(Malformed::Empty)) };
+    let Some(start) = line.iter().position(|c| !blank(c)) else {
+        return Some(Err(Malformed::Empty));
+    };
     let line = &line[start..];
     let stop = line.iter().position(blank);
     if cut && stop.is_none() {
@@ -66,13 +68,19 @@ mod tests {
     use super::*;
 
     fn line(interpreter: &str, argument: Option<&str>) -> Option<Result<Line, Malformed>> {
-        Some(Ok(Line { interpreter: interpreter.into(), argument: argument.map(|a| a.as_bytes().to_vec()) }))
+        Some(Ok(Line {
+            interpreter: interpreter.into(),
+            argument: argument.map(|a| a.as_bytes().to_vec()),
+        }))
     }
 
     #[test]
     fn lines() {
         assert_eq!(parse(b"#!/bin/sh\nx"), line("/bin/sh", None));
-        assert_eq!(parse(b"#! /usr/bin/env  -S python3 -u \t\n"), line("/usr/bin/env", Some("-S python3 -u")));
+        assert_eq!(
+            parse(b"#! /usr/bin/env  -S python3 -u \t\n"),
+            line("/usr/bin/env", Some("-S python3 -u"))
+        );
         assert_eq!(parse(b"#!/bin/sh"), line("/bin/sh", None));
         assert_eq!(parse(b"#!/bin/sh\r\n"), line("/bin/sh\r", None));
         assert_eq!(parse(b"\x7fELF"), None);

@@ -17,7 +17,9 @@ pub(super) enum Shim {
 
 /// For a `PATH` entry that is a pyenv shim directory: what `name` means there. `None`: not a shim directory.
 pub(super) fn pyenv(entry: &Path, name: &OsStr, cwd: &Path, version: Option<&OsStr>) -> Option<Shim> {
-    let root = entry.parent().filter(|_| entry.file_name() == Some(OsStr::new("shims")))?;
+    let root = entry
+        .parent()
+        .filter(|_| entry.file_name() == Some(OsStr::new("shims")))?;
     let versions = root.join("versions");
     if !versions.is_dir() || !entry.join(name).is_file() {
         return None;
@@ -31,7 +33,10 @@ pub(super) fn pyenv(entry: &Path, name: &OsStr, cwd: &Path, version: Option<&OsS
             .find_map(|file| std::fs::read_to_string(file).ok())
             .unwrap_or_else(|| "system".to_owned()),
     };
-    let wanted = asked.lines().map(|line| line.split('#').next().unwrap_or_default()).flat_map(str::split_whitespace);
+    let wanted = asked
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .flat_map(str::split_whitespace);
     for version in wanted {
         if version == "system" {
             return Some(Shim::Pass);
@@ -40,7 +45,9 @@ pub(super) fn pyenv(entry: &Path, name: &OsStr, cwd: &Path, version: Option<&OsS
         if version.contains('/') || version.starts_with('.') {
             continue;
         }
-        let Some(dir) = installed(&versions, version) else { continue };
+        let Some(dir) = installed(&versions, version) else {
+            continue;
+        };
         let program = dir.join("bin").join(name);
         if program.is_file() {
             return Some(Shim::To(program));
@@ -90,7 +97,10 @@ pub(super) fn rustup(program: &Path, cwd: &Path, home: Option<&Path>) -> Option<
     } else {
         let prefix = format!("{wanted}-{}-", std::env::consts::ARCH);
         let entries = std::fs::read_dir(&toolchains).ok()?.flatten();
-        entries.map(|e| e.path()).find(|p| p.file_name().is_some_and(|n| n.as_bytes().starts_with(prefix.as_bytes())))?
+        entries.map(|e| e.path()).find(|p| {
+            p.file_name()
+                .is_some_and(|n| n.as_bytes().starts_with(prefix.as_bytes()))
+        })?
     };
     Some(dir.join("bin").join(name)).filter(|p| p.is_file())
 }
@@ -98,19 +108,34 @@ pub(super) fn rustup(program: &Path, cwd: &Path, home: Option<&Path>) -> Option<
 /// `.rustup` beside the `.cargo` that holds the proxy, else in the home directory.
 pub(super) fn rustup_root(program: &Path, home: Option<&Path>) -> Option<PathBuf> {
     let beside = program.ancestors().nth(3);
-    [beside, home].into_iter().flatten().map(|dir| dir.join(".rustup")).find(|dir| dir.join("toolchains").is_dir())
+    [beside, home]
+        .into_iter()
+        .flatten()
+        .map(|dir| dir.join(".rustup"))
+        .find(|dir| dir.join("toolchains").is_dir())
 }
 
 /// What a proxy needs if its toolchain is not known.
 pub(super) fn rustup_needs(program: &Path, home: Option<&Path>) -> Vec<PathBuf> {
-    let root = program.parent().filter(|dir| dir.join("rustup").exists()).and_then(|_| rustup_root(program, home));
-    root.map(|root| ["toolchains", "settings.toml"].map(|p| root.join(p)).into_iter().filter(|p| p.exists()).collect())
-        .unwrap_or_default()
+    let root = program
+        .parent()
+        .filter(|dir| dir.join("rustup").exists())
+        .and_then(|_| rustup_root(program, home));
+    root.map(|root| {
+        ["toolchains", "settings.toml"]
+            .map(|p| root.join(p))
+            .into_iter()
+            .filter(|p| p.exists())
+            .collect()
+    })
+    .unwrap_or_default()
 }
 
 fn toolchain_file(dir: &Path) -> Option<String> {
     for name in ["rust-toolchain", "rust-toolchain.toml"] {
-        let Ok(text) = std::fs::read_to_string(dir.join(name)) else { continue };
+        let Ok(text) = std::fs::read_to_string(dir.join(name)) else {
+            continue;
+        };
         if let Some(channel) = value(&text, "channel") {
             return Some(channel);
         }
@@ -135,7 +160,9 @@ fn overridden(settings: &str, cwd: &Path) -> Option<String> {
     let mut lines = settings.lines().skip_while(|line| line.trim() != "[overrides]").skip(1);
     let mut found: Vec<(Reverse<usize>, String)> = Vec::new();
     for line in lines.by_ref().take_while(|line| !line.trim_start().starts_with('[')) {
-        let Some((dir, toolchain)) = line.split_once('=') else { continue };
+        let Some((dir, toolchain)) = line.split_once('=') else {
+            continue;
+        };
         let dir = dir.trim().trim_matches('"');
         if cwd.starts_with(dir) {
             found.push((Reverse(dir.len()), toolchain.trim().trim_matches('"').to_owned()));
@@ -168,7 +195,11 @@ mod tests {
         let ask = |name: &str, env: Option<&str>| pyenv(&shims, OsStr::new(name), &project, env.map(OsStr::new));
         let to = |version: &str, name: &str| Some(Shim::To(root.join("versions").join(version).join("bin").join(name)));
 
-        assert_eq!(ask("python3", None), Some(Shim::Pass), "no version anywhere is the system's");
+        assert_eq!(
+            ask("python3", None),
+            Some(Shim::Pass),
+            "no version anywhere is the system's"
+        );
         fs::write(root.join("version"), "3.9.2\n").unwrap();
         assert_eq!(ask("python3", None), to("3.9.2", "python3"));
         fs::write(dir.path().join("a/.python-version"), "# mine\n3.11\n3.9.2\n").unwrap();
@@ -201,16 +232,34 @@ mod tests {
         fs::write(root.join("settings.toml"), &settings).unwrap();
         let got = |name: &str| {
             let found = rustup(&bin.join(name), &project, None)?;
-            Some(found.strip_prefix(root.join("toolchains")).unwrap().iter().next().unwrap().to_str().unwrap().to_owned())
+            Some(
+                found
+                    .strip_prefix(root.join("toolchains"))
+                    .unwrap()
+                    .iter()
+                    .next()
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+            )
         };
         assert_eq!(got("cargo"), Some(format!("stable-{host}")));
         assert_eq!(got("other"), None);
         assert_eq!(got("rustup"), None);
-        fs::write(project.join("rust-toolchain.toml"), "[toolchain]\nchannel = \"nightly\"\n").unwrap();
+        fs::write(
+            project.join("rust-toolchain.toml"),
+            "[toolchain]\nchannel = \"nightly\"\n",
+        )
+        .unwrap();
         assert_eq!(got("cargo"), Some(format!("nightly-{host}")));
         fs::write(project.join("rust-toolchain"), "1.70.0\n").unwrap();
         assert_eq!(got("cargo"), Some(format!("1.70.0-{host}")));
-        fs::write(root.join("settings.toml"), format!("{settings}\"{}\" = \"stable\"\n", project.display())).unwrap();
+        fs::write(
+            root.join("settings.toml"),
+            format!("{settings}\"{}\" = \"stable\"\n", project.display()),
+        )
+        .unwrap();
         assert_eq!(got("cargo"), Some(format!("stable-{host}")));
     }
 }

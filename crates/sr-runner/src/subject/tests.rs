@@ -14,7 +14,10 @@ struct World {
 impl World {
     /// A home with a project in it, in a directory that no preset shows.
     fn new() -> World {
-        let dir = tempfile::Builder::new().prefix("sr-subject").tempdir_in("/var/tmp").unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("sr-subject")
+            .tempdir_in("/var/tmp")
+            .unwrap();
         let world = World { dir };
         world.make_dir("home/project/.git");
         world.make_dir("home/project/sub");
@@ -62,10 +65,21 @@ impl World {
     }
 
     fn find_in(&self, cwd: &str, policy: &PolicySpec, path: &[&str]) -> Result<Subject, Fault> {
-        let path: Vec<PathBuf> = path.iter().map(|p| self.dir.path().canonicalize().unwrap().join(p)).collect();
+        let path: Vec<PathBuf> = path
+            .iter()
+            .map(|p| self.dir.path().canonicalize().unwrap().join(p))
+            .collect();
         let facts = facts(&self.at("home"));
-        let surroundings = Surroundings { facts: &facts, pyenv_version: None };
-        subject(policy, &self.at(cwd), &std::env::join_paths(path).unwrap(), &surroundings)
+        let surroundings = Surroundings {
+            facts: &facts,
+            pyenv_version: None,
+        };
+        subject(
+            policy,
+            &self.at(cwd),
+            &std::env::join_paths(path).unwrap(),
+            &surroundings,
+        )
     }
 
     fn command(&self, command: &str, path: &[&str]) -> Result<Command, Fault> {
@@ -88,7 +102,10 @@ fn the_view_starts_at_the_top_of_the_work_tree() {
     assert_eq!(s.mounts[0].source, s.workspace);
     assert_eq!(s.mounts[0].target, s.workspace);
     assert!(s.mounts[0].directory);
-    assert_eq!(s.hidden.iter().map(|h| h.path.as_str()).collect::<Vec<_>>(), [w.text("home/project/.env")]);
+    assert_eq!(
+        s.hidden.iter().map(|h| h.path.as_str()).collect::<Vec<_>>(),
+        [w.text("home/project/.env")]
+    );
     assert_eq!(s.command.path, "/bin/sh");
     assert_eq!(s.command.written, "sh");
     assert!(s.command.prefixes.is_empty() && s.command.path_dirs.is_empty() && s.command.interpreters.is_empty());
@@ -107,7 +124,9 @@ fn the_home_directory_is_no_work_tree() {
         assert!(fault.remedy.contains("project directory"));
     }
     w.make_dir("home/.local/share/safe-run/runs");
-    let fault = w.find_in("home/.local/share/safe-run/runs", &w.policy("/bin/sh", |_| {}), &[]).unwrap_err();
+    let fault = w
+        .find_in("home/.local/share/safe-run/runs", &w.policy("/bin/sh", |_| {}), &[])
+        .unwrap_err();
     assert!(fault.found.contains("Safe-Run's own"), "{fault}");
 }
 
@@ -115,12 +134,16 @@ fn the_home_directory_is_no_work_tree() {
 fn a_missing_mount_is_named() {
     let w = World::new();
     let policy = w.policy("sh", |p| {
-        p["mounts"].as_array_mut().unwrap().push(
-            serde_json::json!({"source": "./nothing", "target": "/work", "readOnly": true, "captured": false}),
-        );
+        p["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .push(serde_json::json!({"source": "./nothing", "target": "/work", "readOnly": true, "captured": false}));
     });
     let fault = w.find(&policy, &["/bin"]).unwrap_err();
-    assert_eq!((fault.code.as_str(), fault.path.as_str()), ("SR-RUN-001", "mounts[1].source"));
+    assert_eq!(
+        (fault.code.as_str(), fault.path.as_str()),
+        ("SR-RUN-001", "mounts[1].source")
+    );
     assert!(fault.found.contains("nothing"));
 }
 
@@ -133,7 +156,10 @@ fn commands_that_cannot_run_say_why() {
     w.program("home/project/sub/relative", "#!sh\n");
     w.program("home/project/sub/noenv", "#!/usr/bin/env no-such-program\n");
     for i in 0..6 {
-        w.program(&format!("home/project/sub/s{i}"), &format!("#!{}\n", w.text(&format!("home/project/sub/s{}", i + 1))));
+        w.program(
+            &format!("home/project/sub/s{i}"),
+            &format!("#!{}\n", w.text(&format!("home/project/sub/s{}", i + 1))),
+        );
     }
     for (command, part) in [
         ("no-such-command", "command not found: no-such-command"),
@@ -149,7 +175,11 @@ fn commands_that_cannot_run_say_why() {
         ("", "no command"),
     ] {
         let fault = w.command(command, &["/usr/bin", "/bin"]).unwrap_err();
-        assert_eq!((fault.code.as_str(), fault.path.as_str()), ("SR-RUN-001", "runtime.command"), "{command}");
+        assert_eq!(
+            (fault.code.as_str(), fault.path.as_str()),
+            ("SR-RUN-001", "runtime.command"),
+            "{command}"
+        );
         assert!(fault.found.contains(part), "{command}: {fault}");
     }
 }
@@ -158,10 +188,17 @@ fn commands_that_cannot_run_say_why() {
 fn a_script_in_the_workspace_goes_through_its_interpreters() {
     let w = World::new();
     w.program("home/project/run", "#!/usr/bin/env -S sh -e\n");
-    w.program("home/project/sub/outer", &format!("#!{} x y \n", w.text("home/project/run")));
+    w.program(
+        "home/project/sub/outer",
+        &format!("#!{} x y \n", w.text("home/project/run")),
+    );
     let c = w.command("./outer", &["/usr/bin", "/bin"]).unwrap();
     assert_eq!(c.path, w.text("home/project/sub/outer"));
-    let chain: Vec<_> = c.interpreters.iter().map(|i| (i.path.clone(), i.argument.clone())).collect();
+    let chain: Vec<_> = c
+        .interpreters
+        .iter()
+        .map(|i| (i.path.clone(), i.argument.clone()))
+        .collect();
     assert_eq!(
         chain,
         [
@@ -183,7 +220,10 @@ fn a_mount_elsewhere_moves_the_command() {
     }
     // Found by name: programs beside it are found too.
     let c = w.find(&policy("tool"), &["home/project/sub"]).unwrap().command;
-    assert_eq!((c.path.as_str(), c.path_dirs), ("/work/sub/tool", vec!["/work/sub".to_owned()]));
+    assert_eq!(
+        (c.path.as_str(), c.path_dirs),
+        ("/work/sub/tool", vec!["/work/sub".to_owned()])
+    );
 }
 
 #[test]
@@ -193,19 +233,31 @@ fn an_installation_is_shown_or_refused() {
     w.program("home/.nvm/versions/node/v20/lib/npm/cli.js", "#!/usr/bin/env node\n");
     symlink("../lib/npm/cli.js", w.at("home/.nvm/versions/node/v20/bin/npm")).unwrap();
     let prefix = w.text("home/.nvm/versions/node/v20");
-    let c = w.command("npm", &["home/.nvm/versions/node/v20/bin", "/usr/bin"]).unwrap();
+    let c = w
+        .command("npm", &["home/.nvm/versions/node/v20/bin", "/usr/bin"])
+        .unwrap();
     assert_eq!(c.path, format!("{prefix}/bin/npm"));
     assert_eq!(c.prefixes, [prefix.as_str()]);
     assert_eq!(c.path_dirs, [format!("{prefix}/bin")]);
     assert_eq!(c.interpreters[0].path, "/usr/bin/env");
 
-    let fault = w.find(&w.policy("npm", refuse), &["home/.nvm/versions/node/v20/bin"]).unwrap_err();
-    assert!(fault.found.contains("strict") && fault.remedy.contains("--mount"), "{fault}");
+    let fault = w
+        .find(&w.policy("npm", refuse), &["home/.nvm/versions/node/v20/bin"])
+        .unwrap_err();
+    assert!(
+        fault.found.contains("strict") && fault.remedy.contains("--mount"),
+        "{fault}"
+    );
     // A script of the workspace whose env program is only in such an installation.
     w.program("home/project/sub/app", "#!/usr/bin/env node\n");
     let c = w.command("./app", &["home/.nvm/versions/node/v20/bin"]).unwrap();
-    assert_eq!((c.prefixes, c.path_dirs), (vec![prefix.clone()], vec![format!("{prefix}/bin")]));
-    let fault = w.find(&w.policy("./app", refuse), &["home/.nvm/versions/node/v20/bin"]).unwrap_err();
+    assert_eq!(
+        (c.prefixes, c.path_dirs),
+        (vec![prefix.clone()], vec![format!("{prefix}/bin")])
+    );
+    let fault = w
+        .find(&w.policy("./app", refuse), &["home/.nvm/versions/node/v20/bin"])
+        .unwrap_err();
     assert!(fault.found.contains("`node`"), "{fault}");
 }
 
@@ -235,9 +287,20 @@ fn a_virtual_environment_brings_the_python_that_it_was_made_from() {
     w.program("home/py/3.12.1/bin/python3.12", "\x7fELF");
     symlink("3.12.1", w.at("home/py/3.12")).unwrap();
     w.make_dir("home/project/.venv/bin");
-    symlink(w.at("home/py/3.12/bin/python3.12"), w.at("home/project/.venv/bin/python")).unwrap();
-    w.program("home/project/.venv/bin/pytest", &format!("#!{}\n", w.text("home/project/.venv/bin/python")));
-    fs::write(w.at("home/project/.venv/pyvenv.cfg"), format!("home = {}\n", w.text("home/py/3.12/bin"))).unwrap();
+    symlink(
+        w.at("home/py/3.12/bin/python3.12"),
+        w.at("home/project/.venv/bin/python"),
+    )
+    .unwrap();
+    w.program(
+        "home/project/.venv/bin/pytest",
+        &format!("#!{}\n", w.text("home/project/.venv/bin/python")),
+    );
+    fs::write(
+        w.at("home/project/.venv/pyvenv.cfg"),
+        format!("home = {}\n", w.text("home/py/3.12/bin")),
+    )
+    .unwrap();
     let c = w.command("pytest", &["home/project/.venv/bin", "/bin"]).unwrap();
     assert_eq!(c.path, w.text("home/project/.venv/bin/pytest"));
     assert_eq!(c.interpreters[0].path, w.text("home/project/.venv/bin/python"));
@@ -288,7 +351,10 @@ fn in_a_root_directory_links_never_lead_out() {
         assert_eq!(c.interpreters[0].path, "/bin/interp", "{command}");
         assert!(c.path.starts_with("/usr/bin/") || c.path == "/bin/real", "{}", c.path);
     }
-    assert!(find("sh").unwrap_err().found.contains("not found"), "the host's /bin/sh is not the sandbox's");
+    assert!(
+        find("sh").unwrap_err().found.contains("not found"),
+        "the host's /bin/sh is not the sandbox's"
+    );
     assert!(find("/bin/cat").is_err());
     assert_eq!(find("./mine").unwrap().path, w.text("home/project/sub/mine"));
 }

@@ -45,7 +45,11 @@ impl<'a> View<'a> {
                 return Err(run("rootfs.path", found, "write rootfs.path, an absolute path"));
             }
             (RootfsSource::Dir, Some(path)) => Some(Path::new(path).canonicalize().map_err(|e| {
-                run("rootfs.path", format!("cannot use {path} as the root: {e}"), "correct the path")
+                run(
+                    "rootfs.path",
+                    format!("cannot use {path} as the root: {e}"),
+                    "correct the path",
+                )
             })?),
         };
         Ok(View { mounts, facts, dir })
@@ -56,7 +60,10 @@ impl<'a> View<'a> {
     }
 
     fn mount_at(&self, path: &Path) -> Option<&ResolvedMount> {
-        self.mounts.iter().filter(|m| path.starts_with(&m.target)).max_by_key(|m| m.target.len())
+        self.mounts
+            .iter()
+            .filter(|m| path.starts_with(&m.target))
+            .max_by_key(|m| m.target.len())
     }
 
     /// Part of the operating system that every view shows.
@@ -73,11 +80,19 @@ impl<'a> View<'a> {
 
     /// Where a canonical host path is seen: below a mount, or at its own place.
     pub fn seen(&self, host: &Path) -> Option<PathBuf> {
-        let mount = self.mounts.iter().filter(|m| host.starts_with(&m.source)).max_by_key(|m| m.source.len());
+        let mount = self
+            .mounts
+            .iter()
+            .filter(|m| host.starts_with(&m.source))
+            .max_by_key(|m| m.source.len());
         if let Some(mount) = mount {
             let rest = host.strip_prefix(&mount.source).ok()?;
             let target = Path::new(&mount.target);
-            return Some(if rest.as_os_str().is_empty() { target.to_owned() } else { target.join(rest) });
+            return Some(if rest.as_os_str().is_empty() {
+                target.to_owned()
+            } else {
+                target.join(rest)
+            });
         }
         (self.dir.is_none() && self.is_system(host)).then(|| host.to_owned())
     }
@@ -89,7 +104,11 @@ impl<'a> View<'a> {
             && let Ok(rest) = path.strip_prefix(&mount.target)
         {
             let source = Path::new(&mount.source);
-            return if rest.as_os_str().is_empty() { source.to_owned() } else { source.join(rest) };
+            return if rest.as_os_str().is_empty() {
+                source.to_owned()
+            } else {
+                source.join(rest)
+            };
         }
         match (&self.dir, path.strip_prefix("/")) {
             (Some(dir), Ok(rest)) => dir.join(rest),
@@ -130,7 +149,10 @@ impl<'a> View<'a> {
                 return Err(rustix::io::Errno::LOOP.into());
             }
             let target = std::fs::read_link(&host)?;
-            steps.push(Step { path: next, last: todo.is_empty() });
+            steps.push(Step {
+                path: next,
+                last: todo.is_empty(),
+            });
             if target.is_absolute() {
                 at = PathBuf::from("/");
             }
@@ -140,8 +162,16 @@ impl<'a> View<'a> {
         }
         let host = self.host(&at);
         let meta = host.symlink_metadata()?;
-        steps.push(Step { path: at.clone(), last: true });
-        Ok(Walk { steps, end: at, host, meta })
+        steps.push(Step {
+            path: at.clone(),
+            last: true,
+        });
+        Ok(Walk {
+            steps,
+            end: at,
+            host,
+            meta,
+        })
     }
 }
 

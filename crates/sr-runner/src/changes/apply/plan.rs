@@ -13,7 +13,11 @@ pub(super) struct Plan {
 
 impl Plan {
     pub fn make(entries: Vec<Entry>, options: &ApplyOptions) -> Result<Plan, Vec<Fault>> {
-        let (only, approve, force) = (Names::new(&options.only), Names::new(&options.approve), Names::new(&options.force));
+        let (only, approve, force) = (
+            Names::new(&options.only),
+            Names::new(&options.approve),
+            Names::new(&options.force),
+        );
         let mut outcome = Applied::default();
         for names in [&only, &approve, &force] {
             outcome.unmatched.extend(names.without_match(&entries));
@@ -31,7 +35,10 @@ impl Plan {
             if change.kind == Kind::Opaque || !wanted {
                 continue;
             }
-            let note = |reason: &str| Note { path: change.path.clone(), reason: reason.to_owned() };
+            let note = |reason: &str| Note {
+                path: change.path.clone(),
+                reason: reason.to_owned(),
+            };
             if let Some(reason) = &change.danger
                 && !only.approve(&entry.path)
                 && !approve.approve(&entry.path)
@@ -43,7 +50,9 @@ impl Plan {
             // Everything below a thing that waits is listed after it, so that its parent tells.
             if waiting.contains(tree::split(&entry.path).0) {
                 waiting.insert(entry.path.clone());
-                outcome.pending.push(note("it lies in something that waits to be named"));
+                outcome
+                    .pending
+                    .push(note("it lies in something that waits to be named"));
                 continue;
             }
             if let Some(reason) = &change.skipped {
@@ -55,13 +64,22 @@ impl Plan {
             if let Some(reason) = &change.conflict
                 && !force.cover(&entry.path)
             {
-                let remedy = format!("look at both versions; `--force {}` takes the run's", change.path);
-                faults.push(Fault::new(Code::Run001, change.path.clone(), format!("conflict: {reason}"), remedy));
+                let remedy = "look at both versions; naming it takes the run's";
+                faults.push(Fault::new(
+                    Code::Run001,
+                    change.path.clone(),
+                    format!("conflict: {reason}"),
+                    remedy,
+                ));
                 continue;
             }
             todo.push(entry);
         }
-        if faults.is_empty() { Ok(Plan { todo, outcome }) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(Plan { todo, outcome })
+        } else {
+            Err(faults)
+        }
     }
 }
 
@@ -72,8 +90,11 @@ fn nothing_to_write(entry: &Entry) -> bool {
         What::File | What::Directory | What::Symlink => {}
         _ => return true,
     }
-    let Some(before) = &entry.change.before else { return false };
-    entry.change.kind == Kind::ModeChanged && applied_mode(after.mode, after.what) == applied_mode(before.mode, before.what)
+    let Some(before) = &entry.change.before else {
+        return false;
+    };
+    entry.change.kind == Kind::ModeChanged
+        && applied_mode(after.mode, after.what) == applied_mode(before.mode, before.what)
 }
 
 /// The permission bits that are applied: no setuid, no setgid; the sticky bit for directories only.
@@ -86,7 +107,9 @@ fn needed_directories(entries: &[Entry], only: &Names) -> HashSet<Vec<u8>> {
     if only.is_empty() {
         return HashSet::new();
     }
-    let wanted = entries.iter().filter(|e| e.change.after.is_some() && only.cover(&e.path));
+    let wanted = entries
+        .iter()
+        .filter(|e| e.change.after.is_some() && only.cover(&e.path));
     let mut above: HashSet<&[u8]> = HashSet::new();
     for entry in wanted {
         // Above what is there already, all is.
@@ -114,12 +137,18 @@ struct Names(Vec<(String, HashSet<Vec<u8>>)>);
 impl Names {
     fn new(texts: &[String]) -> Names {
         let form = |bytes: &[u8]| {
-            let parts: Vec<&[u8]> = bytes.split(|c| *c == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
+            let parts: Vec<&[u8]> = bytes
+                .split(|c| *c == b'/')
+                .filter(|p| !p.is_empty() && *p != b".")
+                .collect();
             parts.join(&b'/')
         };
         let forms = |text: &String| {
             let listed = unescape(text).map(|bytes| form(&bytes));
-            (text.clone(), [Some(form(text.as_bytes())), listed].into_iter().flatten().collect())
+            (
+                text.clone(),
+                [Some(form(text.as_bytes())), listed].into_iter().flatten().collect(),
+            )
         };
         Names(texts.iter().map(forms).collect())
     }
@@ -136,17 +165,24 @@ impl Names {
     /// Whether a name stands for what is dangerous about the path: the path itself, or a dangerous directory above it.
     fn approve(&self, path: &[u8]) -> bool {
         let named = |p: &[u8]| self.0.iter().any(|(_, forms)| forms.contains(p));
-        !self.is_empty() && (named(path) || ancestors(path).any(|above| named(above) && danger::by_path(above).is_some()))
+        !self.is_empty()
+            && (named(path) || ancestors(path).any(|above| named(above) && danger::by_path(above).is_some()))
     }
 
     fn without_match(&self, entries: &[Entry]) -> Vec<String> {
-        let unmatched = self.0.iter().filter(|(_, forms)| !entries.iter().any(|e| covers(forms, &e.path)));
+        let unmatched = self
+            .0
+            .iter()
+            .filter(|(_, forms)| !entries.iter().any(|e| covers(forms, &e.path)));
         unmatched.map(|(text, _)| text.clone()).collect()
     }
 }
 
 fn covers(forms: &HashSet<Vec<u8>>, path: &[u8]) -> bool {
     forms.iter().any(|form| {
-        form.is_empty() || path.strip_prefix(form.as_slice()).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+        form.is_empty()
+            || path
+                .strip_prefix(form.as_slice())
+                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     })
 }

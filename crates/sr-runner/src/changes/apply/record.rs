@@ -62,7 +62,11 @@ impl Record {
         lines.sort();
         let mut text = String::new();
         for (path, (seconds, nanos)) in lines {
-            let line = Line { path: escape(path), seconds: *seconds, nanos: *nanos };
+            let line = Line {
+                path: escape(path),
+                seconds: *seconds,
+                nanos: *nanos,
+            };
             let json = serde_json::to_string(&line).map_err(|e| store_fault("write", &self.file, &e.into()))?;
             let _ = writeln!(text, "{json}");
         }

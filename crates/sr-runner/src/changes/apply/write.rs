@@ -8,8 +8,8 @@ use crate::changes::survey::changed_at;
 use crate::changes::tree::{self, Cursor, file_type};
 use crate::changes::{Kind, Layer, Node, What, data, escape, unescape};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, chmod, chownat, fchmod, fstat, fsync, mkdirat, openat,
-    renameat, renameat_with, symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, chmod, chownat, fchmod, fstat, fsync, mkdirat,
+    openat, renameat, renameat_with, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use sr_common::{Code, Fault};
@@ -45,7 +45,12 @@ impl<'a> Writer<'a> {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty()).map_err(|e| {
                 let found = format!("cannot open {}: {e}", path.display());
-                Fault::new(Code::Run001, "changes.apply", found, "see that the directory is there and readable")
+                Fault::new(
+                    Code::Run001,
+                    "changes.apply",
+                    found,
+                    "see that the directory is there and readable",
+                )
             })
         };
         Ok(Writer {
@@ -69,7 +74,11 @@ impl<'a> Writer<'a> {
         for entry in todo.iter().filter(deleted) {
             self.one(entry, applied, |w, dir, name| w.delete(dir, name, entry))?;
         }
-        for entry in todo.iter().filter(directory).filter(|e| e.change.kind != Kind::ModeChanged) {
+        for entry in todo
+            .iter()
+            .filter(directory)
+            .filter(|e| e.change.kind != Kind::ModeChanged)
+        {
             self.one(entry, applied, |w, dir, name| w.directory(dir, name, entry))?;
         }
         for entry in todo.iter().filter(|e| !directory(e) && !deleted(e)) {
@@ -153,7 +162,9 @@ impl<'a> Writer<'a> {
     }
 
     fn directory_mode(&mut self, dir: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Done {
-        let Some(after) = &entry.change.after else { return Ok(()) };
+        let Some(after) = &entry.change.after else {
+            return Ok(());
+        };
         let fd = tree::open_beneath(dir, name, OFlags::RDONLY | OFlags::DIRECTORY).map_err(doing("open it"))?;
         let stat = fstat(&fd).map_err(doing("look at it"))?;
         // What a new directory inherited from the one above it stays.
@@ -162,15 +173,20 @@ impl<'a> Writer<'a> {
     }
 
     fn file_or_link(&mut self, dir: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Done {
-        let Some(after) = &entry.change.after else { return Ok(()) };
+        let Some(after) = &entry.change.after else {
+            return Ok(());
+        };
         self.unmoved(dir, name, entry)?;
         if entry.change.kind == Kind::ModeChanged {
             let path = tree::open_beneath(dir, name, OFlags::RDONLY | OFlags::NONBLOCK).map_err(doing("open it"))?;
-            return fchmod(&path, Mode::from_raw_mode(applied_mode(after.mode, What::File))).map_err(doing("set its mode"));
+            return fchmod(&path, Mode::from_raw_mode(applied_mode(after.mode, What::File)))
+                .map_err(doing("set its mode"));
         }
         self.made += 1;
         let temporary = format!(".safe-run-{}-{}.tmp", std::process::id(), self.made).into_bytes();
-        let result = self.make(dir, &temporary, after, entry).and_then(|()| self.place(dir, &temporary, name, entry));
+        let result = self
+            .make(dir, &temporary, after, entry)
+            .and_then(|()| self.place(dir, &temporary, name, entry));
         if result.is_err() {
             // It may never have been made; the failure that counts is the one above.
             let _ = unlinkat(dir, &temporary, AtFlags::empty());
@@ -194,7 +210,12 @@ impl<'a> Writer<'a> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let to = openat(dir, temporary, flags, Mode::from_raw_mode(0o600)).map_err(doing("make it"))?;
         data::copy(from.as_fd(), to.as_fd(), after.size.unwrap_or(0)).map_err(doing("write it"))?;
-        let again = openat(dir, temporary, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        let again = openat(
+            dir,
+            temporary,
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
         let written = again.and_then(data::digest).map_err(doing("read it back"))?;
         if after.digest.is_some() && written != after.digest {
             return Err(Problem::Tampered);
@@ -227,7 +248,11 @@ impl<'a> Writer<'a> {
 
 fn identity(stat: &Stat) -> (u64, i64, u64) {
     #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
-    (u64::try_from(stat.st_size).unwrap_or(0), stat.st_mtime as i64, stat.st_mtime_nsec as u64)
+    (
+        u64::try_from(stat.st_size).unwrap_or(0),
+        stat.st_mtime as i64,
+        stat.st_mtime_nsec as u64,
+    )
 }
 
 /// Owner and group follow the directory, as far as the caller may give files away.
@@ -248,12 +273,17 @@ fn own(dir: BorrowedFd<'_>, name: &[u8]) -> Done {
 
 /// A directory that is to go is emptied whatever its mode forbids to its owner.
 fn open_up(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    let Some(stat) = tree::stat_in(dir, name)? else { return Ok(()) };
+    let Some(stat) = tree::stat_in(dir, name)? else {
+        return Ok(());
+    };
     if file_type(&stat) != FileType::Directory || stat.st_mode & 0o700 == 0o700 {
         return Ok(());
     }
     let fd = tree::open_beneath(dir, name, OFlags::PATH | OFlags::DIRECTORY)?;
-    chmod(format!("/proc/self/fd/{}", fd.as_raw_fd()), Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700))
+    chmod(
+        format!("/proc/self/fd/{}", fd.as_raw_fd()),
+        Mode::from_raw_mode(stat.st_mode & 0o7777 | 0o700),
+    )
 }
 
 /// Deletes a directory with all that is in it, from the bottom up, without crossing a mount.
@@ -273,7 +303,9 @@ fn remove_tree(dir: BorrowedFd<'_>, name: &[u8]) -> Done {
             }
             continue;
         };
-        let Some(stat) = at.stat(&name).map_err(&fail)? else { continue };
+        let Some(stat) = at.stat(&name).map_err(&fail)? else {
+            continue;
+        };
         if file_type(&stat) != FileType::Directory {
             unlinkat(at.fd(), &name, AtFlags::empty()).map_err(&fail)?;
             continue;
@@ -289,16 +321,32 @@ fn remove_tree(dir: BorrowedFd<'_>, name: &[u8]) -> Done {
 impl Problem {
     fn fault(self, path: &str) -> Fault {
         let (found, remedy) = match self {
-            Problem::Errno(what, Errno::XDEV) => {
-                (format!("cannot {what}: another file system is mounted there"), "apply it by hand, or unmount it")
-            }
-            Problem::Errno(what, Errno::LOOP) => {
-                (format!("cannot {what}: a directory of the path is a symbolic link"), "apply it by hand")
-            }
-            Problem::Errno(what, errno) => (format!("cannot {what}: {errno}"), "see to that and apply again: what was applied stays applied"),
-            Problem::Moved => ("it changed on the host while the changes were applied".to_owned(), "look at it and apply again"),
-            Problem::Tampered => ("the captured file is not what was compared".to_owned(), "leave the run store alone and apply again"),
+            Problem::Errno(what, Errno::XDEV) => (
+                format!("cannot {what}: another file system is mounted there"),
+                "apply it by hand, or unmount it",
+            ),
+            Problem::Errno(what, Errno::LOOP) => (
+                format!("cannot {what}: a directory of the path is a symbolic link"),
+                "apply it by hand",
+            ),
+            Problem::Errno(what, errno) => (
+                format!("cannot {what}: {errno}"),
+                "see to that and apply again: what was applied stays applied",
+            ),
+            Problem::Moved => (
+                "it changed on the host while the changes were applied".to_owned(),
+                "look at it and apply again",
+            ),
+            Problem::Tampered => (
+                "the captured file is not what was compared".to_owned(),
+                "leave the run store alone and apply again",
+            ),
         };
-        Fault::new(Code::Run001, escape(unescape(path).unwrap_or_default().as_slice()), found, remedy)
+        Fault::new(
+            Code::Run001,
+            escape(unescape(path).unwrap_or_default().as_slice()),
+            found,
+            remedy,
+        )
     }
 }

@@ -43,6 +43,9 @@ mod tests {
 
     #[test]
     fn medians() {
-        assert_eq!((median(&[]), median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0])), (0.0, 2.0, 2.5));
+        assert_eq!(
+            (median(&[]), median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0])),
+            (0.0, 2.0, 2.5)
+        );
     }
 }

@@ -40,7 +40,9 @@ pub fn run(command: &mut Command, log: &str, limit: Duration, mut seen: impl FnM
     let (reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
     let again = writer.try_clone().map_err(|e| e.to_string())?;
     command.stdin(Stdio::null()).stdout(writer).stderr(again);
-    let mut child = command.spawn().map_err(|e| format!("{}: {e}", command.get_program().display()))?;
+    let mut child = command
+        .spawn()
+        .map_err(|e| format!("{}: {e}", command.get_program().display()))?;
     // The command holds the pipe's ends, and would keep them open.
     command.stdout(Stdio::null()).stderr(Stdio::null());
 
@@ -84,11 +86,19 @@ pub fn run(command: &mut Command, log: &str, limit: Duration, mut seen: impl FnM
     }
     let status = child.wait().map_err(|e| e.to_string())?;
     if over {
-        return Err(format!("{}\n   not done within {}: killed", shown(&last), plain::seconds(limit)));
+        return Err(format!(
+            "{}\n   not done within {}: killed",
+            shown(&last),
+            plain::seconds(limit)
+        ));
     }
     match status.success() {
         true => Ok(()),
-        false => Err(format!("{}\n   {status}; all of it in {}", shown(&last), path.display())),
+        false => Err(format!(
+            "{}\n   {status}; all of it in {}",
+            shown(&last),
+            path.display()
+        )),
     }
 }
 
@@ -109,17 +119,24 @@ fn kill_tree(child: &mut Child) {
     // Parents first, so that none of them starts another child.
     for pid in tree {
         // It may have ended by itself.
-        let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+        let _ = Command::new("kill")
+            .args(["-KILL", &pid.to_string()])
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
 /// The processes whose parent is `parent`.
 pub fn children(parent: u32) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     let of = |pid: u32| -> Option<u32> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
     };
-    let pids = entries.flatten().filter_map(|e| e.file_name().to_str().and_then(|n| n.parse().ok()));
+    let pids = entries
+        .flatten()
+        .filter_map(|e| e.file_name().to_str().and_then(|n| n.parse().ok()));
     pids.filter(|pid| of(*pid) == Some(parent)).collect()
 }

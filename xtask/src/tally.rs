@@ -28,7 +28,12 @@ impl Tally {
 
     /// The last line of `xtask test`.
     pub fn line(&self) -> String {
-        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skips.len())
+        format!(
+            "{} passed, {} failed, {} skipped",
+            self.passed,
+            self.failed,
+            self.skips.len()
+        )
     }
 }
 
@@ -46,7 +51,10 @@ impl Reader {
     /// Takes one line. Gives a summary where the line ends a test program.
     pub fn line(&mut self, line: &str) -> Option<String> {
         if let Some(rest) = line.strip_prefix("---- ") {
-            self.section = rest.strip_suffix(" stdout ----").or_else(|| rest.strip_suffix(" ----")).map(str::to_owned);
+            self.section = rest
+                .strip_suffix(" stdout ----")
+                .or_else(|| rest.strip_suffix(" ----"))
+                .map(str::to_owned);
         } else if matches!(line, "successes:" | "failures:") {
             self.section = None;
         } else if let Some(result) = line.strip_prefix("test result: ") {
@@ -64,10 +72,16 @@ impl Reader {
     fn own_skip(&self, line: &str) -> Option<Skip> {
         if let Some(reason) = line.strip_prefix("SKIPPED: ") {
             let test = self.section.clone().unwrap_or_else(|| "unnamed".into());
-            return Some(Skip { test, reason: reason.trim().into() });
+            return Some(Skip {
+                test,
+                reason: reason.trim().into(),
+            });
         }
         let (test, reason) = line.strip_prefix("SKIP ")?.split_once(": ")?;
-        Some(Skip { test: test.into(), reason: reason.trim().into() })
+        Some(Skip {
+            test: test.into(),
+            reason: reason.trim().into(),
+        })
     }
 
     fn program_ended(&mut self, result: &str) -> String {
@@ -94,8 +108,15 @@ impl Reader {
 fn ignored(line: &str) -> Option<Skip> {
     let (test, result) = line.strip_prefix("test ")?.rsplit_once(" ... ignored")?;
     let reason = result.trim_start_matches([',', ' ']).trim();
-    let reason = if reason.is_empty() { "ignored without a reason" } else { reason };
-    Some(Skip { test: test.trim().into(), reason: reason.into() })
+    let reason = if reason.is_empty() {
+        "ignored without a reason"
+    } else {
+        reason
+    };
+    Some(Skip {
+        test: test.trim().into(),
+        reason: reason.into(),
+    })
 }
 
 /// `tests/allowed-skips.txt`: lines `test-glob: reason-glob`; `#` begins a comment.
@@ -103,7 +124,10 @@ pub struct Allowed(Vec<(String, String)>);
 
 impl Allowed {
     pub fn parse(text: &str) -> Result<Allowed, String> {
-        let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty() && !l.starts_with('#'));
         lines
             .map(|line| match line.split_once(": ") {
                 Some((test, reason)) => Ok((test.trim().to_owned(), reason.trim().to_owned())),
@@ -114,16 +138,24 @@ impl Allowed {
     }
 
     pub fn allows(&self, skip: &Skip) -> bool {
-        self.0.iter().any(|(test, reason)| glob(test, &skip.test) && glob(reason, &skip.reason))
+        self.0
+            .iter()
+            .any(|(test, reason)| glob(test, &skip.test) && glob(reason, &skip.reason))
     }
 }
 
 /// Whether `text` matches `pattern`, where `*` stands for any text.
-fn glob(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(text) = text.strip_prefix(head) else { return false };
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(text) = text.strip_prefix(head) else {
+        return false;
+    };
     let starts = text.char_indices().map(|(i, _)| i).chain([text.len()]);
-    starts.into_iter().any(|i| text.get(i..).is_some_and(|tail| glob(rest, tail)))
+    starts
+        .into_iter()
+        .any(|i| text.get(i..).is_some_and(|tail| glob(rest, tail)))
 }
 
 #[cfg(test)]
@@ -157,23 +189,43 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         let ends: Vec<String> = OUTPUT.lines().filter_map(|l| reader.line(l)).collect();
         assert_eq!(ends, ["1 passed, 1 failed, 2 skipped"]);
         assert_eq!(reader.tally.line(), "1 passed, 1 failed, 2 skipped");
-        let skips: Vec<_> = reader.tally.skips.iter().map(|s| (s.test.as_str(), s.reason.as_str())).collect();
+        let skips: Vec<_> = reader
+            .tally
+            .skips
+            .iter()
+            .map(|s| (s.test.as_str(), s.reason.as_str()))
+            .collect();
         assert_eq!(skips, [("c", "needs a drum"), ("group::b", "no cgroup v2 here")]);
     }
 
     #[test]
     fn unnamed_skips_get_the_name_of_their_section() {
         let mut reader = Reader::default();
-        for line in ["---- x::y stdout ----", "SKIPPED: nothing here", "SKIPPED: nothing here"] {
+        for line in [
+            "---- x::y stdout ----",
+            "SKIPPED: nothing here",
+            "SKIPPED: nothing here",
+        ] {
             reader.line(line);
         }
-        assert_eq!(reader.tally.skips, [Skip { test: "x::y".into(), reason: "nothing here".into() }]);
+        assert_eq!(
+            reader.tally.skips,
+            [Skip {
+                test: "x::y".into(),
+                reason: "nothing here".into()
+            }]
+        );
     }
 
     #[test]
     fn only_listed_skips_are_allowed() {
         let allowed = Allowed::parse("# why\n\ncgroup::*: no * here\nexact: reason\n").unwrap();
-        let skip = |test: &str, reason: &str| allowed.allows(&Skip { test: test.into(), reason: reason.into() });
+        let skip = |test: &str, reason: &str| {
+            allowed.allows(&Skip {
+                test: test.into(),
+                reason: reason.into(),
+            })
+        };
         assert!(skip("cgroup::limits", "no cgroup v2 here") && skip("exact", "reason"));
         assert!(!skip("cgroup::limits", "broken") && !skip("exact", "reasons") && !skip("other", "no x here"));
         assert!(Allowed::parse("a line without a reason").is_err());

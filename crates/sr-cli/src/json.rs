@@ -5,7 +5,7 @@ use serde_json::Value;
 use sr_common::{Code, Fault};
 use std::fmt::Write as _;
 
-/// The value as indented text with a newline at the end, its fields in the order of their types.
+/// The value as indented text with a newline at the end, its fields sorted by name.
 pub fn pretty<T: Serialize>(value: &T) -> Result<String, Fault> {
     let value = serde_json::to_value(value)
         .map_err(|e| Fault::new(Code::Cmp002, "output", format!("cannot be written as JSON: {e}"), "report this as a defect"))?;

@@ -1,7 +1,6 @@
 //! `safe-run`: arguments, human output and exit codes. How anything is enforced it does not know.
 
 mod arguments;
-mod captured;
 mod command;
 mod environment;
 mod failure;
@@ -16,7 +15,6 @@ mod terminal;
 
 use arguments::{Arguments, Command};
 use command as c;
-use clap::Parser;
 use clap::error::ErrorKind;
 use environment::Environment;
 use failure::{Done, Kind};
@@ -26,9 +24,13 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let kind = kind(&words);
-    let arguments = match Arguments::try_parse_from(&words) {
+    let arguments = match Arguments::read(&words) {
         Ok(arguments) => arguments,
-        Err(error) => return ExitCode::from(usage(&error, kind)),
+        Err(error) => {
+            // Nobody is left to be told if this cannot be written.
+            let _ = error.print();
+            return ExitCode::from(usage(&error, kind));
+        }
     };
     log::start(arguments.verbose);
     let Some(command) = arguments.command else {
@@ -87,8 +89,6 @@ fn kind(words: &[OsString]) -> Kind {
 
 /// Help and version are no errors; everything else is 2, and 125 where 2 would be the program's.
 fn usage(error: &clap::Error, kind: Kind) -> u8 {
-    // Nobody is left to be told if this cannot be written.
-    let _ = error.print();
     match (error.kind(), kind) {
         (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => 0,
         (_, Kind::Run) => 125,
@@ -122,7 +122,7 @@ mod tests {
     fn usage_errors_of_run_are_not_the_programs_own() {
         let of = |line: &[&str]| {
             let words: Vec<OsString> = std::iter::once("safe-run").chain(line.iter().copied()).map(Into::into).collect();
-            usage(&Arguments::try_parse_from(&words).unwrap_err(), kind(&words))
+            usage(&Arguments::read(&words).unwrap_err(), kind(&words))
         };
         assert_eq!((of(&["run", "--cpus", "1", "true"]), of(&["-v", "exec"]), of(&["shell", "x"])), (125, 125, 125));
         assert_eq!((of(&["valdate"]), of(&["validate"]), of(&["show", "--run"])), (2, 2, 2));

@@ -175,9 +175,11 @@ impl RunGroup {
         Ok(())
     }
 
-    /// The files to which a pid is written, for a child that puts itself into the group (v1).
-    pub fn procs_files(&self) -> Vec<PathBuf> {
-        self.places.iter().map(|p| p.dir.join("cgroup.procs")).collect()
+    /// The v1 `tasks` files, open for writing: a thread that writes `0` there puts itself into the group, and only
+    /// that way without the kernel's lock on all forks and exits, whose writer waits out a grace period of several
+    /// milliseconds (`cgroup_procs_write_start` in kernel/cgroup/cgroup.c).
+    pub fn task_files(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+        self.places.iter().filter(|p| p.version == 1).map(|p| file::open_for_writing(&p.dir.join("tasks"))).collect()
     }
 
     /// Whether `pid` is in every directory of the group.

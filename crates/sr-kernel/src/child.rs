@@ -89,6 +89,11 @@ impl State {
     fn step(&mut self, step: &Step, channel: RawFd) -> io::Result<()> {
         match step {
             Step::Await { channel } => wait_go(*channel),
+            Step::JoinGroup { tasks } => {
+                // SAFETY: the descriptor was inherited open.
+                let tasks = unsafe { BorrowedFd::borrow_raw(*tasks) };
+                Ok(rustix::io::write(tasks, b"0").map(drop)?)
+            }
             // SAFETY: prctl with integer arguments only.
             Step::DieWithParent => check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }).map(drop),
             Step::NewSession => Ok(rustix::process::setsid().map(drop)?),
@@ -460,10 +465,11 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
     };
     // SAFETY: numbers only. Every other descriptor, the supervisor's own among them, is closed.
     unsafe {
-        check(libc::dup2(channel, 60))?;
-        check(libc::dup2(signals, 61))?;
-        check(libc::dup2(60, SOCKET))?;
-        check(libc::dup2(61, SIGNALS))?;
+        // Copies above the two targets first: either descriptor may have any number.
+        let channel = check(libc::fcntl(channel, libc::F_DUPFD, 3))?;
+        let signals = check(libc::fcntl(signals, libc::F_DUPFD, 3))?;
+        check(libc::dup2(channel, SOCKET))?;
+        check(libc::dup2(signals, SIGNALS))?;
         check(libc::syscall(libc::SYS_close_range, 2u32, u32::MAX, 0u32) as i32)?;
     }
     drop_bounding()?;
@@ -471,6 +477,8 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
     // SAFETY: prctl with integer arguments only.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
     seccomp::install(filter)?;
+    // A program that ended before SIGCHLD was blocked left no signal behind, only a zombie.
+    reap(program, SOCKET);
     loop {
         let mut wait = [
             libc::pollfd { fd: SOCKET, events: libc::POLLIN, revents: 0 },

@@ -30,6 +30,8 @@ pub struct MountFlags {
 pub enum Step {
     /// Waits for one byte from the supervisor.
     Await { channel: RawFd },
+    /// Puts this thread into a v1 control group, by its open `tasks` file.
+    JoinGroup { tasks: RawFd },
     /// Killed when the parent dies.
     DieWithParent,
     NewSession,

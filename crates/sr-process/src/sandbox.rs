@@ -33,8 +33,8 @@ pub struct Options<'a> {
     pub stdio: Stdio,
     /// The v2 group into which the sandbox is born.
     pub cgroup: Option<BorrowedFd<'a>>,
-    /// Puts the first process into its (v1) groups, before it may do anything.
-    pub place: &'a dyn Fn(i32) -> Result<(), Fault>,
+    /// Open `tasks` files of the v1 groups that the first process joins before it does anything else.
+    pub join: Vec<OwnedFd>,
 }
 
 /// A sandbox that is built; nothing of the program runs.
@@ -92,7 +92,9 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     let built = view::build(&bundle.filesystem_plan, process, &options, channel)?;
 
     let range = matches!(process.user.map, IdMap::Range { .. });
-    let mut steps = vec![Step::Await { channel }, Step::DieWithParent];
+    let mut steps = vec![Step::Await { channel }];
+    steps.extend(options.join.iter().map(|tasks| Step::JoinGroup { tasks: tasks.as_raw_fd() }));
+    steps.push(Step::DieWithParent);
     if range {
         steps.push(Step::Identity { uid: 0, gid: 0, clear_groups: true });
         // Changing identity clears it (prctl(2)).
@@ -141,9 +143,6 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     let (uids, gids) = maps(&process.user.map, process.user.inside);
     idmap::write_maps(pid, &uids, &gids, !range)
         .map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
-    if options.cgroup.is_none() {
-        (options.place)(pid)?;
-    }
     let traced = process.posture_at_exec;
     if traced {
         ptrace::seize_for_fork(pid)

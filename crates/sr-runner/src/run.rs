@@ -341,12 +341,11 @@ impl<'a> Run<'a> {
 
     fn prepare(&self, stdio: Stdio) -> Result<Prepared, Fault> {
         let group = self.group.as_ref();
-        let in_v2 = group.is_some_and(|g| g.dir_fd().is_some());
-        let place = |pid: i32| match group {
-            Some(group) => group.add(pid.unsigned_abs(), in_v2).map_err(|e| {
+        let join = match group {
+            Some(group) => group.task_files().map_err(|e| {
                 Fault::new(Code::Run001, "launch.prepare.cgroup", e.to_string(), "see `safe-run doctor`")
-            }),
-            None => Ok(()),
+            })?,
+            None => Vec::new(),
         };
         sr_process::prepare(
             self.bundle,
@@ -354,7 +353,7 @@ impl<'a> Run<'a> {
                 layers: self.layers.as_deref(),
                 stdio,
                 cgroup: group.and_then(RunGroup::dir_fd),
-                place: &place,
+                join,
             },
         )
     }

@@ -70,6 +70,34 @@ pub struct Arguments {
     pub command: Option<Command>,
 }
 
+/// `safe-run run …` alone. A run must start fast, and describing twenty other commands to clap takes as long as
+/// everything else before the sandbox.
+#[derive(Debug, Parser)]
+#[command(
+    name = "safe-run run",
+    about = "Run a command behind a wall, capture what it writes, and keep a signed report",
+    disable_version_flag = true,
+    max_term_width = 110
+)]
+struct RunAlone {
+    /// More on standard error about what Safe-Run does; twice for all of it.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+impl Arguments {
+    /// The words of a command line, the program's name first.
+    pub fn read(words: &[OsString]) -> Result<Arguments, clap::Error> {
+        if words.get(1).is_none_or(|word| word != "run") {
+            return Arguments::try_parse_from(words);
+        }
+        let alone = RunAlone::try_parse_from(&words[1..])?;
+        Ok(Arguments { verbose: alone.verbose, command: Some(Command::Run(Box::new(alone.run))) })
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Run(Box<RunArguments>),
@@ -94,10 +122,11 @@ pub enum Command {
 }
 
 /// Run another command inside a sandbox that is running.
-///
-/// The command gets the same wall as the run's own program. Its exit status is passed on.
 #[derive(Debug, Args)]
-#[command(override_usage = "safe-run exec [RUN] -- COMMAND [ARGS]...")]
+#[command(
+    override_usage = "safe-run exec [RUN] -- COMMAND [ARGS]...",
+    after_help = "The command stands behind the same wall as the run's own program. Its exit status is passed on."
+)]
 pub struct ExecArguments {
     /// A unique beginning of the run's id, or `last`.
     #[arg(default_value = "last")]
@@ -147,12 +176,12 @@ pub struct DiffArguments {
 }
 
 /// Take a run's changes over to the real files.
-///
-/// Never applied: setuid bits, devices, FIFOs, file capabilities. What changed on the host since the run began, and
-/// what runs by itself on the host (`.git/` but its objects and refs, `.envrc`, `Makefile`, `package.json` …), is
-/// applied only where its path is named.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "Never applied: setuid bits, devices, FIFOs, file capabilities. What changed on the host since the
+run began, and what runs by itself on the host (`.git/` but its objects and refs, `.envrc`,
+`Makefile`, `package.json` …), is applied only where its path is named.
+
+Examples:
   safe-run apply                       everything of the last run that is safe to take over
   safe-run apply last src/main.py      one file
   safe-run apply last Makefile --yes   a file that runs by itself, without asking")]
@@ -277,8 +306,8 @@ pub struct ReportArguments {
 #[derive(Debug, Subcommand)]
 pub enum ReportAction {
     /// Names the first thing that does not hold.
-    #[command(after_help = "Exit status: 0 verified; 3 incomplete: the run was killed or still goes on; 1 everything else,
-also a consistent report whose signer is unknown, or that is not signed.")]
+    #[command(after_help = "Exit status: 0 verified; 3 incomplete: the run was killed or still goes on; 1 everything else, also
+a consistent report whose signer is unknown, or that is not signed.")]
     Verify {
         /// A report, the directory of a run, a unique beginning of a run's id, or `last`.
         #[arg(default_value = "last")]

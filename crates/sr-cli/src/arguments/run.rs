@@ -9,13 +9,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Run a command behind a wall, capture what it writes, and keep a signed report.
-///
-/// Without a policy the preset `standard` holds: no network, the system directories read-only, the current directory
-/// visible with its writes captured, 2 CPUs, 2 GiB of memory, 10 minutes. Flags are a recorded layer over the policy.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "safe-run run [OPTIONS] [--] COMMAND [ARGS]...\n       safe-run run --policy FILE [OPTIONS]",
-    after_help = "Everything after the first word that is no option belongs to the command.
+    after_help = "Everything after the first word that is no option belongs to the command. Without a policy the
+preset `standard` holds: no network, the system directories read-only, the current directory
+visible with its writes captured, 2 CPUs, 2 GiB of memory, 10 minutes. Flags are a recorded layer
+over the policy.
 
 Examples:
   safe-run run -- python3 agent.py
@@ -23,8 +23,11 @@ Examples:
   safe-run run --policy strict --report report.json -- ./submission
   safe-run run --mount ./data:/data -e CI=1 -- make test
 
-Exit status: the program's own; 128+N where signal N ended it; 124 after the wall time; 137 where another limit
-ended it; 125 where Safe-Run itself failed."
+Exit status: the program's own; 128+N where signal N ended it; 124 after the wall time; 137 where
+another limit ended it; 125 where Safe-Run itself failed.
+
+--json writes {id, status, cause, exitCode, signal, limitsHit, durationMicros, changes, notes, dir,
+report} in the place of the last line; faults become an array of {code, path, found, remedy, …}."
 )]
 pub struct RunArguments {
     #[command(flatten)]

@@ -47,3 +47,25 @@ fn exec_needs_a_command() {
     assert!(matches!(parsed.command, Some(Command::Exec(e)) if e.run == "last" && e.argv == ["ls", "-l"]));
     assert!(Arguments::try_parse_from(["safe-run", "exec", "last"]).is_err());
 }
+
+#[test]
+fn run_alone_is_read_as_among_the_other_commands() {
+    let lines: [&[&str]; 8] = [
+        &["-v", "--cpu", "1", "python3", "a.py", "-v"],
+        &["--policy", "strict", "-vv", "--", "--odd"],
+        &[],
+        &["--help"],
+        &["-h"],
+        &["--cpus", "1", "true"],
+        &["--memory", "x", "true"],
+        &["--policy"],
+    ];
+    for line in lines {
+        let words: Vec<OsString> = ["safe-run", "run"].iter().chain(line).map(Into::into).collect();
+        match (Arguments::read(&words), Arguments::try_parse_from(&words)) {
+            (Ok(one), Ok(other)) => assert_eq!(format!("{one:?}"), format!("{other:?}")),
+            (Err(one), Err(other)) => assert_eq!(one.to_string(), other.to_string(), "{line:?}"),
+            (one, other) => panic!("{line:?}: {one:?}, {other:?}"),
+        }
+    }
+}

@@ -2,13 +2,13 @@
 
 use super::diff::line;
 use crate::arguments::ApplyArguments;
-use crate::captured::{self, Captured};
 use crate::environment::Environment;
 use crate::failure::{Done, Failure};
 use crate::json;
 use crate::terminal::{self, clean, count};
 use serde_json::json;
 use sr_common::{Code, Fault};
+use sr_runner::CapturedLayer;
 use sr_runner::changes::{Applied, ApplyOptions, Change, apply as take_over, escape};
 use std::io::{BufRead as _, IsTerminal, Write as _};
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// A captured directory and what of it is to be taken over.
 struct Work {
-    captured: Captured,
+    captured: CapturedLayer,
     changes: Vec<Change>,
     /// As the changes write their paths. Empty: everything.
     named: Vec<String>,
@@ -24,11 +24,9 @@ struct Work {
 
 pub fn apply(arguments: &ApplyArguments, env: &Environment) -> Done {
     let (store, run) = super::find_run(env, &arguments.run)?;
-    let mut works = Vec::new();
-    for captured in captured::of(&store, &run)? {
-        let changes = captured.changes()?;
-        works.push(Work { captured, changes, named: Vec::new() });
-    }
+    let found = super::captured(&store, &run)?;
+    let mut works: Vec<Work> =
+        found.into_iter().map(|(captured, changes)| Work { captured, changes, named: Vec::new() }).collect();
     name(&mut works, &arguments.paths, &env.cwd)?;
     works.retain(|w| !w.changes.is_empty() && (arguments.paths.is_empty() || !w.named.is_empty()));
     if works.is_empty() {
@@ -53,7 +51,7 @@ pub fn apply(arguments: &ApplyArguments, env: &Environment) -> Done {
     let mut done = Vec::new();
     for work in &works {
         let options = ApplyOptions { only: work.named.clone(), force: work.named.clone(), ..ApplyOptions::default() };
-        match take_over(&work.captured.layer(), &options) {
+        match take_over(&work.captured.as_layer(), &options) {
             Ok(applied) => done.push((work, applied)),
             Err(more) => faults.extend(more),
         }

@@ -1,21 +1,17 @@
 //! `diff`: what a run changed, deletions first.
 
 use crate::arguments::DiffArguments;
-use crate::captured::{self, Captured};
 use crate::environment::Environment;
 use crate::failure::Done;
 use crate::json;
 use crate::terminal::{self, Style, clean, clean_lines};
 use serde_json::json;
+use sr_runner::CapturedLayer;
 use sr_runner::changes::{Change, Kind, diff_text};
 
 pub fn diff(arguments: &DiffArguments, env: &Environment) -> Done {
     let (store, run) = super::find_run(env, &arguments.run)?;
-    let mut all = Vec::new();
-    for captured in captured::of(&store, &run)? {
-        let changes = captured.changes()?;
-        all.push((captured, changes));
-    }
+    let all = super::captured(&store, &run)?;
     if arguments.json {
         let list: Vec<_> = all.iter().map(|(c, changes)| json!({"source": c.source, "changes": changes})).collect();
         terminal::out(&json::pretty(&list)?);
@@ -36,12 +32,12 @@ pub fn diff(arguments: &DiffArguments, env: &Environment) -> Done {
     Ok(0)
 }
 
-fn text(captured: &Captured, changes: &[Change], names: bool, style: Style) -> Result<String, sr_common::Fault> {
+fn text(captured: &CapturedLayer, changes: &[Change], names: bool, style: Style) -> Result<String, sr_common::Fault> {
     if names {
         return Ok(changes.iter().map(|change| format!("{}\n", line(change, style))).collect());
     }
     // It is clean already but for tabs, which belong to the lines of files.
-    Ok(paint(&diff_text(changes, &captured.layer())?, style))
+    Ok(paint(&diff_text(changes, &captured.as_layer())?, style))
 }
 
 /// One change as a line: a letter, the path, and what a person must know before it is applied.

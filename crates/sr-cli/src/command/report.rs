@@ -6,6 +6,7 @@ use crate::failure::{Done, Failure};
 use crate::terminal::{self, clean, count};
 use crate::{json, read};
 use sr_common::{Code, Fault};
+use sr_evidence::files;
 use sr_evidence::key::PublicKey;
 use sr_evidence::keystore::KeyStore;
 use sr_evidence::verify::{Status, Verification, VerifyOptions, verify_run};
@@ -32,7 +33,12 @@ fn place(file: &Path, env: &Environment) -> Result<PathBuf, Failure> {
     let name = file.to_str().filter(|n| !n.contains(['/', '.']));
     match name {
         Some(name) if file.symlink_metadata().is_err() => Ok(super::find_run(env, name)?.1.path),
-        _ => Ok(file.to_owned()),
+        // The report of a run that did not come to its end is absent, and the rest is beside it.
+        _ if file.exists() || file.with_file_name(files::EVENTS).exists() => Ok(file.to_owned()),
+        _ => {
+            let found = format!("{} does not exist", file.display());
+            Err(Fault::new(Code::Evd003, "report", found, "name a report, the folder of a run, or a run of `safe-run runs`").into())
+        }
     }
 }
 

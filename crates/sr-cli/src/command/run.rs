@@ -6,9 +6,10 @@ use crate::failure::{Done, Failure};
 use crate::{host_rules, policies, summary, terminal};
 use sr_common::{Code, Fault, canonical};
 use sr_policy::{CommandLine, Overlay, PolicySpec};
-use sr_runner::{Outcome, Request, Store};
+use sr_runner::{Outcome, Refusal, Request, Store};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::path::Path;
 
 pub fn run(arguments: RunArguments, env: &Environment) -> Done {
     let command = super::command_line(arguments.argv)?;
@@ -34,6 +35,9 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
         policy.evidence.sign = "none".into();
     }
     named_command(&policy)?;
+    if let Some(dest) = &output.report {
+        writable_report(dest)?;
+    }
     let rules = host_rules::load(env)?;
     let id_base = rules.id_base.unwrap_or(env.id_base);
     host_rules::check(&policy, &found.files, rules, env)?;
@@ -42,19 +46,18 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
     caller.id_base = id_base;
     let sign = policy.evidence.sign != "none";
     let request = Request { policy, policy_source: Some(named_digest), overlay: recorded, caller, store, terminal, sign };
-    let outcome = sr_runner::run(&request)?;
-    finish(&outcome, output, env)
+    match sr_runner::run(&request) {
+        Ok(outcome) => finish(&outcome, output, env),
+        Err(refusal) => Err(refused(refusal, output.report.as_deref())),
+    }
 }
 
 /// The report is taken out, and the line at the end is written.
 fn finish(outcome: &Outcome, output: &OutputArguments, env: &Environment) -> Done {
-    if let Some(dest) = &output.report {
-        let dir = sr_evidence::files::open_dir(&outcome.dir).map_err(|e| {
-            let found = format!("{} cannot be opened: {e}", outcome.dir.display());
-            Fault::new(Code::Evd002, "report", found, "the report is in the run store: safe-run show")
-        })?;
-        sr_evidence::export::export_evidence(&dir, dest)?;
-    }
+    let exported = match &output.report {
+        Some(dest) => export(&outcome.dir, dest),
+        None => Ok(()),
+    };
     if output.json {
         terminal::err(&summary::json(outcome, output.report.as_deref()));
     } else if !output.quiet {
@@ -62,7 +65,41 @@ fn finish(outcome: &Outcome, output: &OutputArguments, env: &Environment) -> Don
             terminal::err(&line);
         }
     }
+    exported?;
     Ok(outcome.status)
+}
+
+/// A run that did not come about has a report that says so; it is taken out like any other.
+fn refused(refusal: Refusal, dest: Option<&Path>) -> Failure {
+    let mut faults = refusal.faults;
+    if let (Some(dir), Some(dest)) = (&refusal.dir, dest) {
+        // Why there was no run comes first; that its report is missing too stands beside it.
+        faults.extend(export(dir, dest).err());
+    }
+    Failure(faults)
+}
+
+fn export(run: &Path, dest: &Path) -> Result<(), Fault> {
+    let dir = sr_evidence::files::open_dir(run).map_err(|e| {
+        let found = format!("{} cannot be opened: {e}", run.display());
+        Fault::new(Code::Evd002, "report", found, "the report is in the run store: safe-run show")
+    })?;
+    sr_evidence::export::export_evidence(&dir, dest)
+}
+
+/// Looks before an hour's run whether its report can be written where it is wanted.
+fn writable_report(dest: &Path) -> Result<(), Fault> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let parent = match dest.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let found = match accessat(CWD, parent, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        Err(e) => format!("{} cannot be written in {}: {e}", dest.display(), parent.display()),
+        Ok(()) if dest.is_dir() => format!("{} is a directory", dest.display()),
+        Ok(()) => return Ok(()),
+    };
+    Err(Fault::new(Code::Evd002, "report", found, "name a file in a directory that you can write to"))
 }
 
 /// The flags as a layer over a policy.
@@ -134,8 +171,7 @@ fn named_command(policy: &PolicySpec) -> Result<(), Fault> {
     if policy.runtime.command.is_some() {
         return Ok(());
     }
-    let remedy = "write the command after `--`: safe-run run -- python3 agent.py; or runtime.command in the policy\n  \
-                  usage: safe-run run [OPTIONS] [--] COMMAND [ARGS]...";
+    let remedy = "write it after `--`: safe-run run [OPTIONS] -- COMMAND [ARGS]...; or as runtime.command in the policy";
     Err(Fault::new(Code::Pol001, "runtime.command", "there is nothing to run", remedy))
 }
 

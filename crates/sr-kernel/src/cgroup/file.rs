@@ -121,6 +121,11 @@ pub(super) fn open_dir(dir: &Path) -> Result<OwnedFd, CgroupError> {
     open(dir, flags, Mode::empty()).map_err(|e| CgroupError::errno("open", dir, e))
 }
 
+pub(super) fn open_for_writing(file: &Path) -> Result<OwnedFd, CgroupError> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open(file, flags, Mode::empty()).map_err(|e| CgroupError::errno("open", file, e))
+}
+
 /// Whether `dir` is on a cgroup file system; `None` where it does not exist.
 pub(super) fn is_cgroup(dir: &Path) -> Result<Option<bool>, CgroupError> {
     const V1: i64 = 0x0027_e0eb;

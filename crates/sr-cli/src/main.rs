@@ -14,8 +14,8 @@ mod summary;
 mod terminal;
 
 use arguments::{Arguments, Command};
-use command as c;
 use clap::error::ErrorKind;
+use command as c;
 use environment::Environment;
 use failure::{Done, Kind};
 use std::ffi::OsString;
@@ -74,13 +74,20 @@ fn dispatch(asked: Command) -> Done {
         Command::Doctor(a) => c::doctor::doctor(&a, env),
         Command::Gc(a) => c::gc::collect(&a, env),
         // Answered above.
-        Command::Explain(_) | Command::Schema(_) | Command::Policy(_) | Command::Completions(_) | Command::Validate(_) => Ok(0),
+        Command::Explain(_)
+        | Command::Schema(_)
+        | Command::Policy(_)
+        | Command::Completions(_)
+        | Command::Validate(_) => Ok(0),
     }
 }
 
 /// What kind of command the words mean, also where clap does not understand them.
 fn kind(words: &[OsString]) -> Kind {
-    let first = words.iter().skip(1).find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let first = words
+        .iter()
+        .skip(1)
+        .find(|word| !word.as_encoded_bytes().starts_with(b"-"));
     match first.and_then(|word| word.to_str()) {
         Some("run" | "shell" | "exec") => Kind::Run,
         _ => Kind::Plain,
@@ -121,10 +128,20 @@ mod tests {
     #[test]
     fn usage_errors_of_run_are_not_the_programs_own() {
         let of = |line: &[&str]| {
-            let words: Vec<OsString> = std::iter::once("safe-run").chain(line.iter().copied()).map(Into::into).collect();
+            let words: Vec<OsString> = std::iter::once("safe-run")
+                .chain(line.iter().copied())
+                .map(Into::into)
+                .collect();
             usage(&Arguments::read(&words).unwrap_err(), kind(&words))
         };
-        assert_eq!((of(&["run", "--cpus", "1", "true"]), of(&["-v", "exec"]), of(&["shell", "x"])), (125, 125, 125));
+        assert_eq!(
+            (
+                of(&["run", "--cpus", "1", "true"]),
+                of(&["-v", "exec"]),
+                of(&["shell", "x"])
+            ),
+            (125, 125, 125)
+        );
         assert_eq!((of(&["valdate"]), of(&["validate"]), of(&["show", "--run"])), (2, 2, 2));
         assert_eq!((of(&["run", "--help"]), of(&["--version"])), (0, 0));
     }

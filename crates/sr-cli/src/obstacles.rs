@@ -16,12 +16,20 @@ pub struct Obstacle {
 
 impl From<Fault> for Obstacle {
     fn from(fault: Fault) -> Self {
-        Obstacle { fatal: true, what: format!("{} {}: {}", fault.code, fault.path, fault.found), remedy: fault.remedy }
+        Obstacle {
+            fatal: true,
+            what: format!("{} {}: {}", fault.code, fault.path, fault.found),
+            remedy: fault.remedy,
+        }
     }
 }
 
 fn weaker(what: impl Into<String>, remedy: impl Into<String>) -> Obstacle {
-    Obstacle { fatal: false, what: what.into(), remedy: remedy.into() }
+    Obstacle {
+        fatal: false,
+        what: what.into(),
+        remedy: remedy.into(),
+    }
 }
 
 /// What the facts alone tell. What makes a run impossible has its fault from compilation; here is how to get it.
@@ -46,10 +54,14 @@ pub fn of_facts(facts: &HostFacts) -> Vec<Obstacle> {
             "use a kernel from 5.13 on with CONFIG_SECURITY_LANDLOCK, and `landlock` in the lsm= list of its command line",
         ));
     }
-    let missing: Vec<&str> = [("memory", &facts.cgroup.memory), ("cpu", &facts.cgroup.cpu), ("pids", &facts.cgroup.pids)]
-        .into_iter()
-        .filter_map(|(name, controller)| controller.is_none().then_some(name))
-        .collect();
+    let missing: Vec<&str> = [
+        ("memory", &facts.cgroup.memory),
+        ("cpu", &facts.cgroup.cpu),
+        ("pids", &facts.cgroup.pids),
+    ]
+    .into_iter()
+    .filter_map(|(name, controller)| controller.is_none().then_some(name))
+    .collect();
     if !missing.is_empty() {
         let remedy = if facts.privileged {
             "mount cgroup v2 with these controllers, writable: in a container, give it a cgroup of its own"
@@ -57,7 +69,10 @@ pub fn of_facts(facts: &HostFacts) -> Vec<Obstacle> {
             "start it in a scope of your own: systemd-run --user --scope -p Delegate=yes safe-run run -- COMMAND\n\
              or let an administrator delegate a cgroup v2 subtree to you, or run as root"
         };
-        let what = format!("no control group for {}: held by rlimits, affinity and sampling instead", missing.join(", "));
+        let what = format!(
+            "no control group for {}: held by rlimits, affinity and sampling instead",
+            missing.join(", ")
+        );
         found.push(weaker(what, remedy));
     }
     found
@@ -87,7 +102,10 @@ pub fn of_proc() -> Vec<Obstacle> {
     }
     vec![Obstacle {
         fatal: true,
-        what: format!("outer /proc masked: {} is mounted over, so the kernel allows no fresh /proc inside", masked.join(", ")),
+        what: format!(
+            "outer /proc masked: {} is mounted over, so the kernel allows no fresh /proc inside",
+            masked.join(", ")
+        ),
         remedy: "docker/podman: --security-opt systempaths=unconfined; Kubernetes: procMount: Unmasked\n\
                  the outer /proc is never bound instead"
             .into(),
@@ -109,7 +127,9 @@ fn masked_proc(mountinfo: &str) -> Vec<String> {
 /// Whether the run store can be made or written.
 pub fn of_store(store: &Path) -> Vec<Obstacle> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
-    let Some(existing) = store.ancestors().find(|dir| dir.exists()) else { return Vec::new() };
+    let Some(existing) = store.ancestors().find(|dir| dir.exists()) else {
+        return Vec::new();
+    };
     let access = accessat(CWD, existing, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
     let why = match access {
         Err(e) => format!("{} may not be written: {e}", existing.display()),
@@ -131,7 +151,8 @@ mod tests {
     fn masks_over_proc_are_seen() {
         let free = "22 1 0:21 / /proc rw - proc proc rw\n30 22 0:30 / /proc/sys/fs/binfmt_misc rw - autofs a rw\n";
         assert!(masked_proc(free).is_empty());
-        let docker = format!("{free}40 22 0:21 /sys /proc/sys ro - proc proc rw\n41 22 0:5 /null /proc/kcore rw - tmpfs t rw\n");
+        let docker =
+            format!("{free}40 22 0:21 /sys /proc/sys ro - proc proc rw\n41 22 0:5 /null /proc/kcore rw - tmpfs t rw\n");
         assert_eq!(masked_proc(&docker), ["/proc/sys", "/proc/kcore"]);
     }
 

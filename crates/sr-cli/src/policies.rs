@@ -24,7 +24,10 @@ pub fn find(name: &OsStr) -> Result<Found, Vec<Fault>> {
         return file(Path::new(name));
     }
     let spec = name.to_str().and_then(preset).ok_or_else(|| vec![unknown(name)])?;
-    Ok(Found { spec, files: Vec::new() })
+    Ok(Found {
+        spec,
+        files: Vec::new(),
+    })
 }
 
 fn unknown(name: &OsStr) -> Fault {
@@ -38,19 +41,29 @@ fn unknown(name: &OsStr) -> Fault {
 
 fn file(path: &Path) -> Result<Found, Vec<Fault>> {
     let name = path.to_str().ok_or_else(|| {
-        vec![Fault::new(Code::Pol002, "policy", format!("the name {} is not UTF-8", path.display()), "rename the file")]
+        vec![Fault::new(
+            Code::Pol002,
+            "policy",
+            format!("the name {} is not UTF-8", path.display()),
+            "rename the file",
+        )]
     })?;
     let files = RefCell::new(Vec::new());
     let load = |name: &str, field: &str| -> Result<Vec<u8>, Fault> {
         let document = read::document(Path::new(name), field)?;
         // The file is there: it was read just now.
-        files.borrow_mut().push(Path::new(name).canonicalize().unwrap_or_else(|_| name.into()));
+        files
+            .borrow_mut()
+            .push(Path::new(name).canonicalize().unwrap_or_else(|_| name.into()));
         Ok(document.bytes)
     };
     let text = load(name, "policy").map_err(|fault| vec![fault])?;
     let source = parse(name, &text, Format::of(name))?;
     let spec = resolve(&source, &|name: &str| Ok((name.to_owned(), load(name, "extends")?)))?;
-    Ok(Found { spec, files: files.into_inner() })
+    Ok(Found {
+        spec,
+        files: files.into_inner(),
+    })
 }
 
 #[cfg(test)]
@@ -72,14 +85,25 @@ mod tests {
     fn extends_is_read_beside_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let base = "apiVersion: safe-run/v1\nmetadata: {name: b}\nextends: strict\nruntime: {args: []}\nmounts: []\n";
-        let top = "apiVersion: safe-run/v1\nmetadata: {name: t}\nextends: sub/base.yaml\nruntime: {args: []}\nmounts: []\n";
+        let top =
+            "apiVersion: safe-run/v1\nmetadata: {name: t}\nextends: sub/base.yaml\nruntime: {args: []}\nmounts: []\n";
         std::fs::create_dir(dir.path().join("sub")).unwrap();
         std::fs::write(dir.path().join("sub/base.yaml"), base).unwrap();
         std::fs::write(dir.path().join("top.yaml"), top).unwrap();
         let found = find(dir.path().join("top.yaml").as_os_str()).unwrap();
-        assert_eq!((found.spec.metadata.name.as_str(), found.spec.resources.pids, found.files.len()), ("t", 64, 2));
+        assert_eq!(
+            (
+                found.spec.metadata.name.as_str(),
+                found.spec.resources.pids,
+                found.files.len()
+            ),
+            ("t", 64, 2)
+        );
         std::fs::write(dir.path().join("top.yaml"), top.replace("sub/base", "sub/none")).unwrap();
         let fault = refused(dir.path().join("top.yaml").as_os_str());
-        assert_eq!((fault.path.as_str(), fault.source.map(|s| s.line)), ("extends", Some(3)));
+        assert_eq!(
+            (fault.path.as_str(), fault.source.map(|s| s.line)),
+            ("extends", Some(3))
+        );
     }
 }

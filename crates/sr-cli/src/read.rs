@@ -21,17 +21,29 @@ pub fn document(path: &Path, field: &str) -> Result<Document, Fault> {
     let shown = path.display();
     let fail = |found: String, remedy: &str| Fault::new(Code::Pol002, field, found, remedy);
     let errno = |e: Errno| match e {
-        Errno::NOENT => fail(format!("{shown} does not exist"), "name an existing file; a preset is written without `.` and `/`"),
-        Errno::ACCESS => fail(format!("{shown} may not be read: {e}"), "make it readable for the user who runs safe-run"),
+        Errno::NOENT => fail(
+            format!("{shown} does not exist"),
+            "name an existing file; a preset is written without `.` and `/`",
+        ),
+        Errno::ACCESS => fail(
+            format!("{shown} may not be read: {e}"),
+            "make it readable for the user who runs safe-run",
+        ),
         e => fail(format!("{shown} cannot be read: {e}"), "name a regular file"),
     };
     // Looked at before it is opened: opening some devices does something.
-    regular(&rustix::fs::stat(path).map_err(errno)?).map_err(|kind| fail(format!("{shown} is {kind}"), "name a regular file"))?;
+    regular(&rustix::fs::stat(path).map_err(errno)?)
+        .map_err(|kind| fail(format!("{shown} is {kind}"), "name a regular file"))?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(errno)?;
     let stat = rustix::fs::fstat(&fd).map_err(errno)?;
     regular(&stat).map_err(|kind| fail(format!("{shown} is {kind}"), "name a regular file"))?;
-    let too_large = || fail(format!("{shown} holds more than 1 MiB"), "a policy is a small text: name the right file, or split it");
+    let too_large = || {
+        fail(
+            format!("{shown} holds more than 1 MiB"),
+            "a policy is a small text: name the right file, or split it",
+        )
+    };
     if u64::try_from(stat.st_size).unwrap_or(u64::MAX) > MAX_BYTES {
         return Err(too_large());
     }
@@ -82,7 +94,10 @@ mod tests {
         assert!(refused(Path::new("/dev/null")).contains("is a device"));
         rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         assert!(refused(&at("fifo")).contains("is a FIFO"));
-        std::fs::File::create(at("sparse")).unwrap().set_len(100_000_000).unwrap();
+        std::fs::File::create(at("sparse"))
+            .unwrap()
+            .set_len(100_000_000)
+            .unwrap();
         assert!(refused(&at("sparse")).contains("more than 1 MiB"));
         // Files that say they are empty and are not.
         assert!(document(Path::new("/proc/self/status"), "policy").is_ok());

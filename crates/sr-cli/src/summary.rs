@@ -63,11 +63,26 @@ pub fn ending(result: &RunResult, duration_micros: u64) -> String {
 fn signal_name(signal: Option<i32>) -> String {
     let Some(number) = signal else { return "a signal".into() };
     let names = [
-        (1, "SIGHUP"), (2, "SIGINT"), (3, "SIGQUIT"), (4, "SIGILL"), (6, "SIGABRT"), (7, "SIGBUS"), (8, "SIGFPE"),
-        (9, "SIGKILL"), (11, "SIGSEGV"), (13, "SIGPIPE"), (14, "SIGALRM"), (15, "SIGTERM"), (24, "SIGXCPU"),
-        (25, "SIGXFSZ"), (31, "SIGSYS"),
+        (1, "SIGHUP"),
+        (2, "SIGINT"),
+        (3, "SIGQUIT"),
+        (4, "SIGILL"),
+        (6, "SIGABRT"),
+        (7, "SIGBUS"),
+        (8, "SIGFPE"),
+        (9, "SIGKILL"),
+        (11, "SIGSEGV"),
+        (13, "SIGPIPE"),
+        (14, "SIGALRM"),
+        (15, "SIGTERM"),
+        (24, "SIGXCPU"),
+        (25, "SIGXFSZ"),
+        (31, "SIGSYS"),
     ];
-    names.iter().find(|(n, _)| *n == number).map_or_else(|| format!("signal {number}"), |(_, name)| (*name).into())
+    names
+        .iter()
+        .find(|(n, _)| *n == number)
+        .map_or_else(|| format!("signal {number}"), |(_, name)| (*name).into())
 }
 
 /// The same as one JSON object on one line.
@@ -94,20 +109,50 @@ mod tests {
     use super::*;
 
     fn result(cause: Cause, status: u8, signal: Option<i32>) -> RunResult {
-        RunResult { cause, exit_code: None, signal, status, limits_hit: Vec::new(), message: None }
+        RunResult {
+            cause,
+            exit_code: None,
+            signal,
+            status,
+            limits_hit: Vec::new(),
+            message: None,
+        }
     }
 
     #[test]
     fn endings() {
         assert_eq!(ending(&result(Cause::Exit, 3, None), 123_456), "exit 3 in 0.12 s");
-        assert_eq!(ending(&result(Cause::Timeout, 124, Some(9)), 30_000_000), "timeout after 30 s");
-        assert_eq!(ending(&result(Cause::Signal, 139, Some(11)), 5_000), "ended by SIGSEGV after 0.005 s");
-        assert_eq!(ending(&result(Cause::Memory, 137, Some(9)), 1_500_000), "memory limit reached after 1.50 s");
+        assert_eq!(
+            ending(&result(Cause::Timeout, 124, Some(9)), 30_000_000),
+            "timeout after 30 s"
+        );
+        assert_eq!(
+            ending(&result(Cause::Signal, 139, Some(11)), 5_000),
+            "ended by SIGSEGV after 0.005 s"
+        );
+        assert_eq!(
+            ending(&result(Cause::Memory, 137, Some(9)), 1_500_000),
+            "memory limit reached after 1.50 s"
+        );
     }
 
     #[test]
     fn changes() {
-        let of = |files, deleted| changed(&ChangeSummary { files, added: 0, modified: files - deleted, deleted });
-        assert_eq!((of(4, 0), of(1, 1), of(3, 1)), ("4 files changed".into(), "1 file deleted".into(), "3 files changed, 1 of them deleted".into()));
+        let of = |files, deleted| {
+            changed(&ChangeSummary {
+                files,
+                added: 0,
+                modified: files - deleted,
+                deleted,
+            })
+        };
+        assert_eq!(
+            (of(4, 0), of(1, 1), of(3, 1)),
+            (
+                "4 files changed".into(),
+                "1 file deleted".into(),
+                "3 files changed, 1 of them deleted".into()
+            )
+        );
     }
 }

@@ -32,7 +32,11 @@ impl Style {
     }
 
     fn paint(self, code: &str, text: &str) -> String {
-        if self.color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.color {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -89,7 +93,17 @@ pub fn fault_text(fault: &Fault, style: Style) -> String {
 
 // One character for one, or the caret would point elsewhere.
 fn clean_source(text: &str) -> String {
-    text.chars().map(|c| if c == '\t' { ' ' } else if is_hostile(c) { '·' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c == '\t' {
+                ' '
+            } else if is_hostile(c) {
+                '·'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// Writes to standard output; a reader that has gone (`| head`) is no error.
@@ -107,7 +121,11 @@ pub fn err(text: &str) {
 
 /// `1 file`, `2 files`.
 pub fn count(n: u64, one: &str) -> String {
-    if n == 1 { format!("{n} {one}") } else { format!("{n} {one}s") }
+    if n == 1 {
+        format!("{n} {one}")
+    } else {
+        format!("{n} {one}s")
+    }
 }
 
 /// Seconds with as many digits as a person wants: `0.012 s`, `1.52 s`, `75 s`.
@@ -132,7 +150,11 @@ pub fn size(bytes: u64) -> String {
         value /= 1024.0;
         unit = next;
     }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+    if unit == "B" {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +164,10 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_gets_through() {
-        assert_eq!(clean("a\u{1b}[2Jb\r\n\u{202e}c\u{7f}\u{9b}"), "a\\u{1b}[2Jb\\r\\n\\u{202e}c\\u{7f}\\u{9b}");
+        assert_eq!(
+            clean("a\u{1b}[2Jb\r\n\u{202e}c\u{7f}\u{9b}"),
+            "a\\u{1b}[2Jb\\r\\n\\u{202e}c\\u{7f}\\u{9b}"
+        );
         assert_eq!(clean("naïve файл"), "naïve файл");
         let fault = Fault::new(Code::Pol002, "p\u{1b}", "f\n\u{1b}", "r").with_source(SourceLine {
             file: "x\u{1b}".into(),
@@ -164,8 +189,17 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!((seconds(12_345), seconds(1_523_000), seconds(75_200_000)), ("0.012 s".into(), "1.52 s".into(), "75 s".into()));
-        assert_eq!((size(12), size(1536), size(5 << 30)), ("12 B".into(), "1.5 KiB".into(), "5.0 GiB".into()));
-        assert_eq!((count(1, "file"), count(0, "file")), ("1 file".into(), "0 files".into()));
+        assert_eq!(
+            (seconds(12_345), seconds(1_523_000), seconds(75_200_000)),
+            ("0.012 s".into(), "1.52 s".into(), "75 s".into())
+        );
+        assert_eq!(
+            (size(12), size(1536), size(5 << 30)),
+            ("12 B".into(), "1.5 KiB".into(), "5.0 GiB".into())
+        );
+        assert_eq!(
+            (count(1, "file"), count(0, "file")),
+            ("1 file".into(), "0 files".into())
+        );
     }
 }

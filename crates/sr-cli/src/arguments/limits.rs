@@ -46,7 +46,12 @@ pub fn mount(text: &str) -> Result<Mount, String> {
     if source.is_empty() || target.is_empty() || !matches!(mode, "ro" | "rw" | "captured") {
         return Err(form.into());
     }
-    Ok(Mount { source: source.into(), target: Some(target.into()), read_only: mode == "ro", captured: mode == "captured" })
+    Ok(Mount {
+        source: source.into(),
+        target: Some(target.into()),
+        read_only: mode == "ro",
+        captured: mode == "captured",
+    })
 }
 
 #[cfg(test)]
@@ -56,7 +61,10 @@ mod tests {
     #[test]
     fn mounts_are_read_only_unless_said() {
         let m = mount("./src:/work").unwrap();
-        assert_eq!((m.source.as_str(), m.target.as_deref(), m.read_only, m.captured), ("./src", Some("/work"), true, false));
+        assert_eq!(
+            (m.source.as_str(), m.target.as_deref(), m.read_only, m.captured),
+            ("./src", Some("/work"), true, false)
+        );
         assert!(!mount("/a:/b:rw").unwrap().read_only);
         assert!(mount("/a:/b:captured").unwrap().captured);
         for bad in ["", "/a", ":/b", "/a:", "/a:/b:", "/a:/b:RW", "/a:/b:ro:x", "/a:/b:z"] {

@@ -94,7 +94,10 @@ impl Arguments {
             return Arguments::try_parse_from(words);
         }
         let alone = RunAlone::try_parse_from(&words[1..])?;
-        Ok(Arguments { verbose: alone.verbose, command: Some(Command::Run(Box::new(alone.run))) })
+        Ok(Arguments {
+            verbose: alone.verbose,
+            command: Some(Command::Run(Box::new(alone.run))),
+        })
     }
 }
 
@@ -177,14 +180,16 @@ pub struct DiffArguments {
 
 /// Take a run's changes over to the real files.
 #[derive(Debug, Args)]
-#[command(after_help = "Never applied: setuid bits, devices, FIFOs, file capabilities. What changed on the host since the
+#[command(
+    after_help = "Never applied: setuid bits, devices, FIFOs, file capabilities. What changed on the host since the
 run began, and what runs by itself on the host (`.git/` but its objects and refs, `.envrc`,
 `Makefile`, `package.json` …), is applied only where its path is named.
 
 Examples:
   safe-run apply                       everything of the last run that is safe to take over
   safe-run apply last src/main.py      one file
-  safe-run apply last Makefile --yes   a file that runs by itself, without asking")]
+  safe-run apply last Makefile --yes   a file that runs by itself, without asking"
+)]
 pub struct ApplyArguments {
     /// A unique beginning of the run's id, or `last`.
     #[arg(default_value = "last")]
@@ -306,8 +311,10 @@ pub struct ReportArguments {
 #[derive(Debug, Subcommand)]
 pub enum ReportAction {
     /// Names the first thing that does not hold.
-    #[command(after_help = "Exit status: 0 verified; 3 incomplete: the run was killed or still goes on; 1 everything else, also
-a consistent report whose signer is unknown, or that is not signed.")]
+    #[command(
+        after_help = "Exit status: 0 verified; 3 incomplete: the run was killed or still goes on; 1 everything else, also
+a consistent report whose signer is unknown, or that is not signed."
+    )]
     Verify {
         /// A report, the directory of a run, a unique beginning of a run's id, or `last`.
         #[arg(default_value = "last")]

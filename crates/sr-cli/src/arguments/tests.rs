@@ -18,14 +18,31 @@ fn help_lists_every_command() {
     for command in Arguments::command().get_subcommands() {
         let line = format!("\n  {} ", command.get_name());
         assert!(TEMPLATE.contains(&line), "{} is not in the help", command.get_name());
-        assert!(command.get_about().is_some(), "{} says nothing of itself", command.get_name());
+        assert!(
+            command.get_about().is_some(),
+            "{} says nothing of itself",
+            command.get_name()
+        );
     }
 }
 
 #[test]
 fn the_forms_of_run() {
     assert_eq!(run(&["--", "echo", "hi"]).unwrap().argv, ["echo", "hi"]);
-    let a = run(&["--cpu", "1", "--memory", "512MB", "--timeout", "30s", "python3", "agent.py", "--cpu", "9", "-v"]).unwrap();
+    let a = run(&[
+        "--cpu",
+        "1",
+        "--memory",
+        "512MB",
+        "--timeout",
+        "30s",
+        "python3",
+        "agent.py",
+        "--cpu",
+        "9",
+        "-v",
+    ])
+    .unwrap();
     assert_eq!(a.argv, ["python3", "agent.py", "--cpu", "9", "-v"]);
     assert_eq!(a.policy.memory.map(|m| m.0), Some(512_000_000));
     assert_eq!(run(&["sh", "--", "-c"]).unwrap().argv, ["sh", "--", "-c"]);
@@ -36,7 +53,12 @@ fn the_forms_of_run() {
 
 #[test]
 fn a_slip_in_an_option_is_not_taken_for_a_command() {
-    for line in [&["--memry", "1GB", "true"][..], &["--memory", "-5", "true"], &["--timeout", "30", "true"], &["--cpu", "0", "true"]] {
+    for line in [
+        &["--memry", "1GB", "true"][..],
+        &["--memory", "-5", "true"],
+        &["--timeout", "30", "true"],
+        &["--cpu", "0", "true"],
+    ] {
         assert!(run(line).is_err(), "{line:?}");
     }
 }

@@ -25,8 +25,14 @@ struct Work {
 pub fn apply(arguments: &ApplyArguments, env: &Environment) -> Done {
     let (store, run) = super::find_run(env, &arguments.run)?;
     let found = super::captured(&store, &run)?;
-    let mut works: Vec<Work> =
-        found.into_iter().map(|(captured, changes)| Work { captured, changes, named: Vec::new() }).collect();
+    let mut works: Vec<Work> = found
+        .into_iter()
+        .map(|(captured, changes)| Work {
+            captured,
+            changes,
+            named: Vec::new(),
+        })
+        .collect();
     name(&mut works, &arguments.paths, &env.cwd)?;
     works.retain(|w| !w.changes.is_empty() && (arguments.paths.is_empty() || !w.named.is_empty()));
     if works.is_empty() {
@@ -50,7 +56,11 @@ pub fn apply(arguments: &ApplyArguments, env: &Environment) -> Done {
     let mut faults = Vec::new();
     let mut done = Vec::new();
     for work in &works {
-        let options = ApplyOptions { only: work.named.clone(), force: work.named.clone(), ..ApplyOptions::default() };
+        let options = ApplyOptions {
+            only: work.named.clone(),
+            force: work.named.clone(),
+            ..ApplyOptions::default()
+        };
         match take_over(&work.captured.as_layer(), &options) {
             Ok(applied) => done.push((work, applied)),
             Err(more) => faults.extend(more),
@@ -67,7 +77,8 @@ impl Work {
 }
 
 fn is_below(path: &str, dir: &str) -> bool {
-    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(dir)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Gives each path that a person named to the captured directory that has a change there: as `diff` writes it, or
@@ -87,10 +98,19 @@ fn name(works: &mut [Work], paths: &[PathBuf], cwd: &Path) -> Result<(), Failure
         }
         if !matched {
             let found = format!("{} was not changed by this run", path.display());
-            faults.push(Fault::new(Code::Run001, "apply", found, "`safe-run diff` shows the paths"));
+            faults.push(Fault::new(
+                Code::Run001,
+                "apply",
+                found,
+                "`safe-run diff` shows the paths",
+            ));
         }
     }
-    if faults.is_empty() { Ok(()) } else { Err(Failure(faults)) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure(faults))
+    }
 }
 
 fn spellings(path: &Path, cwd: &Path, source: &Path) -> Vec<String> {
@@ -122,9 +142,20 @@ fn asks(arguments: &ApplyArguments) -> bool {
 }
 
 fn agreed(works: &[Work]) -> bool {
-    let n: usize = works.iter().map(|w| w.changes.iter().filter(|c| w.concerns(c)).count()).sum();
-    let places: Vec<String> = works.iter().map(|w| clean(&w.captured.source.to_string_lossy())).collect();
-    let _ = write!(std::io::stderr(), "apply {} to {}? [y/N] ", count(n as u64, "change"), places.join(", "));
+    let n: usize = works
+        .iter()
+        .map(|w| w.changes.iter().filter(|c| w.concerns(c)).count())
+        .sum();
+    let places: Vec<String> = works
+        .iter()
+        .map(|w| clean(&w.captured.source.to_string_lossy()))
+        .collect();
+    let _ = write!(
+        std::io::stderr(),
+        "apply {} to {}? [y/N] ",
+        count(n as u64, "change"),
+        places.join(", ")
+    );
     let mut answer = String::new();
     match std::io::stdin().lock().read_line(&mut answer) {
         Ok(_) => matches!(answer.trim(), "y" | "Y" | "yes"),
@@ -134,23 +165,37 @@ fn agreed(works: &[Work]) -> bool {
 
 fn tell(done: &[(&Work, Applied)], arguments: &ApplyArguments, id: &str) -> Result<(), Fault> {
     if arguments.json {
-        let list: Vec<_> = done.iter().map(|(w, a)| json!({"source": w.captured.source, "outcome": a})).collect();
+        let list: Vec<_> = done
+            .iter()
+            .map(|(w, a)| json!({"source": w.captured.source, "outcome": a}))
+            .collect();
         terminal::out(&json::pretty(&list)?);
         return Ok(());
     }
     for (_, applied) in done {
         for note in &applied.skipped {
-            terminal::err(&format!("never applied: {} ({})", clean(&note.path), clean(&note.reason)));
+            terminal::err(&format!(
+                "never applied: {} ({})",
+                clean(&note.path),
+                clean(&note.reason)
+            ));
         }
         for note in &applied.pending {
             terminal::err(&format!("not applied: {} ({})", clean(&note.path), clean(&note.reason)));
         }
     }
     let total: usize = done.iter().map(|(_, a)| a.applied.len()).sum();
-    let pending: Vec<&str> = done.iter().flat_map(|(_, a)| a.pending.iter().map(|n| n.path.as_str())).collect();
+    let pending: Vec<&str> = done
+        .iter()
+        .flat_map(|(_, a)| a.pending.iter().map(|n| n.path.as_str()))
+        .collect();
     let mut line = format!("{} applied", count(total as u64, "change"));
     if let Some(first) = pending.first() {
-        line.push_str(&format!(", {} left → name what you want: safe-run apply {id} {}", pending.len(), clean(first)));
+        line.push_str(&format!(
+            ", {} left → name what you want: safe-run apply {id} {}",
+            pending.len(),
+            clean(first)
+        ));
     }
     terminal::err(&line);
     Ok(())

@@ -11,11 +11,24 @@ use sr_runner::{Store, compile_for_host};
 pub fn compile(arguments: CompileArguments, env: &Environment) -> Done {
     if !arguments.dry_run {
         let remedy = "add --dry-run to print the bundle, or start it with `safe-run run`, which compiles anew";
-        return Err(Fault::new(Code::Cmp002, "compile", "without --dry-run there is nothing to do with a bundle", remedy).into());
+        return Err(Fault::new(
+            Code::Cmp002,
+            "compile",
+            "without --dry-run there is nothing to do with a bundle",
+            remedy,
+        )
+        .into());
     }
     let found = policies::find(&arguments.policy)?;
-    let overlay = Overlay { command: super::command_line(arguments.argv)?, ..Overlay::default() };
-    let policy = if overlay.is_empty() { found.spec } else { found.spec.with_overlay(&overlay)? };
+    let overlay = Overlay {
+        command: super::command_line(arguments.argv)?,
+        ..Overlay::default()
+    };
+    let policy = if overlay.is_empty() {
+        found.spec
+    } else {
+        found.spec.with_overlay(&overlay)?
+    };
     let rules = host_rules::load(env)?;
     let mut caller = super::caller(env);
     caller.id_base = rules.id_base.unwrap_or(env.id_base);

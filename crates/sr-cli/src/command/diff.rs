@@ -13,7 +13,10 @@ pub fn diff(arguments: &DiffArguments, env: &Environment) -> Done {
     let (store, run) = super::find_run(env, &arguments.run)?;
     let all = super::captured(&store, &run)?;
     if arguments.json {
-        let list: Vec<_> = all.iter().map(|(c, changes)| json!({"source": c.source, "changes": changes})).collect();
+        let list: Vec<_> = all
+            .iter()
+            .map(|(c, changes)| json!({"source": c.source, "changes": changes}))
+            .collect();
         terminal::out(&json::pretty(&list)?);
         return Ok(0);
     }
@@ -34,7 +37,10 @@ pub fn diff(arguments: &DiffArguments, env: &Environment) -> Done {
 
 fn text(captured: &CapturedLayer, changes: &[Change], names: bool, style: Style) -> Result<String, sr_common::Fault> {
     if names {
-        return Ok(changes.iter().map(|change| format!("{}\n", line(change, style))).collect());
+        return Ok(changes
+            .iter()
+            .map(|change| format!("{}\n", line(change, style)))
+            .collect());
     }
     // It is clean already but for tabs, which belong to the lines of files.
     Ok(paint(&diff_text(changes, &captured.as_layer())?, style))
@@ -50,7 +56,11 @@ pub fn line(change: &Change, style: Style) -> String {
         Kind::TypeChanged => style.warn("T"),
     };
     let mut line = format!("{letter} {}", clean(&change.path));
-    for (head, text) in [("danger", &change.danger), ("conflict", &change.conflict), ("not applied", &change.skipped)] {
+    for (head, text) in [
+        ("danger", &change.danger),
+        ("conflict", &change.conflict),
+        ("not applied", &change.skipped),
+    ] {
         if let Some(text) = text {
             line.push_str(&style.warn(&format!("  {head}: {}", clean(text))));
         }

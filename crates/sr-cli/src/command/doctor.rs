@@ -48,7 +48,12 @@ fn examine(env: &Environment) -> Result<Examination, Failure> {
             env.id_base
         }
     };
-    let facts = facts::gather(&env.store, std::slice::from_ref(&env.keys), env.home.as_deref(), id_base)?;
+    let facts = facts::gather(
+        &env.store,
+        std::slice::from_ref(&env.keys),
+        env.home.as_deref(),
+        id_base,
+    )?;
     let obligations = match trial(&facts, env) {
         Ok(obligations) => obligations,
         Err(faults) => {
@@ -58,16 +63,25 @@ fn examine(env: &Environment) -> Result<Examination, Failure> {
     };
     obstacles.extend(obstacles::of_facts(&facts));
     obstacles.extend(obstacles::of_proc());
-    Ok(Examination { facts, obligations, obstacles })
+    Ok(Examination {
+        facts,
+        obligations,
+        obstacles,
+    })
 }
 
 /// Compiles the strictest preset, with everything degraded that can be, so that each lack is named and not only the
 /// first.
 fn trial(facts: &HostFacts, env: &Environment) -> Result<Vec<Obligation>, Vec<Fault>> {
-    let Some(mut policy) = sr_policy::preset("strict") else { return Ok(Vec::new()) };
+    let Some(mut policy) = sr_policy::preset("strict") else {
+        return Ok(Vec::new());
+    };
     policy.runtime.command = Some("/bin/sh".into());
     policy.degrade = Control::DEGRADABLE.to_vec();
-    let surroundings = Surroundings { facts, pyenv_version: None };
+    let surroundings = Surroundings {
+        facts,
+        pyenv_version: None,
+    };
     let subject = subject(&policy, Path::new("/"), &env.path, &surroundings).map_err(|f| vec![f])?;
     Ok(sr_compiler::compile(&policy, facts, &subject)?.obligations)
 }
@@ -77,8 +91,17 @@ fn text(found: &Examination, usable: bool, env: &Environment) -> String {
     let style = env.out_style;
     let facts = &found.facts;
     let mut out = String::new();
-    let who = if facts.privileged { "root".to_owned() } else { format!("uid {}", facts.uid) };
-    let _ = writeln!(out, "host        {}, Linux {}, {who}", clean(&facts.arch), clean(&facts.kernel));
+    let who = if facts.privileged {
+        "root".to_owned()
+    } else {
+        format!("uid {}", facts.uid)
+    };
+    let _ = writeln!(
+        out,
+        "host        {}, Linux {}, {who}",
+        clean(&facts.arch),
+        clean(&facts.kernel)
+    );
     let _ = writeln!(out, "run store   {}", clean(&env.store.to_string_lossy()));
     let _ = writeln!(out, "keys        {}", clean(&env.keys.to_string_lossy()));
     if !found.obligations.is_empty() {
@@ -87,7 +110,10 @@ fn text(found: &Examination, usable: bool, env: &Environment) -> String {
     for control in controls(&found.obligations) {
         let _ = writeln!(out, "{}", line(control, style));
     }
-    for (fatal, head) in [(true, "What stands in the way of any run:"), (false, "What could hold better:")] {
+    for (fatal, head) in [
+        (true, "What stands in the way of any run:"),
+        (false, "What could hold better:"),
+    ] {
         let some: Vec<&Obstacle> = found.obstacles.iter().filter(|o| o.fatal == fatal).collect();
         if some.is_empty() {
             continue;
@@ -101,7 +127,11 @@ fn text(found: &Examination, usable: bool, env: &Environment) -> String {
             }
         }
     }
-    let verdict = if usable { style.good("Runs can start here.") } else { style.error("No run can start here.") };
+    let verdict = if usable {
+        style.good("Runs can start here.")
+    } else {
+        style.error("No run can start here.")
+    };
     let _ = writeln!(out, "\n{verdict}");
     out
 }
@@ -130,6 +160,9 @@ fn line(o: &Obligation, style: Style) -> String {
         (true, Some(Strength::PerProcess)) => style.warn(&format!("{:11}", "per process")),
         (true, Some(Strength::Sampled)) => style.warn(&format!("{:11}", "sampled")),
     };
-    let reason = o.reason.as_deref().map_or_else(String::new, |r| format!(" ({})", clean(r)));
+    let reason = o
+        .reason
+        .as_deref()
+        .map_or_else(String::new, |r| format!(" ({})", clean(r)));
     format!("  {:18} {state}  {}{reason}", o.control.name(), clean(&o.mechanism))
 }

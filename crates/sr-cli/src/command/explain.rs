@@ -15,10 +15,17 @@ pub fn explain(code: Option<&str>) -> Done {
         return Ok(0);
     }
     if let Some(rule) = rules::all().iter().find(|r| r.id.eq_ignore_ascii_case(asked)) {
-        terminal::out(&format!("{}\n\n{}\n\nWhat breaks it is SR-POL-003: safe-run explain SR-POL-003\n", rule.id, rule.description));
+        terminal::out(&format!(
+            "{}\n\n{}\n\nWhat breaks it is SR-POL-003: safe-run explain SR-POL-003\n",
+            rule.id, rule.description
+        ));
         return Ok(0);
     }
-    terminal::err(&format!("there is no code or rule {}; these are:\n\n{}", clean(asked), list().trim_end()));
+    terminal::err(&format!(
+        "there is no code or rule {}; these are:\n\n{}",
+        clean(asked),
+        list().trim_end()
+    ));
     Ok(2)
 }
 
@@ -40,8 +47,12 @@ const fn page(code: Code) -> &'static str {
 }
 
 fn list() -> String {
-    let codes = Code::ALL.into_iter().map(|code| page(code).lines().next().unwrap_or_default().to_owned());
-    let rules = rules::all().into_iter().map(|rule| format!("  {}: {}", rule.id, rule.description));
+    let codes = Code::ALL
+        .into_iter()
+        .map(|code| page(code).lines().next().unwrap_or_default().to_owned());
+    let rules = rules::all()
+        .into_iter()
+        .map(|rule| format!("  {}: {}", rule.id, rule.description));
     let mut lines: Vec<String> = codes.collect();
     lines.push("\nCombination rules (SR-POL-003):".into());
     lines.extend(rules);

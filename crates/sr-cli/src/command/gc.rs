@@ -9,7 +9,11 @@ use serde_json::json;
 use sr_runner::{Store, gc};
 
 pub fn collect(arguments: &GcArguments, env: &Environment) -> Done {
-    let done = if env.store.is_dir() { gc::collect(&Store::open(&env.store)?) } else { gc::Collected::default() };
+    let done = if env.store.is_dir() {
+        gc::collect(&Store::open(&env.store)?)
+    } else {
+        gc::Collected::default()
+    };
     if arguments.json {
         let object = json!({"runs": done.runs, "removed": done.removed, "problems": done.problems});
         terminal::out(&json::pretty(&object)?);

@@ -3,8 +3,8 @@
 use crate::arguments::{KeyAction, KeyKind};
 use crate::environment::Environment;
 use crate::failure::Done;
-use crate::terminal::{self, clean};
 use crate::json;
+use crate::terminal::{self, clean};
 use sr_common::{Code, Fault};
 use sr_evidence::key::{Algorithm, PublicKey};
 use sr_evidence::keystore::KeyStore;
@@ -28,7 +28,12 @@ pub fn key(action: &KeyAction, env: &Environment) -> Done {
         }
         KeyAction::Show { name } => {
             let public = find(&store, name)?;
-            terminal::out(&format!("{}  {}\n{}", public.algorithm(), public.key_id(), public.to_pem()));
+            terminal::out(&format!(
+                "{}  {}\n{}",
+                public.algorithm(),
+                public.key_id(),
+                public.to_pem()
+            ));
         }
         KeyAction::Trust { file } => {
             let public = super::report::key_file(file)?;
@@ -66,11 +71,25 @@ fn find(store: &KeyStore, name: &str) -> Result<PublicKey, Fault> {
 }
 
 fn one_trusted(store: &KeyStore, prefix: &str) -> Result<PublicKey, Fault> {
-    let mut found: Vec<PublicKey> = store.trusted()?.into_iter().filter(|k| k.key_id().starts_with(prefix)).collect();
+    let mut found: Vec<PublicKey> = store
+        .trusted()?
+        .into_iter()
+        .filter(|k| k.key_id().starts_with(prefix))
+        .collect();
     match (found.pop(), found.is_empty()) {
         (Some(key), true) if !prefix.is_empty() => Ok(key),
-        (None, _) => Err(Fault::new(Code::Evd003, "key", format!("there is no key {prefix}"), "see `safe-run key list`")),
-        _ => Err(Fault::new(Code::Evd003, "key", format!("{prefix:?} begins several key ids"), "write more of the id")),
+        (None, _) => Err(Fault::new(
+            Code::Evd003,
+            "key",
+            format!("there is no key {prefix}"),
+            "see `safe-run key list`",
+        )),
+        _ => Err(Fault::new(
+            Code::Evd003,
+            "key",
+            format!("{prefix:?} begins several key ids"),
+            "write more of the id",
+        )),
     }
 }
 
@@ -90,6 +109,11 @@ fn export(key: &PublicKey, output: Option<&Path>) -> Result<(), Fault> {
     let written = std::fs::File::create_new(path).and_then(|mut file| file.write_all(key.to_pem().as_bytes()));
     written.map_err(|e| {
         let found = format!("{} cannot be written: {e}", path.display());
-        Fault::new(Code::Run001, "key", found, "name a file that does not exist yet, in a directory of yours")
+        Fault::new(
+            Code::Run001,
+            "key",
+            found,
+            "name a file that does not exist yet, in a directory of yours",
+        )
     })
 }

@@ -41,10 +41,17 @@ fn find_run(env: &Environment, name: &str) -> Result<(Store, RunDir), Failure> {
 fn captured(store: &Store, run: &RunDir) -> Result<Vec<(CapturedLayer, Vec<Change>)>, Fault> {
     if store.is_running(&run.id) {
         let found = format!("run {} is under way", run.id.short());
-        return Err(Fault::new(Code::Run001, "run", found, "its changes are captured at its end: wait for it"));
+        return Err(Fault::new(
+            Code::Run001,
+            "run",
+            found,
+            "its changes are captured at its end: wait for it",
+        ));
     }
     let layers = store.captured(run).into_iter();
-    layers.map(|layer| scan(&layer.as_layer()).map(|changes| (layer, changes))).collect()
+    layers
+        .map(|layer| scan(&layer.as_layer()).map(|changes| (layer, changes)))
+        .collect()
 }
 
 fn caller(env: &Environment) -> Caller {
@@ -63,11 +70,23 @@ fn command_line(argv: Vec<OsString>) -> Result<Option<sr_policy::CommandLine>, F
     let mut words = Vec::with_capacity(argv.len());
     for (i, word) in argv.into_iter().enumerate() {
         words.push(word.into_string().map_err(|word| {
-            let path = if i == 0 { "runtime.command".to_owned() } else { format!("runtime.args[{}]", i - 1) };
+            let path = if i == 0 {
+                "runtime.command".to_owned()
+            } else {
+                format!("runtime.args[{}]", i - 1)
+            };
             let found = format!("{} is not UTF-8", word.display());
-            Fault::new(Code::Pol002, path, found, "pass it in a file, or rename the file that it names")
+            Fault::new(
+                Code::Pol002,
+                path,
+                found,
+                "pass it in a file, or rename the file that it names",
+            )
         })?);
     }
     let mut words = words.into_iter();
-    Ok(words.next().map(|command| sr_policy::CommandLine { command, args: words.collect() }))
+    Ok(words.next().map(|command| sr_policy::CommandLine {
+        command,
+        args: words.collect(),
+    }))
 }

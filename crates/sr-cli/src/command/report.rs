@@ -16,7 +16,10 @@ pub fn report(action: &ReportAction, env: &Environment) -> Done {
     let ReportAction::Verify { file, keys, json } = action;
     let store = KeyStore::open(&env.keys);
     let options = VerifyOptions {
-        keys: keys.iter().map(|name| key(name, &store)).collect::<Result<_, Fault>>()?,
+        keys: keys
+            .iter()
+            .map(|name| key(name, &store))
+            .collect::<Result<_, Fault>>()?,
         keyring: if keys.is_empty() { store.keyring()? } else { Vec::new() },
     };
     let verification = verify_run(&place(file, env)?, &options);
@@ -37,7 +40,13 @@ fn place(file: &Path, env: &Environment) -> Result<PathBuf, Failure> {
         _ if file.exists() || file.with_file_name(files::EVENTS).exists() => Ok(file.to_owned()),
         _ => {
             let found = format!("{} does not exist", file.display());
-            Err(Fault::new(Code::Evd003, "report", found, "name a report, the folder of a run, or a run of `safe-run runs`").into())
+            Err(Fault::new(
+                Code::Evd003,
+                "report",
+                found,
+                "name a report, the folder of a run, or a run of `safe-run runs`",
+            )
+            .into())
         }
     }
 }
@@ -50,7 +59,10 @@ fn key(name: &str, store: &KeyStore) -> Result<PublicKey, Fault> {
     if store.list()?.iter().any(|k| k.own && k.name == name) {
         return store.public(name);
     }
-    let found = store.trusted()?.into_iter().find(|k| name.len() >= 8 && k.key_id().starts_with(name));
+    let found = store
+        .trusted()?
+        .into_iter()
+        .find(|k| name.len() >= 8 && k.key_id().starts_with(name));
     found.ok_or_else(|| {
         let remedy = "name a PEM file with `/` or `.` in it, or a key of `safe-run key list`";
         Fault::new(Code::Evd003, "key", format!("there is no key {name}"), remedy)
@@ -60,22 +72,39 @@ fn key(name: &str, store: &KeyStore) -> Result<PublicKey, Fault> {
 /// A public key from a PEM file.
 pub(super) fn key_file(path: &Path) -> Result<PublicKey, Fault> {
     let bad = |found: String| {
-        Fault::new(Code::Evd003, "key", format!("{} {found}", path.display()), "give a PEM public key (SubjectPublicKeyInfo)")
+        Fault::new(
+            Code::Evd003,
+            "key",
+            format!("{} {found}", path.display()),
+            "give a PEM public key (SubjectPublicKeyInfo)",
+        )
     };
-    let document = read::document(path, "key").map_err(|f| Fault { code: Code::Evd003, ..f })?;
+    let document = read::document(path, "key").map_err(|f| Fault {
+        code: Code::Evd003,
+        ..f
+    })?;
     let text = String::from_utf8(document.bytes).map_err(|_| bad("is not text".into()))?;
     PublicKey::from_pem(&text).map_err(bad)
 }
 
 fn text(verification: &Verification, env: &Environment) {
-    let id = verification.run_id.as_ref().map_or_else(String::new, |id| format!("run {}: ", id.short()));
+    let id = verification
+        .run_id
+        .as_ref()
+        .map_or_else(String::new, |id| format!("run {}: ", id.short()));
     let events = count(verification.events, "event");
     if verification.status == Status::Verified {
-        let signer = verification.signer.as_deref().map_or_else(String::new, |s| format!(", signed by {}", clean(s)));
+        let signer = verification
+            .signer
+            .as_deref()
+            .map_or_else(String::new, |s| format!(", signed by {}", clean(s)));
         terminal::out(&format!("{id}{}, {events}{signer}\n", env.out_style.good("verified")));
         return;
     }
-    terminal::out(&format!("{id}{} ({events} hold)\n", env.out_style.error(verification.status.sentence())));
+    terminal::out(&format!(
+        "{id}{} ({events} hold)\n",
+        env.out_style.error(verification.status.sentence())
+    ));
     if let Some(fault) = verification.fault() {
         terminal::err(&terminal::fault_text(&fault, env.err_style));
     }

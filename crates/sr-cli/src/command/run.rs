@@ -19,17 +19,28 @@ pub fn run(arguments: RunArguments, env: &Environment) -> Done {
 pub fn shell(mut arguments: ShellArguments, env: &Environment) -> Done {
     let shell = env.shell.clone().unwrap_or_else(|| "/bin/sh".into());
     arguments.policy.tty = true;
-    let command = CommandLine { command: shell, args: Vec::new() };
+    let command = CommandLine {
+        command: shell,
+        args: Vec::new(),
+    };
     start(arguments.policy, &arguments.output, Some(command), env)
 }
 
 fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLine>, env: &Environment) -> Done {
-    let name = layer.policy.as_deref().unwrap_or_else(|| OsStr::new(policies::DEFAULT)).to_owned();
+    let name = layer
+        .policy
+        .as_deref()
+        .unwrap_or_else(|| OsStr::new(policies::DEFAULT))
+        .to_owned();
     let terminal = layer.tty;
     let found = policies::find(&name)?;
     let named_digest = digest("policy", &found.spec)?;
     let overlay = overlay(layer, command, &|name| std::env::var_os(name))?;
-    let mut policy = if overlay.is_empty() { found.spec } else { found.spec.with_overlay(&overlay)? };
+    let mut policy = if overlay.is_empty() {
+        found.spec
+    } else {
+        found.spec.with_overlay(&overlay)?
+    };
     let recorded = recorded(&overlay, output.no_sign)?;
     if output.no_sign {
         policy.evidence.sign = "none".into();
@@ -41,13 +52,25 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
     let rules = host_rules::load(env)?;
     let id_base = rules.id_base.unwrap_or(env.id_base);
     host_rules::check(&policy, &found.files, rules, env)?;
+    tracing::debug!(policy = %name.display(), store = %env.store.display(), keys = %env.keys.display(), id_base, "run");
     let store = Store::open(&env.store)?;
     let mut caller = super::caller(env);
     caller.id_base = id_base;
     let sign = policy.evidence.sign != "none";
-    let request = Request { policy, policy_source: Some(named_digest), overlay: recorded, caller, store, terminal, sign };
+    let request = Request {
+        policy,
+        policy_source: Some(named_digest),
+        overlay: recorded,
+        caller,
+        store,
+        terminal,
+        sign,
+    };
     match sr_runner::run(&request) {
-        Ok(outcome) => finish(&outcome, output, env),
+        Ok(outcome) => {
+            tracing::debug!(id = %outcome.id, dir = %outcome.dir.display(), clocks = ?outcome.report.clocks, "end");
+            finish(&outcome, output, env)
+        }
         Err(refusal) => Err(refused(refusal, output.report.as_deref())),
     }
 }
@@ -82,7 +105,12 @@ fn refused(refusal: Refusal, dest: Option<&Path>) -> Failure {
 fn export(run: &Path, dest: &Path) -> Result<(), Fault> {
     let dir = sr_evidence::files::open_dir(run).map_err(|e| {
         let found = format!("{} cannot be opened: {e}", run.display());
-        Fault::new(Code::Evd002, "report", found, "the report is in the run store: safe-run show")
+        Fault::new(
+            Code::Evd002,
+            "report",
+            found,
+            "the report is in the run store: safe-run show",
+        )
     })?;
     sr_evidence::export::export_evidence(&dir, dest)
 }
@@ -99,7 +127,12 @@ fn writable_report(dest: &Path) -> Result<(), Fault> {
         Ok(()) if dest.is_dir() => format!("{} is a directory", dest.display()),
         Ok(()) => return Ok(()),
     };
-    Err(Fault::new(Code::Evd002, "report", found, "name a file in a directory that you can write to"))
+    Err(Fault::new(
+        Code::Evd002,
+        "report",
+        found,
+        "name a file in a directory that you can write to",
+    ))
 }
 
 /// The flags as a layer over a policy.
@@ -140,7 +173,8 @@ fn variables(
                     Fault::new(Code::Pol002, format!("runtime.env.{name}"), found, remedy)
                 };
                 let own = caller(&name).ok_or_else(|| fault("it is not set in your environment"))?;
-                own.into_string().map_err(|_| fault("its value in your environment is not UTF-8"))?
+                own.into_string()
+                    .map_err(|_| fault("its value in your environment is not UTF-8"))?
             }
         };
         variables.insert(name, value);
@@ -154,7 +188,12 @@ fn recorded(overlay: &Overlay, no_sign: bool) -> Result<Option<serde_json::Value
         return Ok(None);
     }
     let mut value = serde_json::to_value(overlay).map_err(|e| {
-        Fault::new(Code::Pol002, "overlay", format!("the flags cannot be recorded: {e}"), "use finite numbers")
+        Fault::new(
+            Code::Pol002,
+            "overlay",
+            format!("the flags cannot be recorded: {e}"),
+            "use finite numbers",
+        )
     })?;
     if let (true, Some(map)) = (no_sign, value.as_object_mut()) {
         map.insert("sign".into(), "none".into());
@@ -163,16 +202,28 @@ fn recorded(overlay: &Overlay, no_sign: bool) -> Result<Option<serde_json::Value
 }
 
 fn digest(what: &str, policy: &PolicySpec) -> Result<sr_common::Digest, Failure> {
-    Ok(canonical::digest(policy)
-        .map_err(|e| Fault::new(Code::Cmp002, what, format!("cannot be written as canonical JSON: {e}"), "use finite numbers"))?)
+    Ok(canonical::digest(policy).map_err(|e| {
+        Fault::new(
+            Code::Cmp002,
+            what,
+            format!("cannot be written as canonical JSON: {e}"),
+            "use finite numbers",
+        )
+    })?)
 }
 
 fn named_command(policy: &PolicySpec) -> Result<(), Fault> {
     if policy.runtime.command.is_some() {
         return Ok(());
     }
-    let remedy = "write it after `--`: safe-run run [OPTIONS] -- COMMAND [ARGS]...; or as runtime.command in the policy";
-    Err(Fault::new(Code::Pol001, "runtime.command", "there is nothing to run", remedy))
+    let remedy =
+        "write it after `--`: safe-run run [OPTIONS] -- COMMAND [ARGS]...; or as runtime.command in the policy";
+    Err(Fault::new(
+        Code::Pol001,
+        "runtime.command",
+        "there is nothing to run",
+        remedy,
+    ))
 }
 
 #[cfg(test)]
@@ -184,7 +235,9 @@ mod tests {
 
     fn layered(line: &[&str]) -> Overlay {
         let parsed = Arguments::try_parse_from([&["safe-run", "run"], line].concat()).unwrap();
-        let Some(Command::Run(run)) = parsed.command else { panic!("not run") };
+        let Some(Command::Run(run)) = parsed.command else {
+            panic!("not run")
+        };
         let command = crate::command::command_line(run.argv).unwrap();
         overlay(run.policy, command, &|name| (name == "HOST_VAR").then(|| "h".into())).unwrap()
     }
@@ -210,7 +263,10 @@ mod tests {
     #[test]
     fn no_flags_leave_no_layer() {
         assert_eq!(recorded(&layered(&[]), false).unwrap(), None);
-        assert_eq!(recorded(&layered(&[]), true).unwrap(), Some(serde_json::json!({"sign": "none"})));
+        assert_eq!(
+            recorded(&layered(&[]), true).unwrap(),
+            Some(serde_json::json!({"sign": "none"}))
+        );
         assert!(recorded(&layered(&["true"]), false).unwrap().is_some());
     }
 

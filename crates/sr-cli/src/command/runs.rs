@@ -17,7 +17,11 @@ pub fn runs(arguments: &RunsArguments, env: &Environment) -> Done {
         runs = opened.runs()?;
         store = Some(opened);
     }
-    let left_out = if arguments.all { 0 } else { runs.len().saturating_sub(arguments.limit) };
+    let left_out = if arguments.all {
+        0
+    } else {
+        runs.len().saturating_sub(arguments.limit)
+    };
     let shown = runs.split_off(left_out);
     let running = |run: &RunDir| store.as_ref().is_some_and(|s| s.is_running(&run.id));
     if arguments.json {
@@ -49,7 +53,11 @@ fn line(run: &RunDir, running: bool) -> String {
     };
     let started = report.started_at.get(..19).unwrap_or_default().replace('T', " ");
     let changes = report.changes.map_or(0, |c| c.files);
-    let changes = if changes == 0 { String::new() } else { format!(", {} changed", terminal::count(changes, "file")) };
+    let changes = if changes == 0 {
+        String::new()
+    } else {
+        format!(", {} changed", terminal::count(changes, "file"))
+    };
     let ended = summary::ending(&report.result, report.duration_micros);
     let command: Vec<String> = report.command.argv.iter().map(|word| clean(word)).collect();
     let mut command = command.join(" ");

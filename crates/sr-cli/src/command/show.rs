@@ -13,9 +13,15 @@ pub fn show(arguments: &ShowArguments, env: &Environment) -> Done {
     let (store, run) = super::find_run(env, &arguments.run)?;
     let Some(report) = run.report() else {
         let (found, remedy) = if store.is_running(&run.id) {
-            ("is under way", "wait for its end; its events so far are in its folder".to_owned())
+            (
+                "is under way",
+                "wait for its end; its events so far are in its folder".to_owned(),
+            )
         } else {
-            let remedy = format!("see what its evidence proves: safe-run report verify {}", run.id.short());
+            let remedy = format!(
+                "see what its evidence proves: safe-run report verify {}",
+                run.id.short()
+            );
             ("has no report: it did not come to its end", remedy)
         };
         return Err(Fault::new(Code::Evd002, "run", format!("run {} {found}", run.id.short()), remedy).into());
@@ -34,7 +40,11 @@ fn text(report: &RunReport, style: Style) -> String {
     let mut out = String::new();
     let command: Vec<String> = report.command.argv.iter().map(|w| clean(w)).collect();
     let ended = summary::ending(&report.result, report.duration_micros);
-    let ended = if report.result.status == 0 { style.good(&ended) } else { style.warn(&ended) };
+    let ended = if report.result.status == 0 {
+        style.good(&ended)
+    } else {
+        style.warn(&ended)
+    };
     let _ = writeln!(out, "run         {}", report.run_id);
     let _ = writeln!(out, "command     {}", style.bold(&command.join(" ")));
     let _ = writeln!(out, "result      {ended}, status {}", report.result.status);
@@ -68,7 +78,12 @@ fn text(report: &RunReport, style: Style) -> String {
         let _ = writeln!(out, "shown       {} read-only, for the command's sake", clean(prefix));
     }
     let signed = if report.evidence.signed { "signed" } else { "NOT signed" };
-    let _ = writeln!(out, "evidence    {}, {signed} → safe-run report verify {}", count(report.evidence.count, "event"), report.run_id.short());
+    let _ = writeln!(
+        out,
+        "evidence    {}, {signed} → safe-run report verify {}",
+        count(report.evidence.count, "event"),
+        report.run_id.short()
+    );
     out
 }
 
@@ -77,11 +92,21 @@ fn used(report: &RunReport) -> String {
     let mut parts = Vec::new();
     parts.extend(p.cpu_micros.map(|us| format!("{} of CPU", seconds(us))));
     parts.extend(p.memory_bytes.map(|n| format!("{} of memory", size(n))));
-    parts.extend(p.pids.map(|n| if n == 1 { "1 process".into() } else { format!("{n} processes") }));
+    parts.extend(p.pids.map(|n| {
+        if n == 1 {
+            "1 process".into()
+        } else {
+            format!("{n} processes")
+        }
+    }));
     parts.extend(p.disk_bytes.map(|n| format!("{} written", size(n))));
     let printed = report.outputs.stdout.bytes.saturating_add(report.outputs.stderr.bytes);
     parts.push(format!("{} printed", size(printed)));
-    let dropped = report.outputs.stdout.dropped.saturating_add(report.outputs.stderr.dropped);
+    let dropped = report
+        .outputs
+        .stdout
+        .dropped
+        .saturating_add(report.outputs.stderr.dropped);
     if dropped > 0 {
         parts.push(format!("{} of output dropped", size(dropped)));
     }
@@ -91,21 +116,37 @@ fn used(report: &RunReport) -> String {
 fn limits(report: &RunReport, style: Style, out: &mut String) {
     for (i, o) in report.obligations.iter().filter(|o| is_limit(o)).enumerate() {
         let head = if i == 0 { "limits" } else { "" };
-        let _ = writeln!(out, "{head:10}  {} {} ({})", clean(&o.clause), clean(&o.requested), how(o, style));
+        let _ = writeln!(
+            out,
+            "{head:10}  {} {} ({})",
+            clean(&o.clause),
+            clean(&o.requested),
+            how(o, style)
+        );
     }
     for o in report.obligations.iter().filter(|o| !is_limit(o) && !o.enforced) {
-        let _ = writeln!(out, "{}  {} {}", style.warn("WITHOUT   "), clean(&o.clause), how(o, style));
+        let _ = writeln!(
+            out,
+            "{}  {} {}",
+            style.warn("WITHOUT   "),
+            clean(&o.clause),
+            how(o, style)
+        );
     }
 }
 
 fn is_limit(o: &Obligation) -> bool {
     use Control::{Cpu, Disk, Memory, OpenFiles, Output, Pids, WallTime};
-    matches!(o.control, Cpu | Disk | Memory | OpenFiles | Output | Pids | WallTime) && o.clause.starts_with("resources.")
+    matches!(o.control, Cpu | Disk | Memory | OpenFiles | Output | Pids | WallTime)
+        && o.clause.starts_with("resources.")
 }
 
 fn how(o: &Obligation, style: Style) -> String {
     if !o.enforced {
-        let reason = o.reason.as_deref().map_or_else(String::new, |r| format!(": {}", clean(r)));
+        let reason = o
+            .reason
+            .as_deref()
+            .map_or_else(String::new, |r| format!(": {}", clean(r)));
         return style.warn(&format!("not enforced{reason}"));
     }
     let strength = match o.strength {
@@ -122,10 +163,19 @@ fn posture(report: &RunReport, style: Style, out: &mut String) {
     if seen == 0 {
         out.push_str("posture     not read: the program never came so far\n");
     } else if broken.is_empty() {
-        let _ = writeln!(out, "posture     {} read back from the kernel, all hold", count(seen, "control"));
+        let _ = writeln!(
+            out,
+            "posture     {} read back from the kernel, all hold",
+            count(seen, "control")
+        );
     }
     for p in broken {
-        let line = format!("{}: asked {}, found {}", p.control.name(), clean(&p.requested), clean(&p.observed));
+        let line = format!(
+            "{}: asked {}, found {}",
+            p.control.name(),
+            clean(&p.requested),
+            clean(&p.observed)
+        );
         let _ = writeln!(out, "posture     {}", style.error(&line));
     }
 }
@@ -133,6 +183,12 @@ fn posture(report: &RunReport, style: Style, out: &mut String) {
 fn denied(report: &RunReport, out: &mut String) {
     for (i, d) in report.denied.iter().flatten().enumerate() {
         let head = if i == 0 { "denied" } else { "" };
-        let _ = writeln!(out, "{head:10}  {} by {}, {}", clean(&d.operation), clean(&d.by), count(d.count, "time"));
+        let _ = writeln!(
+            out,
+            "{head:10}  {} by {}, {}",
+            clean(&d.operation),
+            clean(&d.by),
+            count(d.count, "time")
+        );
     }
 }

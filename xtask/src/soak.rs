@@ -25,7 +25,7 @@ pub fn soak(options: &[&str]) -> Outcome {
     let start = Instant::now();
     for n in 0..runs {
         let status = house
-            .safe_run(&["run", "--quiet", "--", "/bin/true"])
+            .safe_run(&["run", "--quiet", "--timeout", "20s", "--", "/bin/true"])
             .status()
             .map_err(|e| e.to_string())?;
         if !status.success() {
@@ -106,7 +106,7 @@ impl House {
     fn kill_one(&self, random: &mut Random) -> Outcome<String> {
         let before = self.runs().len();
         let script = format!("echo one > file; sleep 0.0{}; : {}", random.below(9), self.mark);
-        let mut command = self.safe_run(&["run", "--quiet", "--", "/bin/sh", "-c", &script]);
+        let mut command = self.safe_run(&["run", "--quiet", "--timeout", "20s", "--", "/bin/sh", "-c", &script]);
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())

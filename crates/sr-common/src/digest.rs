@@ -128,7 +128,10 @@ mod tests {
     fn digests_have_one_spelling() {
         let d = Digest::of(b"abc");
         // FIPS 180-4 example.
-        assert_eq!(d.to_string(), "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            d.to_string(),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(Digest::parse(&d.to_string()), Some(d));
         assert_eq!(Digest::parse(&d.to_string().to_uppercase()), None);
         assert_eq!(Digest::of_reader(&b"abc"[..]).unwrap(), (d, 3));

@@ -98,7 +98,14 @@ pub struct Fault {
 
 impl Fault {
     pub fn new(code: Code, path: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Fault { code, path: path.into(), found: found.into(), remedy: remedy.into(), rule: None, source: None }
+        Fault {
+            code,
+            path: path.into(),
+            found: found.into(),
+            remedy: remedy.into(),
+            rule: None,
+            source: None,
+        }
     }
 
     pub fn with_rule(mut self, rule: &'static str) -> Self {
@@ -119,7 +126,16 @@ impl fmt::Display for Fault {
             write!(f, " [{rule}]")?;
         }
         if let Some(s) = &self.source {
-            write!(f, "\n  --> {}:{}:{}\n   | {}\n   | {:>width$}", s.file, s.line, s.column, s.text, "^", width = s.column)?;
+            write!(
+                f,
+                "\n  --> {}:{}:{}\n   | {}\n   | {:>width$}",
+                s.file,
+                s.line,
+                s.column,
+                s.text,
+                "^",
+                width = s.column
+            )?;
         }
         if !self.remedy.is_empty() {
             write!(f, "\n  fix: {}", self.remedy)?;
@@ -136,9 +152,18 @@ mod tests {
 
     #[test]
     fn a_fault_shows_code_path_line_caret_and_fix() {
-        let fault = Fault::new(Code::Pol002, "runtime.user", "expected a number, found \"x\"", "write a uid").with_source(
-            SourceLine { file: "p.yaml".into(), line: 3, column: 7, text: "user: x".into() },
-        );
+        let fault = Fault::new(
+            Code::Pol002,
+            "runtime.user",
+            "expected a number, found \"x\"",
+            "write a uid",
+        )
+        .with_source(SourceLine {
+            file: "p.yaml".into(),
+            line: 3,
+            column: 7,
+            text: "user: x".into(),
+        });
         assert_eq!(
             fault.to_string(),
             "SR-POL-002 runtime.user: expected a number, found \"x\"\n  --> p.yaml:3:7\n   | user: x\n   |       ^\n  fix: write a uid"

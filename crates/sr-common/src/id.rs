@@ -18,7 +18,10 @@ impl RunId {
         for (i, byte) in random.iter().enumerate() {
             value |= u128::from(*byte) << (72 - 8 * i);
         }
-        let text = (0..26).rev().map(|i| char::from(ALPHABET[(value >> (5 * i)) as usize & 31])).collect();
+        let text = (0..26)
+            .rev()
+            .map(|i| char::from(ALPHABET[(value >> (5 * i)) as usize & 31]))
+            .collect();
         RunId(text)
     }
 

@@ -23,8 +23,16 @@ const SIZE_UNITS: [(&str, u64); 11] = [
     ("", 1),
 ];
 
-const TIME_UNITS: [(&str, u64); 8] =
-    [("ms", 1), ("min", 60_000), ("sec", 1_000), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("", 0)];
+const TIME_UNITS: [(&str, u64); 8] = [
+    ("ms", 1),
+    ("min", 60_000),
+    ("sec", 1_000),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+    ("", 0),
+];
 
 impl ByteSize {
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -36,12 +44,12 @@ impl ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (unit, factor) in SIZE_UNITS {
-            if !unit.is_empty() && self.0 >= factor && self.0.is_multiple_of(factor) && (factor == 1 || self.0 != 0) {
-                return write!(f, "{}{unit}", self.0 / factor);
-            }
+        // The largest unit that divides: 512 MB is not written as 500000KiB, nor 512 MiB as 536870912B.
+        let fits = |(unit, factor): &&(&str, u64)| !unit.is_empty() && self.0 != 0 && self.0.is_multiple_of(*factor);
+        match SIZE_UNITS.iter().filter(fits).max_by_key(|(_, factor)| *factor) {
+            Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
+            None => write!(f, "{}B", self.0),
         }
-        write!(f, "{}B", self.0)
     }
 }
 
@@ -54,7 +62,9 @@ impl Millis {
     pub fn parse(text: &str) -> Result<Self, String> {
         match scaled(text, &TIME_UNITS) {
             Some(ms) if ms > 0 => Ok(Millis(ms)),
-            _ => Err(format!("not a duration: {text:?} (write a positive number and ms, s, min, h or d, such as 30s)")),
+            _ => Err(format!(
+                "not a duration: {text:?} (write a positive number and ms, s, min, h or d, such as 30s)"
+            )),
         }
     }
 
@@ -76,7 +86,9 @@ impl fmt::Display for Millis {
 
 /// `digits[.digits]unit` times the unit's factor, exact; `None` on overflow, a fraction of the smallest unit, or bad form.
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let factor = units.iter().find(|(name, _)| *name == unit)?.1;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -132,7 +144,9 @@ macro_rules! text_form {
 }
 
 text_form!(ByteSize, "a size such as 512MiB", |n| Ok(ByteSize(n)));
-text_form!(Millis, "a duration such as 30s", |n| Err(format!("{n} has no unit (write {n}s, {n}ms or {n}min)")));
+text_form!(Millis, "a duration such as 30s", |n| Err(format!(
+    "{n} has no unit (write {n}s, {n}ms or {n}min)"
+)));
 
 #[cfg(test)]
 mod tests {
@@ -144,7 +158,19 @@ mod tests {
         assert_eq!(ByteSize::parse("512MiB"), Ok(ByteSize(512 << 20)));
         assert_eq!(ByteSize::parse("1.5GiB"), Ok(ByteSize(3 << 29)));
         assert_eq!(ByteSize::parse("4096"), Ok(ByteSize(4096)));
-        for bad in ["", "-5", "1.B", ".5GB", "1e9", "99999999999TiB", "512 MiB", "512mib", "1.0000000001GB", "inf", "0.5B"] {
+        for bad in [
+            "",
+            "-5",
+            "1.B",
+            ".5GB",
+            "1e9",
+            "99999999999TiB",
+            "512 MiB",
+            "512mib",
+            "1.0000000001GB",
+            "inf",
+            "0.5B",
+        ] {
             assert!(ByteSize::parse(bad).is_err(), "{bad}");
         }
     }

@@ -179,7 +179,11 @@ impl RunGroup {
     /// that way without the kernel's lock on all forks and exits, whose writer waits out a grace period of several
     /// milliseconds (`cgroup_procs_write_start` in kernel/cgroup/cgroup.c).
     pub fn task_files(&self) -> Result<Vec<OwnedFd>, CgroupError> {
-        self.places.iter().filter(|p| p.version == 1).map(|p| file::open_for_writing(&p.dir.join("tasks"))).collect()
+        self.places
+            .iter()
+            .filter(|p| p.version == 1)
+            .map(|p| file::open_for_writing(&p.dir.join("tasks")))
+            .collect()
     }
 
     /// Whether `pid` is in every directory of the group.

@@ -28,7 +28,11 @@ pub(crate) fn run(steps: &[Step], channel: RawFd, close: &[RawFd]) -> ! {
     for fd in close {
         close_raw(*fd);
     }
-    let mut state = State { slots: [-1; SLOTS], program: -1, base: 0 };
+    let mut state = State {
+        slots: [-1; SLOTS],
+        program: -1,
+        base: 0,
+    };
     carry_out(&mut state, steps, channel);
     // A holder of namespaces: nothing more to do until it is killed.
     loop {
@@ -64,7 +68,11 @@ fn close_raw(fd: RawFd) {
 
 /// Turns the answer of a libc call into a result.
 fn check(answer: libc::c_int) -> io::Result<libc::c_int> {
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(answer)
+    }
 }
 
 impl State {
@@ -94,8 +102,10 @@ impl State {
                 let tasks = unsafe { BorrowedFd::borrow_raw(*tasks) };
                 Ok(rustix::io::write(tasks, b"0").map(drop)?)
             }
-            // SAFETY: prctl with integer arguments only.
-            Step::DieWithParent => check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }).map(drop),
+            Step::DieWithParent => {
+                // SAFETY: prctl with integer arguments only.
+                check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }).map(drop)
+            }
             Step::NewSession => Ok(rustix::process::setsid().map(drop)?),
             Step::Identity { uid, gid, clear_groups } => {
                 // SAFETY: the system calls themselves (not libc's thread-synchronised wrappers) with integers only;
@@ -116,7 +126,12 @@ impl State {
                 Ok(rustix::mount::mount_change(c"/", flags)?)
             }
             Step::Hostname(name) => Ok(rustix::system::sethostname(name.to_bytes())?),
-            Step::OpenTree { path, recursive, no_symlinks, slot } => {
+            Step::OpenTree {
+                path,
+                recursive,
+                no_symlinks,
+                slot,
+            } => {
                 let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
                 if *recursive {
                     flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -136,7 +151,12 @@ impl State {
                 };
                 self.keep(*slot, tree)
             }
-            Step::NewFs { fs, options, flags, slot } => {
+            Step::NewFs {
+                fs,
+                options,
+                flags,
+                slot,
+            } => {
                 let context = fsopen(*fs, FsOpenFlags::FSOPEN_CLOEXEC)?;
                 for (key, value) in options {
                     if value.is_empty() {
@@ -165,32 +185,69 @@ impl State {
             }
             Step::Mkdir { path, mode } => match rustix::fs::mkdirat(CWD, path.as_c_str(), Mode::from_raw_mode(*mode)) {
                 // The umask is the caller's: the mode is set again.
-                Ok(()) => Ok(rustix::fs::chmodat(CWD, path.as_c_str(), Mode::from_raw_mode(*mode), AtFlags::empty())?),
+                Ok(()) => Ok(rustix::fs::chmodat(
+                    CWD,
+                    path.as_c_str(),
+                    Mode::from_raw_mode(*mode),
+                    AtFlags::empty(),
+                )?),
                 Err(Errno::EXIST) => Ok(()),
                 Err(e) => Err(e.into()),
             },
             Step::Owner { path, uid, gid } => {
                 let (uid, gid) = (rustix::fs::Uid::from_raw(*uid), rustix::fs::Gid::from_raw(*gid));
-                Ok(rustix::fs::chownat(CWD, path.as_c_str(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+                Ok(rustix::fs::chownat(
+                    CWD,
+                    path.as_c_str(),
+                    Some(uid),
+                    Some(gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?)
             }
             Step::Symlink { to, path } => Ok(rustix::fs::symlinkat(to.as_c_str(), CWD, path.as_c_str())?),
-            Step::File { path, content, writable } => make_file(path, content, *writable),
-            Step::Whiteout { path } => {
-                Ok(rustix::fs::mknodat(CWD, path.as_c_str(), rustix::fs::FileType::CharacterDevice, Mode::empty(), 0)?)
-            }
+            Step::File {
+                path,
+                content,
+                writable,
+            } => make_file(path, content, *writable),
+            Step::Whiteout { path } => Ok(rustix::fs::mknodat(
+                CWD,
+                path.as_c_str(),
+                rustix::fs::FileType::CharacterDevice,
+                Mode::empty(),
+                0,
+            )?),
             Step::MirrorDirectory { from, to } => {
                 let stat = rustix::fs::statat(CWD, from.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
-                rustix::fs::chmodat(CWD, to.as_c_str(), Mode::from_raw_mode(stat.st_mode & 0o777), AtFlags::empty())?;
+                rustix::fs::chmodat(
+                    CWD,
+                    to.as_c_str(),
+                    Mode::from_raw_mode(stat.st_mode & 0o777),
+                    AtFlags::empty(),
+                )?;
                 let times = rustix::fs::Timestamps {
-                    last_access: rustix::fs::Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
+                    last_access: rustix::fs::Timespec {
+                        tv_sec: stat.st_atime as _,
+                        tv_nsec: stat.st_atime_nsec as _,
+                    },
                     last_modification: rustix::fs::Timespec {
                         tv_sec: stat.st_mtime as _,
                         tv_nsec: stat.st_mtime_nsec as _,
                     },
                 };
-                Ok(rustix::fs::utimensat(CWD, to.as_c_str(), &times, AtFlags::SYMLINK_NOFOLLOW)?)
+                Ok(rustix::fs::utimensat(
+                    CWD,
+                    to.as_c_str(),
+                    &times,
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?)
             }
-            Step::Mask { root, path, file, directory } => {
+            Step::Mask {
+                root,
+                path,
+                file,
+                directory,
+            } => {
                 let place = match open_in(self.fd(*root)?, path) {
                     Ok(place) => place,
                     Err(e) if absent(&e) => return Ok(()),
@@ -201,7 +258,11 @@ impl State {
                 let cover = if is_dir { directory } else { file };
                 let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
                 let tree = open_tree(CWD, cover.as_c_str(), flags)?;
-                let read_only = crate::step::MountFlags { read_only: true, no_exec: true, ..Default::default() };
+                let read_only = crate::step::MountFlags {
+                    read_only: true,
+                    no_exec: true,
+                    ..Default::default()
+                };
                 idmap::set_mount(std::os::fd::AsFd::as_fd(&tree), read_only, None)?;
                 attach(std::os::fd::AsFd::as_fd(&tree), &place)
             }
@@ -216,8 +277,12 @@ impl State {
                     | OpenTreeFlags::AT_RECURSIVE
                     | OpenTreeFlags::AT_EMPTY_PATH;
                 let tree = open_tree(&place, c"", flags)?;
-                let read_only =
-                    crate::step::MountFlags { read_only: true, no_exec: true, recursive: true, ..Default::default() };
+                let read_only = crate::step::MountFlags {
+                    read_only: true,
+                    no_exec: true,
+                    recursive: true,
+                    ..Default::default()
+                };
                 idmap::set_mount(std::os::fd::AsFd::as_fd(&tree), read_only, None)?;
                 attach(std::os::fd::AsFd::as_fd(&tree), &place)
             }
@@ -230,15 +295,34 @@ impl State {
                 Ok(rustix::process::chdir(c"/")?)
             }
             Step::OpenPty { channel, slave } => {
-                let master =
-                    rustix::fs::openat(CWD, c"/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+                let master = rustix::fs::openat(
+                    CWD,
+                    c"/dev/pts/ptmx",
+                    OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?;
                 rustix::pty::unlockpt(&master)?;
-                let open = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
+                let open = rustix::pty::OpenptFlags::RDWR
+                    | rustix::pty::OpenptFlags::NOCTTY
+                    | rustix::pty::OpenptFlags::CLOEXEC;
                 let peer = rustix::pty::ioctl_tiocgptpeer(&master, open)?;
-                send(*channel, Message { tag: wire::TAG_PTY, a: 0, b: 0 }, Some(master.as_raw_fd()))?;
+                send(
+                    *channel,
+                    Message {
+                        tag: wire::TAG_PTY,
+                        a: 0,
+                        b: 0,
+                    },
+                    Some(master.as_raw_fd()),
+                )?;
                 self.keep(*slave, peer)
             }
-            Step::OpenAndSend { path, channel, tag, slot } => {
+            Step::OpenAndSend {
+                path,
+                channel,
+                tag,
+                slot,
+            } => {
                 let file = rustix::fs::openat(CWD, path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
                 send(*channel, Message { tag: *tag, a: 0, b: 0 }, Some(file.as_raw_fd()))?;
                 self.keep(*slot, file)
@@ -269,7 +353,10 @@ impl State {
             // SAFETY: TIOCSCTTY takes an integer.
             Step::ControllingTerminal => check(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }).map(drop),
             Step::Rlimit { resource, value } => {
-                let limit = libc::rlimit { rlim_cur: *value, rlim_max: *value };
+                let limit = libc::rlimit {
+                    rlim_cur: *value,
+                    rlim_max: *value,
+                };
                 // SAFETY: `limit` is a live struct rlimit.
                 check(unsafe { libc::setrlimit(*resource, &raw const limit) }).map(drop)
             }
@@ -286,7 +373,15 @@ impl State {
             }
             Step::Seccomp { program } => seccomp::install(program),
             Step::Handshake { channel } => {
-                send(*channel, Message { tag: wire::TAG_HANDSHAKE, a: 0, b: 0 }, None)?;
+                send(
+                    *channel,
+                    Message {
+                        tag: wire::TAG_HANDSHAKE,
+                        a: 0,
+                        b: 0,
+                    },
+                    None,
+                )?;
                 wait_go(*channel)
             }
             Step::Execute { fd, argv, envp } => {
@@ -304,7 +399,11 @@ impl State {
                 };
                 check(answer as i32).map(drop)
             }
-            Step::Init { channel, filter, keep_capabilities } => init(self.program, *channel, filter, *keep_capabilities),
+            Step::Init {
+                channel,
+                filter,
+                keep_capabilities,
+            } => init(self.program, *channel, filter, *keep_capabilities),
         }
     }
 
@@ -336,7 +435,12 @@ fn default_signals() -> io::Result<()> {
         }
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
-        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut())).map(drop)
+        check(libc::sigprocmask(
+            libc::SIG_SETMASK,
+            &raw const set,
+            std::ptr::null_mut(),
+        ))
+        .map(drop)
     }
 }
 
@@ -347,7 +451,13 @@ fn absent(error: &io::Error) -> bool {
 /// Opens what `path` names below `root`, following no symbolic link.
 fn open_in(root: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    Ok(rustix::fs::openat2(
+        root,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve,
+    )?)
 }
 
 fn attach(tree: BorrowedFd<'_>, place: &OwnedFd) -> io::Result<()> {
@@ -421,8 +531,15 @@ fn limit_capabilities(keep: u64) -> io::Result<()> {
     // SAFETY: prctl with integer arguments only.
     check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) })?;
     const VERSION_3: u32 = 0x2008_0522;
-    let header = CapHeader { version: VERSION_3, pid: 0 };
-    let data = [keep as u32, (keep >> 32) as u32].map(|k| CapData { effective: k, permitted: k, inheritable: 0 });
+    let header = CapHeader {
+        version: VERSION_3,
+        pid: 0,
+    };
+    let data = [keep as u32, (keep >> 32) as u32].map(|k| CapData {
+        effective: k,
+        permitted: k,
+        inheritable: 0,
+    });
     // SAFETY: `header` and `data` have the layout of capset(2), version 3 (two words of data).
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) as i32 }).map(drop)
 }
@@ -458,10 +575,18 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
     let signals = unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut set);
-        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()))?;
+        check(libc::sigprocmask(
+            libc::SIG_SETMASK,
+            &raw const set,
+            std::ptr::null_mut(),
+        ))?;
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, libc::SIGCHLD);
-        check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?
+        check(libc::signalfd(
+            -1,
+            &raw const set,
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        ))?
     };
     // SAFETY: numbers only. Every other descriptor, the supervisor's own among them, is closed.
     unsafe {
@@ -481,8 +606,16 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
     reap(program, SOCKET);
     loop {
         let mut wait = [
-            libc::pollfd { fd: SOCKET, events: libc::POLLIN, revents: 0 },
-            libc::pollfd { fd: SIGNALS, events: libc::POLLIN, revents: 0 },
+            libc::pollfd {
+                fd: SOCKET,
+                events: libc::POLLIN,
+                revents: 0,
+            },
+            libc::pollfd {
+                fd: SIGNALS,
+                events: libc::POLLIN,
+                revents: 0,
+            },
         ];
         // SAFETY: `wait` is a live array of two struct pollfd.
         unsafe { libc::ppoll(wait.as_mut_ptr(), 2, std::ptr::null(), std::ptr::null()) };
@@ -521,7 +654,15 @@ fn reap(program: i32, socket: RawFd) {
         }
         if pid == program {
             // If the supervisor is gone the status interests nobody.
-            let _ = send(socket, Message { tag: wire::TAG_ENDED, a: status as u32, b: 0 }, None);
+            let _ = send(
+                socket,
+                Message {
+                    tag: wire::TAG_ENDED,
+                    a: status as u32,
+                    b: 0,
+                },
+                None,
+            );
             exit(0);
         }
     }

@@ -72,7 +72,12 @@ pub(crate) fn attributes(flags: MountFlags) -> u64 {
 
 /// Sets attributes, and with `map` the id map, on a detached mount.
 pub fn set_mount(tree: BorrowedFd<'_>, flags: MountFlags, map: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let mut attr = MountAttr { attr_set: attributes(flags), attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let mut attr = MountAttr {
+        attr_set: attributes(flags),
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
     if let Some(ns) = map {
         attr.attr_set |= ATTR_IDMAP;
         attr.userns_fd = ns.as_raw_fd() as u64;
@@ -89,5 +94,9 @@ pub fn set_mount(tree: BorrowedFd<'_>, flags: MountFlags, map: Option<BorrowedFd
             size_of::<MountAttr>(),
         )
     };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

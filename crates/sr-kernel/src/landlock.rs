@@ -69,7 +69,12 @@ pub struct Ruleset {
 pub fn abi() -> u32 {
     // SAFETY: with a null attribute, size 0 and this flag the call only answers the ABI version.
     let answer = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<RulesetAttr>(), 0usize, CREATE_RULESET_VERSION)
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<RulesetAttr>(),
+            0usize,
+            CREATE_RULESET_VERSION,
+        )
     };
     u32::try_from(answer).unwrap_or(0)
 }
@@ -112,7 +117,10 @@ impl Ruleset {
             if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
                 rights &= FILE_RIGHTS;
             }
-            let rule = PathBeneathAttr { allowed_access: rights, parent_fd: target.as_raw_fd() };
+            let rule = PathBeneathAttr {
+                allowed_access: rights,
+                parent_fd: target.as_raw_fd(),
+            };
             // SAFETY: `rule` is a live struct landlock_path_beneath_attr whose descriptor is open during the call.
             let answer = unsafe {
                 libc::syscall(
@@ -135,7 +143,11 @@ impl Ruleset {
 pub(crate) fn restrict_self(ruleset: RawFd) -> io::Result<()> {
     // SAFETY: the call takes a descriptor and flags and touches no memory of ours.
     let answer = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0u32) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn owned(answer: libc::c_long) -> io::Result<OwnedFd> {

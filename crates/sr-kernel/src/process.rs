@@ -60,7 +60,11 @@ pub fn is_privileged() -> bool {
 pub fn set_not_dumpable() -> io::Result<()> {
     // SAFETY: prctl(PR_SET_DUMPABLE, 0) takes integers only.
     let answer = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The hard value of resource limit `name` (`NOFILE` …) and its number; `None` for an unknown name.
@@ -79,7 +83,10 @@ pub fn rlimit(name: &str) -> Option<(u32, u64)> {
         "STACK" => libc::RLIMIT_STACK,
         _ => return None,
     };
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a live struct rlimit.
     let answer = unsafe { libc::getrlimit(resource, &raw mut limit) };
     (answer == 0).then_some((resource, limit.rlim_max))
@@ -111,6 +118,7 @@ pub fn reap_with_usage(pid: i32) -> u64 {
         }
         usage
     };
-    let micros = |t: libc::timeval| u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0);
+    let micros =
+        |t: libc::timeval| u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0);
     micros(usage.ru_utime) + micros(usage.ru_stime)
 }

@@ -18,7 +18,11 @@ pub enum Stop {
 fn request(request: libc::c_uint, pid: i32, address: usize, data: usize) -> io::Result<()> {
     // SAFETY: the requests used here (SEIZE, CONT, DETACH, SETOPTIONS) take integers and touch no memory of ours.
     let answer = unsafe { libc::ptrace(request, pid, address, data) };
-    if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if answer == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Seizes `pid`: stops at forks; killed if this process ends while tracing.

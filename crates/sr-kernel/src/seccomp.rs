@@ -23,10 +23,17 @@ const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
 /// Installs `program` on this thread, for ever. Needs no_new_privs or CAP_SYS_ADMIN.
 pub fn install(program: &[Instruction]) -> io::Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let fprog = Program { len, filter: program.as_ptr() };
+    let fprog = Program {
+        len,
+        filter: program.as_ptr(),
+    };
     // SAFETY: `fprog` has the kernel's layout (struct sock_fprog) and points to `len` instructions that outlive the call.
     let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &raw const fprog) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -39,8 +46,18 @@ const ALLOW: u32 = 0x7FFF_0000;
 
 /// A filter that allows only `numbers` of this machine's own entry point and kills the process at anything else.
 pub fn allow_list(numbers: &[libc::c_long]) -> Vec<Instruction> {
-    let ret = |k| Instruction { code: 0x06, jt: 0, jf: 0, k };
-    let load = |k| Instruction { code: 0x20, jt: 0, jf: 0, k };
+    let ret = |k| Instruction {
+        code: 0x06,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let load = |k| Instruction {
+        code: 0x20,
+        jt: 0,
+        jf: 0,
+        k,
+    };
     let equal = |k, jt, jf| Instruction { code: 0x15, jt, jf, k };
     let mut program = vec![load(4), equal(AUDIT_ARCH, 1, 0), ret(KILL_PROCESS), load(0)];
     for number in numbers {

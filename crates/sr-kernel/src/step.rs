@@ -29,78 +29,178 @@ pub struct MountFlags {
 #[derive(Debug)]
 pub enum Step {
     /// Waits for one byte from the supervisor.
-    Await { channel: RawFd },
+    Await {
+        channel: RawFd,
+    },
     /// Puts this thread into a v1 control group, by its open `tasks` file.
-    JoinGroup { tasks: RawFd },
+    JoinGroup {
+        tasks: RawFd,
+    },
     /// Killed when the parent dies.
     DieWithParent,
     NewSession,
     /// Sets all three uids and gids; `clear_groups` also drops the supplementary groups.
-    Identity { uid: u32, gid: u32, clear_groups: bool },
+    Identity {
+        uid: u32,
+        gid: u32,
+        clear_groups: bool,
+    },
     UnshareCgroup,
     /// Makes every mount private to the new namespace.
     PrivateMounts,
     Hostname(CString),
     /// A detached copy of a mount. With `no_symlinks`, a symbolic link in any component is an error.
-    OpenTree { path: CString, recursive: bool, no_symlinks: bool, slot: u16 },
+    OpenTree {
+        path: CString,
+        recursive: bool,
+        no_symlinks: bool,
+        slot: u16,
+    },
     /// A new file system, detached.
-    NewFs { fs: &'static CStr, options: Vec<(CString, CString)>, flags: MountFlags, slot: u16 },
-    Flags { tree: Fd, flags: MountFlags },
+    NewFs {
+        fs: &'static CStr,
+        options: Vec<(CString, CString)>,
+        flags: MountFlags,
+        slot: u16,
+    },
+    Flags {
+        tree: Fd,
+        flags: MountFlags,
+    },
     /// Mounts `tree` on an absolute path of the old root.
-    AttachAt { tree: Fd, path: CString },
+    AttachAt {
+        tree: Fd,
+        path: CString,
+    },
     /// Mounts `tree` below directory `root`, no symbolic link followed, never outside of it.
-    AttachIn { tree: Fd, root: Fd, path: CString },
+    AttachIn {
+        tree: Fd,
+        root: Fd,
+        path: CString,
+    },
     /// Opens a directory.
-    OpenDir { path: CString, slot: u16 },
+    OpenDir {
+        path: CString,
+        slot: u16,
+    },
     /// Makes a directory; one that exists is left as it is.
-    Mkdir { path: CString, mode: u32 },
-    Owner { path: CString, uid: u32, gid: u32 },
-    Symlink { to: CString, path: CString },
+    Mkdir {
+        path: CString,
+        mode: u32,
+    },
+    Owner {
+        path: CString,
+        uid: u32,
+        gid: u32,
+    },
+    Symlink {
+        to: CString,
+        path: CString,
+    },
     /// Makes a file, mode 0444 (or 0666 where `writable`).
-    File { path: CString, content: Vec<u8>, writable: bool },
+    File {
+        path: CString,
+        content: Vec<u8>,
+        writable: bool,
+    },
     /// An overlayfs whiteout: the name is absent.
-    Whiteout { path: CString },
+    Whiteout {
+        path: CString,
+    },
     /// Copies mode and times of directory `from` to directory `to`.
-    MirrorDirectory { from: CString, to: CString },
+    MirrorDirectory {
+        from: CString,
+        to: CString,
+    },
     /// Covers a path below `root`, if it exists, with the empty file or directory.
-    Mask { root: Fd, path: CString, file: CString, directory: CString },
+    Mask {
+        root: Fd,
+        path: CString,
+        file: CString,
+        directory: CString,
+    },
     /// Remounts a path below `root`, if it exists, read-only.
-    MakeReadOnly { root: Fd, path: CString },
+    MakeReadOnly {
+        root: Fd,
+        path: CString,
+    },
     ChangeDir(CString),
     ChangeDirTo(Fd),
     /// Makes the current directory the root and detaches the old one.
     PivotHere,
     /// Opens a pty in the view; the supervisor gets the master (tag [`crate::wire::TAG_PTY`]).
-    OpenPty { channel: RawFd, slave: u16 },
+    OpenPty {
+        channel: RawFd,
+        slave: u16,
+    },
     /// Opens a file of the view for reading and sends the descriptor to the supervisor; it stays in `slot`.
-    OpenAndSend { path: CString, channel: RawFd, tag: u8, slot: u16 },
+    OpenAndSend {
+        path: CString,
+        channel: RawFd,
+        tag: u8,
+        slot: u16,
+    },
     /// Sends a descriptor to the supervisor.
-    Send { fd: Fd, channel: RawFd, tag: u8 },
-    PrepareLandlock { ruleset: Ruleset, slot: u16 },
-    EnterLandlock { ruleset: Fd },
+    Send {
+        fd: Fd,
+        channel: RawFd,
+        tag: u8,
+    },
+    PrepareLandlock {
+        ruleset: Ruleset,
+        slot: u16,
+    },
+    EnterLandlock {
+        ruleset: Fd,
+    },
     NotDumpable,
     /// Starts the program's process, which carries out `program`; its pid is kept for [`Step::Init`].
-    Spawn { program: Vec<Step> },
-    Stdio { stdin: Fd, stdout: Fd, stderr: Fd },
+    Spawn {
+        program: Vec<Step>,
+    },
+    Stdio {
+        stdin: Fd,
+        stdout: Fd,
+        stderr: Fd,
+    },
     /// Makes descriptor 0 the controlling terminal.
     ControllingTerminal,
-    Rlimit { resource: u32, value: u64 },
-    Affinity { cpus: u32 },
+    Rlimit {
+        resource: u32,
+        value: u64,
+    },
+    Affinity {
+        cpus: u32,
+    },
     /// Empties the bounding set.
     DropBounding,
     /// Empties the ambient set, then keeps only `keep` (a bit mask) permitted and effective.
-    Capabilities { keep: u64 },
+    Capabilities {
+        keep: u64,
+    },
     NoNewPrivileges,
     /// Every signal's action to its default, none blocked: what a program may expect.
     DefaultSignals,
     /// Marks every descriptor from 3 up close-on-exec.
     CloseOnExec,
-    Seccomp { program: Vec<Instruction> },
+    Seccomp {
+        program: Vec<Instruction>,
+    },
     /// Tells the supervisor and waits for its byte: the posture is read here where ptrace is forbidden.
-    Handshake { channel: RawFd },
-    Execute { fd: Fd, argv: CStringArray, envp: CStringArray },
+    Handshake {
+        channel: RawFd,
+    },
+    Execute {
+        fd: Fd,
+        argv: CStringArray,
+        envp: CStringArray,
+    },
     /// Reaps, forwards signals, reports the program's status, ends with the supervisor. Never returns.
-    Init { channel: RawFd, filter: Vec<Instruction>, keep_capabilities: u64 },
+    Init {
+        channel: RawFd,
+        filter: Vec<Instruction>,
+        keep_capabilities: u64,
+    },
 }
 
 /// A null-terminated array of C strings, made before the clone.
@@ -114,7 +214,10 @@ pub struct CStringArray {
 impl CStringArray {
     pub fn new(strings: Vec<CString>) -> Self {
         let pointers = strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
-        CStringArray { _strings: strings, pointers }
+        CStringArray {
+            _strings: strings,
+            pointers,
+        }
     }
 
     pub(crate) fn as_ptr(&self) -> *const *const libc::c_char {

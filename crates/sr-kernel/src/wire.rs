@@ -1,8 +1,8 @@
 //! What init and the supervisor say to each other over their socket: fixed-size messages, one descriptor at most.
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -52,7 +52,11 @@ impl Message {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        Some(Message { tag: bytes[0], a: word(1), b: word(5) })
+        Some(Message {
+            tag: bytes[0],
+            a: word(1),
+            b: word(5),
+        })
     }
 }
 
@@ -94,7 +98,10 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Message, Option<Own
     }
     match Message::decode(&bytes[..received.bytes]) {
         Some(message) => Ok(Some((message, fd))),
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, "a message of the wrong length")),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message of the wrong length",
+        )),
     }
 }
 
@@ -104,7 +111,11 @@ mod tests {
 
     #[test]
     fn messages_round_trip_and_other_lengths_are_refused() {
-        let message = Message { tag: TAG_FAILED, a: 0x0102_0304, b: u32::MAX };
+        let message = Message {
+            tag: TAG_FAILED,
+            a: 0x0102_0304,
+            b: u32::MAX,
+        };
         assert_eq!(Message::decode(&message.encode()), Some(message));
         assert_eq!(Message::decode(&message.encode()[..8]), None);
     }

@@ -40,7 +40,13 @@ pub fn observe(
     let mut seen = vec![
         executable_posture(&reader, executable)?,
         seccomp_posture(&status, bundle),
-        simple(Control::NoNewPrivileges, "1", "prctl PR_SET_NO_NEW_PRIVS", "status NoNewPrivs", status.get("NoNewPrivs")),
+        simple(
+            Control::NoNewPrivileges,
+            "1",
+            "prctl PR_SET_NO_NEW_PRIVS",
+            "status NoNewPrivs",
+            status.get("NoNewPrivs"),
+        ),
         capability_posture(&status),
         identity_posture(&status, bundle),
     ];
@@ -90,12 +96,16 @@ impl Reader {
 
     fn read(&self, name: &str) -> Result<String, Fault> {
         let path = format!("/proc/{}/{name}", self.program);
-        fs::read(&path).map(|b| String::from_utf8_lossy(&b).into_owned()).map_err(|e| self.fail(&path, &e))
+        fs::read(&path)
+            .map(|b| String::from_utf8_lossy(&b).into_owned())
+            .map_err(|e| self.fail(&path, &e))
     }
 
     fn link(&self, name: &str) -> Result<String, Fault> {
         let path = format!("/proc/{}/{name}", self.program);
-        fs::read_link(&path).map(|p| p.to_string_lossy().into_owned()).map_err(|e| self.fail(&path, &e))
+        fs::read_link(&path)
+            .map(|p| p.to_string_lossy().into_owned())
+            .map_err(|e| self.fail(&path, &e))
     }
 }
 
@@ -104,7 +114,8 @@ struct Status(BTreeMap<String, String>);
 impl Status {
     fn parse(text: &str) -> Self {
         let pair = |line: &str| {
-            line.split_once(':').map(|(k, v)| (k.to_owned(), v.split_whitespace().collect::<Vec<_>>().join(" ")))
+            line.split_once(':')
+                .map(|(k, v)| (k.to_owned(), v.split_whitespace().collect::<Vec<_>>().join(" ")))
         };
         Status(text.lines().filter_map(pair).collect())
     }
@@ -134,7 +145,11 @@ fn executable_posture(reader: &Reader, (file, hashed): (&fs::File, Identity)) ->
         control: Control::ExecutableDigest,
         requested: format!("the file that was hashed (inode {})", hashed.ino),
         mechanism: "execveat on the hashed descriptor".into(),
-        observed: format!("exe: inode {}, changed since hashing: {}", running.ino, !same(now, hashed)),
+        observed: format!(
+            "exe: inode {}, changed since hashing: {}",
+            running.ino,
+            !same(now, hashed)
+        ),
         holds: same(running, hashed) && same(now, hashed),
     })
 }
@@ -175,7 +190,11 @@ fn identity_posture(status: &Status, bundle: &CompileBundle) -> Observed {
         control: Control::UserNamespace,
         requested: format!("uid and gid {} inside, {uid} and {gid} on the host", user.inside),
         mechanism: "user namespace map, setresuid, setresgid".into(),
-        observed: format!("status Uid: {}, Gid: {}, Groups: {groups:?}", status.get("Uid"), status.get("Gid")),
+        observed: format!(
+            "status Uid: {}, Gid: {}, Groups: {groups:?}",
+            status.get("Uid"),
+            status.get("Gid")
+        ),
         holds: status.get("Uid") == four(uid)
             && status.get("Gid") == four(gid)
             && uid != 0
@@ -213,9 +232,16 @@ fn namespace_posture(reader: &Reader) -> Result<Vec<Observed>, Fault> {
 
 fn network_posture(reader: &Reader) -> Result<Observed, Fault> {
     let text = reader.read("net/dev")?;
-    let devices: Vec<&str> = text.lines().skip(2).filter_map(|l| l.split_once(':')).map(|(n, _)| n.trim()).collect();
+    let devices: Vec<&str> = text
+        .lines()
+        .skip(2)
+        .filter_map(|l| l.split_once(':'))
+        .map(|(n, _)| n.trim())
+        .collect();
     // Kernels with tunnel drivers built in give every namespace their (down) fallback devices.
-    let fallback = ["lo", "sit0", "tunl0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6gre0"];
+    let fallback = [
+        "lo", "sit0", "tunl0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6gre0",
+    ];
     Ok(Observed {
         control: Control::Network,
         requested: "no device but loopback".into(),
@@ -244,7 +270,9 @@ fn filesystem_posture(reader: &Reader, plan: &FilesystemPlan) -> Result<Observed
         // The deepest planned target that holds this mount.
         let owner = expected
             .iter()
-            .filter(|(t, _)| target == *t || (target.starts_with(t.as_str()) && (t == "/" || target[t.len()..].starts_with('/'))))
+            .filter(|(t, _)| {
+                target == *t || (target.starts_with(t.as_str()) && (t == "/" || target[t.len()..].starts_with('/')))
+            })
             .max_by_key(|(t, _)| t.len());
         let has = |name: &str| options.split(',').any(|o| o == name);
         match owner {
@@ -264,11 +292,17 @@ fn filesystem_posture(reader: &Reader, plan: &FilesystemPlan) -> Result<Observed
             }
         }
     }
-    let absent = missing.iter().filter(|(_, absent)| **absent).map(|(t, _)| format!("{t} is not mounted"));
+    let absent = missing
+        .iter()
+        .filter(|(_, absent)| **absent)
+        .map(|(t, _)| format!("{t} is not mounted"));
     problems.extend(absent);
     Ok(Observed {
         control: Control::Filesystem,
-        requested: format!("{} planned mounts, nosuid, nodev, read-only where planned", expected.len()),
+        requested: format!(
+            "{} planned mounts, nosuid, nodev, read-only where planned",
+            expected.len()
+        ),
         mechanism: "mount namespace, pivot_root, detached old root".into(),
         observed: match problems.first() {
             None => format!("mountinfo: {count} mounts, all within the plan"),
@@ -286,22 +320,51 @@ struct Planned {
 fn expected_mounts(plan: &FilesystemPlan) -> Vec<(String, Planned)> {
     let mut mounts = Vec::new();
     if plan.entries.first().is_none_or(|e| e.target != "/") {
-        mounts.push(("/".to_owned(), Planned { read_only: true, device: false }));
+        mounts.push((
+            "/".to_owned(),
+            Planned {
+                read_only: true,
+                device: false,
+            },
+        ));
     }
     for entry in &plan.entries {
         let read_only = match &entry.what {
             ViewKind::ReadOnly { .. } => true,
             ViewKind::Writable { .. } | ViewKind::Captured { .. } | ViewKind::Scratch { .. } => false,
-            ViewKind::Proc | ViewKind::Devpts | ViewKind::Mqueue => false,
+            ViewKind::Proc | ViewKind::Mqueue => false,
+            // Its nodes are ptys of the sandbox's own; nothing else can be made in it.
+            ViewKind::Devpts => {
+                mounts.push((
+                    entry.target.clone(),
+                    Planned {
+                        read_only: false,
+                        device: true,
+                    },
+                ));
+                continue;
+            }
             ViewKind::Dev => {
                 for device in DEVICES {
-                    mounts.push((format!("{}/{device}", entry.target), Planned { read_only: false, device: true }));
+                    mounts.push((
+                        format!("{}/{device}", entry.target),
+                        Planned {
+                            read_only: false,
+                            device: true,
+                        },
+                    ));
                 }
                 continue;
             }
             ViewKind::Directory { .. } | ViewKind::Symlink { .. } | ViewKind::File { .. } => continue,
         };
-        mounts.push((entry.target.clone(), Planned { read_only, device: false }));
+        mounts.push((
+            entry.target.clone(),
+            Planned {
+                read_only,
+                device: false,
+            },
+        ));
     }
     mounts
 }
@@ -312,7 +375,11 @@ fn unescape(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
         let octal = (first == b'\\' && tail.len() >= 3)
-            .then(|| std::str::from_utf8(&tail[..3]).ok().and_then(|d| u8::from_str_radix(d, 8).ok()))
+            .then(|| {
+                std::str::from_utf8(&tail[..3])
+                    .ok()
+                    .and_then(|d| u8::from_str_radix(d, 8).ok())
+            })
             .flatten();
         match octal {
             Some(byte) => {
@@ -355,7 +422,9 @@ fn limit_posture(reader: &Reader, bundle: &CompileBundle) -> Result<Vec<Observed
     ];
     let mut seen = Vec::new();
     for (name, label, control) in names {
-        let Some(asked) = bundle.resources_plan.rlimits.get(name) else { continue };
+        let Some(asked) = bundle.resources_plan.rlimits.get(name) else {
+            continue;
+        };
         let value = text
             .lines()
             .find_map(|line| line.strip_prefix(label))

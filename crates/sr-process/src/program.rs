@@ -23,17 +23,29 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
     let mut steps = vec![
         Step::NewSession,
         Step::DefaultSignals,
-        Step::Stdio { stdin: ends.fds[0], stdout: ends.fds[1], stderr: ends.fds[2] },
+        Step::Stdio {
+            stdin: ends.fds[0],
+            stdout: ends.fds[1],
+            stderr: ends.fds[2],
+        },
     ];
     if ends.terminal {
         steps.push(Step::ControllingTerminal);
     }
     for (name, value) in &resources.rlimits {
         let (resource, hard) = sr_kernel::process::rlimit(name).ok_or_else(|| {
-            Fault::new(Code::Run001, "launch.prepare.rlimits", format!("no resource limit {name}"), "")
+            Fault::new(
+                Code::Run001,
+                "launch.prepare.rlimits",
+                format!("no resource limit {name}"),
+                "",
+            )
         })?;
         // A hard limit can only be lowered without CAP_SYS_RESOURCE; the host's own, lower one is within the policy.
-        steps.push(Step::Rlimit { resource, value: (*value).min(hard) });
+        steps.push(Step::Rlimit {
+            resource,
+            value: (*value).min(hard),
+        });
     }
     if let Some(cpu) = &resources.cpu
         && let LimitMechanism::Affinity { cpus } = cpu.mechanism
@@ -42,13 +54,21 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
     }
     steps.push(Step::DropBounding);
     let clear_groups = matches!(process.user.map, IdMap::Range { .. });
-    steps.push(Step::Capabilities { keep: CAP_SETGID | CAP_SETUID });
-    steps.push(Step::Identity { uid: process.user.inside, gid: process.user.inside, clear_groups });
+    steps.push(Step::Capabilities {
+        keep: CAP_SETGID | CAP_SETUID,
+    });
+    steps.push(Step::Identity {
+        uid: process.user.inside,
+        gid: process.user.inside,
+        clear_groups,
+    });
     steps.push(Step::Capabilities { keep: 0 });
     steps.push(Step::ChangeDir(c_string(&process.workdir)?));
     steps.push(Step::NoNewPrivileges);
     if bundle.filesystem_plan.landlock.is_some() {
-        steps.push(Step::EnterLandlock { ruleset: Fd::Slot(SLOT_LANDLOCK) });
+        steps.push(Step::EnterLandlock {
+            ruleset: Fd::Slot(SLOT_LANDLOCK),
+        });
     }
     steps.push(Step::CloseOnExec);
     let program = bundle
@@ -62,7 +82,11 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
         steps.push(Step::Handshake { channel });
     }
     let argv = process.argv.iter().map(|a| c_string(a)).collect::<Result<_, _>>()?;
-    let envp = process.env.iter().map(|(k, v)| c_string(&format!("{k}={v}"))).collect::<Result<_, _>>()?;
+    let envp = process
+        .env
+        .iter()
+        .map(|(k, v)| c_string(&format!("{k}={v}")))
+        .collect::<Result<_, _>>()?;
     steps.push(Step::Execute {
         fd: Fd::Slot(SLOT_EXECUTABLE),
         argv: CStringArray::new(argv),

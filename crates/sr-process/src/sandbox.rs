@@ -85,18 +85,25 @@ pub struct Ended {
 
 /// Builds the sandbox up to the point where only the go is missing.
 pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared, Fault> {
-    let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|e| init_fault("launch.prepare.socket", "cannot make a socket pair", &e.into()))?;
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|e| init_fault("launch.prepare.socket", "cannot make a socket pair", &e.into()))?;
     let channel = theirs.as_raw_fd();
     let process = &bundle.process_plan;
     let built = view::build(&bundle.filesystem_plan, process, &options, channel)?;
 
     let range = matches!(process.user.map, IdMap::Range { .. });
     let mut steps = vec![Step::Await { channel }];
-    steps.extend(options.join.iter().map(|tasks| Step::JoinGroup { tasks: tasks.as_raw_fd() }));
+    steps.extend(options.join.iter().map(|tasks| Step::JoinGroup {
+        tasks: tasks.as_raw_fd(),
+    }));
     steps.push(Step::DieWithParent);
     if range {
-        steps.push(Step::Identity { uid: 0, gid: 0, clear_groups: true });
+        steps.push(Step::Identity {
+            uid: 0,
+            gid: 0,
+            clear_groups: true,
+        });
         // Changing identity clears it (prctl(2)).
         steps.push(Step::DieWithParent);
     }
@@ -105,18 +112,37 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     steps.extend(built.steps);
     steps.push(Step::Hostname(view::c_string(&process.hostname)?));
     let ends = match &options.stdio {
-        Stdio::Pipes(fds) => Ends { fds: [0, 1, 2].map(|i: usize| Fd::Inherited(fds[i].as_raw_fd())), terminal: false },
+        Stdio::Pipes(fds) => Ends {
+            fds: [0, 1, 2].map(|i: usize| Fd::Inherited(fds[i].as_raw_fd())),
+            terminal: false,
+        },
         Stdio::Terminal => {
-            steps.push(Step::OpenPty { channel, slave: SLOT_PTY });
-            Ends { fds: [Fd::Slot(SLOT_PTY); 3], terminal: true }
+            steps.push(Step::OpenPty {
+                channel,
+                slave: SLOT_PTY,
+            });
+            Ends {
+                fds: [Fd::Slot(SLOT_PTY); 3],
+                terminal: true,
+            }
         }
     };
     if let Some(script) = &process.script {
         let path = view::c_string(script)?;
-        steps.push(Step::OpenAndSend { path, channel, tag: wire::TAG_SCRIPT, slot: SLOT_SCRIPT });
+        steps.push(Step::OpenAndSend {
+            path,
+            channel,
+            tag: wire::TAG_SCRIPT,
+            slot: SLOT_SCRIPT,
+        });
     }
     let path = view::c_string(&process.executable)?;
-    steps.push(Step::OpenAndSend { path, channel, tag: wire::TAG_EXECUTABLE, slot: SLOT_EXECUTABLE });
+    steps.push(Step::OpenAndSend {
+        path,
+        channel,
+        tag: wire::TAG_EXECUTABLE,
+        slot: SLOT_EXECUTABLE,
+    });
     steps.push(Step::Await { channel });
     steps.push(Step::NotDumpable);
     let program = program::steps(bundle, &ends, channel)?;
@@ -132,7 +158,11 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     });
 
     let init = clone::spawn(SANDBOX_NAMESPACES, options.cgroup, &steps, channel, &[ours.as_raw_fd()]).map_err(|e| {
-        let mut fault = init_fault("launch.preflight.namespaces", "cannot make the sandbox's namespaces", &e);
+        let mut fault = init_fault(
+            "launch.preflight.namespaces",
+            "cannot make the sandbox's namespaces",
+            &e,
+        );
         fault.remedy = "see `safe-run doctor`: user namespaces may be switched off or used up on this host".into();
         fault
     })?;
@@ -145,8 +175,13 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
         .map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
     let traced = process.posture_at_exec;
     if traced {
-        ptrace::seize_for_fork(pid)
-            .map_err(|e| init_fault("launch.preflight.ptrace", "cannot trace the sandbox's first process", &e))?;
+        ptrace::seize_for_fork(pid).map_err(|e| {
+            init_fault(
+                "launch.preflight.ptrace",
+                "cannot trace the sandbox's first process",
+                &e,
+            )
+        })?;
     }
     let socket = ours.as_fd();
     go(socket)?;
@@ -155,7 +190,13 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
         match wire::receive(socket) {
             Ok(Some((message, fd))) => arrived.take(message, fd, &words)?,
             Ok(None) => return Err(gone()),
-            Err(e) => return Err(init_fault("launch.prepare", "the sandbox's first process said nothing", &e)),
+            Err(e) => {
+                return Err(init_fault(
+                    "launch.prepare",
+                    "the sandbox's first process said nothing",
+                    &e,
+                ));
+            }
         }
     }
     let (Some(executable), Some(writable)) = (arrived.executable, arrived.writable) else {
@@ -234,19 +275,37 @@ mod libc_errno {
 fn maps(map: &IdMap, inside: u32) -> (Vec<MapLine>, Vec<MapLine>) {
     match *map {
         IdMap::Single { host_uid, host_gid } => {
-            let line = |outside| vec![MapLine { inside, outside, count: 1 }];
+            let line = |outside| {
+                vec![MapLine {
+                    inside,
+                    outside,
+                    count: 1,
+                }]
+            };
             (line(host_uid), line(host_gid))
         }
         IdMap::Range { base, count } => {
-            let line = vec![MapLine { inside: 0, outside: base, count }];
+            let line = vec![MapLine {
+                inside: 0,
+                outside: base,
+                count,
+            }];
             (line.clone(), line)
         }
     }
 }
 
 fn go(socket: BorrowedFd<'_>) -> Result<(), Fault> {
-    wire::send(socket, Message { tag: wire::TAG_GO, a: 0, b: 0 }, None)
-        .map_err(|e| init_fault("launch.prepare", "the sandbox's first process is gone", &e))
+    wire::send(
+        socket,
+        Message {
+            tag: wire::TAG_GO,
+            a: 0,
+            b: 0,
+        },
+        None,
+    )
+    .map_err(|e| init_fault("launch.prepare", "the sandbox's first process is gone", &e))
 }
 
 fn gone() -> Fault {
@@ -259,7 +318,12 @@ fn gone() -> Fault {
 }
 
 fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
-    Fault::new(Code::Run001, path, format!("{what}: {error}"), "see `safe-run doctor` for what this host can give")
+    Fault::new(
+        Code::Run001,
+        path,
+        format!("{what}: {error}"),
+        "see `safe-run doctor` for what this host can give",
+    )
 }
 
 /// Ends the sandbox if its building is given up.
@@ -286,10 +350,22 @@ impl Drop for KillOnDrop {
 impl Prepared {
     /// Lets the program's process be made and brings it to its exec stop.
     pub fn start(self) -> Result<Stopped, Fault> {
-        let Prepared { init, channel, steps, traced, .. } = self;
+        let Prepared {
+            init,
+            channel,
+            steps,
+            traced,
+            ..
+        } = self;
         let guard = KillOnDrop(Some(init));
         go(channel.as_fd())?;
-        let failed = |e: io::Error| init_fault("launch.preflight.ptrace", "cannot follow the program to its exec stop", &e);
+        let failed = |e: io::Error| {
+            init_fault(
+                "launch.preflight.ptrace",
+                "cannot follow the program to its exec stop",
+                &e,
+            )
+        };
         let said = || match wire::receive(channel.as_fd()) {
             Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => steps.fault(message),
             _ => gone(),
@@ -327,7 +403,12 @@ impl Prepared {
             }
             only_child(guard.pid())?
         };
-        Ok(Stopped { init: guard.release()?, channel, traced, program })
+        Ok(Stopped {
+            init: guard.release()?,
+            channel,
+            traced,
+            program,
+        })
     }
 
     /// Gives the sandbox up.
@@ -339,9 +420,12 @@ impl Prepared {
 /// The program's pid as this namespace counts it: init has one child.
 fn only_child(init: i32) -> Result<i32, Fault> {
     let path = format!("/proc/{init}/task/{init}/children");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| init_fault("launch.posture", &format!("cannot read {path}"), &e))?;
-    text.split_whitespace().next().and_then(|pid| pid.parse().ok()).ok_or_else(gone)
+    let text =
+        std::fs::read_to_string(&path).map_err(|e| init_fault("launch.posture", &format!("cannot read {path}"), &e))?;
+    text.split_whitespace()
+        .next()
+        .and_then(|pid| pid.parse().ok())
+        .ok_or_else(gone)
 }
 
 impl Stopped {
@@ -360,7 +444,11 @@ impl Stopped {
         } else {
             go(self.channel.as_fd())?;
         }
-        Ok(Running { init: self.init, channel: self.channel, program: self.program })
+        Ok(Running {
+            init: self.init,
+            channel: self.channel,
+            program: self.program,
+        })
     }
 
     /// Kills the sandbox before the program's first instruction.
@@ -382,7 +470,9 @@ impl Running {
     /// What init said: `Some` once the program has ended or init is gone.
     pub fn ended(&self) -> io::Result<Option<Ended>> {
         match wire::receive(self.channel.as_fd()) {
-            Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Ok(Some(Ended { status: message.a as i32 })),
+            Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Ok(Some(Ended {
+                status: message.a as i32,
+            })),
             // A failed exec at a handshake start ends the same way as a program that exits with 127.
             Ok(Some(_)) => Ok(None),
             // Init was killed, by us or by the kernel.
@@ -395,7 +485,15 @@ impl Running {
     /// Sends a signal to the program's process group, by way of init.
     pub fn signal(&self, signal: i32) {
         // If init is gone the run is ending anyway.
-        let _ = wire::send(self.channel.as_fd(), Message { tag: wire::TAG_SIGNAL, a: signal as u32, b: 0 }, None);
+        let _ = wire::send(
+            self.channel.as_fd(),
+            Message {
+                tag: wire::TAG_SIGNAL,
+                a: signal as u32,
+                b: 0,
+            },
+            None,
+        );
     }
 
     /// Kills every process of the sandbox: with its init, the pid namespace ends.

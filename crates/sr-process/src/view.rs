@@ -5,9 +5,7 @@ use crate::sandbox::Options;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use sr_common::{Code, Fault};
-use sr_compiler::bundle::{
-    Backing, FilesystemPlan, IdMap, LandlockAccess, LayerMask, Owner, ProcessPlan, ViewKind,
-};
+use sr_compiler::bundle::{Backing, FilesystemPlan, IdMap, LandlockAccess, LayerMask, Owner, ProcessPlan, ViewKind};
 use sr_kernel::idmap::{self, MapLine};
 use sr_kernel::landlock::{Access, Ruleset};
 use sr_kernel::step::{Fd, MountFlags, Step};
@@ -114,7 +112,11 @@ impl Builder<'_> {
     }
 
     fn in_mount(&self, target: &str) -> bool {
-        self.covered.iter().any(|c| target.strip_prefix(c.as_str()).is_some_and(|rest| rest.starts_with('/')))
+        self.covered.iter().any(|c| {
+            target
+                .strip_prefix(c.as_str())
+                .is_some_and(|rest| rest.starts_with('/'))
+        })
     }
 
     fn directory(&mut self, target: &str, mode: u32) -> Result<(), Fault> {
@@ -148,14 +150,22 @@ impl Builder<'_> {
         self.parents(target)?;
         if self.made.insert(target.to_owned()) {
             let path = c_string(&self.skeleton_path(target))?;
-            self.skeleton.push(Step::File { path, content: Vec::new(), writable: true });
+            self.skeleton.push(Step::File {
+                path,
+                content: Vec::new(),
+                writable: true,
+            });
         }
         Ok(())
     }
 
     /// The scratch directory in which `target` lies, if that is the innermost mount above it, and the path in it.
     fn in_scratch(&self, target: &str) -> Option<(usize, String)> {
-        let above = |c: &&String| target.strip_prefix(c.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        let above = |c: &&String| {
+            target
+                .strip_prefix(c.as_str())
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
         let innermost = self.covered.iter().filter(above).max_by_key(|c| c.len())?;
         let number = self.scratch.iter().position(|s| s == innermost)?;
         Some((number, target[innermost.len() + 1..].to_owned()))
@@ -171,9 +181,16 @@ impl Builder<'_> {
                 continue;
             }
             if parts.peek().is_some() || directory {
-                self.layers.push(Step::Mkdir { path: c_string(&path)?, mode: 0o755 });
+                self.layers.push(Step::Mkdir {
+                    path: c_string(&path)?,
+                    mode: 0o755,
+                });
             } else {
-                self.layers.push(Step::File { path: c_string(&path)?, content: Vec::new(), writable: true });
+                self.layers.push(Step::File {
+                    path: c_string(&path)?,
+                    content: Vec::new(),
+                    writable: true,
+                });
             }
             self.own(&path)?;
         }
@@ -182,7 +199,11 @@ impl Builder<'_> {
 
     fn attach(&mut self, tree: Fd, target: &str) -> Result<(), Fault> {
         let path = c_string(target.trim_start_matches('/'))?;
-        self.mounts.push(Step::AttachIn { tree, root: Fd::Slot(SLOT_ROOT), path });
+        self.mounts.push(Step::AttachIn {
+            tree,
+            root: Fd::Slot(SLOT_ROOT),
+            path,
+        });
         self.covered.push(target.to_owned());
         Ok(())
     }
@@ -199,7 +220,10 @@ impl Builder<'_> {
                 no_symlinks,
                 slot,
             });
-            self.sources.push(Step::Flags { tree: Fd::Slot(slot), flags });
+            self.sources.push(Step::Flags {
+                tree: Fd::Slot(slot),
+                flags,
+            });
             return Ok(Fd::Slot(slot));
         }
         let failed = |what: &str, error: std::io::Error| {
@@ -223,7 +247,10 @@ impl Builder<'_> {
         };
         let tree = opened.map_err(|e| failed("cannot open the mount source", e.into()))?;
         let map = match owner {
-            Some(owner) => Some(self.mapped_owner(owner).map_err(|e| failed("cannot map the owner of", e))?),
+            Some(owner) => Some(
+                self.mapped_owner(owner)
+                    .map_err(|e| failed("cannot map the owner of", e))?,
+            ),
             None => None,
         };
         idmap::set_mount(tree.as_fd(), flags, map).map_err(|e| failed("cannot set the mount attributes of", e))?;
@@ -240,7 +267,13 @@ impl Builder<'_> {
         let key = (owner.uid, owner.gid);
         if !self.maps.contains_key(&key) {
             let shown = base + self.inside;
-            let line = |outside| [MapLine { inside: outside, outside: shown, count: 1 }];
+            let line = |outside| {
+                [MapLine {
+                    inside: outside,
+                    outside: shown,
+                    count: 1,
+                }]
+            };
             let namespace = idmap::user_namespace(&line(owner.uid), &line(owner.gid))?;
             self.maps.insert(key, namespace);
         }
@@ -257,7 +290,10 @@ impl Builder<'_> {
                 self.parents(target)?;
                 if self.made.insert(target.to_owned()) {
                     let path = c_string(&self.skeleton_path(target))?;
-                    self.skeleton.push(Step::Symlink { to: c_string(to)?, path });
+                    self.skeleton.push(Step::Symlink {
+                        to: c_string(to)?,
+                        path,
+                    });
                 }
                 Ok(())
             }
@@ -265,12 +301,20 @@ impl Builder<'_> {
                 self.parents(target)?;
                 if self.made.insert(target.to_owned()) {
                     let path = c_string(&self.skeleton_path(target))?;
-                    self.skeleton.push(Step::File { path, content: content.clone().into_bytes(), writable: false });
+                    self.skeleton.push(Step::File {
+                        path,
+                        content: content.clone().into_bytes(),
+                        writable: false,
+                    });
                 }
                 Ok(())
             }
             ViewKind::ReadOnly { source, directory } => {
-                let flags = MountFlags { read_only: true, recursive: true, ..Default::default() };
+                let flags = MountFlags {
+                    read_only: true,
+                    recursive: true,
+                    ..Default::default()
+                };
                 let tree = self.source(source, flags, None)?;
                 if target == "/" {
                     return self.root_layers(tree, None);
@@ -278,19 +322,34 @@ impl Builder<'_> {
                 self.mount_point(target, *directory)?;
                 self.attach(tree, target)
             }
-            ViewKind::Writable { source, directory, owner } => {
+            ViewKind::Writable {
+                source,
+                directory,
+                owner,
+            } => {
                 // Not recursive with an owner: mounts below may be of file systems that cannot be idmapped.
-                let flags = MountFlags { recursive: owner.is_none(), ..Default::default() };
+                let flags = MountFlags {
+                    recursive: owner.is_none(),
+                    ..Default::default()
+                };
                 let tree = self.source(source.as_str(), flags, *owner)?;
                 self.mount_point(target, *directory)?;
                 self.attach(tree, target)
             }
-            ViewKind::Captured { source, layer, owner, hidden } => self.captured(target, source, *layer, *owner, hidden),
+            ViewKind::Captured {
+                source,
+                layer,
+                owner,
+                hidden,
+            } => self.captured(target, source, *layer, *owner, hidden),
             ViewKind::Scratch { mode } => {
                 self.mount_point(target, true)?;
                 let directory = format!("w/s{}", self.scratch.len());
                 self.scratch.push(target.to_owned());
-                self.layers.push(Step::Mkdir { path: c_string(&directory)?, mode: *mode });
+                self.layers.push(Step::Mkdir {
+                    path: c_string(&directory)?,
+                    mode: *mode,
+                });
                 self.own(&directory)?;
                 let slot = self.slot();
                 self.mounts.push(Step::OpenTree {
@@ -299,22 +358,46 @@ impl Builder<'_> {
                     no_symlinks: true,
                     slot,
                 });
-                self.mounts.push(Step::Flags { tree: Fd::Slot(slot), flags: MountFlags::default() });
+                self.mounts.push(Step::Flags {
+                    tree: Fd::Slot(slot),
+                    flags: MountFlags::default(),
+                });
                 self.attach(Fd::Slot(slot), target)
             }
-            ViewKind::Proc => self.fresh(target, c"proc", &[]),
-            ViewKind::Mqueue => self.fresh(target, c"mqueue", &[]),
-            ViewKind::Devpts => self.fresh(target, c"devpts", &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")]),
+            ViewKind::Proc => self.fresh(target, c"proc", &[], false),
+            ViewKind::Mqueue => self.fresh(target, c"mqueue", &[], false),
+            ViewKind::Devpts => {
+                let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+                self.fresh(target, c"devpts", &options, true)
+            }
             ViewKind::Dev => self.dev(target),
         }
     }
 
-    fn fresh(&mut self, target: &str, fs: &'static std::ffi::CStr, options: &[(&str, &str)]) -> Result<(), Fault> {
+    fn fresh(
+        &mut self,
+        target: &str,
+        fs: &'static std::ffi::CStr,
+        options: &[(&str, &str)],
+        devices: bool,
+    ) -> Result<(), Fault> {
         self.mount_point(target, true)?;
         let slot = self.slot();
-        let options = options.iter().map(|(k, v)| Ok((c_string(k)?, c_string(v)?))).collect::<Result<_, Fault>>()?;
-        let flags = MountFlags { no_exec: true, ..Default::default() };
-        self.mounts.push(Step::NewFs { fs, options, flags, slot });
+        let options = options
+            .iter()
+            .map(|(k, v)| Ok((c_string(k)?, c_string(v)?)))
+            .collect::<Result<_, Fault>>()?;
+        let flags = MountFlags {
+            no_exec: true,
+            devices,
+            ..Default::default()
+        };
+        self.mounts.push(Step::NewFs {
+            fs,
+            options,
+            flags,
+            slot,
+        });
         self.attach(Fd::Slot(slot), target)
     }
 
@@ -324,7 +407,11 @@ impl Builder<'_> {
             self.entry(&format!("{target}/{name}"), &ViewKind::Symlink { to: to.into() })?;
         }
         for name in DEVICES {
-            let flags = MountFlags { no_exec: true, devices: true, ..Default::default() };
+            let flags = MountFlags {
+                no_exec: true,
+                devices: true,
+                ..Default::default()
+            };
             let tree = self.source(&format!("/dev/{name}"), flags, None)?;
             let place = format!("{target}/{name}");
             self.mount_point(&place, false)?;
@@ -334,7 +421,11 @@ impl Builder<'_> {
     }
 
     fn own(&mut self, path: &str) -> Result<(), Fault> {
-        self.layers.push(Step::Owner { path: c_string(path)?, uid: self.inside, gid: self.inside });
+        self.layers.push(Step::Owner {
+            path: c_string(path)?,
+            uid: self.inside,
+            gid: self.inside,
+        });
         Ok(())
     }
 
@@ -346,10 +437,23 @@ impl Builder<'_> {
         owner: Option<Owner>,
         hidden: &[LayerMask],
     ) -> Result<(), Fault> {
-        let tree = self.source(source, MountFlags { read_only: true, ..Default::default() }, owner)?;
+        let tree = self.source(
+            source,
+            MountFlags {
+                read_only: true,
+                ..Default::default()
+            },
+            owner,
+        )?;
         let lower = format!("l{layer}");
-        self.layers.push(Step::Mkdir { path: c_string(&lower)?, mode: 0o755 });
-        self.layers.push(Step::AttachAt { tree, path: c_string(&lower)? });
+        self.layers.push(Step::Mkdir {
+            path: c_string(&lower)?,
+            mode: 0o755,
+        });
+        self.layers.push(Step::AttachAt {
+            tree,
+            path: c_string(&lower)?,
+        });
         let mut lowers = lower.clone();
         if !hidden.is_empty() {
             let mask = self.mask_layer(layer, &lower, hidden)?;
@@ -370,21 +474,31 @@ impl Builder<'_> {
     fn mask_layer(&mut self, layer: u32, lower: &str, hidden: &[LayerMask]) -> Result<String, Fault> {
         let mask = format!("m{layer}");
         let mut made = BTreeSet::new();
-        self.layers.push(Step::Mkdir { path: c_string(&mask)?, mode: 0o755 });
+        self.layers.push(Step::Mkdir {
+            path: c_string(&mask)?,
+            mode: 0o755,
+        });
         for item in hidden {
             let mut at = 0;
             while let Some(next) = item.path[at..].find('/') {
                 let directory = &item.path[..at + next];
                 at += next + 1;
                 if made.insert(directory.to_owned()) {
-                    self.layers.push(Step::Mkdir { path: c_string(&format!("{mask}/{directory}"))?, mode: 0o755 });
+                    self.layers.push(Step::Mkdir {
+                        path: c_string(&format!("{mask}/{directory}"))?,
+                        mode: 0o755,
+                    });
                 }
             }
             let path = c_string(&format!("{mask}/{}", item.path))?;
             match &item.replacement {
                 None => self.layers.push(Step::Whiteout { path }),
                 Some(text) => {
-                    self.layers.push(Step::File { path, content: text.clone().into_bytes(), writable: false });
+                    self.layers.push(Step::File {
+                        path,
+                        content: text.clone().into_bytes(),
+                        writable: false,
+                    });
                     self.own(&format!("{mask}/{}", item.path))?;
                 }
             }
@@ -405,30 +519,56 @@ impl Builder<'_> {
     fn upper(&mut self, layer: u32, lower: &str) -> Result<(String, String), Fault> {
         let (upper, work) = if self.store {
             let root = self.layer_root.ok_or_else(|| {
-                Fault::new(Code::Run001, "launch.prepare.layers", "no folder for the captured layers", "")
+                Fault::new(
+                    Code::Run001,
+                    "launch.prepare.layers",
+                    "no folder for the captured layers",
+                    "",
+                )
             })?;
             let path = root.join(layer.to_string());
             let path = path.to_str().ok_or_else(|| not_utf8(&path.to_string_lossy()))?;
             let tree = self.source(path, MountFlags::default(), None)?;
             let place = format!("c{layer}");
-            self.layers.push(Step::Mkdir { path: c_string(&place)?, mode: 0o755 });
-            self.layers.push(Step::AttachAt { tree, path: c_string(&place)? });
+            self.layers.push(Step::Mkdir {
+                path: c_string(&place)?,
+                mode: 0o755,
+            });
+            self.layers.push(Step::AttachAt {
+                tree,
+                path: c_string(&place)?,
+            });
             (format!("{place}/upper"), format!("{place}/work"))
         } else {
             let (upper, work) = (format!("w/u{layer}"), format!("w/k{layer}"));
-            self.layers.push(Step::Mkdir { path: c_string(&upper)?, mode: 0o755 });
-            self.layers.push(Step::Mkdir { path: c_string(&work)?, mode: 0o755 });
+            self.layers.push(Step::Mkdir {
+                path: c_string(&upper)?,
+                mode: 0o755,
+            });
+            self.layers.push(Step::Mkdir {
+                path: c_string(&work)?,
+                mode: 0o755,
+            });
             self.own(&upper)?;
             (upper, work)
         };
-        self.layers.push(Step::MirrorDirectory { from: c_string(lower)?, to: c_string(&upper)? });
+        self.layers.push(Step::MirrorDirectory {
+            from: c_string(lower)?,
+            to: c_string(&upper)?,
+        });
         Ok((upper, work))
     }
 
     /// The root is a directory of the host: shown through an overlay, so that the skeleton's mount points exist.
     fn root_layers(&mut self, tree: Fd, upper: Option<(String, String)>) -> Result<(), Fault> {
-        self.layers.push(Step::Mkdir { path: c"lr".into(), mode: 0o755 });
-        self.layers.push(Step::AttachAt { tree, path: c"lr".into() });
+        self.layers.push(Step::Mkdir {
+            path: c"lr".into(),
+            mode: 0o755,
+        });
+        self.layers.push(Step::AttachAt {
+            tree,
+            path: c"lr".into(),
+        });
         self.root_overlay("lr", upper)
     }
 
@@ -436,7 +576,10 @@ impl Builder<'_> {
         let lowers = format!("k:{lowers}");
         let pair = upper.as_ref().map(|(u, w)| (u.as_str(), w.as_str()));
         self.layers.push(overlay(&lowers, pair, SLOT_SKELETON)?);
-        self.layers.push(Step::AttachAt { tree: Fd::Slot(SLOT_SKELETON), path: c"r".into() });
+        self.layers.push(Step::AttachAt {
+            tree: Fd::Slot(SLOT_SKELETON),
+            path: c"r".into(),
+        });
         Ok(())
     }
 
@@ -447,10 +590,24 @@ impl Builder<'_> {
                 options.push((c"size".to_owned(), c_string(&bytes.to_string())?));
                 options.push((c"nr_inodes".to_owned(), c_string(&inodes.to_string())?));
             }
-            Ok(Step::NewFs { fs: c"tmpfs", options, flags: MountFlags { read_only, ..Default::default() }, slot })
+            Ok(Step::NewFs {
+                fs: c"tmpfs",
+                options,
+                flags: MountFlags {
+                    read_only,
+                    ..Default::default()
+                },
+                slot,
+            })
         };
-        let at = |slot, path: &std::ffi::CStr| Step::AttachAt { tree: Fd::Slot(slot), path: path.to_owned() };
-        let mkdir = |path: &std::ffi::CStr| Step::Mkdir { path: path.to_owned(), mode: 0o755 };
+        let at = |slot, path: &std::ffi::CStr| Step::AttachAt {
+            tree: Fd::Slot(slot),
+            path: path.to_owned(),
+        };
+        let mkdir = |path: &std::ffi::CStr| Step::Mkdir {
+            path: path.to_owned(),
+            mode: 0o755,
+        };
 
         let mut steps = vec![Step::PrivateMounts];
         steps.extend(self.sources);
@@ -460,10 +617,22 @@ impl Builder<'_> {
         for name in [c"r", c"w", c"e"] {
             steps.push(mkdir(name));
         }
-        steps.push(Step::File { path: c"f".into(), content: Vec::new(), writable: false });
-        steps.push(tmpfs(Some((plan.writable.bytes.0, plan.writable.inodes)), SLOT_WRITABLE, false)?);
+        steps.push(Step::File {
+            path: c"f".into(),
+            content: Vec::new(),
+            writable: false,
+        });
+        steps.push(tmpfs(
+            Some((plan.writable.bytes.0, plan.writable.inodes)),
+            SLOT_WRITABLE,
+            false,
+        )?);
         steps.push(at(SLOT_WRITABLE, c"w"));
-        steps.push(Step::Send { fd: Fd::Slot(SLOT_WRITABLE), channel, tag: sr_kernel::wire::TAG_WRITABLE });
+        steps.push(Step::Send {
+            fd: Fd::Slot(SLOT_WRITABLE),
+            channel,
+            tag: sr_kernel::wire::TAG_WRITABLE,
+        });
         if self.root_is_overlay {
             steps.push(mkdir(c"k"));
             steps.extend(self.skeleton);
@@ -474,19 +643,36 @@ impl Builder<'_> {
             steps.extend(self.skeleton);
             steps.extend(self.layers);
         }
-        steps.push(Step::OpenDir { path: c"r".into(), slot: SLOT_ROOT });
+        steps.push(Step::OpenDir {
+            path: c"r".into(),
+            slot: SLOT_ROOT,
+        });
         steps.extend(self.mounts);
         let root = Fd::Slot(SLOT_ROOT);
         for path in &plan.masked {
             let path = c_string(path.trim_start_matches('/'))?;
-            steps.push(Step::Mask { root, path, file: c"f".into(), directory: c"e".into() });
+            steps.push(Step::Mask {
+                root,
+                path,
+                file: c"f".into(),
+                directory: c"e".into(),
+            });
         }
         for path in &plan.read_only_paths {
-            steps.push(Step::MakeReadOnly { root, path: c_string(path.trim_start_matches('/'))? });
+            steps.push(Step::MakeReadOnly {
+                root,
+                path: c_string(path.trim_start_matches('/'))?,
+            });
         }
         if !self.root_is_overlay {
-            let flags = MountFlags { read_only: true, ..Default::default() };
-            steps.push(Step::Flags { tree: Fd::Slot(SLOT_SKELETON), flags });
+            let flags = MountFlags {
+                read_only: true,
+                ..Default::default()
+            };
+            steps.push(Step::Flags {
+                tree: Fd::Slot(SLOT_SKELETON),
+                flags,
+            });
         }
         steps.push(Step::ChangeDirTo(root));
         steps.push(Step::PivotHere);
@@ -503,9 +689,16 @@ impl Builder<'_> {
                     Ok((c_string(&rule.path)?, access))
                 })
                 .collect::<Result<_, Fault>>()?;
-            let ruleset =
-                Ruleset { abi: landlock.abi, deny_tcp: landlock.deny_network, scope: landlock.scope, rules };
-            steps.push(Step::PrepareLandlock { ruleset, slot: SLOT_LANDLOCK });
+            let ruleset = Ruleset {
+                abi: landlock.abi,
+                deny_tcp: landlock.deny_network,
+                scope: landlock.scope,
+                rules,
+            };
+            steps.push(Step::PrepareLandlock {
+                ruleset,
+                slot: SLOT_LANDLOCK,
+            });
         }
         if usize::from(self.next_slot) >= sr_kernel::step::SLOTS {
             return Err(Fault::new(
@@ -526,16 +719,34 @@ fn overlay(lowers: &str, upper: Option<(&str, &str)>, slot: u16) -> Result<Step,
         options.push((c"workdir".to_owned(), c_string(work)?));
     }
     options.push((c"userxattr".to_owned(), CString::default()));
-    let flags = MountFlags { read_only: upper.is_none(), ..Default::default() };
-    Ok(Step::NewFs { fs: c"overlay", options, flags, slot })
+    let flags = MountFlags {
+        read_only: upper.is_none(),
+        ..Default::default()
+    };
+    Ok(Step::NewFs {
+        fs: c"overlay",
+        options,
+        flags,
+        slot,
+    })
 }
 
 pub(crate) fn c_string(text: &str) -> Result<CString, Fault> {
     CString::new(text).map_err(|_| {
-        Fault::new(Code::Run001, "launch.prepare", format!("{text:?} holds a NUL character"), "remove it")
+        Fault::new(
+            Code::Run001,
+            "launch.prepare",
+            format!("{text:?} holds a NUL character"),
+            "remove it",
+        )
     })
 }
 
 fn not_utf8(path: &str) -> Fault {
-    Fault::new(Code::Run001, "launch.prepare", format!("{path} is not UTF-8"), "choose a run store with a plain name")
+    Fault::new(
+        Code::Run001,
+        "launch.prepare",
+        format!("{path} is not UTF-8"),
+        "choose a run store with a plain name",
+    )
 }

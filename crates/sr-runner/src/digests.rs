@@ -43,7 +43,10 @@ fn key(stat: &Stat) -> Option<String> {
     let old = |t: i64| u64::try_from(t).is_ok_and(|t| t + 2 <= now);
     let own_device = rustix::fs::major(stat.st_dev) != 0;
     (own_device && old(mtime) && old(ctime)).then(|| {
-        format!("{} {mtime}.{} {ctime}.{}", stat.st_size, stat.st_mtime_nsec, stat.st_ctime_nsec)
+        format!(
+            "{} {mtime}.{} {ctime}.{}",
+            stat.st_size, stat.st_mtime_nsec, stat.st_ctime_nsec
+        )
     })
 }
 

@@ -19,10 +19,14 @@ pub struct Collected {
 /// Finishes what killed supervisors left. Living runs are not touched.
 pub fn collect(store: &Store) -> Collected {
     let mut done = Collected::default();
-    let Ok(entries) = fs::read_dir(store.journals()) else { return done };
+    let Ok(entries) = fs::read_dir(store.journals()) else {
+        return done;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
-        let Some((_lock, resources)) = journal::orphan(&path) else { continue };
+        let Some((_lock, resources)) = journal::orphan(&path) else {
+            continue;
+        };
         let mut clean = true;
         for resource in resources {
             let (path, result) = remove(store, resource);
@@ -51,9 +55,9 @@ fn remove(store: &Store, resource: Resource) -> (PathBuf, Result<bool, String>) 
         Resource::Cgroup { path } => {
             let existed = path.exists();
             let result = sr_kernel::cgroup::remove_by_path(std::slice::from_ref(&path));
-            let result = result.map(|()| existed).map_err(|errors| {
-                errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-            });
+            let result = result
+                .map(|()| existed)
+                .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
             (path, result)
         }
         Resource::Folder { path } => {

@@ -39,7 +39,10 @@ impl Journal {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| fault(&path, &e.into()))?;
         rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| fault(&path, &e.into()))?;
-        Ok(Journal { path, file: fs::File::from(fd) })
+        Ok(Journal {
+            path,
+            file: fs::File::from(fd),
+        })
     }
 
     /// Writes `resource` down. It may be made once this has returned.
@@ -70,7 +73,10 @@ pub fn orphan(path: &Path) -> Option<(fs::File, Vec<Resource>)> {
     rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).ok()?;
     let text = fs::read(path).ok()?;
     // A last line cut short by the kill was never followed by the making of what it names.
-    let lines = text.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let lines = text
+        .split(|b| *b == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
     Some((fs::File::from(fd), lines))
 }
 
@@ -89,7 +95,12 @@ mod tests {
         assert!(orphan(&path).is_none());
         drop(journal);
         assert!(!is_held(&path));
-        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"kind\":\"cg").unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"{\"kind\":\"cg")
+            .unwrap();
         assert_eq!(orphan(&path).unwrap().1, vec![resource]);
     }
 }

@@ -45,7 +45,11 @@ fn write(request: &Request, faults: &[Fault]) -> Result<PathBuf, Fault> {
     };
     let mut subjects = vec![Subject::new(files::POLICY, policy), Subject::new(files::BUNDLE, bundle)];
     subjects.extend(seal::seal_launch(&fd, &mut log, &id, policy, bundle, key.as_ref())?);
-    let stream = StreamOutput { bytes: 0, dropped: 0, digest: None };
+    let stream = StreamOutput {
+        bytes: 0,
+        dropped: 0,
+        digest: None,
+    };
     let runtime = &request.policy.runtime;
     let report = RunReport {
         api_version: sr_common::API_VERSION.into(),
@@ -79,7 +83,10 @@ fn write(request: &Request, faults: &[Fault]) -> Result<PathBuf, Fault> {
         result,
         peaks: Usage::default(),
         samples: 0,
-        outputs: Outputs { stdout: stream.clone(), stderr: stream },
+        outputs: Outputs {
+            stdout: stream.clone(),
+            stderr: stream,
+        },
         denied: None,
         network: None,
         changes: None,

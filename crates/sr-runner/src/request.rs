@@ -65,7 +65,10 @@ pub struct Refusal {
 
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
-        Refusal { faults: vec![fault], dir: None }
+        Refusal {
+            faults: vec![fault],
+            dir: None,
+        }
     }
 }
 
@@ -77,9 +80,11 @@ pub fn compile_for_host(
 ) -> Result<(HostFacts, Subject, CompileBundle), Vec<Fault>> {
     let private = [caller.keys.clone()];
     let facts = facts::gather(store.path(), &private, caller.home.as_deref(), caller.id_base).map_err(|f| vec![f])?;
-    let surroundings = Surroundings { facts: &facts, pyenv_version: caller.pyenv_version.as_deref() };
-    let subject =
-        subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
+    let surroundings = Surroundings {
+        facts: &facts,
+        pyenv_version: caller.pyenv_version.as_deref(),
+    };
+    let subject = subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
     let bundle = sr_compiler::compile(policy, &facts, &subject)?;
     Ok((facts, subject, bundle))
 }

@@ -47,10 +47,16 @@ pub fn run(request: &Request) -> Result<Outcome, Refusal> {
     let mut run = Run::open(request, &facts, &bundle, start)?;
     let dir = run.dir.path.clone();
     match run.live() {
-        Ok(()) => run.finish().map_err(|fault| Refusal { faults: vec![fault], dir: Some(dir) }),
+        Ok(()) => run.finish().map_err(|fault| Refusal {
+            faults: vec![fault],
+            dir: Some(dir),
+        }),
         Err(fault) => {
             run.fail(&fault);
-            Err(Refusal { faults: vec![fault], dir: Some(dir) })
+            Err(Refusal {
+                faults: vec![fault],
+                dir: Some(dir),
+            })
         }
     }
 }
@@ -100,7 +106,9 @@ pub(crate) fn new_id() -> Result<RunId, Fault> {
     fs::File::open("/dev/urandom")
         .and_then(|mut f| std::io::Read::read_exact(&mut f, &mut random))
         .map_err(|e| fault(format!("no random numbers: {e}")))?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| fault(e.to_string()))?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|e| fault(e.to_string()))?;
     Ok(RunId::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), random))
 }
 
@@ -128,7 +136,11 @@ impl<'a> Run<'a> {
             map.insert("backend".into(), json!(bundle.backend));
         }
         log.append("supervisor", RUN_START, data)?;
-        let nothing = StreamOutput { bytes: 0, dropped: 0, digest: None };
+        let nothing = StreamOutput {
+            bytes: 0,
+            dropped: 0,
+            digest: None,
+        };
         let overlay = match &request.overlay {
             Some(value) => sr_common::canonical::digest(value).ok(),
             None => None,
@@ -151,7 +163,10 @@ impl<'a> Run<'a> {
                 mounts: Vec::new(),
                 captured_changes: None,
             },
-            attested: vec![Attested::new(files::POLICY, policy), Attested::new(files::BUNDLE, bundle_digest)],
+            attested: vec![
+                Attested::new(files::POLICY, policy),
+                Attested::new(files::BUNDLE, bundle_digest),
+            ],
             id,
             dir,
             dir_fd,
@@ -165,7 +180,10 @@ impl<'a> Run<'a> {
             result: None,
             peaks: Usage::default(),
             samples: 0,
-            outputs: Outputs { stdout: nothing.clone(), stderr: nothing },
+            outputs: Outputs {
+                stdout: nothing.clone(),
+                stderr: nothing,
+            },
             changes: None,
             clocks: Clocks::default(),
             notes: Vec::new(),
@@ -192,12 +210,23 @@ impl<'a> Run<'a> {
                 return Err(fault);
             }
         };
-        let writable = prepared.writable.try_clone().map_err(|e| write_fault("a descriptor", &e))?;
-        let executable = prepared.executable.try_clone().map_err(|e| write_fault("a descriptor", &e))?;
+        let writable = prepared
+            .writable
+            .try_clone()
+            .map_err(|e| write_fault("a descriptor", &e))?;
+        let executable = prepared
+            .executable
+            .try_clone()
+            .map_err(|e| write_fault("a descriptor", &e))?;
         if let Some(master) = &prepared.terminal {
             ends.terminal(master)?;
         }
-        let master = prepared.terminal.as_ref().map(|m| m.try_clone()).transpose().map_err(|e| write_fault("a pty", &e))?;
+        let master = prepared
+            .terminal
+            .as_ref()
+            .map(|m| m.try_clone())
+            .transpose()
+            .map_err(|e| write_fault("a pty", &e))?;
         let stopped = prepared.start()?;
         self.clocks.wall_micros = self.clock();
         if let Err(fault) = self.observe_and_sign(&stopped, &executable, identity) {
@@ -241,7 +270,10 @@ impl<'a> Run<'a> {
         let resources = &self.bundle.resources_plan;
         let at = |mechanism: &LimitMechanism, limit| match mechanism {
             LimitMechanism::Cgroup { version, parent } => Some(Clause {
-                at: sr_common::facts::CgroupController { version: *version, parent: parent.clone() },
+                at: sr_common::facts::CgroupController {
+                    version: *version,
+                    parent: parent.clone(),
+                },
                 limit: Some(limit),
             }),
             _ => None,
@@ -256,7 +288,12 @@ impl<'a> Run<'a> {
         }
         let name = format!("safe-run-{}", self.id);
         let fault = |e: sr_kernel::cgroup::CgroupError| {
-            Fault::new(Code::Run001, "launch.preflight.cgroup", e.to_string(), "see `safe-run doctor`: this host's cgroups")
+            Fault::new(
+                Code::Run001,
+                "launch.preflight.cgroup",
+                e.to_string(),
+                "see `safe-run doctor`: this host's cgroups",
+            )
         };
         for path in RunGroup::plan(&name, &limits).map_err(fault)? {
             if let Some(journal) = &mut self.journal {
@@ -286,7 +323,10 @@ impl<'a> Run<'a> {
             IdMap::Single { .. } => None,
         };
         for layer in self.captured().map(|(layer, ..)| layer) {
-            for (name, id) in [("upper", owner(self.bundle.process_plan.user.inside)), ("work", owner(0))] {
+            for (name, id) in [
+                ("upper", owner(self.bundle.process_plan.user.inside)),
+                ("work", owner(0)),
+            ] {
                 let path = root.join(layer.to_string()).join(name);
                 let made = fs::create_dir_all(&path).and_then(|()| match id {
                     Some(id) => std::os::unix::fs::chown(&path, Some(id), Some(id)),
@@ -300,19 +340,31 @@ impl<'a> Run<'a> {
     }
 
     /// (layer, source on the host, target in the view, masks) of every captured directory.
-    fn captured(&self) -> impl Iterator<Item = (u32, &'a str, &'a str, &'a [sr_compiler::bundle::LayerMask])> + use<'a> {
+    fn captured(
+        &self,
+    ) -> impl Iterator<Item = (u32, &'a str, &'a str, &'a [sr_compiler::bundle::LayerMask])> + use<'a> {
         let bundle = self.bundle;
-        bundle.filesystem_plan.entries.iter().filter_map(|entry| match &entry.what {
-            ViewKind::Captured { source, layer, hidden, .. } => {
-                Some((*layer, source.as_str(), entry.target.as_str(), hidden.as_slice()))
-            }
-            _ => None,
-        })
+        bundle
+            .filesystem_plan
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.what {
+                ViewKind::Captured {
+                    source, layer, hidden, ..
+                } => Some((*layer, source.as_str(), entry.target.as_str(), hidden.as_slice())),
+                _ => None,
+            })
     }
 
     fn make_stdio(&self) -> Result<(Stdio, Ends), Fault> {
         if self.request.terminal {
-            return Ok((Stdio::Terminal, Ends { input: None, output: Vec::new() }));
+            return Ok((
+                Stdio::Terminal,
+                Ends {
+                    input: None,
+                    output: Vec::new(),
+                },
+            ));
         }
         let fault = |e: std::io::Error| Fault::new(Code::Run001, "launch.prepare.stdio", e.to_string(), "");
         let pipe = || {
@@ -343,7 +395,12 @@ impl<'a> Run<'a> {
         let group = self.group.as_ref();
         let join = match group {
             Some(group) => group.task_files().map_err(|e| {
-                Fault::new(Code::Run001, "launch.prepare.cgroup", e.to_string(), "see `safe-run doctor`")
+                Fault::new(
+                    Code::Run001,
+                    "launch.prepare.cgroup",
+                    e.to_string(),
+                    "see `safe-run doctor`",
+                )
             })?,
             None => Vec::new(),
         };
@@ -375,7 +432,13 @@ impl<'a> Run<'a> {
                 return Err(fault(std::io::Error::other("it is not a regular file")));
             }
             let digest = digests::of_file(&self.request.store, file, &stat).map_err(fault)?;
-            Ok((FileDigest { path: path.to_owned(), digest }, stat))
+            Ok((
+                FileDigest {
+                    path: path.to_owned(),
+                    digest,
+                },
+                stat,
+            ))
         };
         if let (Some(file), Some(path)) = (&prepared.script, &process.script) {
             self.digests.script = Some(digest(file, path)?.0);
@@ -407,7 +470,11 @@ impl<'a> Run<'a> {
             return Err(fault);
         }
         self.load_key()?;
-        self.log.append("supervisor", "run.launch", json!({"program": self.bundle.process_plan.executable}))?;
+        self.log.append(
+            "supervisor",
+            "run.launch",
+            json!({"program": self.bundle.process_plan.executable}),
+        )?;
         let head = seal::seal_launch(
             &self.dir_fd,
             &mut self.log,
@@ -486,9 +553,19 @@ impl<'a> Run<'a> {
                 }
             };
             let started = self.dir.started();
-            let found = changes::scan(&changes::Layer { upper: &upper, lower: Path::new(source), hidden, started })?;
+            let found = changes::scan(&changes::Layer {
+                upper: &upper,
+                lower: Path::new(source),
+                hidden,
+                started,
+            })?;
             all.push(json!({"layer": layer, "source": source, "target": target, "changes": found}));
-            let summary = self.changes.get_or_insert(ChangeSummary { files: 0, added: 0, modified: 0, deleted: 0 });
+            let summary = self.changes.get_or_insert(ChangeSummary {
+                files: 0,
+                added: 0,
+                modified: 0,
+                deleted: 0,
+            });
             for change in &found {
                 summary.files += 1;
                 match change.kind {
@@ -506,7 +583,11 @@ impl<'a> Run<'a> {
             .map_err(|e| write_fault(files::CHANGES, &e))?;
         self.digests.captured_changes = Some(digest);
         self.attested.push(Attested::new(files::CHANGES, digest));
-        self.log.append("supervisor", "capture.done", json!({"changes": self.changes, "manifest": digest}))?;
+        self.log.append(
+            "supervisor",
+            "capture.done",
+            json!({"changes": self.changes, "manifest": digest}),
+        )?;
         Ok(())
     }
 
@@ -518,7 +599,13 @@ impl<'a> Run<'a> {
         let cleaned = self.clean();
         sealed?;
         self.notes.extend(cleaned);
-        Ok(Outcome { id: self.id, status: report.result.status, report, dir: self.dir.path, notes: self.notes })
+        Ok(Outcome {
+            id: self.id,
+            status: report.result.status,
+            report,
+            dir: self.dir.path,
+            notes: self.notes,
+        })
     }
 
     /// The program was not started, or was killed: records why, as far as the store still takes it, and cleans up.
@@ -556,8 +643,11 @@ impl<'a> Run<'a> {
         let process = &self.bundle.process_plan;
         let plan = &self.bundle.filesystem_plan;
         let facts = self.facts;
-        let durability =
-            if self.bundle.evidence_plan.durable { Durability::Machine } else { Durability::Process };
+        let durability = if self.bundle.evidence_plan.durable {
+            Durability::Machine
+        } else {
+            Durability::Process
+        };
         RunReport {
             api_version: sr_common::API_VERSION.into(),
             kind: REPORT_KIND.into(),
@@ -594,7 +684,10 @@ impl<'a> Run<'a> {
             hidden: plan
                 .hidden
                 .iter()
-                .map(|h| HiddenEntry { path: h.path.clone(), reason: h.reason.clone() })
+                .map(|h| HiddenEntry {
+                    path: h.path.clone(),
+                    reason: h.reason.clone(),
+                })
                 .collect(),
             prefixes: plan.prefixes.clone(),
             evidence: EvidenceSummary::new(self.log.state(), durability, self.key.is_some()),
@@ -628,11 +721,16 @@ impl Ends {
 /// The child copies these onto 0, 1 and 2: none may be one of them already (a caller may start us with 0 closed).
 fn above_stdio(fd: OwnedFd) -> std::io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
-    if fd.as_raw_fd() > 2 { Ok(fd) } else { Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?) }
+    if fd.as_raw_fd() > 2 {
+        Ok(fd)
+    } else {
+        Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
+    }
 }
 
 fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault> {
-    let fault = |e: sr_kernel::cgroup::CgroupError| Fault::new(Code::Run002, "launch.posture.cgroup", e.to_string(), "");
+    let fault =
+        |e: sr_kernel::cgroup::CgroupError| Fault::new(Code::Run002, "launch.posture.cgroup", e.to_string(), "");
     let member = group.contains(program.unsigned_abs()).map_err(fault)?;
     let written = group.read_back();
     let mut seen = vec![Observed {
@@ -698,27 +796,41 @@ fn verdict(status: i32, killed_for: Option<Cause>, hit: &BTreeSet<&str>, bundle:
     };
     let resources = &bundle.resources_plan;
     let message = match cause {
-        Cause::Timeout => Some(format!("the wall time of {} was used up (resources.wallTime)", resources.wall_time)),
+        Cause::Timeout => Some(format!(
+            "the wall time of {} was used up (resources.wallTime)",
+            resources.wall_time
+        )),
         Cause::Memory => Some(format!(
             "the memory limit of {} was used up (resources.memory)",
             sr_common::ByteSize(resources.memory.value)
         )),
-        Cause::Pids => Some(format!("the limit of {} processes was used up (resources.pids)", resources.pids.value)),
+        Cause::Pids => Some(format!(
+            "the limit of {} processes was used up (resources.pids)",
+            resources.pids.value
+        )),
         Cause::Disk => Some(format!(
             "the disk limit of {} was used up (resources.disk)",
             sr_common::ByteSize(resources.disk.value)
         )),
-        Cause::Output => Some(format!("the output limit of {} was used up (resources.output)", resources.output)),
-        Cause::Policy => Some("a system call that the policy denies ended the program (syscalls.onDenied: kill)".into()),
+        Cause::Output => Some(format!(
+            "the output limit of {} was used up (resources.output)",
+            resources.output
+        )),
+        Cause::Policy => {
+            Some("a system call that the policy denies ended the program (syscalls.onDenied: kill)".into())
+        }
         _ => None,
     };
     RunResult {
         cause,
         exit_code,
-        signal: if killed_for.is_some() { signal.or(Some(SIGKILL)) } else { signal },
+        signal: if killed_for.is_some() {
+            signal.or(Some(SIGKILL))
+        } else {
+            signal
+        },
         status,
         limits_hit: hit.iter().map(|s| (*s).to_owned()).collect(),
         message,
     }
 }
-

@@ -73,7 +73,9 @@ impl OutputPump {
         if self.has_pending() {
             return Some(PollFd::from_borrowed_fd(self.to.as_fd(), PollFlags::OUT));
         }
-        self.from.as_ref().map(|from| PollFd::from_borrowed_fd(from.as_fd(), PollFlags::IN))
+        self.from
+            .as_ref()
+            .map(|from| PollFd::from_borrowed_fd(from.as_fd(), PollFlags::IN))
     }
 
     /// Moves what can be moved without blocking. `allowance`: bytes that may still be passed on.
@@ -82,7 +84,9 @@ impl OutputPump {
             self.flush();
             return Progress::Data;
         }
-        let Some(from) = &self.from else { return Progress::Nothing };
+        let Some(from) = &self.from else {
+            return Progress::Nothing;
+        };
         self.pending.resize(CHUNK, 0);
         self.sent = 0;
         let n = match rustix::io::read(from, &mut self.pending[..]) {
@@ -112,7 +116,11 @@ impl OutputPump {
 
     fn flush(&mut self) {
         let rest = &self.pending[self.sent..];
-        let chunk = if self.to_is_file { rest } else { &rest[..rest.len().min(SAFE_WRITE)] };
+        let chunk = if self.to_is_file {
+            rest
+        } else {
+            &rest[..rest.len().min(SAFE_WRITE)]
+        };
         match rustix::io::write(&self.to, chunk) {
             Ok(n) => self.sent += n,
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -140,7 +148,11 @@ impl OutputPump {
     pub fn result(self) -> StreamOutput {
         // After a broken pipe the hash covers bytes that never arrived.
         let digest = (!self.broken).then(|| self.hasher.finish());
-        StreamOutput { bytes: self.passed, dropped: self.dropped, digest }
+        StreamOutput {
+            bytes: self.passed,
+            dropped: self.dropped,
+            digest,
+        }
     }
 }
 
@@ -160,7 +172,14 @@ impl InputPump {
     pub fn new(from: BorrowedFd<'_>, to: OwnedFd) -> std::io::Result<Self> {
         rustix::io::ioctl_fionbio(&to, true)?;
         let from = rustix::io::fcntl_dupfd_cloexec(from, 3)?;
-        Ok(InputPump { from, to: Some(to), pending: Vec::new(), sent: 0, ended: false, paused: false })
+        Ok(InputPump {
+            from,
+            to: Some(to),
+            pending: Vec::new(),
+            sent: 0,
+            ended: false,
+            paused: false,
+        })
     }
 
     fn has_pending(&self) -> bool {

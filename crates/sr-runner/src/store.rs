@@ -91,7 +91,10 @@ impl Store {
 
     pub(crate) fn create_run(&self, id: &RunId) -> Result<RunDir, Fault> {
         let path = self.base.join("runs").join(id.as_str());
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| unusable(&path, &e))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|e| unusable(&path, &e))?;
         Ok(RunDir { id: id.clone(), path })
     }
 
@@ -114,11 +117,18 @@ impl Store {
         let mut runs = self.runs()?;
         if name == "last" {
             return runs.pop().ok_or_else(|| {
-                Fault::new(Code::Run001, "run", "there are no runs yet", "start one: safe-run run -- COMMAND")
+                Fault::new(
+                    Code::Run001,
+                    "run",
+                    "there are no runs yet",
+                    "start one: safe-run run -- COMMAND",
+                )
             });
         }
-        let mut found: Vec<RunDir> =
-            runs.into_iter().filter(|run| RunId::is_prefix(name) && run.id.as_str().starts_with(name)).collect();
+        let mut found: Vec<RunDir> = runs
+            .into_iter()
+            .filter(|run| RunId::is_prefix(name) && run.id.as_str().starts_with(name))
+            .collect();
         match (found.pop(), found.is_empty()) {
             (Some(run), true) => Ok(run),
             (Some(_), false) => Err(Fault::new(
@@ -127,9 +137,12 @@ impl Store {
                 format!("{name} is the beginning of {} run ids", found.len() + 1),
                 "write more of the id; `safe-run runs` lists them",
             )),
-            (None, _) => {
-                Err(Fault::new(Code::Run001, "run", format!("no run {name:?}"), "`safe-run runs` lists the runs"))
-            }
+            (None, _) => Err(Fault::new(
+                Code::Run001,
+                "run",
+                format!("no run {name:?}"),
+                "`safe-run runs` lists the runs",
+            )),
         }
     }
 
@@ -161,7 +174,12 @@ pub(crate) fn make_removable(path: &Path) {
         // A directory that cannot be changed is reported by the removal that follows.
         let _ = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
         let Ok(entries) = fs::read_dir(&dir) else { continue };
-        queue.extend(entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        queue.extend(
+            entries
+                .flatten()
+                .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+                .map(|e| e.path()),
+        );
     }
 }
 
@@ -180,7 +198,12 @@ pub struct CapturedLayer {
 impl CapturedLayer {
     /// The layer as [`crate::changes`] takes it.
     pub fn as_layer(&self) -> crate::changes::Layer<'_> {
-        crate::changes::Layer { upper: &self.upper, lower: &self.source, hidden: &self.hidden, started: self.started }
+        crate::changes::Layer {
+            upper: &self.upper,
+            lower: &self.source,
+            hidden: &self.hidden,
+            started: self.started,
+        }
     }
 }
 
@@ -188,20 +211,30 @@ impl Store {
     /// What `run` captured, in the bundle's order; empty where it captured nothing.
     pub fn captured(&self, run: &RunDir) -> Vec<CapturedLayer> {
         let Some(bundle) = run.bundle() else { return Vec::new() };
-        let session = bundle.filesystem_plan.session.as_ref().map(|name| self.base.join("sessions").join(name));
-        let layers = bundle.filesystem_plan.entries.into_iter().filter_map(|entry| match entry.what {
-            ViewKind::Captured { source, layer, hidden, .. } => Some(CapturedLayer {
-                upper: match &session {
-                    Some(root) => root.join(layer.to_string()).join("upper"),
-                    None => run.layer(layer),
-                },
-                source: source.into(),
-                target: entry.target,
-                hidden,
-                started: run.started(),
-            }),
-            _ => None,
-        });
+        let session = bundle
+            .filesystem_plan
+            .session
+            .as_ref()
+            .map(|name| self.base.join("sessions").join(name));
+        let layers = bundle
+            .filesystem_plan
+            .entries
+            .into_iter()
+            .filter_map(|entry| match entry.what {
+                ViewKind::Captured {
+                    source, layer, hidden, ..
+                } => Some(CapturedLayer {
+                    upper: match &session {
+                        Some(root) => root.join(layer.to_string()).join("upper"),
+                        None => run.layer(layer),
+                    },
+                    source: source.into(),
+                    target: entry.target,
+                    hidden,
+                    started: run.started(),
+                }),
+                _ => None,
+            });
         layers.filter(|layer| layer.upper.is_dir()).collect()
     }
 }

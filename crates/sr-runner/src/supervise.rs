@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 pub const FORWARDED: [i32; 7] = [1, 2, 3, 10, 12, 15, SIGWINCH];
 /// Blocked, so that a background job is not stopped by its terminal.
 pub const BLOCKED: [i32; 2] = [21, 22];
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
 const SIGWINCH: i32 = 28;
 
 /// How long a limit on processes or disk must stay used up before a sandbox that does not stop by itself is ended.
@@ -68,7 +70,12 @@ struct Watch {
     last_hits: u64,
     next_walk: Instant,
     evidence: Option<Fault>,
+    /// How often the caller asked for an end.
+    asked: u32,
 }
+
+/// A program that ignores this many requests to end is ended.
+const PATIENCE: u32 = 3;
 
 pub fn supervise(mut s: Supervision<'_>) -> Supervised {
     let start = Instant::now();
@@ -83,6 +90,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         last_hits: 0,
         next_walk: start,
         evidence: None,
+        asked: 0,
     };
     // The first look comes early: short runs shall have a sample too.
     let mut next_sample = start + s.sample_interval.min(Duration::from_millis(20));
@@ -101,7 +109,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         let until = next_sample.min(s.deadline.max(now + Duration::from_millis(1)));
         let ready = wait(&s, until.saturating_duration_since(now));
         if ready.signal {
-            forward_signals(&s);
+            forward_signals(&s, &mut watch);
         }
         if ready.input
             && let Some(input) = &mut s.input
@@ -109,7 +117,11 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             input.turn();
         }
         for index in ready.output {
-            let allowance = s.plan.output.0.saturating_sub(s.output.iter().map(OutputPump::passed).sum());
+            let allowance = s
+                .plan
+                .output
+                .0
+                .saturating_sub(s.output.iter().map(OutputPump::passed).sum());
             if let Some(pump) = s.output.get_mut(index)
                 && pump.turn(allowance) == Progress::OverLimit
             {
@@ -145,11 +157,17 @@ pub fn drain(output: &mut [OutputPump], plan: &ResourcesPlan, limits_hit: &mut B
     let deadline = Instant::now() + Duration::from_secs(10);
     while output.iter().any(OutputPump::is_open) && Instant::now() < deadline {
         let mut fds: Vec<PollFd<'_>> = output.iter().filter_map(OutputPump::interest).collect();
-        let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
         let _ = rustix::event::poll(&mut fds, Some(&timeout));
         drop(fds);
         for index in 0..output.len() {
-            let allowance = plan.output.0.saturating_sub(output.iter().map(OutputPump::passed).sum());
+            let allowance = plan
+                .output
+                .0
+                .saturating_sub(output.iter().map(OutputPump::passed).sum());
             if output[index].turn(allowance) == Progress::OverLimit {
                 limits_hit.insert("resources.output");
             }
@@ -180,21 +198,33 @@ fn wait(s: &Supervision<'_>, timeout: Duration) -> Ready {
     let input = s.input.as_ref().and_then(InputPump::interest);
     let has_input = input.is_some();
     fds.extend(input);
-    let timeout =
-        Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+    let timeout = Timespec {
+        tv_sec: timeout.as_secs() as i64,
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    };
     if rustix::event::poll(&mut fds, Some(&timeout)).is_err() {
-        return Ready { channel: false, signal: false, input: false, output: Vec::new() };
+        return Ready {
+            channel: false,
+            signal: false,
+            input: false,
+            output: Vec::new(),
+        };
     }
     let fired = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
     Ready {
         channel: fired(0),
         signal: fired(1),
         input: has_input && fired(fds.len() - 1),
-        output: outputs.iter().enumerate().filter(|(i, _)| fired(i + 2)).map(|(_, pump)| *pump).collect(),
+        output: outputs
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| fired(i + 2))
+            .map(|(_, pump)| *pump)
+            .collect(),
     }
 }
 
-fn forward_signals(s: &Supervision<'_>) {
+fn forward_signals(s: &Supervision<'_>, watch: &mut Watch) {
     while let Some(signal) = sr_kernel::process::next_signal(s.signals.as_fd()) {
         if signal == SIGWINCH {
             if let Some((master, caller)) = s.terminal
@@ -205,6 +235,12 @@ fn forward_signals(s: &Supervision<'_>) {
             }
         } else if FORWARDED.contains(&signal) {
             s.running.signal(signal);
+            if [SIGINT, SIGTERM].contains(&signal) {
+                watch.asked += 1;
+                if watch.asked >= PATIENCE && watch.killed_for.is_none() {
+                    end(s, watch, Cause::Cancelled, "");
+                }
+            }
         }
     }
 }

@@ -9,14 +9,28 @@ const MAX_PROCESSES: usize = 100_000;
 /// The tree below (and with) `init`. `memory_bytes` counts private and shared-memory pages of each process; pages that
 /// processes share after a fork count for each, so see [`exact_memory`] before acting on it.
 pub fn of_tree(init: i32) -> Usage {
-    let mut usage = Usage { pids: Some(0), memory_bytes: Some(0), ..Usage::default() };
+    let mut usage = Usage {
+        pids: Some(0),
+        memory_bytes: Some(0),
+        ..Usage::default()
+    };
     let mut tasks = 0u64;
     let mut memory = 0u64;
     for pid in tree(init) {
-        let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
+        let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+            continue;
+        };
         for line in status.lines() {
-            let Some((key, value)) = line.split_once(':') else { continue };
-            let number = || value.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            let Some((key, value)) = line.split_once(':') else {
+                continue;
+            };
+            let number = || {
+                value
+                    .split_whitespace()
+                    .next()
+                    .and_then(|n| n.parse::<u64>().ok())
+                    .unwrap_or(0)
+            };
             match key {
                 "RssAnon" | "RssShmem" => memory += number() * 1024,
                 "Threads" => tasks += number(),
@@ -33,8 +47,13 @@ pub fn of_tree(init: i32) -> Usage {
 pub fn exact_memory(init: i32) -> Option<u64> {
     let mut total = 0;
     for pid in tree(init) {
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
-        let kib = text.lines().find_map(|l| l.strip_prefix("Pss:")).and_then(|v| v.split_whitespace().next()?.parse::<u64>().ok());
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
+            continue;
+        };
+        let kib = text
+            .lines()
+            .find_map(|l| l.strip_prefix("Pss:"))
+            .and_then(|v| v.split_whitespace().next()?.parse::<u64>().ok());
         total += kib? * 1024;
     }
     Some(total)
@@ -46,9 +65,13 @@ fn tree(init: i32) -> Vec<i32> {
     let mut next = 0;
     while let Some(&pid) = found.get(next) {
         next += 1;
-        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            continue;
+        };
         for task in tasks.flatten() {
-            let Ok(text) = fs::read_to_string(task.path().join("children")) else { continue };
+            let Ok(text) = fs::read_to_string(task.path().join("children")) else {
+                continue;
+            };
             found.extend(text.split_whitespace().filter_map(|p| p.parse::<i32>().ok()));
             if found.len() > MAX_PROCESSES {
                 return found;

@@ -12,6 +12,8 @@ use std::path::Path;
 
 const MOST_ENTRIES: usize = 1_000_000;
 const GIT_CONFIG: &str = ".git/config";
+/// Marks a directory that a tool can make anew (the Cache Directory Tagging Specification).
+const CACHE_TAG: &str = "CACHEDIR.TAG";
 /// What stands for a pattern where a directory could not be looked into.
 const UNREADABLE: &str = "(unreadable directory)";
 
@@ -55,8 +57,11 @@ impl Walk<'_> {
                 }
                 Err(e) => return Err(self.unreadable(&dir, &e)),
             };
+            let mut below = Vec::new();
+            let mut regenerated = dir.ends_with("node_modules");
             for entry in entries {
                 let entry = entry.map_err(|e| self.unreadable(&dir, &e))?;
+                regenerated |= entry.file_name() == CACHE_TAG;
                 self.seen += 1;
                 if self.seen > most {
                     let found = format!("{} holds more than {most} files", top.display());
@@ -76,8 +81,12 @@ impl Walk<'_> {
                 let kind = entry.file_type().map_err(|e| self.unreadable(&path, &e))?;
                 let objects = relative.ends_with(&[b".git", b"objects"]);
                 if kind.is_dir() && !objects {
-                    todo.push(path);
+                    below.push(path);
                 }
+            }
+            // Their own names were judged; what tools have put deeper is theirs, and can be millions of files.
+            if !regenerated || dir == top {
+                todo.extend(below);
             }
         }
         Ok(())

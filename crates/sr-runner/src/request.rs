@@ -80,11 +80,13 @@ pub fn compile_for_host(
 ) -> Result<(HostFacts, Subject, CompileBundle), Vec<Fault>> {
     let private = [caller.keys.clone()];
     let facts = facts::gather(store.path(), &private, caller.home.as_deref(), caller.id_base).map_err(|f| vec![f])?;
+    tracing::debug!("host's facts gathered");
     let surroundings = Surroundings {
         facts: &facts,
         pyenv_version: caller.pyenv_version.as_deref(),
     };
     let subject = subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
+    tracing::debug!("subject found");
     let bundle = sr_compiler::compile(policy, &facts, &subject)?;
     Ok((facts, subject, bundle))
 }

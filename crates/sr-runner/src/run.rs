@@ -44,7 +44,9 @@ pub fn run(request: &Request) -> Result<Outcome, Refusal> {
         Ok(compiled) => compiled,
         Err(faults) => return Err(refusal::record(request, faults)),
     };
+    tracing::debug!(micros = start.elapsed().as_micros(), "bundle compiled");
     let mut run = Run::open(request, &facts, &bundle, start)?;
+    tracing::debug!(micros = run.clock(), "evidence opened");
     let dir = run.dir.path.clone();
     match run.live() {
         Ok(()) => run.finish().map_err(|fault| Refusal {
@@ -197,12 +199,15 @@ impl<'a> Run<'a> {
     /// Everything between the opened and the sealed evidence.
     fn live(&mut self) -> Result<(), Fault> {
         self.make_group()?;
+        tracing::debug!(micros = self.clock(), "control groups made");
         self.make_layers()?;
+        tracing::debug!(micros = self.clock(), "layers made");
         let signals = sr_kernel::process::signal_descriptor(&[&FORWARDED[..], &BLOCKED[..]].concat())
             .map_err(|e| Fault::new(Code::Run001, "launch.prepare.signals", e.to_string(), ""))?;
         let (stdio, mut ends) = self.make_stdio()?;
         let prepared = self.prepare(stdio)?;
         self.clocks.built_micros = self.clock();
+        tracing::debug!(micros = self.clock(), "sandbox built");
         let identity = match self.hash(&prepared) {
             Ok(identity) => identity,
             Err(fault) => {
@@ -229,6 +234,7 @@ impl<'a> Run<'a> {
             .map_err(|e| write_fault("a pty", &e))?;
         let stopped = prepared.start()?;
         self.clocks.wall_micros = self.clock();
+        tracing::debug!(micros = self.clock(), "at the exec stop");
         if let Err(fault) = self.observe_and_sign(&stopped, &executable, identity) {
             stopped.abandon();
             return Err(fault);
@@ -236,6 +242,7 @@ impl<'a> Run<'a> {
         drop(executable);
         let running = stopped.resume()?;
         self.clocks.launched_micros = self.clock();
+        tracing::debug!(micros = self.clock(), "program started");
 
         let stdin = rustix::stdio::stdin();
         let raw = master.as_ref().and_then(|_| RawMode::enter(stdin));
@@ -256,6 +263,7 @@ impl<'a> Run<'a> {
         });
         let cpu = running.reap();
         self.clocks.ended_micros = self.clock();
+        tracing::debug!(micros = self.clock(), "program ended");
         supervise::drain(&mut seen.output, &self.bundle.resources_plan, &mut seen.limits_hit);
         drop(raw);
         self.judge(seen, cpu)?;
@@ -263,6 +271,7 @@ impl<'a> Run<'a> {
         let result = self.result.clone().unwrap_or_else(|| failed_result(None));
         self.log.append("supervisor", RUN_END, end_data(&result))?;
         self.clocks.result_micros = self.clock();
+        tracing::debug!(micros = self.clock(), "result recorded");
         Ok(())
     }
 
@@ -457,6 +466,7 @@ impl<'a> Run<'a> {
         sr_kernel::process::set_not_dumpable()
             .map_err(|e| Fault::new(Code::Run001, "launch.prepare", format!("PR_SET_DUMPABLE: {e}"), ""))?;
         self.posture = posture::observe(self.bundle, stopped.program, (executable, identity))?;
+        tracing::debug!(micros = self.clock(), "posture observed");
         if let Some(group) = &self.group {
             self.posture.extend(group_posture(group, stopped.program)?);
         }
@@ -596,7 +606,9 @@ impl<'a> Run<'a> {
         let result = self.result.clone().unwrap_or_else(|| failed_result(None));
         let report = self.report(result);
         let sealed = seal::seal(&self.dir_fd, &mut self.log, &report, self.key.as_ref(), &self.attested);
+        tracing::debug!(micros = self.clock(), "evidence sealed");
         let cleaned = self.clean();
+        tracing::debug!(micros = self.clock(), "cleaned up");
         sealed?;
         self.notes.extend(cleaned);
         Ok(Outcome {

@@ -312,6 +312,10 @@ pub struct ConditionalRule {
     pub deny: Vec<ArgumentTest>,
     /// What the call answers where it is not allowed; `None`: `onDenied`.
     pub otherwise_errno: Option<u16>,
+    /// The supervisor is told of the denied call (seccomp user notification) and gives it that errno: so that a person
+    /// can be told what was tried. It decides nothing.
+    #[serde(default)]
+    pub told: bool,
 }
 
 /// `(arg & mask) == value` on the low 32 bits: the tested arguments are `int`s, or have all their flags there.

@@ -9,7 +9,7 @@ pub mod table;
 pub use table::{Arch, known_syscall, nearest_syscall, syscall_name};
 
 use crate::bundle::{ArgumentTest, ConditionalRule, DeniedAction, SyscallsPlan};
-use bpf::{Decision, RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, X32_BIT};
+use bpf::{Decision, RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, RET_USER_NOTIF, X32_BIT};
 use interpreter::{Instruction, MAX_INSTRUCTIONS, Program, SeccompData};
 use profiles::{ENOSYS, EPERM, PROBED, STANDARD, STRICT, WALL, words};
 use sr_common::{Code, Fault};
@@ -36,6 +36,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut V
         allow: Vec::new(),
         deny: Vec::new(),
         otherwise_errno: Some(errno),
+        told: false,
     };
     let mut rules: BTreeMap<&str, ConditionalRule> = BTreeMap::new();
     rules.extend(
@@ -63,6 +64,10 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut V
     }
     if pin_cpus {
         rules.insert("sched_setaffinity", never("sched_setaffinity", EPERM));
+    }
+    if !names.contains("sendmsg") {
+        // The listener's descriptor is handed over with it, once the filter holds.
+        rules.values_mut().for_each(|rule| rule.told = false);
     }
     let here = |name: &str| table::row(name).is_some_and(|row| arch.number(row).is_some());
     names.retain(|name| here(name) && !rules.contains_key(name));
@@ -147,9 +152,7 @@ fn render(plan: &SyscallsPlan, arch: Arch) -> Vec<Instruction> {
             _ if allowed.contains(row.0) => Decision::Answer(RET_ALLOW),
             None => Decision::Answer(plan.on_denied.answer()),
             Some(rule) => {
-                let denied = rule
-                    .otherwise_errno
-                    .map_or(plan.on_denied.answer(), |errno| RET_ERRNO | u32::from(errno));
+                let denied = denied_answer(plan, rule);
                 if rule.allow.is_empty() && rule.deny.is_empty() {
                     Decision::Answer(denied)
                 } else {
@@ -195,8 +198,16 @@ fn expected_by_rule(plan: &SyscallsPlan, rule: &ConditionalRule, args: &[u64; 6]
     if !rule.deny.iter().any(matches) && (open || rule.allow.iter().any(matches)) {
         return RET_ALLOW;
     }
-    rule.otherwise_errno
-        .map_or(plan.on_denied.answer(), |errno| RET_ERRNO | u32::from(errno))
+    denied_answer(plan, rule)
+}
+
+/// What a call gets that its rule does not allow.
+fn denied_answer(plan: &SyscallsPlan, rule: &ConditionalRule) -> u32 {
+    match rule.otherwise_errno {
+        Some(_) if rule.told => RET_USER_NOTIF,
+        Some(errno) => RET_ERRNO | u32::from(errno),
+        None => plan.on_denied.answer(),
+    }
 }
 
 /// Runs the program for every number up to 1023, on both architectures and as x32, and with the arguments around each

@@ -371,7 +371,22 @@ impl State {
                 check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) as i32 })
                     .map(drop)
             }
-            Step::Seccomp { program } => seccomp::install(program),
+            Step::Seccomp {
+                program,
+                listener: None,
+            } => seccomp::install(program),
+            Step::Seccomp {
+                program,
+                listener: Some(channel),
+            } => {
+                let listener = seccomp::install_with_listener(program)?;
+                let message = Message {
+                    tag: wire::TAG_LISTENER,
+                    a: 0,
+                    b: 0,
+                };
+                send(*channel, message, Some(listener.as_raw_fd()))
+            }
             Step::Handshake { channel } => {
                 send(
                     *channel,

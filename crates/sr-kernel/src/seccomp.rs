@@ -1,6 +1,7 @@
 //! Installing classic BPF filters (seccomp(2)), and the small filter of Safe-Run's own processes.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// One classic BPF instruction, as the kernel's `struct sock_filter`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,20 +21,79 @@ struct Program {
 
 const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
 
+const SECCOMP_FILTER_FLAG_NEW_LISTENER: libc::c_ulong = 1 << 3;
+
 /// Installs `program` on this thread, for ever. Needs no_new_privs or CAP_SYS_ADMIN.
 pub fn install(program: &[Instruction]) -> io::Result<()> {
+    set_filter(program, 0).map(drop)
+}
+
+/// Like [`install`]; gives the (close-on-exec) descriptor on which calls that the filter answers with
+/// `SECCOMP_RET_USER_NOTIF` are told.
+pub fn install_with_listener(program: &[Instruction]) -> io::Result<OwnedFd> {
+    let fd = set_filter(program, SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    let fd = RawFd::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: the kernel just returned this descriptor; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn set_filter(program: &[Instruction], flags: libc::c_ulong) -> io::Result<libc::c_long> {
     let len = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let fprog = Program {
         len,
         filter: program.as_ptr(),
     };
     // SAFETY: `fprog` has the kernel's layout (struct sock_fprog) and points to `len` instructions that outlive the call.
-    let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &raw const fprog) };
-    if answer == 0 {
-        Ok(())
-    } else {
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const fprog) };
+    if answer < 0 {
         Err(io::Error::last_os_error())
+    } else {
+        Ok(answer)
     }
+}
+
+/// A call that the filter tells of: `struct seccomp_notif` (seccomp_unotify(2)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Notification {
+    id: u64,
+    pub pid: u32,
+    flags: u32,
+    pub number: i32,
+    arch: u32,
+    instruction_pointer: u64,
+    /// By value. What a pointer among them points to must never be believed: the program can change it.
+    pub args: [u64; 6],
+}
+
+#[repr(C)]
+struct Answer {
+    id: u64,
+    value: i64,
+    error: i32,
+    flags: u32,
+}
+
+// _IOWR('!', 0, struct seccomp_notif) and _IOWR('!', 1, struct seccomp_notif_resp).
+const NOTIF_RECV: libc::c_ulong = 0xC050_2100;
+const NOTIF_SEND: libc::c_ulong = 0xC018_2101;
+
+/// Takes the next notification and lets its call fail with `errno`. `None` if the caller is gone meanwhile.
+pub fn deny_next(listener: BorrowedFd<'_>, errno: u16) -> Option<Notification> {
+    let mut told = Notification::default();
+    // SAFETY: `told` is zeroed, as the kernel demands, and has the layout and size of struct seccomp_notif.
+    if unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &raw mut told) } != 0 {
+        return None;
+    }
+    let answer = Answer {
+        id: told.id,
+        value: 0,
+        error: -i32::from(errno),
+        flags: 0,
+    };
+    // SAFETY: `answer` has the layout and size of struct seccomp_notif_resp. It fails if the caller was killed: fine.
+    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw const answer) };
+    Some(told)
 }
 
 #[cfg(target_arch = "x86_64")]

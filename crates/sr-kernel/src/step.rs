@@ -183,8 +183,10 @@ pub enum Step {
     DefaultSignals,
     /// Marks every descriptor from 3 up close-on-exec.
     CloseOnExec,
+    /// Installs the filter; with `listener`, sends the descriptor of its notifications to the supervisor.
     Seccomp {
         program: Vec<Instruction>,
+        listener: Option<RawFd>,
     },
     /// Tells the supervisor and waits for its byte: the posture is read here where ptrace is forbidden.
     Handshake {

@@ -22,6 +22,8 @@ pub const TAG_PTY: u8 = b'P';
 pub const TAG_HANDSHAKE: u8 = b'H';
 /// The program ended: `a` is the wait status.
 pub const TAG_ENDED: u8 = b'S';
+/// The filter's notification listener.
+pub const TAG_LISTENER: u8 = b'L';
 /// Supervisor to init: go on.
 pub const TAG_GO: u8 = b'G';
 /// Supervisor to init: send signal `a` to the program's process group.

@@ -77,7 +77,11 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
         .iter()
         .map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k })
         .collect::<Vec<_>>();
-    steps.push(Step::Seccomp { program });
+    let told = bundle.syscalls_plan.conditional.iter().any(|rule| rule.told);
+    steps.push(Step::Seccomp {
+        program,
+        listener: told.then_some(channel),
+    });
     if !process.posture_at_exec {
         steps.push(Step::Handshake { channel });
     }

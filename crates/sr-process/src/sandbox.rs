@@ -44,6 +44,8 @@ pub struct Prepared {
     channel: OwnedFd,
     steps: Steps,
     traced: bool,
+    /// Whether the filter tells of calls.
+    told: bool,
     /// The file that will be executed, as opened in the view.
     pub executable: File,
     pub script: Option<File>,
@@ -66,6 +68,7 @@ pub struct Stopped {
     init: Child,
     channel: OwnedFd,
     traced: bool,
+    listener: Option<OwnedFd>,
     pub program: i32,
 }
 
@@ -74,6 +77,7 @@ pub struct Stopped {
 pub struct Running {
     init: Child,
     channel: OwnedFd,
+    listener: Option<OwnedFd>,
     pub program: i32,
 }
 
@@ -207,6 +211,7 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
         channel: ours,
         steps: words,
         traced,
+        told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
         executable,
         script: arrived.script,
         writable,
@@ -355,6 +360,7 @@ impl Prepared {
             channel,
             steps,
             traced,
+            told,
             ..
         } = self;
         let guard = KillOnDrop(Some(init));
@@ -366,10 +372,23 @@ impl Prepared {
                 &e,
             )
         };
-        let said = || match wire::receive(channel.as_fd()) {
-            Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => steps.fault(message),
-            _ => gone(),
+        let said = || loop {
+            match wire::receive(channel.as_fd()) {
+                // The filter was in place when the exec failed.
+                Ok(Some((message, _))) if message.tag == wire::TAG_LISTENER => {}
+                Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => break steps.fault(message),
+                _ => break gone(),
+            }
         };
+        let listener_of = |told: bool| match told {
+            false => Ok(None),
+            true => match wire::receive(channel.as_fd()) {
+                Ok(Some((message, Some(fd)))) if message.tag == wire::TAG_LISTENER => Ok(Some(fd)),
+                Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => Err(steps.fault(message)),
+                _ => Err(gone()),
+            },
+        };
+        let listener;
         let program = if traced {
             let program = loop {
                 match ptrace::wait(guard.pid()).map_err(failed)? {
@@ -381,7 +400,7 @@ impl Prepared {
             };
             ptrace::detach(guard.pid()).map_err(failed)?;
             let mut expected = false;
-            loop {
+            let program = loop {
                 match ptrace::wait(program).map_err(failed)? {
                     Stop::Execed => break program,
                     Stop::Gone(_) => return Err(said()),
@@ -394,8 +413,11 @@ impl Prepared {
                         ptrace::resume(program, signal).map_err(failed)?;
                     }
                 }
-            }
+            };
+            listener = listener_of(told)?;
+            program
         } else {
+            listener = listener_of(told)?;
             match wire::receive(channel.as_fd()) {
                 Ok(Some((message, _))) if message.tag == wire::TAG_HANDSHAKE => {}
                 Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => return Err(steps.fault(message)),
@@ -407,6 +429,7 @@ impl Prepared {
             init: guard.release()?,
             channel,
             traced,
+            listener,
             program,
         })
     }
@@ -447,6 +470,7 @@ impl Stopped {
         Ok(Running {
             init: self.init,
             channel: self.channel,
+            listener: self.listener,
             program: self.program,
         })
     }
@@ -460,6 +484,11 @@ impl Stopped {
 impl Running {
     pub fn init_pid(&self) -> i32 {
         self.init.pid
+    }
+
+    /// Readable when the filter tells of a denied call; `None` where it tells of none.
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(AsFd::as_fd)
     }
 
     /// Readable when init has something to say or is gone.

@@ -22,8 +22,8 @@ use sr_evidence::key::SigningKey;
 use sr_evidence::keystore::KeyStore;
 use sr_evidence::log::EventLog;
 use sr_evidence::report::{
-    ChangeSummary, Clocks, CommandLine, Digests, Durability, EvidenceSummary, FileDigest, HiddenEntry, NetworkSummary,
-    Outputs, REPORT_KIND, RunReport, RunResult, StreamOutput,
+    ChangeSummary, Clocks, CommandLine, DeniedOperation, Digests, Durability, EvidenceSummary, FileDigest, HiddenEntry,
+    NetworkSummary, Outputs, REPORT_KIND, RunReport, RunResult, StreamOutput,
 };
 use sr_evidence::seal;
 use sr_kernel::cgroup::{Clause, Limits, RunGroup};
@@ -89,6 +89,7 @@ struct Run<'a> {
     samples: u64,
     outputs: Outputs,
     changes: Option<ChangeSummary>,
+    denied: Vec<DeniedOperation>,
     clocks: Clocks,
     notes: Vec<String>,
 }
@@ -187,6 +188,7 @@ impl<'a> Run<'a> {
                 stderr: nothing,
             },
             changes: None,
+            denied: Vec::new(),
             clocks: Clocks::default(),
             notes: Vec::new(),
         })
@@ -531,6 +533,18 @@ impl<'a> Run<'a> {
         if let Some(stderr) = output.next() {
             self.outputs.stderr = stderr;
         }
+        if seen.denied.keys().any(|operation| operation.contains("AF_INET")) {
+            self.notes.push("network is off: see network.allow".into());
+        }
+        self.denied = seen
+            .denied
+            .into_iter()
+            .map(|(operation, count)| DeniedOperation {
+                operation,
+                by: "seccomp".into(),
+                count,
+            })
+            .collect();
         let result = verdict(seen.ended.status, seen.killed_for, &limits_hit, self.bundle);
         if let Some(message) = &result.message {
             self.notes.push(message.clone());
@@ -690,7 +704,8 @@ impl<'a> Run<'a> {
             peaks: self.peaks,
             samples: self.samples,
             outputs: self.outputs.clone(),
-            denied: None,
+            // Only network sockets are told of; other denied calls are not observed, and that is not "none".
+            denied: (!self.denied.is_empty()).then(|| self.denied.clone()),
             network: Some(NetworkSummary { mode: "none".into() }),
             changes: self.changes,
             hidden: plan

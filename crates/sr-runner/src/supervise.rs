@@ -10,7 +10,7 @@ use sr_compiler::bundle::{LimitMechanism, ResourcesPlan};
 use sr_evidence::log::EventLog;
 use sr_kernel::cgroup::RunGroup;
 use sr_process::{Ended, Running};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -57,9 +57,13 @@ pub struct Supervised {
     pub output: Vec<OutputPump>,
     /// Evidence could not be written any more; the sandbox was ended.
     pub evidence: Option<Fault>,
+    /// Denied calls that the filter told of: how often, by what was tried.
+    pub denied: BTreeMap<String, u64>,
 }
 
 struct Watch {
+    denied: BTreeMap<String, u64>,
+    deaf: bool,
     killed_for: Option<Cause>,
     limits_hit: BTreeSet<&'static str>,
     peaks: Usage,
@@ -80,6 +84,8 @@ const PATIENCE: u32 = 3;
 pub fn supervise(mut s: Supervision<'_>) -> Supervised {
     let start = Instant::now();
     let mut watch = Watch {
+        denied: BTreeMap::new(),
+        deaf: s.running.listener().is_none(),
         killed_for: None,
         limits_hit: BTreeSet::new(),
         peaks: Usage::default(),
@@ -107,7 +113,11 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             next_sample = now + s.sample_interval;
         }
         let until = next_sample.min(s.deadline.max(now + Duration::from_millis(1)));
-        let ready = wait(&s, until.saturating_duration_since(now));
+        let ready = wait(&s, until.saturating_duration_since(now), watch.deaf);
+        watch.deaf = ready.deaf;
+        if ready.told {
+            answer_denied(&mut s, &mut watch);
+        }
         if ready.signal {
             forward_signals(&s, &mut watch);
         }
@@ -148,6 +158,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         samples: watch.samples,
         output: s.output,
         evidence: watch.evidence,
+        denied: watch.denied,
     }
 }
 
@@ -177,13 +188,16 @@ pub fn drain(output: &mut [OutputPump], plan: &ResourcesPlan, limits_hit: &mut B
 }
 
 struct Ready {
+    told: bool,
+    /// Every process under the filter is gone: its listener would be ready for ever.
+    deaf: bool,
     channel: bool,
     signal: bool,
     input: bool,
     output: Vec<usize>,
 }
 
-fn wait(s: &Supervision<'_>, timeout: Duration) -> Ready {
+fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
     let mut fds = vec![
         PollFd::from_borrowed_fd(s.running.channel(), PollFlags::IN),
         PollFd::from_borrowed_fd(s.signals.as_fd(), PollFlags::IN),
@@ -196,14 +210,19 @@ fn wait(s: &Supervision<'_>, timeout: Duration) -> Ready {
         }
     }
     let input = s.input.as_ref().and_then(InputPump::interest);
-    let has_input = input.is_some();
+    let input_at = input.is_some().then_some(fds.len());
     fds.extend(input);
+    let listener = s.running.listener().filter(|_| !deaf);
+    let listener_at = listener.is_some().then_some(fds.len());
+    fds.extend(listener.map(|l| PollFd::from_borrowed_fd(l, PollFlags::IN)));
     let timeout = Timespec {
         tv_sec: timeout.as_secs() as i64,
         tv_nsec: i64::from(timeout.subsec_nanos()),
     };
     if rustix::event::poll(&mut fds, Some(&timeout)).is_err() {
         return Ready {
+            told: false,
+            deaf,
             channel: false,
             signal: false,
             input: false,
@@ -211,16 +230,60 @@ fn wait(s: &Supervision<'_>, timeout: Duration) -> Ready {
         };
     }
     let fired = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+    let told = listener_at
+        .and_then(|at| fds.get(at))
+        .map_or(PollFlags::empty(), PollFd::revents);
     Ready {
+        told: told.contains(PollFlags::IN),
+        deaf: deaf || (!told.is_empty() && !told.contains(PollFlags::IN)),
         channel: fired(0),
         signal: fired(1),
-        input: has_input && fired(fds.len() - 1),
+        input: input_at.is_some_and(fired),
         output: outputs
             .iter()
             .enumerate()
             .filter(|(i, _)| fired(i + 2))
             .map(|(_, pump)| *pump)
             .collect(),
+    }
+}
+
+/// The address families of socket(2) that people know by name.
+fn family(number: u64) -> String {
+    match number {
+        2 => "AF_INET".into(),
+        10 => "AF_INET6".into(),
+        16 => "AF_NETLINK".into(),
+        17 => "AF_PACKET".into(),
+        38 => "AF_ALG".into(),
+        40 => "AF_VSOCK".into(),
+        other => format!("family {other}"),
+    }
+}
+
+/// How many different denied operations are told apart; a program could make up any number.
+const MOST_DENIED: usize = 64;
+
+fn answer_denied(s: &mut Supervision<'_>, watch: &mut Watch) {
+    const EACCES: u16 = 13;
+    let Some(listener) = s.running.listener() else { return };
+    // `None`: the caller was killed while it waited.
+    let Some(told) = sr_kernel::seccomp::deny_next(listener, EACCES) else {
+        return;
+    };
+    // socket(2) is the only call that is told, and its family is no pointer.
+    let mut operation = format!("socket {}", family(told.args[0] & 0xffff_ffff));
+    if watch.denied.len() >= MOST_DENIED && !watch.denied.contains_key(&operation) {
+        operation = "socket (other families)".into();
+    }
+    let count = watch.denied.entry(operation.clone()).or_insert(0);
+    *count += 1;
+    if *count == 1 && watch.evidence.is_none() {
+        let data = json!({"operation": operation, "clause": "network.mode"});
+        if let Err(fault) = s.log.append("kernel", "network.denied", data) {
+            watch.evidence = Some(fault);
+            end(s, watch, Cause::Supervisor, "");
+        }
     }
 }
 

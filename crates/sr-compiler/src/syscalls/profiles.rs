@@ -122,6 +122,8 @@ pub(crate) fn rule(name: &str) -> Option<ConditionalRule> {
         allow,
         deny,
         otherwise_errno,
+        // A program without a network rarely says why it failed.
+        told: name == "socket",
     })
 }
 

@@ -5,7 +5,7 @@ mod common;
 
 use proptest::prelude::*;
 use sr_common::facts::HostFacts;
-use sr_compiler::syscalls::bpf::{RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, X32_BIT};
+use sr_compiler::syscalls::bpf::{RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, RET_USER_NOTIF, X32_BIT};
 use sr_compiler::syscalls::interpreter::{Program, SeccompData};
 use sr_compiler::syscalls::{disagreement, expected};
 use sr_compiler::{Arch, CompileBundle, syscall_name};
@@ -169,9 +169,11 @@ fn argument_rules() {
         ("socket", [1, 1, 0, 0, 0, 0], RET_ALLOW),
         // The kernel looks at an int: the high half changes nothing.
         ("socket", [0xdead_0000_0001, 1, 0, 0, 0, 0], RET_ALLOW),
-        ("socket", [2, 1, 0, 0, 0, 0], errno(13)),
-        ("socket", [16, 3, 0, 0, 0, 0], errno(13)),
-        ("socket", [40, 1, 0, 0, 0, 0], errno(13)),
+        // Told to the supervisor, which answers EACCES.
+        ("socket", [2, 1, 0, 0, 0, 0], RET_USER_NOTIF),
+        ("socket", [16, 3, 0, 0, 0, 0], RET_USER_NOTIF),
+        ("socket", [40, 1, 0, 0, 0, 0], RET_USER_NOTIF),
+        ("socketpair", [2, 1, 0, 0, 0, 0], errno(13)),
         ("ioctl", [0, 0x5401, 0, 0, 0, 0], RET_ALLOW),
         ("ioctl", [0, 0x5412, 0, 0, 0, 0], errno(1)),
         ("ioctl", [0, 0xffff_ffff_0000_5412, 0, 0, 0, 0], errno(1)),
@@ -189,11 +191,14 @@ fn argument_rules() {
     assert_eq!(answer(&strict, "clone3", [0; 6]), errno(38), "libc falls back to clone");
     assert_eq!(
         answer(&strict, "socket", [2, 1, 0, 0, 0, 0]),
-        errno(13),
+        RET_USER_NOTIF,
         "programs live without a network"
     );
     assert_eq!(answer(&strict, "clone", [0x1000_0000, 0, 0, 0, 0, 0]), RET_KILL_PROCESS);
     assert_eq!(answer(&strict, "mount", [0; 6]), RET_KILL_PROCESS);
+    // Without sendmsg nobody could be told: the filter answers by itself.
+    let silent = bundle(Arch::X86_64, |s| s.deny = vec!["sendmsg".into()]);
+    assert_eq!(answer(&silent, "socket", [2, 1, 0, 0, 0, 0]), errno(13));
 }
 
 #[test]

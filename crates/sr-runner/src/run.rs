@@ -45,7 +45,10 @@ pub fn run(request: &Request) -> Result<Outcome, Refusal> {
         Err(faults) => return Err(refusal::record(request, faults)),
     };
     tracing::debug!(micros = start.elapsed().as_micros(), "bundle compiled");
-    let mut run = Run::open(request, &facts, &bundle, start)?;
+    let mut run = Run::open(request, &facts, &bundle, start).inspect_err(|_| {
+        // The journal was opened before the store refused the rest: nothing was made, so it is done with.
+        gc::collect(&request.store);
+    })?;
     tracing::debug!(micros = run.clock(), "evidence opened");
     let dir = run.dir.path.clone();
     match run.live() {

@@ -1,0 +1,401 @@
+//! What a person does in the first hour, done with real programs: run, look, apply, verify.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use support::{Place, Test, needs, skip};
+
+fn main() {
+    support::main(&[
+        ("echo", echo),
+        ("exit_status_passes_through", exit_status_passes_through),
+        ("signals_give_128_plus_n", signals_give_128_plus_n),
+        ("stdin_is_piped", stdin_is_piped),
+        ("streams_stay_apart", streams_stay_apart),
+        ("python_imports_and_writes", python_imports_and_writes),
+        ("gcc_builds_a_program", gcc_builds_a_program),
+        ("git_clones_a_local_repository", git_clones_a_local_repository),
+        ("diff_then_apply", diff_then_apply),
+        ("discard_takes_a_run_away", discard_takes_a_run_away),
+        ("report_is_taken_out_and_verifies", report_is_taken_out_and_verifies),
+        ("one_flipped_byte_is_found", one_flipped_byte_is_found),
+        ("sessions_share_a_layer", sessions_share_a_layer),
+        ("strict_shows_no_directory", strict_shows_no_directory),
+        ("tty_is_a_terminal", tty_is_a_terminal),
+        ("a_policy_file_runs", a_policy_file_runs),
+        ("compile_starts_nothing", compile_starts_nothing),
+        ("home_is_no_working_directory", home_is_no_working_directory),
+        ("exec_joins_a_run", exec_joins_a_run),
+        ("environment_is_made_up", environment_is_made_up),
+        ("the_program_is_no_host_user", the_program_is_no_host_user),
+        ("json_says_how_it_ended", json_says_how_it_ended),
+    ]);
+}
+
+fn echo(place: &Place) -> Test {
+    let ran = place.run(&["--", "echo", "hello", "there"]);
+    ran.ok()?;
+    ensure!(ran.out == "hello there\n", "{ran}");
+    ensure!(ran.err.lines().count() >= 1, "no last line: {ran}");
+    place.nothing_left()
+}
+
+fn exit_status_passes_through(place: &Place) -> Test {
+    for status in [0, 1, 7, 124, 125, 255] {
+        place
+            .run(&["--", "sh", "-c", &format!("exit {status}")])
+            .ended(status)?;
+        let result = &place.report()["result"];
+        ensure!(result["cause"] == "exit" && result["exitCode"] == status, "{result}");
+    }
+    Ok(())
+}
+
+fn signals_give_128_plus_n(place: &Place) -> Test {
+    for (signal, number) in [("TERM", 15), ("KILL", 9), ("SEGV", 11), ("ABRT", 6)] {
+        let ran = place.run(&["--", "sh", "-c", &format!("ulimit -c 0; kill -{signal} $$; sleep 5")]);
+        ran.ended(128 + number)?;
+        let result = &place.report()["result"];
+        ensure!(
+            result["cause"] == "signal" && result["signal"] == number,
+            "{signal}: {result}"
+        );
+    }
+    place.nothing_left()
+}
+
+fn stdin_is_piped(place: &Place) -> Test {
+    let input: String = (0..200_000).map(|n| format!("{n}\n")).collect();
+    let ran = place.input(&["--", "cat"], input.as_bytes());
+    ran.ok()?;
+    ensure!(
+        ran.out == input,
+        "{} of {} bytes came back; {}",
+        ran.out.len(),
+        input.len(),
+        ran.err
+    );
+    Ok(())
+}
+
+fn streams_stay_apart(place: &Place) -> Test {
+    let ran = place.run(&["--quiet", "--", "sh", "-c", "echo out; echo err >&2"]);
+    ran.ok()?;
+    ensure!(ran.out == "out\n" && ran.err == "err\n", "{ran}");
+    Ok(())
+}
+
+fn python_imports_and_writes(place: &Place) -> Test {
+    needs(place, "python3")?;
+    place.write(
+        "agent.py",
+        "import json, ssl, sqlite3, threading, subprocess, tempfile, multiprocessing\n\
+         t = threading.Thread(target=lambda: json.dump({'ok': True}, open('out.json', 'w'))); t.start(); t.join()\n\
+         db = sqlite3.connect('a.db'); db.execute('create table t (x)'); db.commit()\n\
+         print(subprocess.check_output(['echo', 'sub']).decode(), end='')\n\
+         tempfile.NamedTemporaryFile().write(b'x'); ssl.create_default_context()\n\
+         print(6 * 7)\n",
+    );
+    let ran = place.run(&[
+        "--cpu",
+        "1",
+        "--memory",
+        "512MB",
+        "--timeout",
+        "30s",
+        "python3",
+        "agent.py",
+    ]);
+    ran.ok()?;
+    ensure!(ran.out == "sub\n42\n", "{ran}");
+    ensure!(
+        !place.project.join("out.json").exists(),
+        "a captured write reached the host"
+    );
+    let diff = place.tell(&["diff", "--names"]);
+    ensure!(diff.out.contains("out.json") && diff.out.contains("a.db"), "{diff}");
+    Ok(())
+}
+
+fn gcc_builds_a_program(place: &Place) -> Test {
+    needs(place, "gcc")?;
+    place.write(
+        "hello.c",
+        "#include <stdio.h>\nint main(void) { puts(\"built inside\"); return 3; }\n",
+    );
+    let ran = place.run(&["--", "sh", "-c", "gcc -O1 -o hello hello.c && ./hello"]);
+    ran.ended(3)?;
+    ensure!(ran.out == "built inside\n", "{ran}");
+    Ok(())
+}
+
+fn git_clones_a_local_repository(place: &Place) -> Test {
+    needs(place, "git")?;
+    let mut git = place.command("sh");
+    git.args([
+        "-c",
+        "git init -q -b main origin && cd origin && git config user.email a@example.com && git config user.name a && \
+         echo one > f && git add f && git commit -q -m one",
+    ]);
+    support::end(git, b"", support::LIMIT).ok()?;
+    let script = "git clone -q origin copy && cd copy && cat f && git log --format=%s";
+    let ran = place.run(&["--", "sh", "-c", script]);
+    ran.ok()?;
+    ensure!(ran.out == "one\none\n", "{ran}");
+    ensure!(
+        !place.project.join("copy").exists(),
+        "a captured write reached the host"
+    );
+    Ok(())
+}
+
+fn diff_then_apply(place: &Place) -> Test {
+    place.write("keep.txt", "kept\n");
+    place.write("old.txt", "one\ntwo\n");
+    place.write("gone.txt", "bye\n");
+    let script =
+        "echo three >> old.txt; rm gone.txt; mkdir d; echo new > d/new.txt; ln -s keep.txt link; chmod 755 keep.txt";
+    place.run(&["--", "sh", "-c", script]).ok()?;
+    for (name, text) in [("old.txt", "one\ntwo\n"), ("gone.txt", "bye\n")] {
+        ensure!(
+            fs::read_to_string(place.project.join(name))? == text,
+            "{name} changed before apply"
+        );
+    }
+    let diff = place.tell(&["diff"]);
+    diff.ok()?;
+    let at = |what: &str| diff.out.find(what);
+    ensure!(diff.out.contains("+three"), "{diff}");
+    ensure!(
+        at("gone.txt").is_some() && at("gone.txt") < at("old.txt") && at("gone.txt") < at("new.txt"),
+        "deletions come first: {diff}"
+    );
+    place.tell(&["apply", "--yes"]).ok()?;
+    ensure!(
+        fs::read_to_string(place.project.join("old.txt"))? == "one\ntwo\nthree\n",
+        "old.txt"
+    );
+    ensure!(
+        fs::read_to_string(place.project.join("d/new.txt"))? == "new\n",
+        "d/new.txt"
+    );
+    ensure!(!place.project.join("gone.txt").exists(), "gone.txt is still there");
+    ensure!(
+        fs::read_link(place.project.join("link"))?.to_str() == Some("keep.txt"),
+        "link"
+    );
+    let keep = fs::metadata(place.project.join("keep.txt"))?;
+    ensure!(
+        keep.permissions().mode() & 0o777 == 0o755,
+        "mode {:o}",
+        keep.permissions().mode()
+    );
+    let owner = fs::metadata(&place.project)?.uid();
+    ensure!(
+        fs::metadata(place.project.join("d/new.txt"))?.uid() == owner,
+        "the owner follows the directory"
+    );
+    Ok(())
+}
+
+fn discard_takes_a_run_away(place: &Place) -> Test {
+    place
+        .run(&["--", "sh", "-c", "mkdir -p a/b; echo x > a/b/c; chmod 0 a/b"])
+        .ok()?;
+    let dir = place.last_run();
+    place.tell(&["discard"]).ok()?;
+    ensure!(!dir.exists(), "{} is still there", dir.display());
+    Ok(())
+}
+
+fn report_is_taken_out_and_verifies(place: &Place) -> Test {
+    let report = place.root().join("report.json");
+    let report = report.to_str().expect("UTF-8");
+    place.run(&["--report", report, "--", "true"]).ok()?;
+    place.tell(&["report", "verify", report]).ok()?;
+    place.tell(&["report", "verify"]).ok()
+}
+
+fn one_flipped_byte_is_found(place: &Place) -> Test {
+    place.run(&["--", "true"]).ok()?;
+    for name in ["run_report.json", "events.jsonl"] {
+        let path = place.last_run().join(name);
+        let whole = fs::read(&path)?;
+        let mut bad = whole.clone();
+        let middle = bad.len() / 2;
+        bad[middle] ^= 1;
+        fs::write(&path, &bad)?;
+        let verified = place.tell(&["report", "verify"]);
+        ensure!(verified.status == 1, "{name}: {verified}");
+        fs::write(&path, &whole)?;
+    }
+    place.tell(&["report", "verify"]).ok()
+}
+
+fn sessions_share_a_layer(place: &Place) -> Test {
+    place
+        .run(&["--session", "one", "--", "sh", "-c", "echo first > note"])
+        .ok()?;
+    let ran = place.run(&["--session", "one", "--", "sh", "-c", "cat note; echo second >> note"]);
+    ran.ok()?;
+    ensure!(ran.out == "first\n", "{ran}");
+    let other = place.run(&["--session", "two", "--", "cat", "note"]);
+    ensure!(other.status != 0, "another session sees it: {other}");
+    ensure!(
+        !place.project.join("note").exists(),
+        "a captured write reached the host"
+    );
+    place.nothing_left()
+}
+
+fn strict_shows_no_directory(place: &Place) -> Test {
+    place.write("mine", "x");
+    let path = place.project.to_str().expect("UTF-8").to_owned();
+    let ran = place.run(&[
+        "--policy",
+        "strict",
+        "--",
+        "sh",
+        "-c",
+        &format!("ls {path} 2>&1; ls mine 2>&1; echo done"),
+    ]);
+    ran.ok()?;
+    ensure!(
+        ran.out.matches("No such file").count() == 2 && ran.out.ends_with("done\n"),
+        "{ran}"
+    );
+    Ok(())
+}
+
+fn tty_is_a_terminal(place: &Place) -> Test {
+    let ran = place.run(&[
+        "--tty",
+        "--",
+        "sh",
+        "-c",
+        "tty; test -t 0 && test -t 1 && test -t 2 && echo all",
+    ]);
+    ran.ok()?;
+    ensure!(ran.out.contains("/dev/pts/") && ran.out.contains("all"), "{ran}");
+    place.nothing_left()
+}
+
+const POLICY: &str = "apiVersion: safe-run/v1\nmetadata: {name: smoke}\nextends: strict\n\
+                      runtime: {command: /bin/echo, args: [from, a, file]}\nmounts: []\n";
+
+fn a_policy_file_runs(place: &Place) -> Test {
+    place.write("policy.yaml", POLICY);
+    let ran = place.run(&["--policy", "./policy.yaml"]);
+    ran.ok()?;
+    ensure!(ran.out == "from a file\n", "{ran}");
+    Ok(())
+}
+
+fn compile_starts_nothing(place: &Place) -> Test {
+    place.write("policy.yaml", POLICY);
+    let ran = place.tell(&["compile", "--dry-run", "--policy", "./policy.yaml"]);
+    ran.ok()?;
+    let bundle: serde_json::Value = serde_json::from_str(&ran.out)?;
+    ensure!(
+        bundle.get("networkPlan").is_some_and(serde_json::Value::is_null),
+        "networkPlan: {ran}"
+    );
+    ensure!(place.runs().is_empty(), "a run was made");
+    let again = place.tell(&["compile", "--dry-run", "--policy", "./policy.yaml"]);
+    ensure!(
+        again.out == ran.out,
+        "the same policy on the same host gave other bytes"
+    );
+    let without = place.tell(&["compile", "--policy", "./policy.yaml"]);
+    ensure!(without.status == 2 && without.err.contains("SR-CMP-002"), "{without}");
+    Ok(())
+}
+
+fn home_is_no_working_directory(place: &Place) -> Test {
+    for dir in [
+        place.home.as_path(),
+        place.root(),
+        std::path::Path::new("/"),
+        std::path::Path::new("/etc"),
+    ] {
+        let mut command = place.safe_run(&["run", "--", "touch", "started"]);
+        command.current_dir(dir);
+        let ran = support::end(command, b"", support::LIMIT);
+        ensure!(ran.status == 125, "{}: {ran}", dir.display());
+        ensure!(!dir.join("started").exists(), "it was started in {}", dir.display());
+    }
+    Ok(())
+}
+
+fn exec_joins_a_run(place: &Place) -> Test {
+    let mark = place.mark();
+    let mut first = place
+        .safe_run(&[
+            "run",
+            "--timeout",
+            "20s",
+            "--",
+            "sh",
+            "-c",
+            "echo inside > /tmp/here; sleep 15",
+            &mark,
+        ])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()?;
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let ran = place.tell(&["exec", "last", "--", "cat", "/tmp/here"]);
+    first.kill()?;
+    first.wait()?;
+    place.tell(&["gc"]).ok()?;
+    if ran.status == 125 && ran.err.contains("not available in this build") {
+        return skip("exec is not available in this build");
+    }
+    ran.ok()?;
+    ensure!(ran.out == "inside\n", "{ran}");
+    place.nothing_left()
+}
+
+fn environment_is_made_up(place: &Place) -> Test {
+    let ran = place.run(&["-e", "GIVEN=yes", "--", "env"]);
+    ran.ok()?;
+    ensure!(ran.out.lines().any(|l| l == "GIVEN=yes"), "{ran}");
+    ensure!(
+        !ran.out.contains("CANARY") && !ran.out.contains("SAFE_RUN_WORKDIR_BASE"),
+        "{ran}"
+    );
+    Ok(())
+}
+
+fn the_program_is_no_host_user(place: &Place) -> Test {
+    let ran = place.run(&[
+        "--",
+        "sh",
+        "-c",
+        "id -u; cat /proc/self/uid_map; grep -i groups /proc/self/status",
+    ]);
+    ran.ok()?;
+    ensure!(ran.out.starts_with("1000\n"), "{ran}");
+    for line in ran.out.lines().skip(1) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [inside, outside, _] = words[..]
+            && inside.parse::<u32>().is_ok()
+        {
+            ensure!(outside != "0", "host uid 0 is mapped: {ran}");
+        }
+    }
+    Ok(())
+}
+
+fn json_says_how_it_ended(place: &Place) -> Test {
+    let ran = place.run(&["--json", "--", "sh", "-c", "echo x > f; exit 4"]);
+    ran.ended(4)?;
+    let last: serde_json::Value = serde_json::from_str(ran.err.lines().last().unwrap_or_default())?;
+    ensure!(
+        last["exitCode"] == 4 && last["cause"] == "exit" && last["changes"]["added"] == 1,
+        "{ran}"
+    );
+    Ok(())
+}

@@ -1,1 +1,52 @@
-fn main() {}
+//! What the supervisor asks of the kernel to start `/bin/true`: counts, which do not depend on the host's speed.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use support::{LIMIT, Place, Test, end, needs};
+
+/// Measured, and about a seventh more.
+const CALLS: u64 = 2_000;
+const OPENS: u64 = 400;
+
+fn main() {
+    support::main(&[("calls_of_the_start", calls_of_the_start)]);
+}
+
+fn calls_of_the_start(place: &Place) -> Test {
+    needs(place, "strace")?;
+    // The key is made and the digests are cached by the first run.
+    place.run(&["--quiet", "--", "/bin/true"]).ok()?;
+    let log = place.root().join("strace");
+    let mut command = place.command("strace");
+    command
+        .arg("-o")
+        .arg(&log)
+        .arg(support::safe_run())
+        .args(["run", "--quiet", "--", "/bin/true"]);
+    let ran = end(command, b"", LIMIT);
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    if ran.err.contains("ptrace") && ran.err.contains("not permitted") {
+        return support::skip("tracing is not permitted");
+    }
+    ran.ok()?;
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some((name, _)) = line.split_once('(') {
+            *counts.entry(name).or_default() += 1;
+        }
+    }
+    let of = |names: &[&str]| names.iter().filter_map(|n| counts.get(n)).sum::<u64>();
+    let total: u64 = counts.values().sum();
+    let opens = of(&["open", "openat", "openat2", "open_tree"]);
+    println!("{total} calls, {opens} opens: {counts:?}");
+    ensure!(
+        of(&["fsync", "fdatasync", "sync", "syncfs", "sync_file_range"]) == 0,
+        "synced: {counts:?}"
+    );
+    ensure!(total <= CALLS, "{total} calls, at most {CALLS}: {counts:?}");
+    ensure!(opens <= OPENS, "{opens} opens, at most {OPENS}");
+    Ok(())
+}

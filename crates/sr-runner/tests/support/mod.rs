@@ -52,7 +52,10 @@ macro_rules! ensure {
 }
 
 /// The tests of a program, by name.
-pub fn main(tests: &[(&'static str, fn(&Place) -> Test)]) {
+/// A test's name, and the test.
+pub type Case = (&'static str, fn(&Place) -> Test);
+
+pub fn main(tests: &[Case]) {
     let trials = tests.iter().map(|(name, test)| {
         let (name, test) = (*name, *test);
         Trial::ignorable_test(name, move || {

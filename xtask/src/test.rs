@@ -28,7 +28,9 @@ pub fn test(options: &[&str]) -> Outcome {
     sum.stage("what the checks need", || needs::packages(yes));
     let python = step("second verifiers (Python)", needs::python);
     sum.count(python.is_some());
-    sum.stage("cargo fmt --check", || cargo(&["fmt", "--all", "--check"], "fmt", 2));
+    sum.stage("cargo fmt --check", || {
+        cargo(&["fmt", "--all", "--", "--check", "-l"], "fmt", 2)
+    });
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     sum.stage("cargo clippy -D warnings", || cargo(&clippy, "clippy", 15));
     if !quick {

@@ -6,6 +6,7 @@ pub mod digests;
 pub mod facts;
 pub mod gc;
 pub mod journal;
+mod redaction;
 mod refusal;
 pub mod request;
 pub mod run;

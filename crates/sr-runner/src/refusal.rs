@@ -1,5 +1,6 @@
 //! A run that was refused before anything was built leaves evidence too: what was asked, and why it was not done.
 
+use crate::redaction;
 use crate::request::{Refusal, Request};
 use crate::run::{failed_result, new_id, write_fault};
 use serde_json::json;
@@ -31,7 +32,7 @@ fn write(request: &Request, faults: &[Fault]) -> Result<PathBuf, Fault> {
     let document = |name: &str, value: &serde_json::Value| {
         files::write_document(&fd, name, value, false).map_err(|e| write_fault(name, &e))
     };
-    let policy = document(files::POLICY, &json!(request.policy))?;
+    let policy = document(files::POLICY, &json!(redaction::policy(&request.policy)))?;
     // In place of the bundle that could not be compiled: what compilation answered.
     let bundle = document(files::BUNDLE, &json!({"refused": faults}))?;
     let mut log = EventLog::create(&fd, &id, false)?.with_start(start);
@@ -62,7 +63,10 @@ fn write(request: &Request, faults: &[Fault]) -> Result<PathBuf, Fault> {
         digests: Digests {
             policy,
             policy_source: request.policy_source,
-            overlay: request.overlay.as_ref().and_then(|o| canonical::digest(o).ok()),
+            overlay: request
+                .overlay
+                .as_ref()
+                .and_then(|o| canonical::digest(&redaction::overlay(o)).ok()),
             // No facts went into a bundle: the digest of nothing.
             facts: Digest::of(b""),
             bundle,

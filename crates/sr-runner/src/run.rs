@@ -4,6 +4,7 @@ use crate::changes;
 use crate::digests;
 use crate::gc;
 use crate::journal::{Journal, Resource};
+use crate::redaction;
 use crate::refusal;
 use crate::request::{Outcome, Refusal, Request, compile_for_host};
 use crate::stdio::{InputPump, OutputPump};
@@ -131,9 +132,10 @@ impl<'a> Run<'a> {
         let journal = Journal::create(store.journal(&id))?;
         let dir = store.create_run(&id)?;
         let dir_fd = files::open_dir(&dir.path).map_err(|e| write_fault("the run's folder", &e.into()))?;
-        let policy = files::write_document(&dir_fd, files::POLICY, &request.policy, durable)
+        let policy = files::write_document(&dir_fd, files::POLICY, &redaction::policy(&request.policy), durable)
             .map_err(|e| write_fault(files::POLICY, &e))?;
-        let bundle_digest = files::write_document(&dir_fd, files::BUNDLE, bundle, durable)
+        let recorded = redaction::bundle(bundle, &request.policy, policy);
+        let bundle_digest = files::write_document(&dir_fd, files::BUNDLE, &recorded, durable)
             .map_err(|e| write_fault(files::BUNDLE, &e))?;
         let mut log = EventLog::create(&dir_fd, &id, durable)?.with_start(start);
         let mut data = start_data(&id, &policy, &bundle_digest);
@@ -148,7 +150,7 @@ impl<'a> Run<'a> {
             digest: None,
         };
         let overlay = match &request.overlay {
-            Some(value) => sr_common::canonical::digest(value).ok(),
+            Some(value) => sr_common::canonical::digest(&redaction::overlay(value)).ok(),
             None => None,
         };
         Ok(Run {

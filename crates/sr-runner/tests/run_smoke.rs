@@ -143,7 +143,7 @@ fn git_clones_a_local_repository(place: &Place) -> Test {
     // Between two places of one captured directory git would make hard links, whose inode numbers an overlay does not
     // keep (DESIGN.md, "Hard links of captured files"); from a mount of its own it copies.
     let origin = format!("{}:/origin:ro", place.project.join("origin").display());
-    let script = "git -c safe.directory='*' clone -q /origin copy && cd copy && cat f && git log --format=%s";
+    let script = "git config --global safe.directory '*' && git clone -q /origin copy && cd copy && cat f && git log --format=%s";
     let mounted = place.run(&["--mount", &origin, "--", "sh", "-c", script]);
     mounted.ok()?;
     ensure!(mounted.out == "one\none\n", "{mounted}");

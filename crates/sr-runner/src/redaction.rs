@@ -1,0 +1,56 @@
+//! What the evidence must not hold: values of environment variables, which are where people put secrets. Their names
+//! stay. Nor may it hold a digest over such values without salt: a short secret could be guessed from it.
+
+use serde_json::Value;
+use sr_common::Digest;
+use sr_compiler::CompileBundle;
+use sr_policy::PolicySpec;
+
+const WITHHELD: &str = "(not recorded)";
+
+/// The policy as it is recorded.
+pub(crate) fn policy(policy: &PolicySpec) -> PolicySpec {
+    let mut recorded = policy.clone();
+    recorded
+        .runtime
+        .env
+        .values_mut()
+        .for_each(|value| *value = WITHHELD.into());
+    recorded
+}
+
+/// The bundle as it is recorded; its input digest is that of the recorded policy.
+pub(crate) fn bundle(bundle: &CompileBundle, policy: &PolicySpec, recorded_policy: Digest) -> CompileBundle {
+    let mut recorded = bundle.clone();
+    recorded.inputs.policy = recorded_policy;
+    for (name, value) in &mut recorded.process_plan.env {
+        if policy.runtime.env.contains_key(name) {
+            *value = WITHHELD.into();
+        }
+    }
+    recorded
+}
+
+/// The flags as they are digested.
+pub(crate) fn overlay(overlay: &Value) -> Value {
+    let mut recorded = overlay.clone();
+    if let Some(env) = recorded.get_mut("env").and_then(Value::as_object_mut) {
+        env.values_mut().for_each(|value| *value = WITHHELD.into());
+    }
+    recorded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_go_and_names_stay() {
+        let mut spec = sr_policy::preset("standard").unwrap();
+        spec.runtime.env.insert("TOKEN".into(), "hunter2".into());
+        let recorded = serde_json::to_string(&policy(&spec)).unwrap();
+        assert!(recorded.contains("TOKEN") && !recorded.contains("hunter2"));
+        let flags = overlay(&serde_json::json!({"env": {"TOKEN": "hunter2"}, "cpu": 1}));
+        assert_eq!(flags, serde_json::json!({"env": {"TOKEN": WITHHELD}, "cpu": 1}));
+    }
+}

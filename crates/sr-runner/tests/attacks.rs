@@ -174,7 +174,7 @@ fn calls_outside_the_profile(place: &Place) -> Test {
            'fsopen': (430, ctypes.c_char_p(b'tmpfs'), 0), 'open_tree': (428, -100, d, 1), 'unshare user': (272, 0x10000000), 'unshare mount': (272, 0x20000),\n\
            'setns': (308, 0, 0), 'clone3': (435, p, 88), 'clone user': (56, 0x10000011, 0, 0, 0, 0), 'io_uring_setup': (425, 4, p), 'keyctl': (250, 0, -3, 1), 'add_key': (248, n, n, n, 4, -3),\n\
            'bpf': (321, 0, p, 128), 'perf': (298, p, 0, -1, -1, 0), 'userfaultfd': (323, 0), 'init_module': (175, p, 8, n), 'kexec': (246, 0, 0, p, 0), 'reboot': (169, 0xfee1dead, 672274793, 0, 0),\n\
-           'swapon': (167, d, 0), 'ptrace parent': (101, 16, os.getppid(), 0, 0), 'open_by_handle': (304, -100, p, 0), 'personality': (135, 0x0040000), 'sethostname': (170, n, 4), 'mknod': (133, ctypes.c_char_p(b'/tmp/node'), 0o20666, 0x101),\n\
+           'swapon': (167, d, 0), 'ptrace parent': (101, 16, os.getppid(), 0, 0), 'open_by_handle': (304, -100, p, 0), 'personality': (135, 0x0400000), 'sethostname': (170, n, 4), 'mknod': (133, ctypes.c_char_p(b'/tmp/node'), 0o20666, 0x101),\n\
            'setuid root': (105, 0), 'acct': (163, d), 'settime': (227, 0, p), 'quotactl': (179, 0, n, 0, 0), 'iopl': (172, 3)}.items(): t(name, lambda: call(*a))\n\
          import fcntl\n\
          for c in (0x5412, 0x5412 | 1 << 32, 0x541c, 0x541c | 7 << 40): t('TIOCSTI %x' % c, lambda: call(16, 0, c, p))\n",

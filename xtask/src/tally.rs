@@ -109,7 +109,10 @@ fn ignored(line: &str) -> Option<Skip> {
     let (test, result) = line.strip_prefix("test ")?.rsplit_once(" ... ignored")?;
     // libtest writes `, REASON`, libtest-mimic `(REASON)`.
     let reason = result.trim().trim_start_matches(',').trim();
-    let reason = reason.strip_prefix('(').and_then(|r| r.strip_suffix(')')).unwrap_or(reason);
+    let reason = reason
+        .strip_prefix('(')
+        .and_then(|r| r.strip_suffix(')'))
+        .unwrap_or(reason);
     let reason = if reason.is_empty() {
         "ignored without a reason"
     } else {
@@ -204,8 +207,17 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
     fn ignored_tests_of_both_harnesses() {
         let of = |line| ignored(line).map(|skip| (skip.test, skip.reason));
         let expected = Some(("a".to_owned(), "no b (yet)".to_owned()));
-        assert_eq!((of("test a ... ignored, no b (yet)"), of("test a    ... ignored (no b (yet))")), (expected.clone(), expected));
-        assert_eq!(of("test a ... ignored").map(|s| s.1).as_deref(), Some("ignored without a reason"));
+        assert_eq!(
+            (
+                of("test a ... ignored, no b (yet)"),
+                of("test a    ... ignored (no b (yet))")
+            ),
+            (expected.clone(), expected)
+        );
+        assert_eq!(
+            of("test a ... ignored").map(|s| s.1).as_deref(),
+            Some("ignored without a reason")
+        );
         assert_eq!(of("test a ... ok"), None);
     }
 

@@ -68,6 +68,10 @@ impl Walk<'_> {
                     let remedy = "mount a smaller directory, or empty `hide` if nothing in it is secret";
                     return Err(run(&self.field, found, remedy));
                 }
+                let kind = entry.file_type().map_err(|e| self.unreadable(&dir, &e))?;
+                if !kind.is_dir() && !self.may_match(entry.file_name().as_bytes()) {
+                    continue;
+                }
                 let path = entry.path();
                 let relative: Vec<&[u8]> = path
                     .strip_prefix(top)
@@ -78,7 +82,6 @@ impl Walk<'_> {
                 if self.judge(&path, &relative)? {
                     continue;
                 }
-                let kind = entry.file_type().map_err(|e| self.unreadable(&path, &e))?;
                 let objects = relative.ends_with(&[b".git", b"objects"]);
                 if kind.is_dir() && !objects {
                     below.push(path);
@@ -90,6 +93,14 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a name alone could be that of something to hide: most names are not, and need no path to be judged.
+    fn may_match(&self, name: &[u8]) -> bool {
+        self.hide.iter().any(|pattern| {
+            let last = pattern.rsplit('/').next().unwrap_or(pattern);
+            (pattern == GIT_CONFIG && name.starts_with(b"config")) || glob::matches(last.as_bytes(), name)
+        })
     }
 
     /// Whether the path is settled: hidden, or shown with other text.

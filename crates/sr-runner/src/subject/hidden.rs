@@ -82,8 +82,7 @@ impl Walk<'_> {
                 if self.judge(&path, &relative)? {
                     continue;
                 }
-                let objects = relative.ends_with(&[b".git", b"objects"]);
-                if kind.is_dir() && !objects {
+                if kind.is_dir() && !only_git_data(&relative) {
                     below.push(path);
                 }
             }
@@ -159,6 +158,15 @@ impl Walk<'_> {
 }
 
 /// `config` and `config.worktree` of a repository, of its submodules and of its other work trees.
+/// Whether a directory is git's own and holds neither work files nor configuration: of `.git` only `modules` and
+/// `worktrees` lead to more of the latter. Below these everything is searched: a submodule may have any name.
+fn only_git_data(relative: &[&[u8]]) -> bool {
+    match relative {
+        [.., git, name] => *git == b".git" && *name != b"modules" && *name != b"worktrees",
+        _ => false,
+    }
+}
+
 fn is_git_config(relative: &[&[u8]]) -> bool {
     let Some((name, dirs)) = relative.split_last() else {
         return false;

@@ -250,4 +250,17 @@ mod tests {
         std::fs::write(dir.path().join(".git/config"), "[core]\n\tbare = false\n").unwrap();
         assert_eq!(names(dir.path(), &[".git/config"]).unwrap(), []);
     }
+
+    #[test]
+    fn a_submodule_of_any_name_is_searched_and_git_data_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = "[remote \"origin\"]\n\turl = https://me:hunter2@example.com/x\n";
+        for place in [".git/modules/logs", ".git/modules/a/objects", ".git/refs/modules"] {
+            std::fs::create_dir_all(dir.path().join(place)).unwrap();
+            std::fs::write(dir.path().join(place).join("config"), secret).unwrap();
+        }
+        let found = names(dir.path(), &[GIT_CONFIG]).unwrap();
+        let paths: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, [".git/modules/a/objects/config", ".git/modules/logs/config"]);
+    }
 }

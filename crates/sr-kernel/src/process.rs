@@ -49,13 +49,6 @@ pub fn next_signal(fd: std::os::fd::BorrowedFd<'_>) -> Option<i32> {
     }
 }
 
-/// Whether this process may see, signal and configure as root: effective uid 0 with CAP_SYS_ADMIN.
-pub fn is_privileged() -> bool {
-    rustix::process::geteuid().is_root()
-        && rustix::thread::capabilities(None)
-            .is_ok_and(|c| c.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
-}
-
 /// Makes this process's memory and environment unreadable for others of the same user, and undumpable.
 pub fn set_not_dumpable() -> io::Result<()> {
     // SAFETY: prctl(PR_SET_DUMPABLE, 0) takes integers only.

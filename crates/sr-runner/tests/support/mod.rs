@@ -51,10 +51,10 @@ macro_rules! ensure {
     };
 }
 
-/// The tests of a program, by name.
 /// A test's name, and the test.
 pub type Case = (&'static str, fn(&Place) -> Test);
 
+/// Runs the tests of a program.
 pub fn main(tests: &[Case]) {
     let trials = tests.iter().map(|(name, test)| {
         let (name, test) = (*name, *test);

@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn type_and_payload_are_signed() {
-        let key = SigningKey::generate(Algorithm::Ed25519);
+        let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
         let envelope = Envelope::sign("a", b"x", &key).unwrap();
         assert!(envelope.is_signed_by(key.public()));
         assert_eq!(envelope.open("a").unwrap(), b"x");

@@ -189,7 +189,7 @@ impl KeyStore {
             ));
         }
         let dir = self.dir(true)?.ok_or_else(|| self.fault("", "cannot be made", ""))?;
-        let key = SigningKey::generate(algorithm);
+        let key = SigningKey::generate(algorithm).map_err(|e| self.fault(&shown, &e, ""))?;
         let pem = key.to_pkcs8_pem().map_err(|e| self.fault(&shown, &e, ""))?;
         let io = |e: Errno| {
             self.fault(

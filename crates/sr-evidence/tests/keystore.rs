@@ -73,7 +73,7 @@ fn named_keys_and_trusted_keys() {
             .found
             .contains("exists already")
     );
-    let other = SigningKey::generate(Algorithm::EcdsaP256);
+    let other = SigningKey::generate(Algorithm::EcdsaP256).unwrap();
     store.import_trusted(&other.public().to_pem()).unwrap();
     store.import_trusted(&other.public().to_pem()).unwrap();
     let list = store.list().unwrap();

@@ -59,7 +59,7 @@ fn openssl_verifies(algorithm: Algorithm) -> Outcome {
     if let Some(skip) = absent("openssl", &["version"]) {
         return Ok(skip);
     }
-    let run = support::run(1, Some(&SigningKey::generate(algorithm)));
+    let run = support::run(1, Some(&SigningKey::generate(algorithm).unwrap()));
     let envelope = envelope(&run)?;
     let payload = envelope.open(STATEMENT_MEDIA_TYPE)?;
     let (signed, signature, key) = (run.path("pae"), run.path("sig"), run.path(files::SIGNER));
@@ -168,7 +168,7 @@ fn securesystemslib_verifies() -> Outcome {
         return Ok(skip);
     }
     for algorithm in [Algorithm::EcdsaP256, Algorithm::Ed25519] {
-        let run = support::run(1, Some(&SigningKey::generate(algorithm)));
+        let run = support::run(1, Some(&SigningKey::generate(algorithm).unwrap()));
         let (bundle, key) = (run.path(files::ATTESTATION), run.path(files::SIGNER));
         let arguments = ["-c", PYTHON, text(&bundle), text(&key)];
         let output = Command::new(&python).args(arguments).output()?;
@@ -176,7 +176,7 @@ fn securesystemslib_verifies() -> Outcome {
             let why = String::from_utf8_lossy(&output.stderr).into_owned();
             return Err(format!("securesystemslib refuses our {algorithm} attestation: {why}").into());
         }
-        let other = support::run(2, Some(&SigningKey::generate(algorithm)));
+        let other = support::run(2, Some(&SigningKey::generate(algorithm).unwrap()));
         run.write(files::SIGNER, &other.read(files::SIGNER));
         if succeeds(&python, &arguments)? {
             return Err("securesystemslib accepts a stranger's key".into());

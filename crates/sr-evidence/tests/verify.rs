@@ -16,7 +16,7 @@ use std::path::Path;
 use support::{Run, Until, run, run_until, sample_report, trusting};
 
 fn key() -> SigningKey {
-    SigningKey::generate(Algorithm::EcdsaP256)
+    SigningKey::generate(Algorithm::EcdsaP256).unwrap()
 }
 
 fn place(v: &Verification) -> String {
@@ -40,7 +40,7 @@ fn lines(run: &Run) -> Vec<Vec<u8>> {
 fn a_fresh_run_verifies_with_either_kind_of_key() {
     for algorithm in [Algorithm::EcdsaP256, Algorithm::Ed25519] {
         for durable in [false, true] {
-            let key = SigningKey::generate(algorithm);
+            let key = SigningKey::generate(algorithm).unwrap();
             let run = run_until(1, Some(&key), Until::Sealed, durable);
             let v = run.verify(&[&key]);
             assert_eq!(

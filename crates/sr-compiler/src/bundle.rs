@@ -150,14 +150,16 @@ pub enum ViewKind {
     File {
         content: String,
     },
+    /// A copy of a small file of the host, made at the start, mode 0444: cheaper than a mount.
+    Copy {
+        source: String,
+    },
     /// A fresh procfs for the sandbox's pid namespace.
     Proc,
     /// A minimal `/dev`: null, zero, full, random, urandom, tty, fd, std*, ptmx.
     Dev,
     /// A devpts instance of the sandbox's own.
     Devpts,
-    /// A POSIX message queue instance of the sandbox's own.
-    Mqueue,
 }
 
 /// Owner on the host of a directory that is shown as the sandbox user's own (idmapped mount; privileged supervisor only).

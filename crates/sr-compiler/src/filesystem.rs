@@ -19,7 +19,8 @@ use sr_common::{Code, Fault};
 use sr_policy::spec::{Installation, RootWritable, RootfsSource};
 use tree::{Cover, Tree};
 
-const HOME: &str = "/home/sandbox";
+/// The home directory inside. It has no place of its own: `/home` is absent.
+pub(crate) const HOME: &str = "/tmp";
 
 pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> FilesystemPlan {
     let mut tree = Tree::default();
@@ -48,15 +49,6 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> FilesystemPlan 
         hidden,
         prefixes,
         session: input.policy.session.clone(),
-    }
-}
-
-/// The home directory inside: `/tmp` where the view has no other.
-pub(crate) fn home(view: &FilesystemPlan) -> &'static str {
-    if view.entries.iter().any(|entry| entry.target == HOME) {
-        HOME
-    } else {
-        "/tmp"
     }
 }
 
@@ -95,18 +87,10 @@ fn host_root(input: Input<'_>, layers: &mut u32, tree: &mut Tree) {
         };
         tree.set(&dir.path, what);
     }
-    for (target, mode) in [
-        ("/etc", 0o755),
-        ("/var", 0o755),
-        ("/run", 0o755),
-        ("/home", 0o755),
-        ("/sys", 0o755),
-    ] {
-        tree.set(target, ViewKind::Directory { mode });
+    for target in ["/etc", "/sys"] {
+        tree.set(target, ViewKind::Directory { mode: 0o755 });
     }
     etc::add(input, tree);
-    tree.set("/var/tmp", ViewKind::Scratch { mode: 0o1777 });
-    tree.set(HOME, ViewKind::Scratch { mode: 0o700 });
 }
 
 fn own_root(input: Input<'_>, layers: &mut u32, tree: &mut Tree, faults: &mut Vec<Fault>) {
@@ -151,7 +135,6 @@ fn everywhere(tree: &mut Tree) {
     tree.set("/dev", ViewKind::Dev);
     tree.set("/dev/pts", ViewKind::Devpts);
     tree.set("/dev/shm", ViewKind::Scratch { mode: 0o1777 });
-    tree.set("/dev/mqueue", ViewKind::Mqueue);
     tree.set("/tmp", ViewKind::Scratch { mode: 0o1777 });
 }
 

@@ -94,7 +94,7 @@ pub(crate) fn plan(input: Input<'_>, view: &FilesystemPlan, faults: &mut Vec<Fau
         executable,
         script,
         argv: argv(input),
-        env: environment(input, view, &workdir),
+        env: environment(input, &workdir),
         workdir,
         hostname: "sandbox".to_owned(),
         user: UserPlan {
@@ -132,13 +132,12 @@ fn argv(input: Input<'_>) -> Vec<String> {
     argv
 }
 
-fn environment(input: Input<'_>, view: &FilesystemPlan, workdir: &str) -> BTreeMap<String, String> {
+fn environment(input: Input<'_>, workdir: &str) -> BTreeMap<String, String> {
     let mut path = input.subject.command.path_dirs.clone();
     path.push(PATH.to_owned());
-    let home = filesystem::home(view);
     let made_up = [
         ("PATH", path.join(":")),
-        ("HOME", home.to_owned()),
+        ("HOME", filesystem::HOME.to_owned()),
         ("USER", filesystem::USER.to_owned()),
         ("LOGNAME", filesystem::USER.to_owned()),
         ("LANG", "C.UTF-8".to_owned()),

@@ -14,7 +14,7 @@ use interpreter::{Instruction, MAX_INSTRUCTIONS, Program, SeccompData};
 use profiles::{ENOSYS, EPERM, PROBED, STANDARD, STRICT, WALL, words};
 use sr_common::{Code, Fault};
 use sr_policy::spec::{OnDenied, SyscallProfile, Syscalls};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The plan for `arch`. `pin_cpus`: the cpu limit is an affinity, which the program must not widen.
 pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> {
@@ -23,9 +23,14 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut V
         SyscallProfile::Strict => ("strict", ""),
         SyscallProfile::Standard => ("standard", STANDARD),
     };
-    let mut names: BTreeSet<&str> = words(STRICT).chain(words(extra)).collect();
     check_names(policy, faults);
-    names.extend(policy.allow.iter().map(String::as_str));
+    let mut names: Vec<&str> = words(STRICT)
+        .chain(words(extra))
+        .chain(policy.allow.iter().map(String::as_str))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let named = |names: &[&str], name: &str| names.binary_search(&name).is_ok();
     let on_denied = match policy.on_denied {
         OnDenied::Errno => DeniedAction::Errno,
         OnDenied::Kill => DeniedAction::Kill,
@@ -42,12 +47,12 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut V
     rules.extend(
         PROBED
             .iter()
-            .filter(|(name, _)| !names.contains(name))
+            .filter(|(name, _)| !named(&names, name))
             .map(|(name, errno)| (*name, never(name, *errno))),
     );
     rules.extend(names.iter().filter_map(|name| Some((*name, profiles::rule(name)?))));
     for name in &policy.deny {
-        names.remove(name.as_str());
+        names.retain(|other| other != name);
         // libc falls back from clone3 on ENOSYS alone: any other answer would break programs, not deny more.
         if name != "clone3" {
             rules.remove(name.as_str());
@@ -65,12 +70,18 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut V
     if pin_cpus {
         rules.insert("sched_setaffinity", never("sched_setaffinity", EPERM));
     }
-    if !names.contains("sendmsg") {
+    if !named(&names, "sendmsg") {
         // The listener's descriptor is handed over with it, once the filter holds.
         rules.values_mut().for_each(|rule| rule.told = false);
     }
     let here = |name: &str| table::row(name).is_some_and(|row| arch.number(row).is_some());
-    names.retain(|name| here(name) && !rules.contains_key(name));
+    // The table is sorted too.
+    let mut rows = table::TABLE.iter().peekable();
+    names.retain(|name| {
+        while rows.next_if(|row| row.0 < *name).is_some() {}
+        let row = rows.peek().filter(|row| row.0 == *name);
+        row.is_some_and(|row| arch.number(row).is_some()) && !rules.contains_key(name)
+    });
     rules.retain(|name, _| here(name));
     if faults.len() > before {
         return None;
@@ -134,24 +145,41 @@ impl DeniedAction {
 
 const UNKNOWN: u32 = RET_ERRNO | ENOSYS as u32;
 
+/// Where a plan names a call.
+enum Word<'a> {
+    Allowed,
+    Rule(&'a ConditionalRule),
+    Unnamed,
+}
+
+/// Every call that the architecture has, with its number. The table and the plan's lists are sorted by name, so one walk
+/// along the three finds all.
+fn words_by_number(plan: &SyscallsPlan, arch: Arch) -> impl Iterator<Item = (u32, Word<'_>)> {
+    let mut allowed = plan.allowed.iter().map(String::as_str).peekable();
+    let mut rules = plan.conditional.iter().peekable();
+    table::TABLE.iter().filter_map(move |row| {
+        while allowed.next_if(|name| *name < row.0).is_some() {}
+        while rules.next_if(|rule| rule.syscall.as_str() < row.0).is_some() {}
+        let word = match (allowed.peek(), rules.peek()) {
+            (Some(name), _) if *name == row.0 => Word::Allowed,
+            (_, Some(rule)) if rule.syscall == row.0 => Word::Rule(rule),
+            _ => Word::Unnamed,
+        };
+        arch.number(row).map(|nr| (nr, word))
+    })
+}
+
 fn render(plan: &SyscallsPlan, arch: Arch) -> Vec<Instruction> {
-    let allowed: BTreeSet<&str> = plan.allowed.iter().map(String::as_str).collect();
-    let rules: BTreeMap<&str, &ConditionalRule> = plan
-        .conditional
-        .iter()
-        .map(|rule| (rule.syscall.as_str(), rule))
-        .collect();
     let mut decisions = Vec::with_capacity(512);
-    for row in table::TABLE {
-        let Some(nr) = arch.number(row) else { continue };
+    for (nr, word) in words_by_number(plan, arch) {
         let nr = nr as usize;
         if decisions.len() <= nr {
             decisions.resize(nr + 1, Decision::Answer(UNKNOWN));
         }
-        decisions[nr] = match rules.get(row.0) {
-            _ if allowed.contains(row.0) => Decision::Answer(RET_ALLOW),
-            None => Decision::Answer(plan.on_denied.answer()),
-            Some(rule) => {
+        decisions[nr] = match word {
+            Word::Allowed => Decision::Answer(RET_ALLOW),
+            Word::Unnamed => Decision::Answer(plan.on_denied.answer()),
+            Word::Rule(rule) => {
                 let denied = denied_answer(plan, rule);
                 if rule.allow.is_empty() && rule.deny.is_empty() {
                     Decision::Answer(denied)
@@ -210,6 +238,24 @@ fn denied_answer(plan: &SyscallsPlan, rule: &ConditionalRule) -> u32 {
     }
 }
 
+/// What the plan says about every number below [`NUMBERS`] with all arguments 0.
+fn answers(plan: &SyscallsPlan, arch: Arch) -> Vec<u32> {
+    let mut answers = vec![UNKNOWN; NUMBERS as usize];
+    for (nr, word) in words_by_number(plan, arch) {
+        if let Some(answer) = answers.get_mut(nr as usize) {
+            *answer = match word {
+                Word::Allowed => RET_ALLOW,
+                Word::Rule(rule) => expected_by_rule(plan, rule, &[0; 6]),
+                Word::Unnamed => plan.on_denied.answer(),
+            };
+        }
+    }
+    answers
+}
+
+/// Numbers that are checked one by one: all that exist are below.
+const NUMBERS: u32 = 1024;
+
 /// Runs the program for every number up to 1023, on both architectures and as x32, and with the arguments around each
 /// rule's values; the first answer that is not the plan's, in words.
 pub fn disagreement(plan: &SyscallsPlan, arch: Arch) -> Option<String> {
@@ -228,33 +274,39 @@ pub fn disagreement(plan: &SyscallsPlan, arch: Arch) -> Option<String> {
         Arch::X86_64 => Arch::Aarch64.audit(),
         Arch::Aarch64 => Arch::X86_64.audit(),
     };
-    let mut names = [None; 1024];
-    for row in table::TABLE {
-        if let Some(slot) = arch.number(row).and_then(|nr| names.get_mut(nr as usize)) {
-            *slot = Some(row.0);
-        }
-    }
-    for (nr, name) in (0u32..).zip(names) {
-        let here = SeccompData {
-            nr,
-            arch: arch.audit(),
-            ..SeccompData::default()
-        };
-        let answer = name.map_or(UNKNOWN, |name| expected_by_name(plan, name, &here.args));
-        let x32 = SeccompData {
-            nr: nr | X32_BIT,
-            ..here
-        };
-        let x32_answer = if arch == Arch::X86_64 {
-            RET_KILL_PROCESS
-        } else {
-            UNKNOWN
-        };
-        let stranger = SeccompData { arch: foreign, ..here };
-        for (data, expected) in [(here, answer), (x32, x32_answer), (stranger, RET_KILL_PROCESS)] {
-            if let Some(text) = check(data, expected) {
-                return Some(text);
+    let x32 = if arch == Arch::X86_64 {
+        RET_KILL_PROCESS
+    } else {
+        UNKNOWN
+    };
+    let here = answers(plan, arch);
+    let all = |answer| vec![answer; NUMBERS as usize];
+    for (token, bit, expected) in [
+        (arch.audit(), 0, here),
+        (arch.audit(), X32_BIT, all(x32)),
+        (foreign, 0, all(RET_KILL_PROCESS)),
+    ] {
+        let mut nr = 0;
+        while nr < NUMBERS {
+            let data = SeccompData {
+                nr: nr | bit,
+                arch: token,
+                ..SeccompData::default()
+            };
+            // One run answers for all numbers that take the same way.
+            let (answer, last) = program.run_numbers(&data);
+            let last = (last & !bit).min(NUMBERS - 1);
+            for same in nr..=last {
+                let wanted = expected[same as usize];
+                if answer != wanted {
+                    return check(SeccompData { nr: same | bit, ..data }, wanted).or_else(|| {
+                        Some(format!(
+                            "the filter's answers for the numbers {nr} to {last} are not one"
+                        ))
+                    });
+                }
             }
+            nr = last + 1;
         }
     }
     let edges = [

@@ -76,6 +76,7 @@ proptest! {
         let plan = &bundle.syscalls_plan;
         prop_assert_eq!(disagreement(plan, arch), None);
         let program = Program::check(&plan.program).unwrap();
+        one_way_one_answer(program, arch.audit(), 1100)?;
         for (nr, args, other) in calls {
             let token = if other { 0x4000_0003 } else { arch.audit() };
             let data = SeccompData { nr, arch: token, instruction_pointer: 0, args };
@@ -86,6 +87,42 @@ proptest! {
                 let data = SeccompData { nr, arch: arch.audit(), ..SeccompData::default() };
                 prop_assert!(![RET_ALLOW, RET_LOG].contains(&program.run(&data)), "{name} is denied by name");
             }
+        }
+    }
+}
+
+/// `run_numbers` never takes in a number that has another answer.
+fn one_way_one_answer(program: Program<'_>, arch: u32, below: u32) -> Result<(), TestCaseError> {
+    let at = |nr| SeccompData {
+        nr,
+        arch,
+        ..SeccompData::default()
+    };
+    for nr in 0..below {
+        let (answer, last) = program.run_numbers(&at(nr));
+        prop_assert!(last >= nr);
+        for same in nr..=last.min(below) {
+            prop_assert_eq!(program.run(&at(same)), answer, "{} as {} to {}", same, nr, last);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_program_is_followed_by_its_numbers(
+        code in prop::collection::vec(
+            (prop::sample::select(vec![
+                0x20u16, 0x20, 0x00, 0x80, 0x01, 0x81, 0x07, 0x87, 0x60, 0x61, 0x02, 0x03, 0x04, 0x0c, 0x14, 0x44, 0x54, 0x5c,
+                0x64, 0x84, 0xa4, 0xac, 0x05, 0x15, 0x15, 0x1d, 0x25, 0x25, 0x2d, 0x35, 0x35, 0x3d, 0x45, 0x4d, 0x06, 0x16,
+            ]), 0u8..4, 0u8..4, prop::sample::select(vec![0u32, 0, 1, 2, 4, 5, 7, 8, 11, 16, 17, 20, 30, 31])),
+            1..40,
+        ),
+    ) {
+        let mut code: Vec<_> = code;
+        code.extend([(0x06, 0, 0, 1), (0x06, 0, 0, 2), (0x06, 0, 0, 3), (0x06, 0, 0, 4), (0x06, 0, 0, 5)]);
+        if let Ok(program) = Program::check(&code) {
+            one_way_one_answer(program, 4, 40)?;
         }
     }
 }

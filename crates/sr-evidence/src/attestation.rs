@@ -1,7 +1,6 @@
 //! The attestation: an in-toto Statement v1 about the run's files, in a DSSE envelope, in a Sigstore bundle v0.3.
 //! The key's public half lies beside it for the convenience of other tools; no verifier should trust it from there.
 
-use crate::canon;
 use crate::dsse::Envelope;
 use crate::files;
 use crate::key::SigningKey;
@@ -9,7 +8,7 @@ use crate::log::ChainState;
 use crate::report::RunReport;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
-use sr_common::{Cause, Code, Digest, Fault, RunId};
+use sr_common::{Cause, Code, Digest, Fault, RunId, canonical};
 use std::os::fd::AsFd;
 
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -123,7 +122,20 @@ pub struct KeyHint {
     pub hint: String,
 }
 
-/// Signs a statement about `subjects` and writes `attestation.sigstore.json` and `signer.pub`.
+/// Writes `signer.pub`.
+pub fn write_signer(dir: impl AsFd, key: &SigningKey) -> Result<(), Fault> {
+    let pem = key.public().to_pem();
+    files::write_atomic(
+        dir.as_fd(),
+        files::SIGNER,
+        pem.as_bytes(),
+        Mode::RUSR | Mode::WUSR,
+        false,
+    )
+    .map_err(|e| fault(format!("{} cannot be written: {e}", files::SIGNER)))
+}
+
+/// Signs a statement about `subjects` and writes `attestation.sigstore.json`.
 pub fn write_attestation(
     dir: impl AsFd,
     subjects: &[Subject],
@@ -146,7 +158,7 @@ pub fn write_attestation(
         predicate_type: PREDICATE_TYPE.into(),
         predicate: Predicate::of(report),
     };
-    let encoded = canon::to_bytes(&statement)
+    let encoded = canonical::to_bytes(&statement)
         .map_err(|e| e.to_string())
         .and_then(|payload| Envelope::sign(STATEMENT_MEDIA_TYPE, &payload, key))
         .map(|envelope| SigstoreBundle {
@@ -158,19 +170,12 @@ pub fn write_attestation(
             },
             dsse_envelope: envelope,
         })
-        .and_then(|bundle| canon::to_bytes(&bundle).map_err(|e| e.to_string()));
+        .and_then(|bundle| canonical::to_bytes(&bundle).map_err(|e| e.to_string()));
     let mut bytes = encoded.map_err(|e| fault(format!("the attestation cannot be signed: {e}")))?;
     bytes.push(b'\n');
     let mode = Mode::RUSR | Mode::WUSR;
-    files::write_atomic(
-        dir.as_fd(),
-        files::SIGNER,
-        key.public().to_pem().as_bytes(),
-        mode,
-        false,
-    )
-    .and_then(|()| files::write_atomic(dir.as_fd(), files::ATTESTATION, &bytes, mode, durable))
-    .map_err(|e| fault(format!("the attestation cannot be written: {e}")))
+    files::write_atomic(dir.as_fd(), files::ATTESTATION, &bytes, mode, durable)
+        .map_err(|e| fault(format!("the attestation cannot be written: {e}")))
 }
 
 /// Reads a bundle file strictly: known fields, canonical bytes and a newline, one signature that its hint names.
@@ -186,7 +191,7 @@ pub(crate) fn parse_bundle(bytes: &[u8]) -> Result<SigstoreBundle, String> {
         return Err("names one key in its hint and another in its signature".into());
     }
     let text = bytes.strip_suffix(b"\n").unwrap_or_default();
-    if canon::to_bytes(&bundle).ok().as_deref() != Some(text) {
+    if canonical::to_bytes(&bundle).ok().as_deref() != Some(text) {
         return Err("is not canonical JSON and one newline".into());
     }
     Ok(bundle)
@@ -202,7 +207,7 @@ pub(crate) fn parse_statement(payload: &[u8]) -> Result<Statement, String> {
             statement.statement_type, statement.predicate_type
         ));
     }
-    if canon::to_bytes(&statement).ok().as_deref() != Some(payload) {
+    if canonical::to_bytes(&statement).ok().as_deref() != Some(payload) {
         return Err("holds a statement that is not canonical".into());
     }
     Ok(statement)

@@ -1,12 +1,12 @@
 //! One event of a run: its shape, its canonical line, its hash, and the data that the first and last events carry.
 
+use crate::clock;
 use crate::portable::MAX_INTEGER;
 use crate::report::RunResult;
-use crate::{canon, clock};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sr_common::{Digest, RunId};
+use sr_common::{Digest, RunId, canonical};
 
 /// The type of a run's first event. Its data are at least those of [`start_data`].
 pub const RUN_START: &str = "run.start";
@@ -54,15 +54,15 @@ impl Draft<'_> {
     /// The event's hash and its canonical text, without a newline. Sorted by name, `hash` stands between `data` and
     /// `monotonic`, so both forms are made from one serialization of the data.
     pub fn encode(&self) -> Result<(Digest, String), serde_json::Error> {
-        let data = canon::value_text(self.data)?;
+        let data = canonical::value_text(self.data)?;
         let rest = format!(
             r#","monotonic":{},"prev":"{}","seq":{},"source":{},"time":{},"type":{}}}"#,
             self.monotonic,
             self.prev,
             self.seq,
-            canon::string(self.source)?,
-            canon::string(self.time)?,
-            canon::string(self.kind)?,
+            canonical::string(self.source)?,
+            canonical::string(self.time)?,
+            canonical::string(self.kind)?,
         );
         let mut line = String::with_capacity(data.len() + rest.len() + 100);
         line.push_str(r#"{"data":"#);
@@ -170,7 +170,7 @@ mod tests {
     fn the_line_is_the_canonical_form_of_the_event() {
         let (hash, line) = event();
         let parsed = Event::parse(line.as_bytes()).unwrap();
-        assert_eq!(line, canonical::to_text(&parsed).unwrap());
+        assert_eq!(line, canonical::value_text(&parsed).unwrap());
         // RFC 8785 §3.2.2.3: numbers as ECMAScript writes them.
         assert!(
             line.starts_with(r#"{"data":{"a":{"y":333333333.3333333},"z":1,"€":[true,null,0,1e+21,1e-7,"\u0007"#),

@@ -1,10 +1,9 @@
 //! The files of a run's evidence: their names and size limits, atomic writing, bounded reading.
 
-use crate::canon;
 use p256::elliptic_curve::rand_core::{OsRng, RngCore};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use sr_common::Digest;
+use sr_common::{Digest, canonical};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -43,7 +42,7 @@ pub fn write_document<T: serde::Serialize>(
     value: &T,
     durable: bool,
 ) -> std::io::Result<Digest> {
-    let bytes = canon::to_bytes(value)?;
+    let bytes = canonical::to_bytes(value)?;
     write_atomic(dir.as_fd(), name, &bytes, Mode::RUSR | Mode::WUSR, durable)?;
     Ok(Digest::of(&bytes))
 }

@@ -1,13 +1,13 @@
 //! Signed chain heads: how far the chain had come at the launch and at the end.
 
+use crate::clock;
 use crate::dsse::Envelope;
 use crate::files;
 use crate::key::SigningKey;
 use crate::log::ChainState;
-use crate::{canon, clock};
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
-use sr_common::{Code, Digest, Fault, RunId};
+use sr_common::{Code, Digest, Fault, RunId, canonical};
 use std::os::fd::AsFd;
 
 pub const HEAD_TYPE: &str = "application/vnd.safe-run.head+json";
@@ -16,7 +16,7 @@ pub const HEAD_TYPE: &str = "application/vnd.safe-run.head+json";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
-    /// Before the program's first instruction.
+    /// As the program starts, all that precedes its first instruction recorded.
     Launch,
     /// After the last event.
     End,
@@ -64,10 +64,10 @@ impl Head {
 /// Signs `head` and writes it, atomically, under its phase's name. Gives the file's digest.
 pub fn write_head(dir: impl AsFd, head: &Head, key: &SigningKey, durable: bool) -> Result<Digest, Fault> {
     let name = head.phase.file_name();
-    let encoded = canon::to_bytes(head)
+    let encoded = canonical::to_bytes(head)
         .map_err(|e| e.to_string())
         .and_then(|payload| Envelope::sign(HEAD_TYPE, &payload, key))
-        .and_then(|envelope| canon::to_bytes(&envelope).map_err(|e| e.to_string()));
+        .and_then(|envelope| canonical::to_bytes(&envelope).map_err(|e| e.to_string()));
     let mut bytes = encoded.map_err(|e| fault(format!("{name} cannot be signed: {e}")))?;
     bytes.push(b'\n');
     files::write_atomic(dir.as_fd(), name, &bytes, Mode::RUSR | Mode::WUSR, durable)
@@ -78,7 +78,7 @@ pub fn write_head(dir: impl AsFd, head: &Head, key: &SigningKey, durable: bool) 
 /// Reads the payload of a head's envelope strictly.
 pub(crate) fn parse_payload(payload: &[u8]) -> Result<Head, String> {
     let head: Head = serde_json::from_slice(payload).map_err(|e| format!("does not hold a chain head: {e}"))?;
-    if !clock::is_rfc3339_micros(&head.time) || canon::to_bytes(&head).ok().as_deref() != Some(payload) {
+    if !clock::is_rfc3339_micros(&head.time) || canonical::to_bytes(&head).ok().as_deref() != Some(payload) {
         return Err("holds a chain head that is not canonical".into());
     }
     Ok(head)

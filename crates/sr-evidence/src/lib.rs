@@ -2,7 +2,6 @@
 //! Usable alone: it knows files and keys, not how a run happens, and reads no environment variable.
 
 pub mod attestation;
-mod canon;
 pub mod clock;
 pub mod dsse;
 pub mod event;

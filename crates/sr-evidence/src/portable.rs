@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-/// The largest integer that an IEEE double, hence RFC 8785, holds exactly with all its neighbours.
-pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+pub use sr_common::canonical::MAX_INTEGER;
 
 /// How deep arrays and objects may nest in an event's data.
 pub const MAX_DEPTH: usize = 64;

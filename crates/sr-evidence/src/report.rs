@@ -2,12 +2,12 @@
 
 use crate::log::ChainState;
 use crate::portable::{first_unportable, portable};
-use crate::{canon, clock, files};
+use crate::{clock, files};
 use rustix::fs::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sr_common::{API_VERSION, Cause, Code, Digest, Fault, Obligation, Observed, RunId, Usage};
+use sr_common::{API_VERSION, Cause, Code, Digest, Fault, Obligation, Observed, RunId, Usage, canonical};
 use std::os::fd::AsFd;
 use std::time::SystemTime;
 
@@ -280,7 +280,7 @@ impl RunReport {
                 path.trim_start_matches('.')
             )));
         }
-        let mut bytes = canon::value_bytes(&value).map_err(|e| fault(e.to_string()))?;
+        let mut bytes = canonical::value_bytes(&value).map_err(|e| fault(e.to_string()))?;
         bytes.push(b'\n');
         Ok(bytes)
     }

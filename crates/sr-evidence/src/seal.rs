@@ -1,6 +1,6 @@
 //! What a run writes at its launch and at its end, in the order that a verifier of a killed run relies on.
 
-use crate::attestation::{Subject, write_attestation};
+use crate::attestation::{Subject, write_attestation, write_signer};
 use crate::files;
 use crate::head::{Head, Phase, write_head};
 use crate::key::SigningKey;
@@ -10,7 +10,8 @@ use sr_common::{Code, Digest, Fault, RunId};
 use std::os::fd::AsFd;
 
 /// Makes what was recorded so far stand: flushes it (if durable) and signs the chain's head (if there is a key).
-/// To be called before the program's first instruction. Gives the subject to pass on to [`seal`].
+/// To be called as the program starts; where the log is durable, before its first instruction. Gives the subject to
+/// pass on to [`seal`].
 pub fn seal_launch(
     dir: impl AsFd,
     log: &mut EventLog,
@@ -19,7 +20,11 @@ pub fn seal_launch(
     bundle: Digest,
     key: Option<&SigningKey>,
 ) -> Result<Option<Subject>, Fault> {
-    sign_head(dir, log, Phase::Launch, run_id, policy, bundle, key)
+    let head = sign_head(dir.as_fd(), log, Phase::Launch, run_id, policy, bundle, key)?;
+    if let Some(key) = key {
+        write_signer(dir, key)?;
+    }
+    Ok(head)
 }
 
 /// Ends the evidence: the log is flushed, the end head signed, the report written, the attestation signed.

@@ -92,10 +92,33 @@ pub struct RunGroup {
     read_back: Vec<ReadBack>,
 }
 
+impl Place {
+    /// Whether a line of `/proc/PID/cgroup` (`hierarchy:controllers:path`) tells of this directory.
+    fn is(&self, line: &str) -> bool {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+            return false;
+        };
+        let hierarchy = match self.version {
+            2 => controllers.is_empty(),
+            _ => self
+                .controllers
+                .iter()
+                .all(|which| controllers.split(',').any(|name| name == which.name())),
+        };
+        hierarchy && Path::new(path).file_name() == self.dir.file_name()
+    }
+}
+
 impl RunGroup {
     /// The directories that [`RunGroup::create`] would make. `name` is `safe-run-` and more, without `/`.
     pub fn plan(name: &str, limits: &Limits) -> Result<Vec<PathBuf>, CgroupError> {
         Ok(places(name, limits)?.into_iter().map(|p| p.dir).collect())
+    }
+
+    /// How many v1 directories the group has: the length of [`RunGroup::task_files`].
+    pub fn joins(name: &str, limits: &Limits) -> Result<usize, CgroupError> {
+        Ok(places(name, limits)?.iter().filter(|p| p.version == 1).count())
     }
 
     /// Makes the group, writes its limits and reads each back. On failure nothing that it made is left.
@@ -186,15 +209,11 @@ impl RunGroup {
             .collect()
     }
 
-    /// Whether `pid` is in every directory of the group.
+    /// Whether `pid` is in every directory of the group, by its own `/proc/PID/cgroup`: the group's name is this run's
+    /// alone.
     pub fn contains(&self, pid: u32) -> Result<bool, CgroupError> {
-        for place in &self.places {
-            let procs = file::read(&place.dir.join("cgroup.procs"))?;
-            if !procs.lines().any(|line| line.parse() == Ok(pid)) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let own = file::read(Path::new(&format!("/proc/{pid}/cgroup")))?;
+        Ok(self.places.iter().all(|place| own.lines().any(|line| place.is(line))))
     }
 
     /// The v2 directory, for `CLONE_INTO_CGROUP`.
@@ -263,6 +282,11 @@ impl RunGroup {
     /// Kills every process in the group, and waits (a second at most) until none is left that could run.
     pub fn kill_all(&self) -> Result<(), CgroupError> {
         kill::all(self.places.iter().map(|p| p.dir.as_path()))
+    }
+
+    /// Removes the group's directories if no process is left in it. `false`: something is, or they cannot be removed.
+    pub fn remove_empty(&self) -> bool {
+        self.places.iter().all(|p| file::rmdir(&p.dir).is_ok())
     }
 
     /// Removes the group's directories. Already removed ones are fine; busy ones are tried again for a second.

@@ -11,17 +11,34 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
 };
+use std::cell::UnsafeCell;
 use std::ffi::CStr;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 /// What the process knows: the descriptors that steps left for later steps, and its child.
+#[derive(Clone, Copy)]
 struct State {
     slots: [RawFd; SLOTS],
     program: i32,
+    /// The caller's file mode creation mask, which the program gets back.
+    umask: libc::mode_t,
     /// Added to a step's number in a report.
     base: u32,
 }
+
+/// Enough for the program's steps, the largest of which holds a socket message with its descriptors.
+const PROGRAM_STACK: usize = 64 << 10;
+
+/// The program's process runs on this until it executes the program.
+#[repr(align(16))]
+struct ProgramStack(UnsafeCell<MaybeUninit<[u8; PROGRAM_STACK]>>);
+
+// SAFETY: only `State::spawn` hands it out, once, in a process that has one thread.
+unsafe impl Sync for ProgramStack {}
+
+static STACK: ProgramStack = ProgramStack(UnsafeCell::new(MaybeUninit::uninit()));
 
 /// Carries out `steps`; see [`crate::clone::spawn`].
 pub(crate) fn run(steps: &[Step], channel: RawFd, close: &[RawFd]) -> ! {
@@ -31,6 +48,9 @@ pub(crate) fn run(steps: &[Step], channel: RawFd, close: &[RawFd]) -> ! {
     let mut state = State {
         slots: [-1; SLOTS],
         program: -1,
+        // The modes of what the steps make are exact.
+        // SAFETY: umask(2) takes a number.
+        umask: unsafe { libc::umask(0) },
         base: 0,
     };
     carry_out(&mut state, steps, channel);
@@ -96,12 +116,8 @@ impl State {
 
     fn step(&mut self, step: &Step, channel: RawFd) -> io::Result<()> {
         match step {
-            Step::Await { channel } => wait_go(*channel),
-            Step::JoinGroup { tasks } => {
-                // SAFETY: the descriptor was inherited open.
-                let tasks = unsafe { BorrowedFd::borrow_raw(*tasks) };
-                Ok(rustix::io::write(tasks, b"0").map(drop)?)
-            }
+            Step::Await { channel, slots } => self.wait_go(*channel, slots),
+            Step::JoinGroup { tasks } => Ok(rustix::io::write(self.fd(*tasks)?, b"0").map(drop)?),
             Step::DieWithParent => {
                 // SAFETY: prctl with integer arguments only.
                 check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }).map(drop)
@@ -120,7 +136,7 @@ impl State {
                 Ok(())
             }
             // SAFETY: unshare(2) takes flags only.
-            Step::UnshareCgroup => check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }).map(drop),
+            Step::Unshare { namespaces } => check(unsafe { libc::unshare(*namespaces) }).map(drop),
             Step::PrivateMounts => {
                 let flags = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
                 Ok(rustix::mount::mount_change(c"/", flags)?)
@@ -184,14 +200,7 @@ impl State {
                 self.keep(*slot, rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty())?)
             }
             Step::Mkdir { path, mode } => match rustix::fs::mkdirat(CWD, path.as_c_str(), Mode::from_raw_mode(*mode)) {
-                // The umask is the caller's: the mode is set again.
-                Ok(()) => Ok(rustix::fs::chmodat(
-                    CWD,
-                    path.as_c_str(),
-                    Mode::from_raw_mode(*mode),
-                    AtFlags::empty(),
-                )?),
-                Err(Errno::EXIST) => Ok(()),
+                Ok(()) | Err(Errno::EXIST) => Ok(()),
                 Err(e) => Err(e.into()),
             },
             Step::Owner { path, uid, gid } => {
@@ -318,12 +327,15 @@ impl State {
                 self.keep(*slave, peer)
             }
             Step::OpenAndSend {
+                root,
                 path,
                 channel,
                 tag,
                 slot,
             } => {
-                let file = rustix::fs::openat(CWD, path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+                let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let file = rustix::fs::openat2(self.fd(*root)?, path.as_c_str(), flags, Mode::empty(), resolve)?;
                 send(*channel, Message { tag: *tag, a: 0, b: 0 }, Some(file.as_raw_fd()))?;
                 self.keep(*slot, file)
             }
@@ -397,7 +409,7 @@ impl State {
                     },
                     None,
                 )?;
-                wait_go(*channel)
+                self.wait_go(*channel, &[])
             }
             Step::Execute { fd, argv, envp } => {
                 let raw = self.fd(*fd)?.as_raw_fd();
@@ -422,21 +434,62 @@ impl State {
         }
     }
 
-    fn spawn(&mut self, program: &[Step], channel: RawFd) -> io::Result<()> {
-        // SAFETY: the raw system call (no atfork handlers): plain fork semantics on a copy of this stack.
-        let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_ulong, 0, 0, 0, 0) };
-        match pid {
-            0 => {
-                self.base = wire::PROGRAM_STEPS;
-                carry_out(self, program, channel);
-                exit(127)
+    fn wait_go(&mut self, channel: RawFd, slots: &[u16]) -> io::Result<()> {
+        // SAFETY: the socket is open while a child runs.
+        let socket = unsafe { BorrowedFd::borrow_raw(channel) };
+        let mut came = 0;
+        let message = wire::receive_each(socket, |fd| {
+            if let Some(slot) = slots.get(came) {
+                // A slot out of range leaves a later step without its descriptor, which fails there.
+                let _ = self.keep(*slot, fd);
             }
-            pid if pid > 0 => {
-                self.program = pid as i32;
-                Ok(())
-            }
-            _ => Err(io::Error::last_os_error()),
+            came += 1;
+        })?;
+        match message {
+            Some(Message { tag: wire::TAG_GO, .. }) if came == slots.len() => Ok(()),
+            Some(Message { tag: wire::TAG_GO, .. }) => Err(Errno::BADMSG.into()),
+            // The supervisor is gone.
+            _ => exit(127),
         }
+    }
+
+    fn spawn(&mut self, program: &[Step], channel: RawFd) -> io::Result<()> {
+        struct Start<'a> {
+            state: State,
+            program: &'a [Step],
+            channel: RawFd,
+        }
+        extern "C" fn start(argument: *mut libc::c_void) -> libc::c_int {
+            // SAFETY: `spawn` passes a live `Start` that nothing else uses while this process shares its memory.
+            let start = unsafe { &mut *argument.cast::<Start<'_>>() };
+            // SAFETY: umask(2) takes a number.
+            unsafe { libc::umask(start.state.umask) };
+            carry_out(&mut start.state, start.program, start.channel);
+            exit(127)
+        }
+        let mut start_with = Start {
+            state: State {
+                base: wire::PROGRAM_STEPS,
+                ..*self
+            },
+            program,
+            channel,
+        };
+        // SAFETY: as vfork(2): this process waits until the other has executed the program or ended, so the shared
+        // memory has one user at a time; the other runs on a stack of its own and never returns from `start`.
+        let pid = unsafe {
+            libc::clone(
+                start,
+                STACK.0.get().add(1).cast(),
+                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+                (&raw mut start_with).cast(),
+            )
+        };
+        if pid < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.program = pid;
+        Ok(())
     }
 }
 
@@ -484,7 +537,6 @@ fn make_file(path: &CStr, content: &[u8], writable: bool) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mode = Mode::from_raw_mode(if writable { 0o666 } else { 0o444 });
     let file = rustix::fs::openat(CWD, path, flags, mode)?;
-    rustix::fs::fchmod(&file, mode)?;
     let mut rest = content;
     while !rest.is_empty() {
         match rustix::io::write(&file, rest) {
@@ -559,21 +611,6 @@ fn limit_capabilities(keep: u64) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) as i32 }).map(drop)
 }
 
-fn wait_go(channel: RawFd) -> io::Result<()> {
-    let mut buffer = [0u8; Message::LEN];
-    // SAFETY: the socket is open while a child runs.
-    let socket = unsafe { BorrowedFd::borrow_raw(channel) };
-    loop {
-        match rustix::io::read(socket, &mut buffer) {
-            Ok(n) if Message::decode(&buffer[..n]).is_some_and(|m| m.tag == wire::TAG_GO) => return Ok(()),
-            // The supervisor is gone.
-            Ok(_) => exit(127),
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-}
-
 /// Sends one message, with a descriptor if given.
 fn send(channel: RawFd, message: Message, fd: Option<RawFd>) -> io::Result<()> {
     // SAFETY: the socket is open while a child runs.
@@ -612,7 +649,6 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
         check(libc::dup2(signals, SIGNALS))?;
         check(libc::syscall(libc::SYS_close_range, 2u32, u32::MAX, 0u32) as i32)?;
     }
-    drop_bounding()?;
     limit_capabilities(keep)?;
     // SAFETY: prctl with integer arguments only.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;

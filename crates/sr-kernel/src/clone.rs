@@ -21,14 +21,15 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Flags of the namespaces that a sandbox gets at its birth. The cgroup namespace is unshared later, once the
-/// process is in its group, so that the group is that namespace's root.
-pub const SANDBOX_NAMESPACES: u64 = (libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS) as u64;
+/// Flags of the namespaces that a sandbox gets at its birth.
+pub const BIRTH_NAMESPACES: u64 = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID) as u64;
+
+/// Those that it makes itself as its first step: a network namespace is half a millisecond of work, which the
+/// supervisor would have to wait for in clone3(2).
+pub const OWN_NAMESPACES: i32 = libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+
+/// Made once the process is in its group, so that the group is that namespace's root.
+pub const CGROUP_NAMESPACE: i32 = libc::CLONE_NEWCGROUP;
 
 /// A process that was started here.
 #[derive(Debug)]

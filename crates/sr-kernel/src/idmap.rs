@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::step::MountFlags;
 
@@ -33,12 +33,40 @@ fn render(lines: &[MapLine]) -> String {
 }
 
 /// A user namespace that exists only to carry a map for an idmapped mount.
-pub fn user_namespace(uids: &[MapLine], gids: &[MapLine]) -> io::Result<OwnedFd> {
-    let holder = crate::process::spawn_paused(libc::CLONE_NEWUSER as u64)?;
-    let result = write_maps(holder.pid, uids, gids, false)
-        .and_then(|()| std::fs::File::open(format!("/proc/{}/ns/user", holder.pid)));
-    crate::process::kill_and_reap(&holder);
-    result.map(OwnedFd::from)
+#[derive(Debug)]
+pub struct MapNamespace {
+    namespace: OwnedFd,
+    _holder: Holder,
+}
+
+/// The process that a namespace is made with. It is killed once that is held open, and waited for when this is
+/// dropped: a process takes a while to end.
+#[derive(Debug)]
+struct Holder(crate::clone::Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        crate::process::kill_and_reap(&self.0);
+    }
+}
+
+impl MapNamespace {
+    pub fn new(uids: &[MapLine], gids: &[MapLine]) -> io::Result<Self> {
+        let holder = Holder(crate::process::spawn_paused(libc::CLONE_NEWUSER as u64)?);
+        write_maps(holder.0.pid, uids, gids, false)?;
+        let namespace = std::fs::File::open(format!("/proc/{}/ns/user", holder.0.pid))?;
+        crate::process::kill(&holder.0);
+        Ok(MapNamespace {
+            namespace: namespace.into(),
+            _holder: holder,
+        })
+    }
+}
+
+impl AsFd for MapNamespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
+    }
 }
 
 #[repr(C)]

@@ -9,6 +9,7 @@ pub mod idmap;
 pub mod landlock;
 pub mod probe;
 pub mod process;
+pub mod pseudo;
 pub mod ptrace;
 pub mod seccomp;
 pub mod step;

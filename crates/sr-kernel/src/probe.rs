@@ -3,25 +3,24 @@
 
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities, secure_computing_mode};
-use std::fs::read_to_string;
 
 /// Why user namespaces cannot be made here, with the name of the switch that says so; `None` where nothing forbids them.
 pub fn user_namespaces_blocked() -> Option<String> {
-    blocked_by(&|file| read_to_string(file).ok(), privileged())
+    blocked_by(&|file| crate::pseudo::text(file).ok(), privileged())
 }
 
 /// Whether `PTRACE_SEIZE` of an own child is possible: Yama's strictest setting forbids it to everyone without
 /// `CAP_SYS_PTRACE`, its last one to all.
 pub fn ptrace_allowed() -> bool {
     yama_allows(
-        &|file| read_to_string(file).ok(),
+        &|file| crate::pseudo::text(file).ok(),
         has_capability(CapabilitySet::SYS_PTRACE),
     )
 }
 
 /// Whether the kernel takes seccomp filters.
 pub fn seccomp_available() -> bool {
-    match read_to_string("/proc/sys/kernel/seccomp/actions_avail") {
+    match crate::pseudo::text("/proc/sys/kernel/seccomp/actions_avail") {
         Ok(actions) => actions.split_ascii_whitespace().any(|action| action == "errno"),
         Err(_) => secure_computing_mode().is_ok(),
     }

@@ -9,9 +9,15 @@ pub(crate) fn spawn_paused(namespaces: u64) -> io::Result<Child> {
     crate::clone::spawn(namespaces, None, &[crate::Step::DieWithParent], -1, &[])
 }
 
-pub fn kill_and_reap(child: &Child) {
-    // Either fails only if the process is already gone or reaped, which is what is wanted.
+/// Kills a child; it still has to be waited for.
+pub(crate) fn kill(child: &Child) {
+    // Fails only if the process is already gone or reaped, which is what is wanted.
     let _ = rustix::process::pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL);
+}
+
+pub fn kill_and_reap(child: &Child) {
+    kill(child);
+    // Fails only if it is reaped already.
     let _ = rustix::process::waitid(
         rustix::process::WaitId::PidFd(child.pidfd.as_fd()),
         rustix::process::WaitIdOptions::EXITED,

@@ -25,16 +25,15 @@ fn request(request: libc::c_uint, pid: i32, address: usize, data: usize) -> io::
     }
 }
 
-/// Seizes `pid`: stops at forks; killed if this process ends while tracing.
-pub fn seize_for_fork(pid: i32) -> io::Result<()> {
-    let options = libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
+/// Seizes `pid`: it stops when it makes a process, and that one, which inherits the options, at its exec. Both are killed
+/// if this process ends while tracing.
+pub fn seize(pid: i32) -> io::Result<()> {
+    let options = libc::PTRACE_O_TRACEFORK
+        | libc::PTRACE_O_TRACEVFORK
+        | libc::PTRACE_O_TRACECLONE
+        | libc::PTRACE_O_TRACEEXEC
+        | libc::PTRACE_O_EXITKILL;
     request(libc::PTRACE_SEIZE, pid, 0, options as usize)
-}
-
-/// From now on stops at exec only.
-pub fn expect_exec(pid: i32) -> io::Result<()> {
-    let options = libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL;
-    request(libc::PTRACE_SETOPTIONS, pid, 0, options as usize)
 }
 
 pub fn resume(pid: i32, signal: i32) -> io::Result<()> {

@@ -28,13 +28,14 @@ pub struct MountFlags {
 /// One thing that a new process does. Paths without a leading `/` are relative to the current directory.
 #[derive(Debug)]
 pub enum Step {
-    /// Waits for one byte from the supervisor.
+    /// Waits for the supervisor's word. The descriptors that come with it, exactly one for each of `slots`, go there.
     Await {
         channel: RawFd,
+        slots: Vec<u16>,
     },
     /// Puts this thread into a v1 control group, by its open `tasks` file.
     JoinGroup {
-        tasks: RawFd,
+        tasks: Fd,
     },
     /// Killed when the parent dies.
     DieWithParent,
@@ -45,7 +46,10 @@ pub enum Step {
         gid: u32,
         clear_groups: bool,
     },
-    UnshareCgroup,
+    /// Moves this process into new namespaces (`CLONE_NEW…` flags).
+    Unshare {
+        namespaces: i32,
+    },
     /// Makes every mount private to the new namespace.
     PrivateMounts,
     Hostname(CString),
@@ -133,8 +137,10 @@ pub enum Step {
         channel: RawFd,
         slave: u16,
     },
-    /// Opens a file of the view for reading and sends the descriptor to the supervisor; it stays in `slot`.
+    /// Opens a file of the view, whose root is `root`, for reading and sends the descriptor to the supervisor; it
+    /// stays in `slot`.
     OpenAndSend {
+        root: Fd,
         path: CString,
         channel: RawFd,
         tag: u8,
@@ -248,6 +254,9 @@ impl Step {
             Step::OpenAndSend { path, .. } => format!("open {} in the view", text(path)),
             Step::Identity { uid, gid, .. } => format!("become uid {uid}, gid {gid}"),
             Step::Rlimit { resource, value } => format!("set resource limit {resource} to {value}"),
+            Step::Unshare { namespaces } => format!("make namespaces {namespaces:#x}"),
+            Step::Await { .. } => "hear from the supervisor".into(),
+            Step::JoinGroup { .. } => "join the run's control group".into(),
             Step::Execute { .. } => "execute the program".into(),
             other => {
                 let debug = format!("{other:?}");

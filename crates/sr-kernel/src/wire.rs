@@ -1,4 +1,4 @@
-//! What init and the supervisor say to each other over their socket: fixed-size messages, one descriptor at most.
+//! What init and the supervisor say to each other over their socket: fixed-size messages, with descriptors.
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -7,6 +7,9 @@ use rustix::net::{
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
+/// Descriptors that one message can carry: the kernel's `SCM_MAX_FD` (unix(7)).
+pub const MAX_DESCRIPTORS: usize = 253;
 
 /// A step failed: `a` is its index (plus [`PROGRAM_STEPS`] in the program's process), `b` the errno.
 pub const TAG_FAILED: u8 = b'E';
@@ -64,14 +67,19 @@ impl Message {
 
 /// Sends one message, with a descriptor if given. Does not allocate.
 pub fn send(socket: BorrowedFd<'_>, message: Message, fd: Option<RawFd>) -> io::Result<()> {
-    let bytes = message.encode();
-    let data = [IoSlice::new(&bytes)];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
     // SAFETY: the caller holds `fd` open during the call.
     let held = fd.map(|raw| [unsafe { BorrowedFd::borrow_raw(raw) }]);
-    if let Some(fds) = &held {
-        control.push(SendAncillaryMessage::ScmRights(fds));
+    send_each(socket, message, held.as_ref().map_or(&[], |fd| fd.as_slice()))
+}
+
+/// Sends one message with up to [`MAX_DESCRIPTORS`] descriptors. Does not allocate.
+pub fn send_each(socket: BorrowedFd<'_>, message: Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let bytes = message.encode();
+    let data = [IoSlice::new(&bytes)];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(rustix::io::Errno::TOOMANYREFS.into());
     }
     sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
@@ -79,8 +87,17 @@ pub fn send(socket: BorrowedFd<'_>, message: Message, fd: Option<RawFd>) -> io::
 
 /// Receives one message and the descriptor that came with it. `None`: the other side is gone.
 pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Message, Option<OwnedFd>)>> {
+    let mut first = None;
+    let message = receive_each(socket, |fd| {
+        first.get_or_insert(fd);
+    })?;
+    Ok(message.map(|message| (message, first)))
+}
+
+/// Receives one message and hands over every descriptor that came with it. Does not allocate.
+pub fn receive_each(socket: BorrowedFd<'_>, mut keep: impl FnMut(OwnedFd)) -> io::Result<Option<Message>> {
     let mut bytes = [0u8; Message::LEN];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
         let mut data = [IoSliceMut::new(&mut bytes)];
@@ -89,17 +106,16 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Message, Option<Own
             other => break other?,
         }
     };
-    let mut fd = None;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
-            fd = fds.into_iter().next();
+            fds.into_iter().for_each(&mut keep);
         }
     }
     if received.bytes == 0 {
         return Ok(None);
     }
     match Message::decode(&bytes[..received.bytes]) {
-        Some(message) => Ok(Some((message, fd))),
+        Some(message) => Ok(Some(message)),
         None => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "a message of the wrong length",
@@ -120,5 +136,32 @@ mod tests {
         };
         assert_eq!(Message::decode(&message.encode()), Some(message));
         assert_eq!(Message::decode(&message.encode()[..8]), None);
+    }
+
+    #[test]
+    fn as_many_descriptors_as_the_kernel_takes() {
+        use std::os::fd::AsFd;
+        let (ours, theirs) = rustix::net::socketpair(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::SEQPACKET,
+            rustix::net::SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let go = Message {
+            tag: TAG_GO,
+            a: 1,
+            b: 2,
+        };
+        let many = vec![ours.as_fd(); MAX_DESCRIPTORS + 1];
+        for count in [0, 1, MAX_DESCRIPTORS] {
+            send_each(ours.as_fd(), go, &many[..count]).unwrap();
+            let mut came = Vec::new();
+            assert_eq!(receive_each(theirs.as_fd(), |fd| came.push(fd)).unwrap(), Some(go));
+            assert_eq!(came.len(), count);
+        }
+        assert!(send_each(ours.as_fd(), go, &many).is_err());
+        drop((many, ours));
+        assert_eq!(receive_each(theirs.as_fd(), drop).unwrap(), None);
     }
 }

@@ -99,7 +99,7 @@ fn file_lines(spec: &PolicySpec) -> Vec<String> {
             list(&spec.hide)
         ));
     }
-    lines.push("It has an empty `/tmp`, `/var/tmp` and home directory of its own. It sees nothing of what your home directory, `/run` and `/var` hold, nor of anything else not named here.".into());
+    lines.push("It has an empty `/tmp` of its own, which is its home directory too. It sees nothing of what your home directory, `/run` and `/var` hold, nor of anything else not named here.".into());
     lines
 }
 

@@ -2,11 +2,13 @@
 //! compiled plan and knows neither policies nor reports.
 //!
 //! The data's way: [`view`] and [`program`] turn the plan into steps (data), [`sandbox`] starts the process that
-//! carries them out and brings the program to its exec stop, [`posture`] reads there what holds.
+//! carries them out, hands it the mounts of [`trees`] and brings the program to its exec stop, [`posture`] reads there
+//! what holds.
 
 pub mod posture;
 pub mod program;
 pub mod sandbox;
+pub mod trees;
 pub mod view;
 
-pub use sandbox::{Ended, Options, Prepared, Running, Stdio, Stopped, prepare};
+pub use sandbox::{Building, Ended, Options, Prepared, Running, Stdio, Stopped, begin};

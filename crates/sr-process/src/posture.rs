@@ -5,7 +5,7 @@ use crate::view::DEVICES;
 use rustix::fs::Stat;
 use sr_common::{Code, Control, Fault, Observed};
 use sr_compiler::bundle::{CompileBundle, FilesystemPlan, IdMap, ViewKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 /// The executable's identity when it was hashed.
@@ -29,13 +29,35 @@ impl Identity {
     }
 }
 
+/// What the program's posture is compared with, gathered while there is time.
+#[derive(Debug)]
+pub struct Before {
+    /// The supervisor's own namespaces, as their links name them.
+    namespaces: Vec<String>,
+    mounts: BTreeMap<String, Planned>,
+}
+
+impl Before {
+    pub fn take(bundle: &CompileBundle) -> Result<Self, Fault> {
+        let own = Reader("/proc/self".into());
+        Ok(Before {
+            namespaces: NAMESPACES
+                .iter()
+                .map(|(name, _)| own.link(&format!("ns/{name}")))
+                .collect::<Result<_, _>>()?,
+            mounts: expected_mounts(&bundle.filesystem_plan),
+        })
+    }
+}
+
 /// Reads the posture of `program`, stopped at its exec. `executable` is what was hashed, by descriptor.
 pub fn observe(
     bundle: &CompileBundle,
+    before: &Before,
     program: i32,
     executable: (&fs::File, Identity),
 ) -> Result<Vec<Observed>, Fault> {
-    let reader = Reader { program };
+    let reader = Reader(format!("/proc/{program}"));
     let status = Status::parse(&reader.read("status")?);
     let mut seen = vec![
         executable_posture(&reader, executable)?,
@@ -50,9 +72,9 @@ pub fn observe(
         capability_posture(&status),
         identity_posture(&status, bundle),
     ];
-    seen.extend(namespace_posture(&reader)?);
+    seen.extend(namespace_posture(&reader, &before.namespaces)?);
     seen.push(network_posture(&reader)?);
-    seen.push(filesystem_posture(&reader, &bundle.filesystem_plan)?);
+    seen.push(filesystem_posture(&reader, &before.mounts)?);
     if let Some(landlock) = &bundle.filesystem_plan.landlock {
         seen.push(Observed {
             control: Control::Landlock,
@@ -80,9 +102,8 @@ pub fn first_mismatch(posture: &[Observed]) -> Option<Fault> {
     })
 }
 
-struct Reader {
-    program: i32,
-}
+/// A process's directory in /proc.
+struct Reader(String);
 
 impl Reader {
     fn fail(&self, path: &str, error: &std::io::Error) -> Fault {
@@ -95,14 +116,14 @@ impl Reader {
     }
 
     fn read(&self, name: &str) -> Result<String, Fault> {
-        let path = format!("/proc/{}/{name}", self.program);
-        fs::read(&path)
+        let path = format!("{}/{name}", self.0);
+        sr_kernel::pseudo::read(&path)
             .map(|b| String::from_utf8_lossy(&b).into_owned())
             .map_err(|e| self.fail(&path, &e))
     }
 
     fn link(&self, name: &str) -> Result<String, Fault> {
-        let path = format!("/proc/{}/{name}", self.program);
+        let path = format!("{}/{name}", self.0);
         fs::read_link(&path)
             .map(|p| p.to_string_lossy().into_owned())
             .map_err(|e| self.fail(&path, &e))
@@ -136,7 +157,7 @@ fn simple(control: Control, requested: &str, mechanism: &str, source: &str, valu
 }
 
 fn executable_posture(reader: &Reader, (file, hashed): (&fs::File, Identity)) -> Result<Observed, Fault> {
-    let path = format!("/proc/{}/exe", reader.program);
+    let path = format!("{}/exe", reader.0);
     let running = rustix::fs::stat(&path).map_err(|e| reader.fail(&path, &e.into()))?;
     let now = rustix::fs::fstat(file).map_err(|e| reader.fail("the executable", &e.into()))?;
     let (running, now) = (Identity::of(&running), Identity::of(&now));
@@ -202,29 +223,28 @@ fn identity_posture(status: &Status, bundle: &CompileBundle) -> Observed {
     }
 }
 
-fn namespace_posture(reader: &Reader) -> Result<Vec<Observed>, Fault> {
-    let kinds = [
-        ("user", Control::UserNamespace),
-        ("mnt", Control::MountNamespace),
-        ("pid", Control::PidNamespace),
-        ("net", Control::NetworkNamespace),
-        ("ipc", Control::IpcNamespace),
-        ("uts", Control::UtsNamespace),
-        ("cgroup", Control::CgroupNamespace),
-    ];
-    kinds
+const NAMESPACES: [(&str, Control); 7] = [
+    ("user", Control::UserNamespace),
+    ("mnt", Control::MountNamespace),
+    ("pid", Control::PidNamespace),
+    ("net", Control::NetworkNamespace),
+    ("ipc", Control::IpcNamespace),
+    ("uts", Control::UtsNamespace),
+    ("cgroup", Control::CgroupNamespace),
+];
+
+fn namespace_posture(reader: &Reader, own: &[String]) -> Result<Vec<Observed>, Fault> {
+    NAMESPACES
         .into_iter()
-        .map(|(name, control)| {
+        .zip(own)
+        .map(|((name, control), ours)| {
             let inside = reader.link(&format!("ns/{name}"))?;
-            let path = format!("/proc/self/ns/{name}");
-            let ours = fs::read_link(&path).map_err(|e| reader.fail(&path, &e))?;
-            let ours = ours.to_string_lossy();
             Ok(Observed {
                 control,
                 requested: format!("own {name} namespace"),
-                mechanism: "clone3".into(),
+                mechanism: "clone3, unshare".into(),
                 observed: format!("{inside} (supervisor: {ours})"),
-                holds: inside != ours,
+                holds: inside != *ours,
             })
         })
         .collect()
@@ -251,34 +271,24 @@ fn network_posture(reader: &Reader) -> Result<Observed, Fault> {
     })
 }
 
-fn filesystem_posture(reader: &Reader, plan: &FilesystemPlan) -> Result<Observed, Fault> {
+fn filesystem_posture(reader: &Reader, expected: &BTreeMap<String, Planned>) -> Result<Observed, Fault> {
     let text = reader.read("mountinfo")?;
-    let expected = expected_mounts(plan);
     let mut problems = Vec::new();
-    let mut missing: BTreeMap<&str, bool> = expected.iter().map(|(target, _)| (target.as_str(), true)).collect();
+    let mut missing: BTreeSet<&str> = expected.keys().map(String::as_str).collect();
     let mut count = 0usize;
     for line in text.lines() {
         count += 1;
-        let fields: Vec<&str> = line.split(' ').collect();
-        let (Some(target), Some(options)) = (fields.get(4).map(|t| unescape(t)), fields.get(5)) else {
+        let mut fields = line.split(' ').skip(4);
+        let (Some(target), Some(options)) = (fields.next().map(unescape), fields.next()) else {
             problems.push(format!("unreadable line {line:?}"));
             continue;
         };
-        if let Some(flag) = missing.get_mut(target.as_str()) {
-            *flag = false;
-        }
-        // The deepest planned target that holds this mount.
-        let owner = expected
-            .iter()
-            .filter(|(t, _)| {
-                target == *t || (target.starts_with(t.as_str()) && (t == "/" || target[t.len()..].starts_with('/')))
-            })
-            .max_by_key(|(t, _)| t.len());
+        missing.remove(target.as_str());
         let has = |name: &str| options.split(',').any(|o| o == name);
-        match owner {
+        match owner(expected, &target) {
             None => problems.push(format!("{target} is mounted and not planned")),
             // What is mounted below a recursive bind belongs to it; below the root skeleton nothing may be.
-            Some((t, _)) if t == "/" && target != "/" => problems.push(format!("{target} is mounted and not planned")),
+            Some(("/", _)) if target != "/" => problems.push(format!("{target} is mounted and not planned")),
             Some((_, kind)) => {
                 if kind.read_only && !has("ro") {
                     problems.push(format!("{target} is writable"));
@@ -292,11 +302,7 @@ fn filesystem_posture(reader: &Reader, plan: &FilesystemPlan) -> Result<Observed
             }
         }
     }
-    let absent = missing
-        .iter()
-        .filter(|(_, absent)| **absent)
-        .map(|(t, _)| format!("{t} is not mounted"));
-    problems.extend(absent);
+    problems.extend(missing.iter().map(|target| format!("{target} is not mounted")));
     Ok(Observed {
         control: Control::Filesystem,
         requested: format!(
@@ -312,59 +318,63 @@ fn filesystem_posture(reader: &Reader, plan: &FilesystemPlan) -> Result<Observed
     })
 }
 
+/// The deepest planned target at or above `target`.
+fn owner<'a>(expected: &'a BTreeMap<String, Planned>, target: &str) -> Option<(&'a str, Planned)> {
+    let mut at = target;
+    loop {
+        if let Some((found, kind)) = expected.get_key_value(at) {
+            return Some((found, *kind));
+        }
+        at = match at.rfind('/') {
+            Some(0) if at.len() > 1 => "/",
+            Some(end) if end > 0 => &at[..end],
+            _ => return None,
+        };
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 struct Planned {
     read_only: bool,
     device: bool,
 }
 
-fn expected_mounts(plan: &FilesystemPlan) -> Vec<(String, Planned)> {
-    let mut mounts = Vec::new();
+fn expected_mounts(plan: &FilesystemPlan) -> BTreeMap<String, Planned> {
+    let mut mounts = BTreeMap::new();
     if plan.entries.first().is_none_or(|e| e.target != "/") {
-        mounts.push((
-            "/".to_owned(),
-            Planned {
-                read_only: true,
-                device: false,
-            },
-        ));
+        let kind = Planned {
+            read_only: true,
+            device: false,
+        };
+        mounts.insert("/".to_owned(), kind);
     }
+    let devices = Planned {
+        read_only: false,
+        device: true,
+    };
     for entry in &plan.entries {
         let read_only = match &entry.what {
             ViewKind::ReadOnly { .. } => true,
             ViewKind::Writable { .. } | ViewKind::Captured { .. } | ViewKind::Scratch { .. } => false,
-            ViewKind::Proc | ViewKind::Mqueue => false,
+            ViewKind::Proc => false,
             // Its nodes are ptys of the sandbox's own; nothing else can be made in it.
             ViewKind::Devpts => {
-                mounts.push((
-                    entry.target.clone(),
-                    Planned {
-                        read_only: false,
-                        device: true,
-                    },
-                ));
+                mounts.insert(entry.target.clone(), devices);
                 continue;
             }
             ViewKind::Dev => {
-                for device in DEVICES {
-                    mounts.push((
-                        format!("{}/{device}", entry.target),
-                        Planned {
-                            read_only: false,
-                            device: true,
-                        },
-                    ));
-                }
+                mounts.extend(DEVICES.map(|device| (format!("{}/{device}", entry.target), devices)));
                 continue;
             }
-            ViewKind::Directory { .. } | ViewKind::Symlink { .. } | ViewKind::File { .. } => continue,
+            ViewKind::Directory { .. } | ViewKind::Symlink { .. } | ViewKind::File { .. } | ViewKind::Copy { .. } => {
+                continue;
+            }
         };
-        mounts.push((
-            entry.target.clone(),
-            Planned {
-                read_only,
-                device: false,
-            },
-        ));
+        let kind = Planned {
+            read_only,
+            device: false,
+        };
+        mounts.insert(entry.target.clone(), kind);
     }
     mounts
 }
@@ -396,7 +406,7 @@ fn unescape(text: &str) -> String {
 }
 
 fn descriptor_posture(reader: &Reader) -> Result<Observed, Fault> {
-    let path = format!("/proc/{}/fd", reader.program);
+    let path = format!("{}/fd", reader.0);
     let mut open: Vec<i64> = Vec::new();
     for entry in fs::read_dir(&path).map_err(|e| reader.fail(&path, &e))? {
         let entry = entry.map_err(|e| reader.fail(&path, &e))?;

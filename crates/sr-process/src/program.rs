@@ -17,12 +17,17 @@ pub(crate) struct Ends {
     pub terminal: bool,
 }
 
+/// What the program's process inherits from the one that makes it, which does it while it waits for the supervisor.
+pub(crate) fn inherited() -> [Step; 2] {
+    [Step::DropBounding, Step::DefaultSignals]
+}
+
+/// `channel`: the process's end of the socket to the supervisor. [`inherited`] must have been done.
 pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Result<Vec<Step>, Fault> {
     let process = &bundle.process_plan;
     let resources = &bundle.resources_plan;
     let mut steps = vec![
         Step::NewSession,
-        Step::DefaultSignals,
         Step::Stdio {
             stdin: ends.fds[0],
             stdout: ends.fds[1],
@@ -52,7 +57,6 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
     {
         steps.push(Step::Affinity { cpus });
     }
-    steps.push(Step::DropBounding);
     let clear_groups = matches!(process.user.map, IdMap::Range { .. });
     steps.push(Step::Capabilities {
         keep: CAP_SETGID | CAP_SETUID,

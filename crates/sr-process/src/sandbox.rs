@@ -1,18 +1,19 @@
 //! Starting a sandbox: the socket, the clone, the id maps, and the way of the program to its exec stop.
 
 use crate::program::{self, Ends};
-use crate::view::{self, SLOT_EXECUTABLE, SLOT_PTY, SLOT_SCRIPT};
+use crate::trees::{OpenTrees, Trees};
+use crate::view::{self, SLOT_EXECUTABLE, SLOT_PTY, SLOT_ROOT, SLOT_SCRIPT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
-use sr_kernel::clone::{self, Child, SANDBOX_NAMESPACES};
+use sr_kernel::clone::{self, BIRTH_NAMESPACES, Child};
 use sr_kernel::idmap::{self, MapLine};
 use sr_kernel::ptrace::{self, Stop};
 use sr_kernel::step::{Fd, Step};
 use sr_kernel::wire::{self, Message};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 const CAP_KILL: u64 = 1 << 5;
@@ -33,14 +34,28 @@ pub struct Options<'a> {
     pub stdio: Stdio,
     /// The v2 group into which the sandbox is born.
     pub cgroup: Option<BorrowedFd<'a>>,
-    /// Open `tasks` files of the v1 groups that the first process joins before it does anything else.
-    pub join: Vec<OwnedFd>,
+    /// How many v1 groups its first process joins before the program's exists; see [`Prepared::start`].
+    pub groups: usize,
+}
+
+/// A sandbox that builds itself; nothing of the program runs. The supervisor has time for other things.
+#[derive(Debug)]
+pub struct Building {
+    init: Guard,
+    channel: OwnedFd,
+    steps: Steps,
+    traced: bool,
+    told: bool,
+    /// Whether the program gets a pty, whose master will arrive.
+    terminal: bool,
+    /// Dropped when the view stands.
+    _trees: OpenTrees,
 }
 
 /// A sandbox that is built; nothing of the program runs.
 #[derive(Debug)]
 pub struct Prepared {
-    init: Child,
+    init: Guard,
     channel: OwnedFd,
     steps: Steps,
     traced: bool,
@@ -57,15 +72,12 @@ pub struct Prepared {
 
 /// Kept for the words of an error.
 #[derive(Debug)]
-struct Steps {
-    init: Vec<String>,
-    program: Vec<String>,
-}
+struct Steps(Vec<Step>);
 
 /// The program's image is in place, its first instruction is not yet run.
 #[derive(Debug)]
 pub struct Stopped {
-    init: Child,
+    init: Guard,
     channel: OwnedFd,
     traced: bool,
     listener: Option<OwnedFd>,
@@ -87,21 +99,91 @@ pub struct Ended {
     pub status: i32,
 }
 
-/// Builds the sandbox up to the point where only the go is missing.
-pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared, Fault> {
+/// Starts the sandbox's first process, which builds the sandbox up to the point where only the go is missing.
+pub fn begin(bundle: &CompileBundle, options: Options<'_>) -> Result<Building, Fault> {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|e| init_fault("launch.prepare.socket", "cannot make a socket pair", &e.into()))?;
     let channel = theirs.as_raw_fd();
     let process = &bundle.process_plan;
     let built = view::build(&bundle.filesystem_plan, process, &options, channel)?;
+    let steps = init_steps(
+        bundle,
+        &options,
+        channel,
+        built.next_slot,
+        &built.trees,
+        built.steps,
+        built.entry,
+    )?;
 
+    let init = clone::spawn(BIRTH_NAMESPACES, options.cgroup, &steps, channel, &[ours.as_raw_fd()]).map_err(|e| {
+        let mut fault = init_fault(
+            "launch.preflight.namespaces",
+            "cannot make the sandbox's namespaces",
+            &e,
+        );
+        fault.remedy = "see `safe-run doctor`: user namespaces may be switched off or used up on this host".into();
+        fault
+    })?;
+    drop(theirs);
+    let init = Guard(Some(init));
+    let pid = init.pid();
+    let (uids, gids) = maps(&process.user.map, process.user.inside);
     let range = matches!(process.user.map, IdMap::Range { .. });
-    let mut steps = vec![Step::Await { channel }];
-    steps.extend(options.join.iter().map(|tasks| Step::JoinGroup {
-        tasks: tasks.as_raw_fd(),
-    }));
-    steps.push(Step::DieWithParent);
+    idmap::write_maps(pid, &uids, &gids, !range)
+        .map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
+    let traced = process.posture_at_exec;
+    if traced {
+        ptrace::seize(pid).map_err(|e| {
+            init_fault(
+                "launch.preflight.ptrace",
+                "cannot trace the sandbox's first process",
+                &e,
+            )
+        })?;
+    }
+    // Meanwhile it makes its namespaces.
+    let trees = built.trees.open()?;
+    let steps = Steps(steps);
+    if let Err(gone) = go(ours.as_fd(), &trees.mounts()) {
+        return Err(match wire::receive(ours.as_fd()) {
+            Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => steps.fault(message),
+            _ => gone,
+        });
+    }
+    Ok(Building {
+        init,
+        channel: ours,
+        steps,
+        traced,
+        told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
+        terminal: matches!(options.stdio, Stdio::Terminal),
+        _trees: trees,
+    })
+}
+
+fn init_steps(
+    bundle: &CompileBundle,
+    options: &Options<'_>,
+    channel: RawFd,
+    next_slot: u16,
+    trees: &Trees,
+    view: Vec<Step>,
+    entry: Vec<Step>,
+) -> Result<Vec<Step>, Fault> {
+    let process = &bundle.process_plan;
+    let range = matches!(process.user.map, IdMap::Range { .. });
+    let mut steps = vec![
+        Step::DieWithParent,
+        Step::Unshare {
+            namespaces: clone::OWN_NAMESPACES,
+        },
+        Step::Await {
+            channel,
+            slots: trees.slots(),
+        },
+    ];
     if range {
         steps.push(Step::Identity {
             uid: 0,
@@ -112,8 +194,18 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
         steps.push(Step::DieWithParent);
     }
     steps.push(Step::NewSession);
-    steps.push(Step::UnshareCgroup);
-    steps.extend(built.steps);
+    steps.extend(view);
+    if let Some(script) = &process.script {
+        steps.push(open_and_send(script, channel, wire::TAG_SCRIPT, SLOT_SCRIPT)?);
+    }
+    steps.push(open_and_send(
+        &process.executable,
+        channel,
+        wire::TAG_EXECUTABLE,
+        SLOT_EXECUTABLE,
+    )?);
+    // While the supervisor hashes these.
+    steps.extend(entry);
     steps.push(Step::Hostname(view::c_string(&process.hostname)?));
     let ends = match &options.stdio {
         Stdio::Pipes(fds) => Ends {
@@ -131,92 +223,70 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
             }
         }
     };
-    if let Some(script) = &process.script {
-        let path = view::c_string(script)?;
-        steps.push(Step::OpenAndSend {
-            path,
-            channel,
-            tag: wire::TAG_SCRIPT,
-            slot: SLOT_SCRIPT,
-        });
-    }
-    let path = view::c_string(&process.executable)?;
-    steps.push(Step::OpenAndSend {
-        path,
+    steps.extend(program::inherited());
+    let groups: Vec<u16> = (next_slot..).take(options.groups).collect();
+    steps.push(Step::Await {
         channel,
-        tag: wire::TAG_EXECUTABLE,
-        slot: SLOT_EXECUTABLE,
+        slots: groups.clone(),
     });
-    steps.push(Step::Await { channel });
+    steps.extend(groups.into_iter().map(|slot| Step::JoinGroup { tasks: Fd::Slot(slot) }));
+    steps.push(Step::Unshare {
+        namespaces: clone::CGROUP_NAMESPACE,
+    });
     steps.push(Step::NotDumpable);
-    let program = program::steps(bundle, &ends, channel)?;
-    let words = Steps {
-        program: program.iter().map(Step::describe).collect(),
-        init: steps.iter().map(Step::describe).collect(),
-    };
-    steps.push(Step::Spawn { program });
+    steps.push(Step::Spawn {
+        program: program::steps(bundle, &ends, channel)?,
+    });
     steps.push(Step::Init {
         channel,
         filter: sr_kernel::seccomp::allow_list(&sr_kernel::process::INIT_CALLS),
         keep_capabilities: if range { CAP_KILL } else { 0 },
     });
+    Ok(steps)
+}
 
-    let init = clone::spawn(SANDBOX_NAMESPACES, options.cgroup, &steps, channel, &[ours.as_raw_fd()]).map_err(|e| {
-        let mut fault = init_fault(
-            "launch.preflight.namespaces",
-            "cannot make the sandbox's namespaces",
-            &e,
-        );
-        fault.remedy = "see `safe-run doctor`: user namespaces may be switched off or used up on this host".into();
-        fault
-    })?;
-    drop(theirs);
-    drop(built.held);
-    let guard = KillOnDrop(Some(init));
-    let pid = guard.pid();
-    let (uids, gids) = maps(&process.user.map, process.user.inside);
-    idmap::write_maps(pid, &uids, &gids, !range)
-        .map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
-    let traced = process.posture_at_exec;
-    if traced {
-        ptrace::seize_for_fork(pid).map_err(|e| {
-            init_fault(
-                "launch.preflight.ptrace",
-                "cannot trace the sandbox's first process",
-                &e,
-            )
-        })?;
-    }
-    let socket = ours.as_fd();
-    go(socket)?;
-    let mut arrived = Arrived::default();
-    while arrived.executable.is_none() {
-        match wire::receive(socket) {
-            Ok(Some((message, fd))) => arrived.take(message, fd, &words)?,
-            Ok(None) => return Err(gone()),
-            Err(e) => {
-                return Err(init_fault(
-                    "launch.prepare",
-                    "the sandbox's first process said nothing",
-                    &e,
-                ));
+fn open_and_send(path: &str, channel: RawFd, tag: u8, slot: u16) -> Result<Step, Fault> {
+    Ok(Step::OpenAndSend {
+        root: Fd::Slot(SLOT_ROOT),
+        path: view::c_string(path)?,
+        channel,
+        tag,
+        slot,
+    })
+}
+
+impl Building {
+    /// Waits until the view stands.
+    pub fn finish(self) -> Result<Prepared, Fault> {
+        let mut arrived = Arrived::default();
+        while arrived.executable.is_none() || (self.terminal && arrived.terminal.is_none()) {
+            match wire::receive(self.channel.as_fd()) {
+                Ok(Some((message, fd))) => arrived.take(message, fd, &self.steps)?,
+                Ok(None) => return Err(gone()),
+                Err(e) => {
+                    return Err(init_fault(
+                        "launch.prepare",
+                        "the sandbox's first process said nothing",
+                        &e,
+                    ));
+                }
             }
         }
+        let (Some(executable), Some(writable)) = (arrived.executable, arrived.writable) else {
+            return Err(gone());
+        };
+        Ok(Prepared {
+            init: self.init,
+            channel: self.channel,
+            steps: self.steps,
+            traced: self.traced,
+            told: self.told,
+            executable,
+            script: arrived.script,
+            writable,
+            terminal: arrived.terminal,
+        })
     }
-    let (Some(executable), Some(writable)) = (arrived.executable, arrived.writable) else {
-        return Err(gone());
-    };
-    Ok(Prepared {
-        init: guard.release()?,
-        channel: ours,
-        steps: words,
-        traced,
-        told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
-        executable,
-        script: arrived.script,
-        writable,
-        terminal: arrived.terminal,
-    })
 }
 
 #[derive(Default)]
@@ -246,11 +316,16 @@ impl Steps {
         let error = io::Error::from_raw_os_error(message.b as i32);
         let in_program = message.a >= wire::PROGRAM_STEPS;
         let (list, index) = if in_program {
-            (&self.program, message.a - wire::PROGRAM_STEPS)
+            let program = self.0.iter().find_map(|step| match step {
+                Step::Spawn { program } => Some(program),
+                _ => None,
+            });
+            (program, message.a - wire::PROGRAM_STEPS)
         } else {
-            (&self.init, message.a)
+            (Some(&self.0), message.a)
         };
-        let what = list.get(index as usize).map_or("a step of the sandbox", String::as_str);
+        let step = list.and_then(|list| list.get(index as usize));
+        let what = step.map_or("carry out a step of the sandbox".into(), Step::describe);
         if what == "execute the program" {
             let remedy = match message.b as i32 {
                 libc_errno::ENOENT => "its dynamic loader is not in the view: is it built for another system?",
@@ -261,6 +336,14 @@ impl Steps {
             return Fault::new(Code::Run002, "launch.exec", format!("cannot {what}: {error}"), remedy);
         }
         let code = if in_program { Code::Run002 } else { Code::Run001 };
+        if matches!(step, Some(Step::Unshare { .. })) {
+            return Fault::new(
+                code,
+                "launch.preflight.namespaces",
+                format!("cannot {what}: {error}"),
+                "see `safe-run doctor`: namespaces may be switched off or used up on this host",
+            );
+        }
         let remedy = if what.contains("proc file system") {
             "this host shows only a masked /proc (a container?): run with an unmasked /proc, see `safe-run doctor`"
         } else {
@@ -300,17 +383,14 @@ fn maps(map: &IdMap, inside: u32) -> (Vec<MapLine>, Vec<MapLine>) {
     }
 }
 
-fn go(socket: BorrowedFd<'_>) -> Result<(), Fault> {
-    wire::send(
-        socket,
-        Message {
-            tag: wire::TAG_GO,
-            a: 0,
-            b: 0,
-        },
-        None,
-    )
-    .map_err(|e| init_fault("launch.prepare", "the sandbox's first process is gone", &e))
+fn go(socket: BorrowedFd<'_>, with: &[BorrowedFd<'_>]) -> Result<(), Fault> {
+    let message = Message {
+        tag: wire::TAG_GO,
+        a: 0,
+        b: 0,
+    };
+    wire::send_each(socket, message, with)
+        .map_err(|e| init_fault("launch.prepare", "the sandbox's first process is gone", &e))
 }
 
 fn gone() -> Fault {
@@ -332,9 +412,10 @@ fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
 }
 
 /// Ends the sandbox if its building is given up.
-struct KillOnDrop(Option<Child>);
+#[derive(Debug)]
+struct Guard(Option<Child>);
 
-impl KillOnDrop {
+impl Guard {
     fn pid(&self) -> i32 {
         self.0.as_ref().map_or(-1, |c| c.pid)
     }
@@ -344,7 +425,7 @@ impl KillOnDrop {
     }
 }
 
-impl Drop for KillOnDrop {
+impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(child) = &self.0 {
             sr_kernel::process::kill_and_reap(child);
@@ -353,18 +434,18 @@ impl Drop for KillOnDrop {
 }
 
 impl Prepared {
-    /// Lets the program's process be made and brings it to its exec stop.
-    pub fn start(self) -> Result<Stopped, Fault> {
+    /// Lets the sandbox join its v1 groups, given by their open `tasks` files, and the program's process be made, and
+    /// brings that to its exec stop.
+    pub fn start(self, groups: &[BorrowedFd<'_>]) -> Result<Stopped, Fault> {
         let Prepared {
-            init,
+            init: guard,
             channel,
             steps,
             traced,
             told,
             ..
         } = self;
-        let guard = KillOnDrop(Some(init));
-        go(channel.as_fd())?;
+        go(channel.as_fd(), groups)?;
         let failed = |e: io::Error| {
             init_fault(
                 "launch.preflight.ptrace",
@@ -399,19 +480,12 @@ impl Prepared {
                 }
             };
             ptrace::detach(guard.pid()).map_err(failed)?;
-            let mut expected = false;
             let program = loop {
                 match ptrace::wait(program).map_err(failed)? {
                     Stop::Execed => break program,
                     Stop::Gone(_) => return Err(said()),
                     Stop::Forked(_) => return Err(gone()),
-                    Stop::Other(signal) => {
-                        if !expected {
-                            ptrace::expect_exec(program).map_err(failed)?;
-                            expected = true;
-                        }
-                        ptrace::resume(program, signal).map_err(failed)?;
-                    }
+                    Stop::Other(signal) => ptrace::resume(program, signal).map_err(failed)?,
                 }
             };
             listener = listener_of(told)?;
@@ -426,17 +500,12 @@ impl Prepared {
             only_child(guard.pid())?
         };
         Ok(Stopped {
-            init: guard.release()?,
+            init: guard,
             channel,
             traced,
             listener,
             program,
         })
-    }
-
-    /// Gives the sandbox up.
-    pub fn abandon(self) {
-        sr_kernel::process::kill_and_reap(&self.init);
     }
 }
 
@@ -444,7 +513,7 @@ impl Prepared {
 fn only_child(init: i32) -> Result<i32, Fault> {
     let path = format!("/proc/{init}/task/{init}/children");
     let text =
-        std::fs::read_to_string(&path).map_err(|e| init_fault("launch.posture", &format!("cannot read {path}"), &e))?;
+        sr_kernel::pseudo::text(&path).map_err(|e| init_fault("launch.posture", &format!("cannot read {path}"), &e))?;
     text.split_whitespace()
         .next()
         .and_then(|pid| pid.parse().ok())
@@ -453,31 +522,22 @@ fn only_child(init: i32) -> Result<i32, Fault> {
 
 impl Stopped {
     pub fn init_pid(&self) -> i32 {
-        self.init.pid
+        self.init.pid()
     }
 
     /// Lets the program run its first instruction.
     pub fn resume(self) -> Result<Running, Fault> {
         if self.traced {
-            if let Err(e) = ptrace::detach(self.program) {
-                let fault = init_fault("launch.go", "cannot let the program go", &e);
-                self.abandon();
-                return Err(fault);
-            }
+            ptrace::detach(self.program).map_err(|e| init_fault("launch.go", "cannot let the program go", &e))?;
         } else {
-            go(self.channel.as_fd())?;
+            go(self.channel.as_fd(), &[])?;
         }
         Ok(Running {
-            init: self.init,
+            init: self.init.release()?,
             channel: self.channel,
             listener: self.listener,
             program: self.program,
         })
-    }
-
-    /// Kills the sandbox before the program's first instruction.
-    pub fn abandon(self) {
-        sr_kernel::process::kill_and_reap(&self.init);
     }
 }
 

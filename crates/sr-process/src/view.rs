@@ -2,16 +2,14 @@
 //! every mount attached below that root without following a symbolic link, then the pivot.
 
 use crate::sandbox::Options;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::mount::{OpenTreeFlags, open_tree};
+use crate::trees::{Tree, Trees};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{Backing, FilesystemPlan, IdMap, LandlockAccess, LayerMask, Owner, ProcessPlan, ViewKind};
-use sr_kernel::idmap::{self, MapLine};
 use sr_kernel::landlock::{Access, Ruleset};
 use sr_kernel::step::{Fd, MountFlags, Step};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::path::Path;
 
 /// Slots with a meaning; the others are numbered as needed.
@@ -21,9 +19,11 @@ pub const SLOT_LANDLOCK: u16 = 2;
 pub const SLOT_PTY: u16 = 3;
 const SLOT_STAGE: u16 = 4;
 const SLOT_SKELETON: u16 = 5;
-const SLOT_ROOT: u16 = 6;
+pub const SLOT_ROOT: u16 = 6;
 const SLOT_WRITABLE: u16 = 7;
 const FIRST_FREE_SLOT: u16 = 8;
+/// For what is not of the view: the control groups.
+const SLOTS_KEPT_FREE: usize = 8;
 
 /// Device nodes of the minimal `/dev`, bound from the host.
 pub const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -35,12 +35,16 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// The steps that build a view, and the descriptors that they name.
+/// The steps that build a view, and the mounts that the supervisor must hand over before they are carried out.
 #[derive(Debug)]
 pub struct View {
+    /// Up to where [`SLOT_ROOT`] is the view's root.
     pub steps: Vec<Step>,
-    /// Mounts opened by a privileged supervisor; they must live until the steps are carried out.
-    pub held: Vec<OwnedFd>,
+    /// Those that enter it and leave the host's behind.
+    pub entry: Vec<Step>,
+    pub trees: Trees,
+    /// The first slot that the view does not use.
+    pub next_slot: u16,
 }
 
 /// Builds the steps for `plan`. `channel` is init's end of the socket.
@@ -55,10 +59,9 @@ pub fn build(
         skeleton: Vec::new(),
         layers: Vec::new(),
         mounts: Vec::new(),
-        held: Vec::new(),
+        trees: Vec::new(),
         made: BTreeSet::new(),
         covered: Vec::new(),
-        maps: BTreeMap::new(),
         next_slot: FIRST_FREE_SLOT,
         scratch: Vec::new(),
         inside: process.user.inside,
@@ -79,13 +82,12 @@ struct Builder<'a> {
     skeleton: Vec<Step>,
     layers: Vec<Step>,
     mounts: Vec<Step>,
-    held: Vec<OwnedFd>,
+    /// Sources that a privileged supervisor opens, and maps to the sandbox's user.
+    trees: Vec<Tree>,
     /// Skeleton paths already made.
     made: BTreeSet<String>,
     /// Targets of mounts: what stands below them is not the skeleton's.
     covered: Vec<String>,
-    /// User namespaces for idmapped mounts, by owner.
-    maps: BTreeMap<(u32, u32), OwnedFd>,
     next_slot: u16,
     /// Scratch directories so far: their targets; the place of number N is `w/sN`.
     scratch: Vec<String>,
@@ -212,8 +214,16 @@ impl Builder<'_> {
     fn source(&mut self, path: &str, flags: MountFlags, owner: Option<Owner>) -> Result<Fd, Fault> {
         // The allow-listed members of /etc and /dev are often links by design; everything else was canonicalised.
         let no_symlinks = !path.starts_with("/etc/") && !path.starts_with("/dev/");
-        if !self.privileged() {
-            let slot = self.slot();
+        let slot = self.slot();
+        if self.privileged() {
+            self.trees.push(Tree {
+                path: path.to_owned(),
+                no_symlinks,
+                flags,
+                owner,
+                slot,
+            });
+        } else {
             self.sources.push(Step::OpenTree {
                 path: c_string(path)?,
                 recursive: flags.recursive,
@@ -224,63 +234,8 @@ impl Builder<'_> {
                 tree: Fd::Slot(slot),
                 flags,
             });
-            return Ok(Fd::Slot(slot));
         }
-        let failed = |what: &str, error: std::io::Error| {
-            Fault::new(
-                Code::Run001,
-                "launch.prepare.view",
-                format!("{what} {path}: {error}"),
-                "check that the path exists and that its file system allows it",
-            )
-        };
-        let mut bits = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        if flags.recursive {
-            bits |= OpenTreeFlags::AT_RECURSIVE;
-        }
-        let opened = if no_symlinks {
-            let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
-                .and_then(|place| open_tree(&place, "", bits | OpenTreeFlags::AT_EMPTY_PATH))
-        } else {
-            open_tree(CWD, path, bits)
-        };
-        let tree = opened.map_err(|e| failed("cannot open the mount source", e.into()))?;
-        let map = match owner {
-            Some(owner) => Some(
-                self.mapped_owner(owner)
-                    .map_err(|e| failed("cannot map the owner of", e))?,
-            ),
-            None => None,
-        };
-        idmap::set_mount(tree.as_fd(), flags, map).map_err(|e| failed("cannot set the mount attributes of", e))?;
-        let raw = tree.as_raw_fd();
-        self.held.push(tree);
-        Ok(Fd::Inherited(raw))
-    }
-
-    /// A user namespace that shows `owner`'s files as the sandbox user's.
-    fn mapped_owner(&mut self, owner: Owner) -> std::io::Result<std::os::fd::BorrowedFd<'_>> {
-        let IdMap::Range { base, .. } = self.map else {
-            return Err(std::io::Error::other("an idmapped mount needs a privileged supervisor"));
-        };
-        let key = (owner.uid, owner.gid);
-        if !self.maps.contains_key(&key) {
-            let shown = base + self.inside;
-            let line = |outside| {
-                [MapLine {
-                    inside: outside,
-                    outside: shown,
-                    count: 1,
-                }]
-            };
-            let namespace = idmap::user_namespace(&line(owner.uid), &line(owner.gid))?;
-            self.maps.insert(key, namespace);
-        }
-        match self.maps.get(&key) {
-            Some(namespace) => Ok(namespace.as_fd()),
-            None => Err(std::io::Error::other("no user namespace")),
-        }
+        Ok(Fd::Slot(slot))
     }
 
     fn entry(&mut self, target: &str, what: &ViewKind) -> Result<(), Fault> {
@@ -297,17 +252,17 @@ impl Builder<'_> {
                 }
                 Ok(())
             }
-            ViewKind::File { content } => {
-                self.parents(target)?;
-                if self.made.insert(target.to_owned()) {
-                    let path = c_string(&self.skeleton_path(target))?;
-                    self.skeleton.push(Step::File {
-                        path,
-                        content: content.clone().into_bytes(),
-                        writable: false,
-                    });
-                }
-                Ok(())
+            ViewKind::File { content } => self.file(target, content.clone().into_bytes()),
+            ViewKind::Copy { source } => {
+                let content = sr_kernel::pseudo::read(source).map_err(|e| {
+                    Fault::new(
+                        Code::Run001,
+                        "launch.prepare.view",
+                        format!("cannot read {source}: {e}"),
+                        "every program needs it: make it readable for the user who starts the run",
+                    )
+                })?;
+                self.file(target, content)
             }
             ViewKind::ReadOnly { source, directory } => {
                 let flags = MountFlags {
@@ -365,13 +320,25 @@ impl Builder<'_> {
                 self.attach(Fd::Slot(slot), target)
             }
             ViewKind::Proc => self.fresh(target, c"proc", &[], false),
-            ViewKind::Mqueue => self.fresh(target, c"mqueue", &[], false),
             ViewKind::Devpts => {
                 let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
                 self.fresh(target, c"devpts", &options, true)
             }
             ViewKind::Dev => self.dev(target),
         }
+    }
+
+    fn file(&mut self, target: &str, content: Vec<u8>) -> Result<(), Fault> {
+        self.parents(target)?;
+        if self.made.insert(target.to_owned()) {
+            let path = c_string(&self.skeleton_path(target))?;
+            self.skeleton.push(Step::File {
+                path,
+                content,
+                writable: false,
+            });
+        }
+        Ok(())
     }
 
     fn fresh(
@@ -674,8 +641,7 @@ impl Builder<'_> {
                 flags,
             });
         }
-        steps.push(Step::ChangeDirTo(root));
-        steps.push(Step::PivotHere);
+        let mut entry = vec![Step::ChangeDirTo(root), Step::PivotHere];
         if let Some(landlock) = &plan.landlock {
             let rules = landlock
                 .rules
@@ -695,12 +661,12 @@ impl Builder<'_> {
                 scope: landlock.scope,
                 rules,
             };
-            steps.push(Step::PrepareLandlock {
+            entry.push(Step::PrepareLandlock {
                 ruleset,
                 slot: SLOT_LANDLOCK,
             });
         }
-        if usize::from(self.next_slot) >= sr_kernel::step::SLOTS {
+        if usize::from(self.next_slot) + SLOTS_KEPT_FREE > sr_kernel::step::SLOTS {
             return Err(Fault::new(
                 Code::Run001,
                 "launch.prepare.view",
@@ -708,7 +674,16 @@ impl Builder<'_> {
                 "name fewer mounts",
             ));
         }
-        Ok(View { steps, held: self.held })
+        let shown = match self.map {
+            IdMap::Range { base, .. } => base + self.inside,
+            IdMap::Single { host_uid, .. } => host_uid,
+        };
+        Ok(View {
+            steps,
+            entry,
+            trees: Trees::new(self.trees, shown),
+            next_slot: self.next_slot,
+        })
     }
 }
 

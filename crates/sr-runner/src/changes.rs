@@ -14,7 +14,7 @@ mod survey;
 mod tree;
 
 pub use apply::{Applied, ApplyOptions, Note, apply};
-pub use copy::{Stats, copy_layer};
+pub use copy::{Stats, copy_layer, is_empty};
 pub use diff::diff_text;
 pub use name::{escape, unescape};
 pub use scan::scan;

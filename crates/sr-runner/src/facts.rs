@@ -1,7 +1,8 @@
 //! Gathers [`HostFacts`]: what this host can enforce and what its system tree looks like. Looks only, makes no
 //! process, and is on the start path of every run: a handful of system calls.
 
-use rustix::fs::{AtFlags, CWD, FileType, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
+use rustix::io::Errno;
 use rustix::system::{sysinfo, uname};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use sr_common::facts::SystemDir;
@@ -9,7 +10,7 @@ use sr_common::{Code, Fault, HostFacts};
 use sr_kernel::probe;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
 /// The top level of the operating system, in mount order.
@@ -117,28 +118,34 @@ fn system(root: &Path) -> Result<Vec<SystemDir>, Fault> {
 }
 
 fn etc(dir: &Path) -> Result<Vec<String>, Fault> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(unreadable(dir, &e)),
+    let unreadable = |e: Errno| unreadable(dir, &e.into());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = match openat(CWD, dir, flags, Mode::empty()) {
+        Ok(opened) => opened,
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(e) => return Err(unreadable(e)),
     };
     let mut found = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(|e| unreadable(dir, &e))?.file_name();
-        for pattern in ETC {
-            let (top, below) = pattern
-                .split_once('/')
-                .map_or((pattern, None), |(top, below)| (top, Some(below)));
-            if !crate::subject::glob::matches(top.as_bytes(), name.as_bytes()) {
-                continue;
-            }
-            let Some(name) = name.to_str() else { continue };
-            let relative = below.map_or_else(|| name.to_owned(), |below| format!("{name}/{below}"));
-            // A dangling link is left out; a directory is written with a `/` at its end.
-            if let Ok(stat) = statat(CWD, dir.join(&relative), AtFlags::empty()) {
-                let directory = FileType::from_raw_mode(stat.st_mode).is_dir();
-                found.push(format!("/etc/{relative}{}", if directory { "/" } else { "" }));
-            }
+    // A dangling link is left out; a directory is written with a `/` at its end.
+    let mut look = |relative: &str| {
+        if let Ok(stat) = statat(&opened, relative, AtFlags::empty()) {
+            let directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+            found.push(format!("/etc/{relative}{}", if directory { "/" } else { "" }));
+        }
+    };
+    let (several, single): (Vec<&str>, Vec<&str>) = ETC.iter().partition(|pattern| pattern.contains('*'));
+    single.into_iter().for_each(&mut look);
+    let mut buffer = [MaybeUninit::uninit(); 16 << 10];
+    let mut entries = RawDir::new(&opened, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name().to_bytes();
+        if several
+            .iter()
+            .any(|pattern| crate::subject::glob::matches(pattern.as_bytes(), name))
+            && let Ok(name) = std::str::from_utf8(name)
+        {
+            look(name);
         }
     }
     found.sort();

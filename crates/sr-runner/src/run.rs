@@ -13,7 +13,7 @@ use crate::supervise::{self, BLOCKED, FORWARDED, Supervised, Supervision};
 use crate::terminal::RawMode;
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
-use sr_common::{Cause, Code, Control, Fault, HostFacts, Observed, RunId, Usage};
+use sr_common::{Cause, Code, Control, Digest, Fault, HostFacts, Observed, RunId, Usage};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{Backing, IdMap, LimitMechanism, ViewKind};
 use sr_evidence::attestation::Subject as Attested;
@@ -28,7 +28,7 @@ use sr_evidence::report::{
 };
 use sr_evidence::seal;
 use sr_kernel::cgroup::{Clause, Limits, RunGroup};
-use sr_process::posture::{self, Identity};
+use sr_process::posture::{self, Before, Identity};
 use sr_process::{Options, Prepared, Stdio, Stopped};
 use std::collections::BTreeSet;
 use std::fs;
@@ -79,6 +79,8 @@ struct Run<'a> {
     dir_fd: OwnedFd,
     journal: Option<Journal>,
     log: EventLog,
+    /// Whether the documents and the first event are written.
+    recorded: bool,
     key: Option<SigningKey>,
     group: Option<RunGroup>,
     /// Keeps a session to this run.
@@ -132,26 +134,11 @@ impl<'a> Run<'a> {
         let journal = Journal::create(store.journal(&id))?;
         let dir = store.create_run(&id)?;
         let dir_fd = files::open_dir(&dir.path).map_err(|e| write_fault("the run's folder", &e.into()))?;
-        let policy = files::write_document(&dir_fd, files::POLICY, &redaction::policy(&request.policy), durable)
-            .map_err(|e| write_fault(files::POLICY, &e))?;
-        let recorded = redaction::bundle(bundle, &request.policy, policy);
-        let bundle_digest = files::write_document(&dir_fd, files::BUNDLE, &recorded, durable)
-            .map_err(|e| write_fault(files::BUNDLE, &e))?;
-        let mut log = EventLog::create(&dir_fd, &id, durable)?.with_start(start);
-        let mut data = start_data(&id, &policy, &bundle_digest);
-        if let Some(map) = data.as_object_mut() {
-            map.insert("argv".into(), json!(bundle.process_plan.argv));
-            map.insert("backend".into(), json!(bundle.backend));
-        }
-        log.append("supervisor", RUN_START, data)?;
+        let log = EventLog::create(&dir_fd, &id, durable)?.with_start(start);
         let nothing = StreamOutput {
             bytes: 0,
             dropped: 0,
             digest: None,
-        };
-        let overlay = match &request.overlay {
-            Some(value) => sr_common::canonical::digest(&redaction::overlay(value)).ok(),
-            None => None,
         };
         Ok(Run {
             request,
@@ -160,26 +147,24 @@ impl<'a> Run<'a> {
             start,
             started_at: sr_evidence::report::now(),
             digests: Digests {
-                policy,
+                policy: Digest::ZERO,
                 policy_source: request.policy_source,
-                overlay,
+                overlay: None,
                 facts: bundle.inputs.facts,
-                bundle: bundle_digest,
+                bundle: Digest::ZERO,
                 executable: None,
                 interpreters: Vec::new(),
                 script: None,
                 mounts: Vec::new(),
                 captured_changes: None,
             },
-            attested: vec![
-                Attested::new(files::POLICY, policy),
-                Attested::new(files::BUNDLE, bundle_digest),
-            ],
+            attested: Vec::new(),
             id,
             dir,
             dir_fd,
             journal: Some(journal),
             log,
+            recorded: false,
             key: None,
             group: None,
             _session: None,
@@ -199,29 +184,84 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Writes what the run is made from, and the chain's first event.
+    fn record_start(&mut self) -> Result<(), Fault> {
+        let (request, bundle, durable) = (self.request, self.bundle, self.bundle.evidence_plan.durable);
+        let policy = files::write_document(
+            &self.dir_fd,
+            files::POLICY,
+            &redaction::policy(&request.policy),
+            durable,
+        )
+        .map_err(|e| write_fault(files::POLICY, &e))?;
+        let recorded = redaction::bundle(bundle, &request.policy, policy);
+        let bundle_digest = files::write_document(&self.dir_fd, files::BUNDLE, &recorded, durable)
+            .map_err(|e| write_fault(files::BUNDLE, &e))?;
+        self.digests.policy = policy;
+        self.digests.bundle = bundle_digest;
+        self.digests.overlay = match &request.overlay {
+            Some(value) => sr_common::canonical::digest(&redaction::overlay(value)).ok(),
+            None => None,
+        };
+        self.attested = vec![
+            Attested::new(files::POLICY, policy),
+            Attested::new(files::BUNDLE, bundle_digest),
+        ];
+        let mut data = start_data(&self.id, &policy, &bundle_digest);
+        if let Some(map) = data.as_object_mut() {
+            map.insert("argv".into(), json!(bundle.process_plan.argv));
+            map.insert("backend".into(), json!(bundle.backend));
+        }
+        self.log.append("supervisor", RUN_START, data)?;
+        self.recorded = true;
+        Ok(())
+    }
+
     fn clock(&self) -> Option<u64> {
         u64::try_from(self.start.elapsed().as_micros()).ok()
     }
 
-    /// Everything between the opened and the sealed evidence.
+    /// Everything between the opened and the sealed evidence. While the sandbox builds itself, its evidence is begun.
     fn live(&mut self) -> Result<(), Fault> {
-        self.make_group()?;
-        tracing::debug!(micros = self.clock(), "control groups made");
+        let (name, limits) = self.group_limits();
+        let born_in_group = [&limits.memory, &limits.cpu, &limits.pids]
+            .into_iter()
+            .flatten()
+            .any(|clause| clause.at.version == 2);
+        if born_in_group {
+            self.make_group(&name, &limits)?;
+        }
         self.make_layers()?;
-        tracing::debug!(micros = self.clock(), "layers made");
         let signals = sr_kernel::process::signal_descriptor(&[&FORWARDED[..], &BLOCKED[..]].concat())
             .map_err(|e| Fault::new(Code::Run001, "launch.prepare.signals", e.to_string(), ""))?;
         let (stdio, mut ends) = self.make_stdio()?;
-        let prepared = self.prepare(stdio)?;
+        let building = sr_process::begin(
+            self.bundle,
+            Options {
+                layers: self.layers.as_deref(),
+                stdio,
+                cgroup: self.group.as_ref().and_then(RunGroup::dir_fd),
+                groups: RunGroup::joins(&name, &limits).map_err(group_fault)?,
+            },
+        )?;
+        tracing::debug!(micros = self.clock(), "sandbox begun");
+        self.record_start()?;
+        tracing::debug!(micros = self.clock(), "evidence begun");
+        if !born_in_group {
+            self.make_group(&name, &limits)?;
+        }
+        let joined = match &self.group {
+            Some(group) => group.task_files().map_err(group_fault)?,
+            None => Vec::new(),
+        };
+        tracing::debug!(micros = self.clock(), "control groups made");
+        self.load_key()?;
+        tracing::debug!(micros = self.clock(), "key loaded");
+        let before = Before::take(self.bundle)?;
+        let prepared = building.finish()?;
         self.clocks.built_micros = self.clock();
         tracing::debug!(micros = self.clock(), "sandbox built");
-        let identity = match self.hash(&prepared) {
-            Ok(identity) => identity,
-            Err(fault) => {
-                prepared.abandon();
-                return Err(fault);
-            }
-        };
+        let identity = self.hash(&prepared)?;
         let writable = prepared
             .writable
             .try_clone()
@@ -239,17 +279,26 @@ impl<'a> Run<'a> {
             .map(|m| m.try_clone())
             .transpose()
             .map_err(|e| write_fault("a pty", &e))?;
-        let stopped = prepared.start()?;
+        let groups: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
+        let stopped = prepared.start(&groups)?;
+        drop(joined);
         self.clocks.wall_micros = self.clock();
         tracing::debug!(micros = self.clock(), "at the exec stop");
-        if let Err(fault) = self.observe_and_sign(&stopped, &executable, identity) {
-            stopped.abandon();
-            return Err(fault);
-        }
+        self.observe(&before, &stopped, &executable, identity)?;
+        tracing::debug!(micros = self.clock(), "posture observed");
         drop(executable);
+        // Nothing of what is recorded may be lost with the machine: then the program waits for the disk.
+        let durable = self.bundle.evidence_plan.durable;
+        if durable {
+            self.sign_launch()?;
+        }
         let running = stopped.resume()?;
         self.clocks.launched_micros = self.clock();
         tracing::debug!(micros = self.clock(), "program started");
+        if !durable && let Err(fault) = self.sign_launch() {
+            running.reap();
+            return Err(fault);
+        }
 
         let stdin = rustix::stdio::stdin();
         let raw = master.as_ref().and_then(|_| RawMode::enter(stdin));
@@ -282,7 +331,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn make_group(&mut self) -> Result<(), Fault> {
+    /// The run's control group: its name and what it is to hold.
+    fn group_limits(&self) -> (String, Limits) {
         let resources = &self.bundle.resources_plan;
         let at = |mechanism: &LimitMechanism, limit| match mechanism {
             LimitMechanism::Cgroup { version, parent } => Some(Clause {
@@ -299,24 +349,19 @@ impl<'a> Run<'a> {
             cpu: resources.cpu.as_ref().and_then(|cpu| at(&cpu.mechanism, cpu.value)),
             pids: at(&resources.pids.mechanism, resources.pids.value),
         };
-        if limits == Limits::default() {
+        (format!("safe-run-{}", self.id), limits)
+    }
+
+    fn make_group(&mut self, name: &str, limits: &Limits) -> Result<(), Fault> {
+        if *limits == Limits::default() {
             return Ok(());
         }
-        let name = format!("safe-run-{}", self.id);
-        let fault = |e: sr_kernel::cgroup::CgroupError| {
-            Fault::new(
-                Code::Run001,
-                "launch.preflight.cgroup",
-                e.to_string(),
-                "see `safe-run doctor`: this host's cgroups",
-            )
-        };
-        for path in RunGroup::plan(&name, &limits).map_err(fault)? {
+        for path in RunGroup::plan(name, limits).map_err(group_fault)? {
             if let Some(journal) = &mut self.journal {
                 journal.will_make(&Resource::Cgroup { path })?;
             }
         }
-        self.group = Some(RunGroup::create(&name, &limits).map_err(fault)?);
+        self.group = Some(RunGroup::create(name, limits).map_err(group_fault)?);
         Ok(())
     }
 
@@ -407,30 +452,6 @@ impl<'a> Run<'a> {
         Ok((Stdio::Pipes([in_read, out_write, err_write]), Ends { input, output }))
     }
 
-    fn prepare(&self, stdio: Stdio) -> Result<Prepared, Fault> {
-        let group = self.group.as_ref();
-        let join = match group {
-            Some(group) => group.task_files().map_err(|e| {
-                Fault::new(
-                    Code::Run001,
-                    "launch.prepare.cgroup",
-                    e.to_string(),
-                    "see `safe-run doctor`",
-                )
-            })?,
-            None => Vec::new(),
-        };
-        sr_process::prepare(
-            self.bundle,
-            Options {
-                layers: self.layers.as_deref(),
-                stdio,
-                cgroup: group.and_then(RunGroup::dir_fd),
-                join,
-            },
-        )
-    }
-
     /// Hashes what will be executed, by the descriptors that were opened in the view.
     fn hash(&mut self, prepared: &Prepared) -> Result<Identity, Fault> {
         let process = &self.bundle.process_plan;
@@ -467,13 +488,15 @@ impl<'a> Run<'a> {
         Ok(Identity::of(&stat))
     }
 
-    /// The exec stop: reads the posture, records it, signs the head. Nothing of the program has run.
-    fn observe_and_sign(&mut self, stopped: &Stopped, executable: &fs::File, identity: Identity) -> Result<(), Fault> {
-        // From here on nobody else of this user may look into this process, which is about to hold a key.
-        sr_kernel::process::set_not_dumpable()
-            .map_err(|e| Fault::new(Code::Run001, "launch.prepare", format!("PR_SET_DUMPABLE: {e}"), ""))?;
-        self.posture = posture::observe(self.bundle, stopped.program, (executable, identity))?;
-        tracing::debug!(micros = self.clock(), "posture observed");
+    /// The exec stop: reads the posture and records it. Nothing of the program has run.
+    fn observe(
+        &mut self,
+        before: &Before,
+        stopped: &Stopped,
+        executable: &fs::File,
+        identity: Identity,
+    ) -> Result<(), Fault> {
+        self.posture = posture::observe(self.bundle, before, stopped.program, (executable, identity))?;
         if let Some(group) = &self.group {
             self.posture.extend(group_posture(group, stopped.program)?);
         }
@@ -486,12 +509,15 @@ impl<'a> Run<'a> {
         if let Some(fault) = holds {
             return Err(fault);
         }
-        self.load_key()?;
         self.log.append(
             "supervisor",
             "run.launch",
             json!({"program": self.bundle.process_plan.executable}),
         )?;
+        Ok(())
+    }
+
+    fn sign_launch(&mut self) -> Result<(), Fault> {
         let head = seal::seal_launch(
             &self.dir_fd,
             &mut self.log,
@@ -508,6 +534,9 @@ impl<'a> Run<'a> {
         if !self.request.sign || !self.bundle.evidence_plan.sign {
             return Ok(());
         }
+        // From here on nobody else of this user may look into this process, which is about to hold a key.
+        sr_kernel::process::set_not_dumpable()
+            .map_err(|e| Fault::new(Code::Run001, "launch.prepare", format!("PR_SET_DUMPABLE: {e}"), ""))?;
         let keys = KeyStore::open(&self.request.caller.keys);
         let key = match self.request.policy.evidence.sign.as_str() {
             "default" => keys.default_key()?,
@@ -571,13 +600,16 @@ impl<'a> Run<'a> {
                 Some(root) => root.join(layer.to_string()).join("upper"),
                 None => {
                     let upper = self.dir.layer(layer);
-                    if let Some(parent) = upper.parent() {
-                        fs::create_dir_all(parent).map_err(|e| write_fault(&parent.display().to_string(), &e))?;
-                    }
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
                     let live = rustix::fs::openat(writable, format!("u{layer}"), flags, Mode::empty())
                         .map_err(|e| write_fault("the captured layer", &e.into()))?;
-                    changes::copy_layer(&live, &upper)?;
+                    // A layer without a change is not kept: an absent one is read as empty.
+                    if !changes::is_empty(&live)? {
+                        if let Some(parent) = upper.parent() {
+                            fs::create_dir_all(parent).map_err(|e| write_fault(&parent.display().to_string(), &e))?;
+                        }
+                        changes::copy_layer(&live, &upper)?;
+                    }
                     upper
                 }
             };
@@ -642,9 +674,9 @@ impl<'a> Run<'a> {
     /// The program was not started, or was killed: records why, as far as the store still takes it, and cleans up.
     fn fail(mut self, fault: &Fault) {
         let result = failed_result(Some(fault));
-        let recorded = self
-            .log
-            .append("supervisor", "run.failed", json!(fault))
+        let begun = if self.recorded { Ok(()) } else { self.record_start() };
+        let recorded = begun
+            .and_then(|()| self.log.append("supervisor", "run.failed", json!(fault)))
             .and_then(|_| self.log.append("supervisor", RUN_END, end_data(&result)))
             .and_then(|_| if self.key.is_none() { self.load_key() } else { Ok(()) });
         if recorded.is_ok() {
@@ -657,7 +689,9 @@ impl<'a> Run<'a> {
 
     /// Removes what the run made outside its namespaces. Problems are told, and left to `safe-run gc`.
     fn clean(&mut self) -> Option<String> {
-        if let Some(group) = self.group.take() {
+        if let Some(group) = self.group.take()
+            && !group.remove_empty()
+        {
             let removed = group.kill_all().map_err(|e| vec![e]).and_then(|()| group.remove());
             if let Err(errors) = removed {
                 let first = errors.first().map(ToString::to_string).unwrap_or_default();
@@ -760,6 +794,15 @@ fn above_stdio(fd: OwnedFd) -> std::io::Result<OwnedFd> {
     }
 }
 
+fn group_fault(error: sr_kernel::cgroup::CgroupError) -> Fault {
+    Fault::new(
+        Code::Run001,
+        "launch.preflight.cgroup",
+        error.to_string(),
+        "see `safe-run doctor`: this host's cgroups",
+    )
+}
+
 fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault> {
     let fault =
         |e: sr_kernel::cgroup::CgroupError| Fault::new(Code::Run002, "launch.posture.cgroup", e.to_string(), "");
@@ -768,8 +811,8 @@ fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault>
     let mut seen = vec![Observed {
         control: Control::Memory,
         requested: "member of the run's control group".into(),
-        mechanism: "cgroup.procs".into(),
-        observed: format!("cgroup.procs names the program: {member}"),
+        mechanism: "the group's tasks file".into(),
+        observed: format!("/proc/PID/cgroup names the group: {member}"),
         holds: member,
     }];
     for (asked, now) in written.iter().zip(group.observe().map_err(fault)?) {

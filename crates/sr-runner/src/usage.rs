@@ -17,7 +17,7 @@ pub fn of_tree(init: i32) -> Usage {
     let mut tasks = 0u64;
     let mut memory = 0u64;
     for pid in tree(init) {
-        let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        let Ok(status) = sr_kernel::pseudo::text(format!("/proc/{pid}/status")) else {
             continue;
         };
         for line in status.lines() {
@@ -47,7 +47,7 @@ pub fn of_tree(init: i32) -> Usage {
 pub fn exact_memory(init: i32) -> Option<u64> {
     let mut total = 0;
     for pid in tree(init) {
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
+        let Ok(text) = sr_kernel::pseudo::text(format!("/proc/{pid}/smaps_rollup")) else {
             continue;
         };
         let kib = text
@@ -69,7 +69,7 @@ fn tree(init: i32) -> Vec<i32> {
             continue;
         };
         for task in tasks.flatten() {
-            let Ok(text) = fs::read_to_string(task.path().join("children")) else {
+            let Ok(text) = sr_kernel::pseudo::text(task.path().join("children")) else {
                 continue;
             };
             found.extend(text.split_whitespace().filter_map(|p| p.parse::<i32>().ok()));

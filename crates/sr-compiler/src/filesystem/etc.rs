@@ -44,6 +44,20 @@ const DIRECTORIES: [&str; 11] = [
     "xml",
 ];
 
+/// Files of a few kilobytes: copied, where a mount would cost more.
+const COPIED: [&str; 10] = [
+    "ld.so.conf",
+    "locale.conf",
+    "localtime",
+    "nsswitch.conf",
+    "os-release",
+    "pki/tls/openssl.cnf",
+    "protocols",
+    "services",
+    "ssl/openssl.cnf",
+    "timezone",
+];
+
 pub(crate) fn add(input: Input<'_>, tree: &mut Tree) {
     for member in &input.facts.etc {
         let path = member.trim_end_matches('/');
@@ -55,13 +69,13 @@ pub(crate) fn add(input: Input<'_>, tree: &mut Tree) {
             continue;
         }
         let directory = member.ends_with('/') || DIRECTORIES.contains(&rest) || version_directory(rest);
-        tree.set(
-            path,
-            ViewKind::ReadOnly {
-                source: path.to_owned(),
-                directory,
-            },
-        );
+        let source = path.to_owned();
+        let what = if COPIED.contains(&rest) {
+            ViewKind::Copy { source }
+        } else {
+            ViewKind::ReadOnly { source, directory }
+        };
+        tree.set(path, what);
     }
     let user = input.policy.runtime.user;
     for (path, content) in [

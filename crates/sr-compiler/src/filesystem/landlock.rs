@@ -28,9 +28,7 @@ pub(crate) fn plan(input: Input<'_>, entries: &[ViewEntry], faults: &mut Vec<Fau
     let mut rules = vec![rule("/", LandlockAccess::Read)];
     for ViewEntry { target, what } in entries {
         let access = match what {
-            ViewKind::Scratch { .. } | ViewKind::Captured { .. } | ViewKind::Writable { .. } | ViewKind::Mqueue => {
-                LandlockAccess::Write
-            }
+            ViewKind::Scratch { .. } | ViewKind::Captured { .. } | ViewKind::Writable { .. } => LandlockAccess::Write,
             // /proc: a process writes its own comm, oom_score_adj, coredump_filter.
             ViewKind::Dev | ViewKind::Devpts | ViewKind::Proc => LandlockAccess::Device,
             _ => continue,

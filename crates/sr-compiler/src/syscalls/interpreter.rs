@@ -22,6 +22,7 @@ impl SeccompData {
     pub const SIZE: u32 = 64;
 
     // The word at a byte offset, as a little-endian machine lays the structure out.
+    #[inline]
     fn word(&self, offset: u32) -> Option<u32> {
         let half = |value: u64, offset: u32| {
             if offset.is_multiple_of(8) {
@@ -79,6 +80,12 @@ impl std::error::Error for ProgramError {}
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a>(&'a [Instruction]);
 
+struct Walked {
+    answer: u32,
+    steps: usize,
+    last: u32,
+}
+
 impl<'a> Program<'a> {
     /// The checks of `bpf_check_classic` and `seccomp_check_filter`.
     pub fn check(code: &'a [Instruction]) -> Result<Self, ProgramError> {
@@ -118,11 +125,25 @@ impl<'a> Program<'a> {
 
     /// The program's answer: a `SECCOMP_RET_*` value.
     pub fn run(self, data: &SeccompData) -> u32 {
-        self.trace(data).0
+        self.walk(data).answer
     }
 
     /// The answer, and how many instructions it took.
     pub fn trace(self, data: &SeccompData) -> (u32, usize) {
+        let walked = self.walk(data);
+        (walked.answer, walked.steps)
+    }
+
+    /// The answer, and the last number, from this one on, up to which the same instructions are run and give it: the
+    /// number has been compared with constants alone, on this side of them.
+    pub fn run_numbers(self, data: &SeccompData) -> (u32, u32) {
+        let walked = self.walk(data);
+        (walked.answer, walked.last)
+    }
+
+    fn walk(self, data: &SeccompData) -> Walked {
+        // Whether `a` is the number itself; what is else made of it is not followed, and then stands for itself alone.
+        let (mut a_is_number, mut last) = (false, u32::MAX);
         let (mut a, mut x, mut memory) = (0u32, 0u32, [0u32; 16]);
         let mut at = 0;
         let mut steps = 0;
@@ -132,6 +153,22 @@ impl<'a> Program<'a> {
             steps += 1;
             let operand = if op & 0x08 == 0 { k } else { x };
             let mut jump = |holds: bool| at += usize::from(if holds { jt } else { jf });
+            if a_is_number {
+                last = match op {
+                    // Comparisons with a constant.
+                    0x15 if a < k => last.min(k - 1),
+                    0x25 if a <= k => last.min(k),
+                    0x35 if a < k => last.min(k - 1),
+                    0x15 if a > k => last,
+                    0x25 | 0x35 => last,
+                    // Loads over it, jumps, and an answer that it has no part in.
+                    0x20 | 0x00 | 0x80 | 0x60 | 0x87 | 0x01 | 0x81 | 0x61 | 0x05 | 0x06 => last,
+                    _ => data.nr,
+                };
+            }
+            if !matches!(op, 0x15 | 0x25 | 0x35 | 0x05 | 0x01 | 0x81 | 0x61) {
+                a_is_number = op == 0x20 && k == 0;
+            }
             match op {
                 0x20 => a = data.word(k).unwrap_or(0),
                 0x00 => a = k,
@@ -144,15 +181,15 @@ impl<'a> Program<'a> {
                 0x03 => memory[k as usize & 15] = x,
                 0x07 => x = a,
                 0x87 => a = x,
-                0x06 => return (k, steps),
-                0x16 => return (a, steps),
+                0x06 => return Walked { answer: k, steps, last },
+                0x16 => return Walked { answer: a, steps, last },
                 0x04 | 0x0c => a = a.wrapping_add(operand),
                 0x14 | 0x1c => a = a.wrapping_sub(operand),
                 0x24 | 0x2c => a = a.wrapping_mul(operand),
                 // The kernel ends a program that divides by X = 0 with 0.
                 0x34 | 0x3c => match a.checked_div(operand) {
                     Some(quotient) => a = quotient,
-                    None => return (0, steps),
+                    None => return Walked { answer: 0, steps, last },
                 },
                 0x44 | 0x4c => a |= operand,
                 0x54 | 0x5c => a &= operand,
@@ -165,10 +202,10 @@ impl<'a> Program<'a> {
                 0x25 | 0x2d => jump(a > operand),
                 0x35 | 0x3d => jump(a >= operand),
                 0x45 | 0x4d => jump(a & operand != 0),
-                _ => return (0, steps),
+                _ => break,
             }
         }
-        (0, steps)
+        Walked { answer: 0, steps, last }
     }
 }
 

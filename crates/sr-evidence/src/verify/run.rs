@@ -5,7 +5,6 @@ use super::findings::{Findings, Problem};
 use super::signature::{Judgement, judge};
 use super::{Status, Verification, VerifyOptions};
 use crate::attestation::{Predicate, STATEMENT_MEDIA_TYPE, Statement, Subject, parse_bundle, parse_statement};
-use crate::canon;
 use crate::dsse::Envelope;
 use crate::event::{end_data, start_data};
 use crate::files::{self, Unreadable};
@@ -13,6 +12,7 @@ use crate::head::{HEAD_TYPE, Head, Phase, parse_payload};
 use crate::key::PublicKey;
 use crate::report::RunReport;
 use serde_json::Value;
+use sr_common::canonical;
 use sr_common::{Digest, RunId};
 use std::os::fd::BorrowedFd;
 
@@ -187,7 +187,7 @@ impl Verifier<'_> {
         let parsed = serde_json::from_slice::<Envelope>(&bytes)
             .map_err(|e| format!("is not a DSSE envelope: {e}"))
             .and_then(
-                |envelope| match canon::to_bytes(&envelope).ok().as_deref() == bytes.strip_suffix(b"\n") {
+                |envelope| match canonical::to_bytes(&envelope).ok().as_deref() == bytes.strip_suffix(b"\n") {
                     true => Ok(envelope),
                     false => Err("is not canonical JSON and one newline".into()),
                 },

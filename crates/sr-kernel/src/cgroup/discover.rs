@@ -19,7 +19,7 @@ struct Host;
 
 impl Look for Host {
     fn read(&self, file: &Path) -> Option<String> {
-        std::fs::read_to_string(file).ok()
+        crate::pseudo::text(file).ok()
     }
 
     fn exists(&self, file: &Path) -> bool {

@@ -72,7 +72,7 @@ pub(super) fn write(file: &Path, text: &str) -> Result<(), CgroupError> {
 }
 
 pub(super) fn read(file: &Path) -> Result<String, CgroupError> {
-    std::fs::read_to_string(file).map_err(|e| {
+    crate::pseudo::text(file).map_err(|e| {
         let errno = Errno::from_io_error(&e).unwrap_or(Errno::IO);
         CgroupError::errno("read", file, errno)
     })
@@ -138,13 +138,20 @@ pub(super) fn is_cgroup(dir: &Path) -> Result<Option<bool>, CgroupError> {
     }
 }
 
+pub(super) fn rmdir(dir: &Path) -> Result<(), Errno> {
+    match unlinkat(CWD, dir, rustix::fs::AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// `rmdir`, tried again while the kernel is still busy with the dead processes: a second at most.
 pub(super) fn rmdir_patiently(dir: &Path) -> Result<(), CgroupError> {
     let end = Instant::now() + Duration::from_secs(1);
     let mut pause = Duration::from_micros(200);
     loop {
-        match unlinkat(CWD, dir, rustix::fs::AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        match rmdir(dir) {
+            Ok(()) => return Ok(()),
             Err(Errno::BUSY) if Instant::now() < end => std::thread::sleep(pause),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(CgroupError::errno("rmdir", dir, errno)),

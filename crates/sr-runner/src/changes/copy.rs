@@ -7,13 +7,14 @@ use super::name::escape;
 use super::tree::{self, Cursor, file_type, join};
 use super::{What, data};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, fgetxattr_query, fsetxattr, linkat, mkdirat, openat,
+    AtFlags, FileType, Mode, OFlags, RawDir, Stat, XattrFlags, fgetxattr_query, fsetxattr, linkat, mkdirat, openat,
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sr_common::{Code, Fault};
 use std::collections::HashMap;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -50,6 +51,19 @@ pub(super) fn store_fault(action: &str, path: &Path, error: &io::Error) -> Fault
         format!("cannot {action} {shown}: {error}"),
         "make the run store writable for the user who starts the run",
     )
+}
+
+/// Whether the directory `source` has no entries.
+pub fn is_empty(source: impl AsFd) -> Result<bool, Fault> {
+    let mut buffer = [MaybeUninit::uninit(); 512];
+    let mut entries = RawDir::new(source, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(|e| store_fault("read", Path::new("the captured layer"), &e.into()))?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Copies everything in the directory `source` to the new directory `target`. Nothing may change `source` meanwhile.

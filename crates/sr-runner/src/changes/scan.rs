@@ -45,9 +45,14 @@ pub(super) fn fault(layer: &Layer<'_>, path: &[u8], error: Errno) -> Fault {
 
 pub(super) fn entries(layer: &Layer<'_>) -> Result<Vec<Entry>, Fault> {
     let open = |path| Cursor::open(path).map_err(|e| fault(layer, b"", e));
+    let upper = match Cursor::open(layer.upper) {
+        // A layer without a change was not kept.
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        opened => opened.map_err(|e| fault(layer, b"", e))?,
+    };
     let mut scan = Scan {
         layer,
-        upper: open(layer.upper)?,
+        upper,
         lower: open(layer.lower)?,
         manifest: Manifest::read(layer.upper)?,
         record: Record::read(layer.upper)?,

@@ -352,7 +352,7 @@ pub fn disagreement(plan: &SyscallsPlan, arch: Arch) -> Option<String> {
     None
 }
 
-// The value, its neighbours, what the mask ignores, each bit flipped; and that a high half changes nothing.
+// The value, its neighbours, what the mask ignores, and that a high half changes nothing; with a mask, each bit flipped.
 fn around(mask: u32, value: u32) -> impl Iterator<Item = u64> {
     let near = [
         value,
@@ -365,7 +365,11 @@ fn around(mask: u32, value: u32) -> impl Iterator<Item = u64> {
     ];
     let high = [value, !value].map(|low| u64::from(low) | 0xffff_ffff_0000_0000);
     near.into_iter()
-        .chain((0..32).map(move |bit| value ^ 1 << bit))
+        .chain(
+            (0..32)
+                .filter(move |_| mask != u32::MAX)
+                .map(move |bit| value ^ 1 << bit),
+        )
         .map(u64::from)
         .chain(high)
 }

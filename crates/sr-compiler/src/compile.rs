@@ -1,6 +1,6 @@
 //! Puts the plans together. Faults of all plans are gathered, so that a person sees them at once.
 
-use crate::bundle::{BundleInputs, CompileBundle, EvidencePlan};
+use crate::bundle::{BundleInputs, CompileBundle, EvidencePlan, ViewEntry, ViewKind};
 use crate::syscalls::{Arch, bpf};
 use crate::{filesystem, network, obligations, process, resources, syscalls};
 use serde::Serialize;
@@ -34,8 +34,12 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let filesystem_plan = filesystem::plan(input, &mut faults);
     let process_plan = process::plan(input, &filesystem_plan, &mut faults);
     let arch = Arch::parse(&facts.arch);
-    let pin_cpus = resources::pins_cpus(&resources_plan);
-    let syscalls_plan = arch.and_then(|arch| syscalls::plan(&policy.syscalls, arch, pin_cpus, &mut faults));
+    let captures = |entry: &ViewEntry| matches!(entry.what, ViewKind::Captured { .. });
+    let asked = syscalls::Asked {
+        pin_cpus: resources::pins_cpus(&resources_plan),
+        tell_links: filesystem_plan.entries.iter().any(captures),
+    };
+    let syscalls_plan = arch.and_then(|arch| syscalls::plan(&policy.syscalls, arch, asked, &mut faults));
     let inputs = BundleInputs {
         policy: digest("policy", policy, &mut faults),
         facts: digest("facts", facts, &mut faults),

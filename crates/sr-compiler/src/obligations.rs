@@ -279,8 +279,18 @@ fn weakness(control: Control, limit: &Limit, demanded: RequiredStrength) -> Opti
 fn calls_and_network(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     let asked = &input.policy.syscalls;
     let plan = &bundle.syscalls_plan;
+    let told: Vec<&str> = plan
+        .conditional
+        .iter()
+        .filter(|rule| rule.told)
+        .map(|rule| rule.syscall.as_str())
+        .collect();
+    let told = match told.as_slice() {
+        [] => String::new(),
+        names => format!("; told to the supervisor: {}", names.join(" ")),
+    };
     let filter = format!(
-        "seccomp BPF, {} instructions: {} calls allowed, {} by argument",
+        "seccomp BPF, {} instructions: {} calls allowed, {} by argument{told}",
         plan.program.len(),
         plan.allowed.len(),
         plan.conditional

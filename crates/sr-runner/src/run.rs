@@ -257,6 +257,7 @@ impl<'a> Run<'a> {
         let mut seen = supervise::supervise(Supervision {
             running: &running,
             plan: &self.bundle.resources_plan,
+            calls: &self.bundle.syscalls_plan,
             group: self.group.as_ref(),
             writable: writable.as_fd(),
             layers: self.layers.as_deref(),

@@ -172,7 +172,7 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     })?;
     drop(theirs);
     drop(built.held);
-    let guard = KillOnDrop(Some(init));
+    let guard = KillOnDrop::new(init);
     let pid = guard.pid();
     let (uids, gids) = maps(&process.user.map, process.user.inside);
     idmap::write_maps(pid, &uids, &gids, !range)
@@ -332,24 +332,46 @@ fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
 }
 
 /// Ends the sandbox if its building is given up.
-struct KillOnDrop(Option<Child>);
+struct KillOnDrop {
+    init: Option<Child>,
+    /// The program's process, once it is traced.
+    traced: Option<i32>,
+}
 
 impl KillOnDrop {
+    fn new(init: Child) -> Self {
+        KillOnDrop {
+            init: Some(init),
+            traced: None,
+        }
+    }
+
     fn pid(&self) -> i32 {
-        self.0.as_ref().map_or(-1, |c| c.pid)
+        self.init.as_ref().map_or(-1, |c| c.pid)
     }
 
     fn release(mut self) -> Result<Child, Fault> {
-        self.0.take().ok_or_else(gone)
+        self.init.take().ok_or_else(gone)
     }
 }
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        if let Some(child) = &self.0 {
-            sr_kernel::process::kill_and_reap(child);
+        if let Some(init) = &self.init {
+            kill(init, self.traced);
         }
     }
+}
+
+/// Ends a sandbox. A process that is traced stays a zombie until its tracer has waited for it, and init, the last of its
+/// namespace, until then.
+fn kill(init: &Child, traced: Option<i32>) {
+    // Fails only if it is gone already.
+    let _ = rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL);
+    if let Some(program) = traced {
+        while !matches!(ptrace::wait(program), Ok(Stop::Gone(_)) | Err(_)) {}
+    }
+    sr_kernel::process::kill_and_reap(init);
 }
 
 impl Prepared {
@@ -363,7 +385,7 @@ impl Prepared {
             told,
             ..
         } = self;
-        let guard = KillOnDrop(Some(init));
+        let mut guard = KillOnDrop::new(init);
         go(channel.as_fd())?;
         let failed = |e: io::Error| {
             init_fault(
@@ -398,6 +420,7 @@ impl Prepared {
                     Stop::Other(signal) => ptrace::resume(guard.pid(), signal).map_err(failed)?,
                 }
             };
+            guard.traced = Some(program);
             ptrace::detach(guard.pid()).map_err(failed)?;
             let mut expected = false;
             let program = loop {
@@ -477,7 +500,7 @@ impl Stopped {
 
     /// Kills the sandbox before the program's first instruction.
     pub fn abandon(self) {
-        sr_kernel::process::kill_and_reap(&self.init);
+        kill(&self.init, self.traced.then_some(self.program));
     }
 }
 

@@ -78,10 +78,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
     }
     if names.contains("sendmsg") {
         if asked.tell_links {
-            rules.extend(
-                profiles::links()
-                    .filter_map(|rule| Some((names.get(rule.syscall.as_str()).copied()?, rule))),
-            );
+            rules.extend(profiles::links().filter_map(|rule| Some((names.get(rule.syscall.as_str()).copied()?, rule))));
         }
     } else {
         // The listener's descriptor is handed over with sendmsg, once the filter holds.

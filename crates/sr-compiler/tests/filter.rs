@@ -216,7 +216,12 @@ fn links_are_told_where_a_directory_is_captured() {
     for name in ["link", "linkat"] {
         assert_eq!(answer(&with, name, [7; 6]), RET_USER_NOTIF, "{name}");
         assert_eq!(answer(&without, name, [7; 6]), RET_ALLOW, "{name}");
-        let rule = with.syscalls_plan.conditional.iter().find(|r| r.syscall == name).unwrap();
+        let rule = with
+            .syscalls_plan
+            .conditional
+            .iter()
+            .find(|r| r.syscall == name)
+            .unwrap();
         assert_eq!(rule.otherwise_errno, Some(18), "EXDEV");
         assert!(rule.told && rule.reason.is_some());
         for (executable, denied) in [
@@ -230,8 +235,16 @@ fn links_are_told_where_a_directory_is_captured() {
             assert_eq!(rule.denies(executable), denied, "{executable}");
         }
     }
-    let socket = with.syscalls_plan.conditional.iter().find(|r| r.syscall == "socket").unwrap();
-    assert!(socket.denies("git") && socket.denies("curl"), "a denied call is denied to all");
+    let socket = with
+        .syscalls_plan
+        .conditional
+        .iter()
+        .find(|r| r.syscall == "socket")
+        .unwrap();
+    assert!(
+        socket.denies("git") && socket.denies("curl"),
+        "a denied call is denied to all"
+    );
     // With nobody to tell, links are what they would be anyway.
     let silent = bundle(true, |s| s.deny = vec!["sendmsg".into()]);
     assert_eq!(answer(&silent, "linkat", [0; 6]), RET_ALLOW);

@@ -272,7 +272,9 @@ fn answer_told(s: &mut Supervision<'_>, watch: &mut Watch) {
     const EACCES: u16 = 13;
     let Some(listener) = s.running.listener() else { return };
     // `None`: the caller was killed while it waited.
-    let Some(told) = seccomp::next_told(listener) else { return };
+    let Some(told) = seccomp::next_told(listener) else {
+        return;
+    };
     let number = u32::try_from(told.number).unwrap_or(u32::MAX);
     let name = Arch::parse(&s.calls.arch).and_then(|arch| syscall_name(arch, number));
     let rule = s

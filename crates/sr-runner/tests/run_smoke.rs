@@ -162,7 +162,8 @@ fn git_clones_inside_a_captured_directory(place: &Place) -> Test {
     needs(place, "git")?;
     let me = "git config user.email a@example.com && git config user.name a";
     let mut git = place.command("sh");
-    let script = format!("git init -q -b main origin && cd origin && {me} && echo one > f && git add f && git commit -q -m one");
+    let script =
+        format!("git init -q -b main origin && cd origin && {me} && echo one > f && git add f && git commit -q -m one");
     git.args(["-c", &script]);
     support::end(git, b"", support::LIMIT).ok()?;
     let script = format!(
@@ -173,7 +174,10 @@ fn git_clones_inside_a_captured_directory(place: &Place) -> Test {
     );
     let ran = place.run(&["--", "sh", "-c", &script]);
     ran.ok()?;
-    ensure!(ran.out == "two\none\ntwo\n2\n" || ran.out == "two\none\ntwo\n3\n", "{ran}");
+    ensure!(
+        ran.out == "two\none\ntwo\n2\n" || ran.out == "two\none\ntwo\n3\n",
+        "{ran}"
+    );
     let denied = place.report()["denied"].to_string();
     ensure!(!denied.contains("link"), "a link is no denied operation: {denied}");
     // Whoever calls itself git gets what git gets, which is less than others get.

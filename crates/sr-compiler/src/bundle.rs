@@ -400,4 +400,20 @@ pub struct EvidencePlan {
     pub hash_trees: bool,
     /// fsync at launch and end.
     pub durable: bool,
+    /// What the policy shows of the host: its mounts in their order, then its root directory.
+    #[serde(default)]
+    pub mounts: Vec<MountEvidence>,
+}
+
+/// A mount as the evidence names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MountEvidence {
+    /// Absolute on the host.
+    pub source: String,
+    /// Absolute in the view.
+    pub target: String,
+    pub directory: bool,
+    /// Its content is hashed before the launch, as the view shows it.
+    pub hashed: bool,
 }

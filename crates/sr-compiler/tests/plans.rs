@@ -8,7 +8,7 @@ use sr_common::facts::{HiddenPath, HostFacts, Interpreter, Subject};
 use sr_common::{Control, Fault, Strength};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{Backing, LayerMask, LimitMechanism, Owner, ViewKind, WritableSource};
-use sr_policy::spec::{Installation, PolicySpec, RequiredStrength, RootWritable};
+use sr_policy::spec::{HashScope, Installation, PolicySpec, RequiredStrength, RootWritable};
 
 fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> CompileBundle {
     sr_compiler::compile(policy, facts, subject).unwrap_or_else(|faults| panic!("{faults:#?}"))
@@ -377,6 +377,45 @@ fn a_root_directory_under_an_overlay_is_the_programs_own() {
         at(&bundle, "/usr"),
         Some(ViewKind::Captured { owner: None, .. })
     ));
+}
+
+#[test]
+fn what_is_hashed() {
+    let (mut policy, mut subject) = with_mount("/home/alice/p", "/work", How::Captured);
+    mount(&mut policy, &mut subject, "/srv/data", "/data", How::ReadOnly);
+    mount(&mut policy, &mut subject, "/srv/file", "/file", How::ReadOnly);
+    mount(&mut policy, &mut subject, "/srv/masked", "/masked", How::ReadOnly);
+    subject.mounts[2].directory = false;
+    subject.mounts[3].directory = false;
+    subject.hidden = vec![HiddenPath {
+        path: "/srv/masked".into(),
+        pattern: "masked".into(),
+        replacement: None,
+    }];
+    let hashed = |policy: &PolicySpec, subject: &Subject| -> (Vec<bool>, String) {
+        let bundle = compile(policy, &ordinary(), subject);
+        let of = |o: &&sr_common::Obligation| o.clause == "evidence.hash";
+        let obligation = bundle.obligations.iter().find(of).unwrap();
+        (
+            bundle.evidence_plan.mounts.iter().map(|m| m.hashed).collect(),
+            obligation.mechanism.clone(),
+        )
+    };
+    let always = "SHA-256 before the launch: executable, interpreter, script";
+    let (files, said) = hashed(&policy, &subject);
+    assert_eq!(files, [false, false, true, false]);
+    assert_eq!(
+        said,
+        format!("{always}, mounted files (1); not hashed: files (1); not hashed: directories (2)")
+    );
+    policy.evidence.hash = HashScope::Tree;
+    root(&mut policy, &mut subject, "/srv/images/alpine");
+    let (trees, said) = hashed(&policy, &subject);
+    assert_eq!(trees, [true, true, true, false, true]);
+    assert_eq!(
+        said,
+        format!("{always}, mounted files (1), mounted directories (3); not hashed: files (1)")
+    );
 }
 
 #[test]

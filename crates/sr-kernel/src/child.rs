@@ -327,6 +327,22 @@ impl State {
                 send(*channel, Message { tag: *tag, a: 0, b: 0 }, Some(file.as_raw_fd()))?;
                 self.keep(*slot, file)
             }
+            Step::SendPlace {
+                path,
+                channel,
+                tag,
+                number,
+            } => {
+                let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+                let flags = OFlags::PATH | OFlags::CLOEXEC;
+                let place = rustix::fs::openat2(CWD, path.as_c_str(), flags, Mode::empty(), resolve)?;
+                let message = Message {
+                    tag: *tag,
+                    a: *number,
+                    b: 0,
+                };
+                send(*channel, message, Some(place.as_raw_fd()))
+            }
             Step::Send { fd, channel, tag } => {
                 let raw = self.fd(*fd)?.as_raw_fd();
                 send(*channel, Message { tag: *tag, a: 0, b: 0 }, Some(raw))

@@ -10,6 +10,7 @@ use sr_kernel::idmap::{self, MapLine};
 use sr_kernel::ptrace::{self, Stop};
 use sr_kernel::step::{Fd, Step};
 use sr_kernel::wire::{self, Message};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -49,6 +50,8 @@ pub struct Prepared {
     /// The file that will be executed, as opened in the view.
     pub executable: File,
     pub script: Option<File>,
+    /// The places (`O_PATH`) of the mounts that the plan wants hashed, by their number in it.
+    pub mounts: BTreeMap<u32, OwnedFd>,
     /// The writable tmpfs: `uN` are the captured layers held on it, `sN` the scratch directories.
     pub writable: OwnedFd,
     /// The pty's master.
@@ -131,6 +134,16 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
             }
         }
     };
+    for (number, mount) in (0u32..).zip(&bundle.evidence_plan.mounts) {
+        if mount.hashed {
+            steps.push(Step::SendPlace {
+                path: view::c_string(&mount.target)?,
+                channel,
+                tag: wire::TAG_MOUNT,
+                number,
+            });
+        }
+    }
     if let Some(script) = &process.script {
         let path = view::c_string(script)?;
         steps.push(Step::OpenAndSend {
@@ -214,6 +227,7 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
         told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
         executable,
         script: arrived.script,
+        mounts: arrived.mounts,
         writable,
         terminal: arrived.terminal,
     })
@@ -223,6 +237,7 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
 struct Arrived {
     executable: Option<File>,
     script: Option<File>,
+    mounts: BTreeMap<u32, OwnedFd>,
     writable: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
 }
@@ -232,6 +247,9 @@ impl Arrived {
         match (message.tag, fd) {
             (wire::TAG_EXECUTABLE, Some(fd)) => self.executable = Some(File::from(fd)),
             (wire::TAG_SCRIPT, Some(fd)) => self.script = Some(File::from(fd)),
+            (wire::TAG_MOUNT, Some(fd)) => {
+                self.mounts.insert(message.a, fd);
+            }
             (wire::TAG_WRITABLE, Some(fd)) => self.writable = Some(fd),
             (wire::TAG_PTY, Some(fd)) => self.terminal = Some(fd),
             (wire::TAG_FAILED, _) => return Err(words.fault(message)),

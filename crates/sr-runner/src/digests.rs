@@ -1,5 +1,8 @@
-//! Digests of executables, cached by identity: (device, inode, size, mtime, ctime). Never for files younger than two
+//! Digests of executables and mounts. Those of single files are cached by identity: (device, inode, size, mtime, ctime). Never for files younger than two
 //! seconds, whose times may not yet have moved with a change, nor for files without a device of their own (overlays).
+
+pub mod mounts;
+mod tree;
 
 use crate::store::Store;
 use rustix::fs::Stat;

@@ -2,6 +2,7 @@
 
 use crate::changes;
 use crate::digests;
+use crate::digests::mounts::{self, Watched};
 use crate::gc;
 use crate::journal::{Journal, Resource};
 use crate::redaction;
@@ -212,11 +213,12 @@ impl<'a> Run<'a> {
         let signals = sr_kernel::process::signal_descriptor(&[&FORWARDED[..], &BLOCKED[..]].concat())
             .map_err(|e| Fault::new(Code::Run001, "launch.prepare.signals", e.to_string(), ""))?;
         let (stdio, mut ends) = self.make_stdio()?;
-        let prepared = self.prepare(stdio)?;
+        let mut prepared = self.prepare(stdio)?;
         self.clocks.built_micros = self.clock();
         tracing::debug!(micros = self.clock(), "sandbox built");
-        let identity = match self.hash(&prepared) {
-            Ok(identity) => identity,
+        let hashed = self.hash(&mut prepared, signals.as_fd());
+        let (identity, watched) = match hashed {
+            Ok(hashed) => hashed,
             Err(fault) => {
                 prepared.abandon();
                 return Err(fault);
@@ -242,11 +244,11 @@ impl<'a> Run<'a> {
         let stopped = prepared.start()?;
         self.clocks.wall_micros = self.clock();
         tracing::debug!(micros = self.clock(), "at the exec stop");
-        if let Err(fault) = self.observe_and_sign(&stopped, &executable, identity) {
+        if let Err(fault) = self.observe_and_sign(&stopped, &executable, identity, &watched) {
             stopped.abandon();
             return Err(fault);
         }
-        drop(executable);
+        drop((executable, watched));
         let running = stopped.resume()?;
         self.clocks.launched_micros = self.clock();
         tracing::debug!(micros = self.clock(), "program started");
@@ -432,8 +434,8 @@ impl<'a> Run<'a> {
         )
     }
 
-    /// Hashes what will be executed, by the descriptors that were opened in the view.
-    fn hash(&mut self, prepared: &Prepared) -> Result<Identity, Fault> {
+    /// Hashes what will be executed and what is mounted, by the descriptors that were opened in the view.
+    fn hash(&mut self, prepared: &mut Prepared, signals: BorrowedFd<'_>) -> Result<(Identity, Watched), Fault> {
         let process = &self.bundle.process_plan;
         let digest = |file: &fs::File, path: &str| -> Result<(FileDigest, rustix::fs::Stat), Fault> {
             let fault = |e: std::io::Error| {
@@ -457,19 +459,30 @@ impl<'a> Run<'a> {
                 stat,
             ))
         };
-        if let (Some(file), Some(path)) = (&prepared.script, &process.script) {
-            self.digests.script = Some(digest(file, path)?.0);
+        let places = std::mem::take(&mut prepared.mounts);
+        let (mounted, mut watched) = mounts::hash(&self.request.store, self.bundle, places, signals)?;
+        self.digests.mounts = mounted;
+        if let (Some(file), Some(path)) = (prepared.script.take(), &process.script) {
+            let (script, stat) = digest(&file, path)?;
+            self.digests.script = Some(script);
+            watched.add_script(path, file, Identity::of(&stat));
         }
         let (executable, stat) = digest(&prepared.executable, &process.executable)?;
         if process.script.is_some() {
             self.digests.interpreters = vec![executable.clone()];
         }
         self.digests.executable = Some(executable);
-        Ok(Identity::of(&stat))
+        Ok((Identity::of(&stat), watched))
     }
 
     /// The exec stop: reads the posture, records it, signs the head. Nothing of the program has run.
-    fn observe_and_sign(&mut self, stopped: &Stopped, executable: &fs::File, identity: Identity) -> Result<(), Fault> {
+    fn observe_and_sign(
+        &mut self,
+        stopped: &Stopped,
+        executable: &fs::File,
+        identity: Identity,
+        watched: &Watched,
+    ) -> Result<(), Fault> {
         // From here on nobody else of this user may look into this process, which is about to hold a key.
         sr_kernel::process::set_not_dumpable()
             .map_err(|e| Fault::new(Code::Run001, "launch.prepare", format!("PR_SET_DUMPABLE: {e}"), ""))?;
@@ -478,11 +491,18 @@ impl<'a> Run<'a> {
         if let Some(group) = &self.group {
             self.posture.extend(group_posture(group, stopped.program)?);
         }
-        let holds = posture::first_mismatch(&self.posture);
+        let (unchanged, changed) = watched.observe();
+        self.posture.extend(unchanged);
+        let holds = changed.or_else(|| posture::first_mismatch(&self.posture));
         self.log.append(
             "kernel",
             "launch.posture",
-            json!({"posture": self.posture, "executable": self.digests.executable, "script": self.digests.script}),
+            json!({
+                "posture": self.posture,
+                "executable": self.digests.executable,
+                "script": self.digests.script,
+                "mounts": self.digests.mounts,
+            }),
         )?;
         if let Some(fault) = holds {
             return Err(fault);

@@ -13,6 +13,7 @@ fn main() {
     support::main(&[
         ("a_root_is_read_only", a_root_is_read_only),
         ("a_root_under_an_overlay", a_root_under_an_overlay),
+        ("a_root_is_hashed_on_request", a_root_is_hashed_on_request),
         ("the_hosts_system_under_an_overlay", the_hosts_system_under_an_overlay),
         ("a_hostile_root_leads_nowhere", a_hostile_root_leads_nowhere),
         ("a_root_that_is_none", a_root_that_is_none),
@@ -84,6 +85,11 @@ fn a_root_is_read_only(place: &Place) -> Test {
     ensure!(listing(place, &root) == before, "the root was changed");
     let report = place.report();
     ensure!(report["changes"].is_null(), "{}", report["changes"]);
+    let mounts = &report["digests"]["mounts"];
+    ensure!(
+        mounts[0]["target"] == "/" && mounts[0]["source"] == root.to_str().unwrap() && mounts[0]["digest"].is_null(),
+        "{mounts}"
+    );
     // By a link, as it is by its own name.
     let link = place.root().join("current");
     symlink("image", &link)?;
@@ -140,6 +146,29 @@ fn a_root_under_an_overlay(place: &Place) -> Test {
     );
     place.tell(&["report", "verify"]).ok()?;
     place.nothing_left()
+}
+
+fn a_root_is_hashed_on_request(place: &Place) -> Test {
+    let root = make_root(place, "image")?;
+    let mut seen = Vec::new();
+    for writable in ["readOnly", "overlay"] {
+        let rootfs = format!("{}}}\nevidence: {{hash: tree", dir(&root, writable));
+        run_in(place, &rootfs, "", "true").ok()?;
+        seen.push(place.report()["digests"]["mounts"][0]["digest"].to_string());
+    }
+    ensure!(
+        seen[0].contains("sha256:") && seen[0] == seen[1],
+        "the same directory: {seen:?}"
+    );
+    fs::write(root.join("etc/marker"), "other\n")?;
+    let rootfs = format!("{}}}\nevidence: {{hash: tree", dir(&root, "readOnly"));
+    run_in(place, &rootfs, "", "true").ok()?;
+    let now = place.report()["digests"]["mounts"][0]["digest"].to_string();
+    ensure!(
+        now.contains("sha256:") && now != seen[0],
+        "a changed file does not show: {now}"
+    );
+    Ok(())
 }
 
 fn the_hosts_system_under_an_overlay(place: &Place) -> Test {

@@ -7,8 +7,9 @@ use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{LIMIT, Place, Ran, Test, end, is_root, needs};
 
 fn main() {
@@ -18,6 +19,7 @@ fn main() {
         ("hidden_names_are_in_no_digest", hidden_names_are_in_no_digest),
         ("what_changes_is_not_started", what_changes_is_not_started),
         ("what_cannot_be_read_is_not_started", what_cannot_be_read_is_not_started),
+        ("hashing_can_be_ended", hashing_can_be_ended),
     ]);
 }
 
@@ -231,4 +233,58 @@ fn what_cannot_be_read_is_not_started(place: &Place) -> Test {
         }
     }
     place.nothing_left()
+}
+
+/// Nobody waits for a terabyte to be hashed who has thought better of it.
+fn hashing_can_be_ended(place: &Place) -> Test {
+    let data = place.root().join("data");
+    fs::create_dir(&data)?;
+    fs::File::create(data.join("huge"))?.set_len(1 << 40)?;
+    let policy = place.root().join("policy.yaml");
+    for (source, evidence) in [("../data/huge", "hash: files"), ("../data", "hash: tree")] {
+        let text = format!(
+            "apiVersion: safe-run/v1\nmetadata: {{name: huge}}\nruntime: {{args: []}}\n\
+             mounts: [{{source: {source}, target: /in}}]\nevidence: {{{evidence}}}\n"
+        );
+        fs::write(&policy, text)?;
+        let words = [
+            "run",
+            "--policy",
+            policy.to_str().expect("UTF-8"),
+            "--",
+            "echo",
+            "started",
+        ];
+        let child = place
+            .safe_run(&words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        std::thread::sleep(Duration::from_millis(500));
+        let pid = i32::try_from(child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+        let asked = Instant::now();
+        let output = child.wait_with_output()?;
+        let err = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(125) && output.stdout.is_empty(),
+            "{}: {err}",
+            output.status
+        );
+        ensure!(
+            err.contains("mounts[0].source") && err.contains("asked to end"),
+            "{err}"
+        );
+        ensure!(
+            asked.elapsed() < Duration::from_secs(5),
+            "it took {:?}",
+            asked.elapsed()
+        );
+        place.nothing_left()?;
+    }
+    Ok(())
 }

@@ -44,6 +44,10 @@ pub fn hash(
     mut places: BTreeMap<u32, OwnedFd>,
     signals: BorrowedFd<'_>,
 ) -> Result<(Vec<MountDigest>, Watched), Fault> {
+    let mut ended = || {
+        const ENDS: [i32; 4] = [1, 2, 3, 15];
+        std::iter::from_fn(|| sr_kernel::process::next_signal(signals)).any(|signal| ENDS.contains(&signal))
+    };
     let mut digests = Vec::new();
     let mut watched = Vec::new();
     for (number, mount) in (0u32..).zip(&bundle.evidence_plan.mounts) {
@@ -62,8 +66,8 @@ pub fn hash(
                 )
             })?;
             let (found, state) = match mount.directory {
-                false => file(store, mount, &place, &field)?,
-                true => directory(bundle, mount, &place, &field, signals)?,
+                false => file(store, mount, &place, &field, &mut ended)?,
+                true => directory(bundle, mount, &place, &field, &mut ended)?,
             };
             digest = Some(found);
             watched.push(One {
@@ -83,7 +87,13 @@ pub fn hash(
     Ok((digests, Watched(watched)))
 }
 
-fn file(store: &Store, mount: &MountEvidence, place: &OwnedFd, field: &str) -> Result<(Digest, State), Fault> {
+fn file(
+    store: &Store,
+    mount: &MountEvidence,
+    place: &OwnedFd,
+    field: &str,
+    ended: &mut dyn FnMut() -> bool,
+) -> Result<(Digest, State), Fault> {
     let fault = |e: std::io::Error| {
         let found = format!("{} cannot be hashed: {e}", mount.source);
         Fault::new(Code::Run001, field, found, UNREADABLE)
@@ -94,7 +104,10 @@ fn file(store: &Store, mount: &MountEvidence, place: &OwnedFd, field: &str) -> R
     }
     // The place itself, not what now has its name.
     let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).map_err(fault)?;
-    let digest = super::of_file(store, &file, &stat).map_err(fault)?;
+    let digest = super::of_file(store, &file, &stat, ended).map_err(|e| match e.kind() {
+        std::io::ErrorKind::TimedOut => problem_fault(mount, field, &Problem::Ended),
+        _ => fault(e),
+    })?;
     Ok((digest, State::File(Identity::of(&stat))))
 }
 
@@ -103,7 +116,7 @@ fn directory(
     mount: &MountEvidence,
     place: &OwnedFd,
     field: &str,
-    signals: BorrowedFd<'_>,
+    ended: &mut dyn FnMut() -> bool,
 ) -> Result<(Digest, State), Fault> {
     let top = mount.target.trim_end_matches('/');
     let entries = bundle.filesystem_plan.entries.iter();
@@ -112,11 +125,7 @@ fn directory(
         .filter(|below| !below.is_empty())
         .map(|below| below.as_bytes().to_vec())
         .collect();
-    let mut ended = || {
-        const ENDS: [i32; 4] = [1, 2, 3, 15];
-        std::iter::from_fn(|| sr_kernel::process::next_signal(signals)).any(|signal| ENDS.contains(&signal))
-    };
-    match tree::of(place.as_fd(), &others, true, &mut ended) {
+    match tree::of(place.as_fd(), &others, true, ended) {
         Ok(found) => Ok((
             found.digest,
             State::Tree {
@@ -145,7 +154,7 @@ fn problem_fault(mount: &MountEvidence, field: &str, problem: &Problem) -> Fault
         Problem::Changed(path) => (format!("{} changed while it was hashed", below(path)), BUSY.to_owned()),
         Problem::Ended => (
             format!("the run was asked to end while {} was hashed", mount.source),
-            "nothing was started; large trees are hashed sooner with evidence.hash: files".to_owned(),
+            "nothing was started; directories are not hashed with evidence.hash: files".to_owned(),
         ),
     };
     Fault::new(Code::Run001, field, found, remedy)

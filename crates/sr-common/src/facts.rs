@@ -85,6 +85,8 @@ pub struct Subject {
     pub command: Command,
     /// The policy's mounts as resolved on the host, in the policy's order.
     pub mounts: Vec<ResolvedMount>,
+    /// The policy's root directory as resolved on the host; `None`: the host's system directories.
+    pub root: Option<ResolvedMount>,
 }
 
 /// A file or directory that the view does not show.

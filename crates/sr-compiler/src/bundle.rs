@@ -314,10 +314,28 @@ pub struct ConditionalRule {
     pub deny: Vec<ArgumentTest>,
     /// What the call answers where it is not allowed; `None`: `onDenied`.
     pub otherwise_errno: Option<u16>,
-    /// The supervisor is told of the denied call (seccomp user notification) and gives it that errno: so that a person
-    /// can be told what was tried. It decides nothing.
+    /// The supervisor is told of the call where it is not allowed (seccomp user notification) and gives it that errno.
+    /// What a pointer leads to is never read.
     #[serde(default)]
     pub told: bool,
+    /// Names of executables, a `*` at the end for any ending: only to these a told call answers the errno, and for every
+    /// other program it goes on as if it were allowed. Empty: nobody gets it.
+    #[serde(default)]
+    pub only_for: Vec<String>,
+    /// Why the supervisor is told.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+impl ConditionalRule {
+    /// Whether the told call is denied to a program whose executable has this name.
+    pub fn denies(&self, executable: &str) -> bool {
+        let fits = |name: &String| match name.strip_suffix('*') {
+            Some(stem) => executable.starts_with(stem),
+            None => executable == name,
+        };
+        self.only_for.is_empty() || self.only_for.iter().any(fits)
+    }
 }
 
 /// `(arg & mask) == value` on the low 32 bits: the tested arguments are `int`s, or have all their flags there.
@@ -384,4 +402,20 @@ pub struct EvidencePlan {
     pub hash_trees: bool,
     /// fsync at launch and end.
     pub durable: bool,
+    /// What the policy shows of the host: its mounts in their order, then its root directory.
+    #[serde(default)]
+    pub mounts: Vec<MountEvidence>,
+}
+
+/// A mount as the evidence names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MountEvidence {
+    /// Absolute on the host.
+    pub source: String,
+    /// Absolute in the view.
+    pub target: String,
+    pub directory: bool,
+    /// Its content is hashed before the launch, as the view shows it.
+    pub hashed: bool,
 }

@@ -1,8 +1,8 @@
 //! Puts the plans together. Faults of all plans are gathered, so that a person sees them at once.
 
-use crate::bundle::{BundleInputs, CompileBundle, EvidencePlan};
+use crate::bundle::{BundleInputs, CompileBundle, EvidencePlan, FilesystemPlan, MountEvidence, ViewEntry, ViewKind};
 use crate::syscalls::{Arch, bpf};
-use crate::{filesystem, network, obligations, process, resources, syscalls};
+use crate::{filesystem, network, obligations, paths, process, resources, syscalls};
 use serde::Serialize;
 use sr_common::{API_VERSION, Code, Digest, Fault, HostFacts, Subject, canonical};
 use sr_policy::spec::{Durability, HashScope, PolicySpec};
@@ -34,8 +34,12 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let filesystem_plan = filesystem::plan(input, &mut faults);
     let process_plan = process::plan(input, &filesystem_plan, &mut faults);
     let arch = Arch::parse(&facts.arch);
-    let pin_cpus = resources::pins_cpus(&resources_plan);
-    let syscalls_plan = arch.and_then(|arch| syscalls::plan(&policy.syscalls, arch, pin_cpus, &mut faults));
+    let captures = |entry: &ViewEntry| matches!(entry.what, ViewKind::Captured { .. });
+    let asked = syscalls::Asked {
+        pin_cpus: resources::pins_cpus(&resources_plan),
+        tell_links: filesystem_plan.entries.iter().any(captures),
+    };
+    let syscalls_plan = arch.and_then(|arch| syscalls::plan(&policy.syscalls, arch, asked, &mut faults));
     let inputs = BundleInputs {
         policy: digest("policy", policy, &mut faults),
         facts: digest("facts", facts, &mut faults),
@@ -52,11 +56,11 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
         inputs,
         renderings: BTreeMap::from([(format!("seccomp.{}", syscalls_plan.arch), program)]),
         process_plan,
+        evidence_plan: evidence(input, &filesystem_plan),
         filesystem_plan,
         syscalls_plan,
         resources_plan,
         network_plan: network::plan(&policy.network),
-        evidence_plan: evidence(policy),
         obligations: Vec::new(),
     };
     bundle.obligations = obligations::list(input, &bundle);
@@ -68,12 +72,30 @@ pub fn bundle_schema() -> schemars::Schema {
     schemars::schema_for!(CompileBundle)
 }
 
-fn evidence(policy: &PolicySpec) -> EvidencePlan {
+fn evidence(input: Input<'_>, view: &FilesystemPlan) -> EvidencePlan {
+    let Input { policy, subject, .. } = input;
+    let hash_trees = policy.evidence.hash == HashScope::Tree;
+    let root = view.entries.iter().filter(|entry| entry.target == "/");
+    let root = root.filter_map(|entry| Some((filesystem::entry_source(entry)?, "/", true)));
+    let mounts = subject
+        .mounts
+        .iter()
+        .map(|mount| (mount.source.as_str(), mount.target.as_str(), mount.directory))
+        .chain(root)
+        .map(|(source, target, directory)| MountEvidence {
+            source: source.to_owned(),
+            target: target.to_owned(),
+            directory,
+            // What is covered by a mask is not shown: there is nothing to vouch for.
+            hashed: (hash_trees || !directory) && !view.masked.iter().any(|masked| paths::within(target, masked)),
+        })
+        .collect();
     EvidencePlan {
         sign: policy.evidence.sign != "none",
         sample_interval: policy.evidence.sample_interval,
-        hash_trees: policy.evidence.hash == HashScope::Tree,
+        hash_trees,
         durable: policy.evidence.durability == Durability::Machine,
+        mounts,
     }
 }
 

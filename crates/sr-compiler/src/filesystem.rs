@@ -12,7 +12,7 @@ mod tree;
 
 pub(crate) use etc::USER;
 
-use crate::bundle::{FilesystemPlan, ViewEntry, ViewKind};
+use crate::bundle::{FilesystemPlan, Owner, ViewEntry, ViewKind};
 use crate::compile::Input;
 use crate::{paths, resources};
 use sr_common::{Code, Fault};
@@ -83,7 +83,8 @@ fn host_root(input: Input<'_>, layers: &mut u32, tree: &mut Tree) {
     for dir in &input.facts.system {
         let what = match &dir.link {
             Some(to) => ViewKind::Symlink { to: to.clone() },
-            None => system_directory(input, dir.path.clone(), layers),
+            // Not mapped: a file of the host's that others may not read stays unreadable.
+            None => system_directory(input, dir.path.clone(), None, layers),
         };
         tree.set(&dir.path, what);
     }
@@ -94,9 +95,18 @@ fn host_root(input: Input<'_>, layers: &mut u32, tree: &mut Tree) {
 }
 
 fn own_root(input: Input<'_>, layers: &mut u32, tree: &mut Tree, faults: &mut Vec<Fault>) {
-    let path = input.policy.rootfs.path.as_deref().unwrap_or_default();
+    let Some(root) = &input.subject.root else {
+        let found = "rootfs.source is dir, and no directory was found for it";
+        faults.push(Fault::new(Code::Cmp001, "rootfs.path", found, "write rootfs.path"));
+        return;
+    };
+    let path = root.source.as_str();
+    let wanted = match input.policy.rootfs.writable {
+        RootWritable::ReadOnly => sources::Use::Shown,
+        RootWritable::Overlay => sources::Use::CapturedRoot,
+    };
     let refused = if paths::is_normal(path) && path != "/" {
-        sources::refusal(input.facts, path, sources::Use::Shown)
+        sources::refusal(input.facts, path, wanted)
     } else {
         Some((
             format!("{path:?} is not a plain absolute path of a root directory"),
@@ -107,11 +117,15 @@ fn own_root(input: Input<'_>, layers: &mut u32, tree: &mut Tree, faults: &mut Ve
         faults.push(Fault::new(Code::Cmp001, "rootfs.path", found, remedy));
         return;
     }
-    let what = system_directory(input, path.to_owned(), layers);
-    tree.set("/", what);
+    // As with a captured mount: an ordinary user's single id already owns what it owns.
+    let owner = input.facts.privileged.then_some(Owner {
+        uid: root.uid,
+        gid: root.gid,
+    });
+    tree.set("/", system_directory(input, path.to_owned(), owner, layers));
 }
 
-fn system_directory(input: Input<'_>, source: String, layers: &mut u32) -> ViewKind {
+fn system_directory(input: Input<'_>, source: String, owner: Option<Owner>, layers: &mut u32) -> ViewKind {
     match input.policy.rootfs.writable {
         RootWritable::ReadOnly => ViewKind::ReadOnly {
             source,
@@ -123,7 +137,7 @@ fn system_directory(input: Input<'_>, source: String, layers: &mut u32) -> ViewK
             ViewKind::Captured {
                 source,
                 layer,
-                owner: None,
+                owner,
                 hidden: Vec::new(),
             }
         }

@@ -11,7 +11,7 @@ pub(crate) fn list(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> 
     all.extend(view(input, bundle));
     all.extend(limits(input, bundle));
     all.extend(calls_and_network(input, bundle));
-    all.extend(evidence(input));
+    all.extend(evidence(input, bundle));
     all
 }
 
@@ -279,8 +279,18 @@ fn weakness(control: Control, limit: &Limit, demanded: RequiredStrength) -> Opti
 fn calls_and_network(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     let asked = &input.policy.syscalls;
     let plan = &bundle.syscalls_plan;
+    let told: Vec<&str> = plan
+        .conditional
+        .iter()
+        .filter(|rule| rule.told)
+        .map(|rule| rule.syscall.as_str())
+        .collect();
+    let told = match told.as_slice() {
+        [] => String::new(),
+        names => format!("; told to the supervisor: {}", names.join(" ")),
+    };
     let filter = format!(
-        "seccomp BPF, {} instructions: {} calls allowed, {} by argument",
+        "seccomp BPF, {} instructions: {} calls allowed, {} by argument{told}",
         plan.program.len(),
         plan.allowed.len(),
         plan.conditional
@@ -334,8 +344,22 @@ fn calls_and_network(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation
     all
 }
 
-fn evidence(input: Input<'_>) -> Vec<Obligation> {
+fn evidence(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     let asked = &input.policy.evidence;
+    let count = |directory, hashed| {
+        let mounts = bundle.evidence_plan.mounts.iter();
+        mounts
+            .filter(|m| (m.directory, m.hashed) == (directory, hashed))
+            .count()
+    };
+    let mut hashed = "SHA-256 before the launch: executable, interpreter, script".to_owned();
+    for (yes, what) in [(true, ", mounted"), (false, "; not hashed:")] {
+        for (kind, n) in [("files", count(false, yes)), ("directories", count(true, yes))] {
+            if n > 0 {
+                hashed.push_str(&format!("{what} {kind} ({n})"));
+            }
+        }
+    }
     let digest = |clause: &str, requested: String, mechanism: &str| {
         kept(clause, requested, Control::ExecutableDigest, mechanism)
     };
@@ -354,7 +378,7 @@ fn evidence(input: Input<'_>) -> Vec<Obligation> {
             asked.sample_interval.to_string(),
             "supervisor's samples",
         ),
-        digest("evidence.hash", word(&asked.hash), "SHA-256 before the launch"),
+        digest("evidence.hash", word(&asked.hash), &hashed),
         digest(
             "evidence.durability",
             word(&asked.durability),

@@ -16,8 +16,17 @@ use sr_common::{Code, Fault};
 use sr_policy::spec::{OnDenied, SyscallProfile, Syscalls};
 use std::collections::BTreeMap;
 
-/// The plan for `arch`. `pin_cpus`: the cpu limit is an affinity, which the program must not widen.
-pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> {
+/// What the other plans ask of the filter.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    /// The cpu limit is an affinity, which the program must not widen.
+    pub pin_cpus: bool,
+    /// The view has an overlay, see [`profiles::links`].
+    pub tell_links: bool,
+}
+
+/// The plan for `arch`.
+pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> {
     let before = faults.len();
     let (profile, extra) = match policy.profile {
         SyscallProfile::Strict => ("strict", ""),
@@ -42,6 +51,8 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut V
         deny: Vec::new(),
         otherwise_errno: Some(errno),
         told: false,
+        only_for: Vec::new(),
+        reason: None,
     };
     let mut rules: BTreeMap<&str, ConditionalRule> = BTreeMap::new();
     rules.extend(
@@ -67,12 +78,21 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut V
             rules.entry(name).or_insert_with(|| never(name, EPERM));
         }
     }
-    if pin_cpus {
+    if asked.pin_cpus {
         rules.insert("sched_setaffinity", never("sched_setaffinity", EPERM));
     }
-    if !named(&names, "sendmsg") {
-        // The listener's descriptor is handed over with it, once the filter holds.
-        rules.values_mut().for_each(|rule| rule.told = false);
+    if named(&names, "sendmsg") {
+        if asked.tell_links {
+            rules.extend(profiles::links().filter_map(|rule| {
+                let at = names.binary_search(&rule.syscall.as_str()).ok()?;
+                Some((names[at], rule))
+            }));
+        }
+    } else {
+        // The listener's descriptor is handed over with sendmsg, once the filter holds.
+        rules
+            .values_mut()
+            .for_each(|rule| (rule.told, rule.reason) = (false, None));
     }
     let here = |name: &str| table::row(name).is_some_and(|row| arch.number(row).is_some());
     // The table is sorted too.

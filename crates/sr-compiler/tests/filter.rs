@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::How;
 use proptest::prelude::*;
 use sr_common::facts::HostFacts;
 use sr_compiler::syscalls::bpf::{RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, RET_USER_NOTIF, X32_BIT};
@@ -236,6 +237,58 @@ fn argument_rules() {
     // Without sendmsg nobody could be told: the filter answers by itself.
     let silent = bundle(Arch::X86_64, |s| s.deny = vec!["sendmsg".into()]);
     assert_eq!(answer(&silent, "socket", [2, 1, 0, 0, 0, 0]), errno(13));
+}
+
+#[test]
+fn links_are_told_where_a_directory_is_captured() {
+    let bundle = |captured: bool, edit: fn(&mut sr_policy::spec::Syscalls)| {
+        let (mut policy, mut subject) = (common::policy(), common::subject());
+        let how = if captured { How::Captured } else { How::ReadOnly };
+        common::mount(&mut policy, &mut subject, "/home/alice/p", "/work", how);
+        edit(&mut policy.syscalls);
+        sr_compiler::compile(&policy, &common::ordinary(), &subject).unwrap()
+    };
+    let with = bundle(true, |_| {});
+    let without = bundle(false, |_| {});
+    for name in ["link", "linkat"] {
+        assert_eq!(answer(&with, name, [7; 6]), RET_USER_NOTIF, "{name}");
+        assert_eq!(answer(&without, name, [7; 6]), RET_ALLOW, "{name}");
+        let rule = with
+            .syscalls_plan
+            .conditional
+            .iter()
+            .find(|r| r.syscall == name)
+            .unwrap();
+        assert_eq!(rule.otherwise_errno, Some(18), "EXDEV");
+        assert!(rule.told && rule.reason.is_some());
+        for (executable, denied) in [
+            ("git", true),
+            ("git-remote-http", true),
+            ("ln", false),
+            ("gitk", false),
+            ("legit", false),
+            ("", false),
+        ] {
+            assert_eq!(rule.denies(executable), denied, "{executable}");
+        }
+    }
+    let socket = with
+        .syscalls_plan
+        .conditional
+        .iter()
+        .find(|r| r.syscall == "socket")
+        .unwrap();
+    assert!(
+        socket.denies("git") && socket.denies("curl"),
+        "a denied call is denied to all"
+    );
+    // With nobody to tell, links are what they would be anyway.
+    let silent = bundle(true, |s| s.deny = vec!["sendmsg".into()]);
+    assert_eq!(answer(&silent, "linkat", [0; 6]), RET_ALLOW);
+    // What the policy denies stays denied, and is no matter of names.
+    let denied = bundle(true, |s| s.deny = vec!["linkat".into()]);
+    assert_eq!(answer(&denied, "linkat", [0; 6]), RET_ERRNO | 1);
+    assert_eq!(answer(&denied, "link", [0; 6]), RET_USER_NOTIF);
 }
 
 #[test]

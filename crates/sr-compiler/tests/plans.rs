@@ -3,12 +3,12 @@
 
 mod common;
 
-use common::{How, mount, ordinary, policy, root_v1, subject};
+use common::{How, mount, ordinary, policy, root, root_v1, subject};
 use sr_common::facts::{HiddenPath, HostFacts, Interpreter, Subject};
 use sr_common::{Control, Fault, Strength};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{Backing, LayerMask, LimitMechanism, Owner, ViewKind, WritableSource};
-use sr_policy::spec::{Installation, PolicySpec, RequiredStrength, RootfsSource};
+use sr_policy::spec::{HashScope, Installation, PolicySpec, RequiredStrength, RootWritable};
 
 fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> CompileBundle {
     sr_compiler::compile(policy, facts, subject).unwrap_or_else(|faults| panic!("{faults:#?}"))
@@ -312,31 +312,110 @@ fn the_working_directory_is_the_callers_where_it_is_shown() {
 
 #[test]
 fn a_root_directory_of_ones_own() {
-    let (mut policy, subject) = (policy(), subject());
-    policy.rootfs.source = RootfsSource::Dir;
-    policy.rootfs.path = Some("/srv/images/alpine".into());
+    let (mut policy, mut subject) = (policy(), subject());
+    root(&mut policy, &mut subject, "/srv/images/alpine");
     let bundle = compile(&policy, &ordinary(), &subject);
-    let root = ViewKind::ReadOnly {
+    let read_only = ViewKind::ReadOnly {
         source: "/srv/images/alpine".into(),
         directory: true,
     };
     assert_eq!(bundle.filesystem_plan.entries[0].target, "/");
-    assert_eq!(bundle.filesystem_plan.entries[0].what, root);
+    assert_eq!(bundle.filesystem_plan.entries[0].what, read_only);
     assert_eq!(at(&bundle, "/usr"), None);
     assert_eq!(bundle.process_plan.env["HOME"], "/tmp");
     for path in [
-        None,
-        Some("/"),
-        Some("/proc/1/root"),
-        Some("/home/alice/.local/share/safe-run/x"),
+        "/",
+        "/proc/1/root",
+        "/home/alice/.local/share/safe-run/x",
+        "images/alpine",
     ] {
-        policy.rootfs.path = path.map(str::to_owned);
+        root(&mut policy, &mut subject, path);
         assert_eq!(
             the_fault(&policy, &ordinary(), &subject),
             code_and_path("SR-CMP-001", "rootfs.path"),
             "{path:?}"
         );
     }
+    subject.root = None;
+    assert_eq!(
+        the_fault(&policy, &ordinary(), &subject),
+        code_and_path("SR-CMP-001", "rootfs.path")
+    );
+}
+
+#[test]
+fn a_root_directory_under_an_overlay_is_the_programs_own() {
+    let (mut policy, mut subject) = (policy(), subject());
+    policy.rootfs.writable = RootWritable::Overlay;
+    for (facts, expected) in [(ordinary(), None), (root_v1(), Some(Owner { uid: 7, gid: 8 }))] {
+        for path in ["/srv/images/alpine", "/var/lib/machines/alpine"] {
+            root(&mut policy, &mut subject, path);
+            let bundle = compile(&policy, &facts, &subject);
+            assert!(
+                matches!(at(&bundle, "/"), Some(ViewKind::Captured { owner, .. }) if *owner == expected),
+                "{path}"
+            );
+        }
+        // What it would show as the program's own is more than a root file system.
+        for path in ["/etc", "/usr/share", "/var", facts.home.as_deref().unwrap()] {
+            root(&mut policy, &mut subject, path);
+            assert_eq!(
+                the_fault(&policy, &facts, &subject),
+                code_and_path("SR-CMP-001", "rootfs.path"),
+                "{path}"
+            );
+        }
+    }
+    // The host's own directories keep their owners.
+    policy.rootfs = serde_json::from_value(
+        serde_json::json!({"source": "host", "path": null, "writable": "overlay", "installation": "readOnly"}),
+    )
+    .unwrap();
+    subject.root = None;
+    let bundle = compile(&policy, &root_v1(), &subject);
+    assert!(matches!(
+        at(&bundle, "/usr"),
+        Some(ViewKind::Captured { owner: None, .. })
+    ));
+}
+
+#[test]
+fn what_is_hashed() {
+    let (mut policy, mut subject) = with_mount("/home/alice/p", "/work", How::Captured);
+    mount(&mut policy, &mut subject, "/srv/data", "/data", How::ReadOnly);
+    mount(&mut policy, &mut subject, "/srv/file", "/file", How::ReadOnly);
+    mount(&mut policy, &mut subject, "/srv/masked", "/masked", How::ReadOnly);
+    subject.mounts[2].directory = false;
+    subject.mounts[3].directory = false;
+    subject.hidden = vec![HiddenPath {
+        path: "/srv/masked".into(),
+        pattern: "masked".into(),
+        replacement: None,
+    }];
+    let hashed = |policy: &PolicySpec, subject: &Subject| -> (Vec<bool>, String) {
+        let bundle = compile(policy, &ordinary(), subject);
+        let of = |o: &&sr_common::Obligation| o.clause == "evidence.hash";
+        let obligation = bundle.obligations.iter().find(of).unwrap();
+        (
+            bundle.evidence_plan.mounts.iter().map(|m| m.hashed).collect(),
+            obligation.mechanism.clone(),
+        )
+    };
+    let always = "SHA-256 before the launch: executable, interpreter, script";
+    let (files, said) = hashed(&policy, &subject);
+    assert_eq!(files, [false, false, true, false]);
+    assert_eq!(
+        said,
+        format!("{always}, mounted files (1); not hashed: files (1); not hashed: directories (2)")
+    );
+    policy.evidence.hash = HashScope::Tree;
+    root(&mut policy, &mut subject, "/srv/images/alpine");
+    let (trees, said) = hashed(&policy, &subject);
+    assert_eq!(trees, [true, true, true, false, true]);
+    assert_eq!(
+        said,
+        format!("{always}, mounted files (1), mounted directories (3); not hashed: files (1)")
+    );
 }
 
 #[test]

@@ -81,7 +81,7 @@ pub struct Digests {
     pub interpreters: Vec<FileDigest>,
     /// The script, for `#!`.
     pub script: Option<FileDigest>,
-    /// Mounted regular files, and trees with `evidence.hash: tree`.
+    /// The policy's mounts, then its root directory, as the view showed them before the launch.
     pub mounts: Vec<MountDigest>,
     /// The manifest of captured changes (`changes.json`, byte for byte).
     pub captured_changes: Option<Digest>,
@@ -104,7 +104,8 @@ pub struct MountDigest {
     pub source: Option<String>,
     /// Absolute in the view.
     pub target: String,
-    /// `null`: a tree that was not hashed.
+    /// Of a file's content, or of a tree as DESIGN.md defines it. `null`: a tree without `evidence.hash: tree`, or a
+    /// mount that is hidden.
     pub digest: Option<Digest>,
 }
 

@@ -339,6 +339,21 @@ impl State {
                 send(*channel, Message { tag: *tag, a: 0, b: 0 }, Some(file.as_raw_fd()))?;
                 self.keep(*slot, file)
             }
+            Step::SendPlace {
+                root,
+                path,
+                channel,
+                tag,
+                number,
+            } => {
+                let place = open_in(self.fd(*root)?, path)?;
+                let message = Message {
+                    tag: *tag,
+                    a: *number,
+                    b: 0,
+                };
+                send(*channel, message, Some(place.as_raw_fd()))
+            }
             Step::Send { fd, channel, tag } => {
                 let raw = self.fd(*fd)?.as_raw_fd();
                 send(*channel, Message { tag: *tag, a: 0, b: 0 }, Some(raw))

@@ -74,26 +74,60 @@ struct Answer {
     flags: u32,
 }
 
-// _IOWR('!', 0, struct seccomp_notif) and _IOWR('!', 1, struct seccomp_notif_resp).
+// _IOWR('!', 0, struct seccomp_notif), _IOWR('!', 1, struct seccomp_notif_resp), _IOW('!', 2, __u64).
 const NOTIF_RECV: libc::c_ulong = 0xC050_2100;
 const NOTIF_SEND: libc::c_ulong = 0xC018_2101;
+const NOTIF_ID_VALID: libc::c_ulong = 0x4008_2102;
 
-/// Takes the next notification and lets its call fail with `errno`. `None` if the caller is gone meanwhile.
-pub fn deny_next(listener: BorrowedFd<'_>, errno: u16) -> Option<Notification> {
+const USER_NOTIF_FLAG_CONTINUE: u32 = 1;
+
+/// Takes the next notification. `None` if the caller is gone meanwhile.
+pub fn next_told(listener: BorrowedFd<'_>) -> Option<Notification> {
     let mut told = Notification::default();
     // SAFETY: `told` is zeroed, as the kernel demands, and has the layout and size of struct seccomp_notif.
-    if unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &raw mut told) } != 0 {
-        return None;
-    }
+    let answer = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &raw mut told) };
+    (answer == 0).then_some(told)
+}
+
+/// Whether the caller still waits: what was read of `/proc/PID` until now was its own, not that of a later process of
+/// the same number.
+pub fn still_waits(listener: BorrowedFd<'_>, told: &Notification) -> bool {
+    // SAFETY: the kernel reads eight bytes, the notification's number.
+    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ID_VALID, &raw const told.id) == 0 }
+}
+
+/// Lets the call fail with `errno`.
+pub fn deny(listener: BorrowedFd<'_>, told: &Notification, errno: u16) {
     let answer = Answer {
         id: told.id,
         value: 0,
         error: -i32::from(errno),
         flags: 0,
     };
-    // SAFETY: `answer` has the layout and size of struct seccomp_notif_resp. It fails if the caller was killed: fine.
-    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw const answer) };
-    Some(told)
+    // It fails if the caller was killed: fine.
+    let _ = send(listener, &answer);
+}
+
+/// Lets the call go on as if nobody had been told; where the kernel cannot do that (before Linux 5.5), it fails with
+/// `errno`. The program may have changed what its pointers lead to: never the answer to a call that the policy denies.
+pub fn let_go_on(listener: BorrowedFd<'_>, told: &Notification, errno: u16) {
+    let answer = Answer {
+        id: told.id,
+        value: 0,
+        error: 0,
+        flags: USER_NOTIF_FLAG_CONTINUE,
+    };
+    if send(listener, &answer).is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL)) {
+        deny(listener, told, errno);
+    }
+}
+
+fn send(listener: BorrowedFd<'_>, answer: &Answer) -> io::Result<()> {
+    // SAFETY: `answer` has the layout and size of struct seccomp_notif_resp.
+    match unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw const *answer) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -146,6 +146,15 @@ pub enum Step {
         tag: u8,
         slot: u16,
     },
+    /// Finds a file or directory of the view, whose root is `root`, no symbolic link followed, and sends its place (`O_PATH`) to the
+    /// supervisor with its number.
+    SendPlace {
+        root: Fd,
+        path: CString,
+        channel: RawFd,
+        tag: u8,
+        number: u32,
+    },
     /// Sends a descriptor to the supervisor.
     Send {
         fd: Fd,
@@ -251,7 +260,7 @@ impl Step {
             Step::Mask { path, .. } => format!("mask /{}", text(path)),
             Step::MakeReadOnly { path, .. } => format!("make /{} read-only", text(path)),
             Step::ChangeDir(path) => format!("enter the working directory {}", text(path)),
-            Step::OpenAndSend { path, .. } => format!("open {} in the view", text(path)),
+            Step::OpenAndSend { path, .. } | Step::SendPlace { path, .. } => format!("open {} in the view", text(path)),
             Step::Identity { uid, gid, .. } => format!("become uid {uid}, gid {gid}"),
             Step::Rlimit { resource, value } => format!("set resource limit {resource} to {value}"),
             Step::Unshare { namespaces } => format!("make namespaces {namespaces:#x}"),

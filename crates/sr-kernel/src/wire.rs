@@ -17,6 +17,8 @@ pub const TAG_FAILED: u8 = b'E';
 pub const TAG_EXECUTABLE: u8 = b'X';
 /// A descriptor of the script.
 pub const TAG_SCRIPT: u8 = b'#';
+/// A mount whose content is hashed: `a` is its number.
+pub const TAG_MOUNT: u8 = b'M';
 /// The writable tmpfs.
 pub const TAG_WRITABLE: u8 = b'W';
 /// The pty's master.

@@ -181,8 +181,11 @@ fn call_lines(calls: &Syscalls) -> Vec<String> {
 
 fn evidence_lines(evidence: &Evidence) -> Vec<String> {
     let hash = match evidence.hash {
-        HashScope::Files => "The executable, interpreter, script and mounted files are hashed",
-        HashScope::Tree => "The executable, interpreter, script and all mounted files and directories are hashed",
+        HashScope::Files => "The executable, interpreter, script and mounted files are hashed before it starts",
+        HashScope::Tree => {
+            "The executable, interpreter, script and all mounted files and directories (a root directory too) are hashed \
+             before it starts, as it sees them"
+        }
     };
     let sign = match evidence.sign.as_str() {
         "none" => "the report is NOT signed".into(),

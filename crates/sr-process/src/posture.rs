@@ -8,8 +8,8 @@ use sr_compiler::bundle::{CompileBundle, FilesystemPlan, IdMap, ViewKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// The executable's identity when it was hashed.
-#[derive(Debug, Clone, Copy)]
+/// A file's identity when it was hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     dev: u64,
     ino: u64,

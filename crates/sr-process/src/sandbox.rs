@@ -11,6 +11,7 @@ use sr_kernel::idmap::{self, MapLine};
 use sr_kernel::ptrace::{self, Stop};
 use sr_kernel::step::{Fd, Step};
 use sr_kernel::wire::{self, Message};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -64,6 +65,8 @@ pub struct Prepared {
     /// The file that will be executed, as opened in the view.
     pub executable: File,
     pub script: Option<File>,
+    /// The places (`O_PATH`) of the mounts that the plan wants hashed, by their number in it.
+    pub mounts: BTreeMap<u32, OwnedFd>,
     /// The writable tmpfs: `uN` are the captured layers held on it, `sN` the scratch directories.
     pub writable: OwnedFd,
     /// The pty's master.
@@ -127,7 +130,10 @@ pub fn begin(bundle: &CompileBundle, options: Options<'_>) -> Result<Building, F
         fault
     })?;
     drop(theirs);
-    let init = Guard(Some(init));
+    let init = Guard {
+        init: Some(init),
+        traced: None,
+    };
     let pid = init.pid();
     let (uids, gids) = maps(&process.user.map, process.user.inside);
     let range = matches!(process.user.map, IdMap::Range { .. });
@@ -195,6 +201,17 @@ fn init_steps(
     }
     steps.push(Step::NewSession);
     steps.extend(view);
+    for (number, mount) in (0u32..).zip(&bundle.evidence_plan.mounts) {
+        if mount.hashed {
+            steps.push(Step::SendPlace {
+                root: Fd::Slot(SLOT_ROOT),
+                path: view::c_string(&mount.target)?,
+                channel,
+                tag: wire::TAG_MOUNT,
+                number,
+            });
+        }
+    }
     if let Some(script) = &process.script {
         steps.push(open_and_send(script, channel, wire::TAG_SCRIPT, SLOT_SCRIPT)?);
     }
@@ -283,6 +300,7 @@ impl Building {
             told: self.told,
             executable,
             script: arrived.script,
+            mounts: arrived.mounts,
             writable,
             terminal: arrived.terminal,
         })
@@ -293,6 +311,7 @@ impl Building {
 struct Arrived {
     executable: Option<File>,
     script: Option<File>,
+    mounts: BTreeMap<u32, OwnedFd>,
     writable: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
 }
@@ -302,6 +321,9 @@ impl Arrived {
         match (message.tag, fd) {
             (wire::TAG_EXECUTABLE, Some(fd)) => self.executable = Some(File::from(fd)),
             (wire::TAG_SCRIPT, Some(fd)) => self.script = Some(File::from(fd)),
+            (wire::TAG_MOUNT, Some(fd)) => {
+                self.mounts.insert(message.a, fd);
+            }
             (wire::TAG_WRITABLE, Some(fd)) => self.writable = Some(fd),
             (wire::TAG_PTY, Some(fd)) => self.terminal = Some(fd),
             (wire::TAG_FAILED, _) => return Err(words.fault(message)),
@@ -413,24 +435,39 @@ fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
 
 /// Ends the sandbox if its building is given up.
 #[derive(Debug)]
-struct Guard(Option<Child>);
+struct Guard {
+    init: Option<Child>,
+    /// The program's process, while it is traced.
+    traced: Option<i32>,
+}
 
 impl Guard {
     fn pid(&self) -> i32 {
-        self.0.as_ref().map_or(-1, |c| c.pid)
+        self.init.as_ref().map_or(-1, |c| c.pid)
     }
 
     fn release(mut self) -> Result<Child, Fault> {
-        self.0.take().ok_or_else(gone)
+        self.init.take().ok_or_else(gone)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(child) = &self.0 {
-            sr_kernel::process::kill_and_reap(child);
+        if let Some(init) = &self.init {
+            kill(init, self.traced);
         }
     }
+}
+
+/// Ends a sandbox. A process that is traced stays a zombie until its tracer has waited for it, and init, the last of its
+/// namespace, until then.
+fn kill(init: &Child, traced: Option<i32>) {
+    // Fails only if it is gone already.
+    let _ = rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL);
+    if let Some(program) = traced {
+        while !matches!(ptrace::wait(program), Ok(Stop::Gone(_)) | Err(_)) {}
+    }
+    sr_kernel::process::kill_and_reap(init);
 }
 
 impl Prepared {
@@ -438,7 +475,7 @@ impl Prepared {
     /// brings that to its exec stop.
     pub fn start(self, groups: &[BorrowedFd<'_>]) -> Result<Stopped, Fault> {
         let Prepared {
-            init: guard,
+            init: mut guard,
             channel,
             steps,
             traced,
@@ -479,6 +516,7 @@ impl Prepared {
                     Stop::Other(signal) => ptrace::resume(guard.pid(), signal).map_err(failed)?,
                 }
             };
+            guard.traced = Some(program);
             ptrace::detach(guard.pid()).map_err(failed)?;
             let program = loop {
                 match ptrace::wait(program).map_err(failed)? {

@@ -2,6 +2,7 @@
 
 use crate::changes;
 use crate::digests;
+use crate::digests::mounts::{self, Watched};
 use crate::gc;
 use crate::journal::{Journal, Resource};
 use crate::redaction;
@@ -258,10 +259,10 @@ impl<'a> Run<'a> {
         self.load_key()?;
         tracing::debug!(micros = self.clock(), "key loaded");
         let before = Before::take(self.bundle)?;
-        let prepared = building.finish()?;
+        let mut prepared = building.finish()?;
         self.clocks.built_micros = self.clock();
         tracing::debug!(micros = self.clock(), "sandbox built");
-        let identity = self.hash(&prepared)?;
+        let (identity, watched) = self.hash(&mut prepared, signals.as_fd())?;
         let writable = prepared
             .writable
             .try_clone()
@@ -284,9 +285,9 @@ impl<'a> Run<'a> {
         drop(joined);
         self.clocks.wall_micros = self.clock();
         tracing::debug!(micros = self.clock(), "at the exec stop");
-        self.observe(&before, &stopped, &executable, identity)?;
+        self.observe(&before, &stopped, &executable, identity, &watched)?;
         tracing::debug!(micros = self.clock(), "posture observed");
-        drop(executable);
+        drop((executable, watched));
         // Nothing of what is recorded may be lost with the machine: then the program waits for the disk.
         let durable = self.bundle.evidence_plan.durable;
         if durable {
@@ -306,6 +307,7 @@ impl<'a> Run<'a> {
         let mut seen = supervise::supervise(Supervision {
             running: &running,
             plan: &self.bundle.resources_plan,
+            calls: &self.bundle.syscalls_plan,
             group: self.group.as_ref(),
             writable: writable.as_fd(),
             layers: self.layers.as_deref(),
@@ -452,8 +454,8 @@ impl<'a> Run<'a> {
         Ok((Stdio::Pipes([in_read, out_write, err_write]), Ends { input, output }))
     }
 
-    /// Hashes what will be executed, by the descriptors that were opened in the view.
-    fn hash(&mut self, prepared: &Prepared) -> Result<Identity, Fault> {
+    /// Hashes what will be executed and what is mounted, by the descriptors that were opened in the view.
+    fn hash(&mut self, prepared: &mut Prepared, signals: BorrowedFd<'_>) -> Result<(Identity, Watched), Fault> {
         let process = &self.bundle.process_plan;
         let digest = |file: &fs::File, path: &str| -> Result<(FileDigest, rustix::fs::Stat), Fault> {
             let fault = |e: std::io::Error| {
@@ -468,7 +470,7 @@ impl<'a> Run<'a> {
             if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
                 return Err(fault(std::io::Error::other("it is not a regular file")));
             }
-            let digest = digests::of_file(&self.request.store, file, &stat).map_err(fault)?;
+            let digest = digests::of_file(&self.request.store, file, &stat, &mut || false).map_err(fault)?;
             Ok((
                 FileDigest {
                     path: path.to_owned(),
@@ -477,15 +479,20 @@ impl<'a> Run<'a> {
                 stat,
             ))
         };
-        if let (Some(file), Some(path)) = (&prepared.script, &process.script) {
-            self.digests.script = Some(digest(file, path)?.0);
+        let places = std::mem::take(&mut prepared.mounts);
+        let (mounted, mut watched) = mounts::hash(&self.request.store, self.bundle, places, signals)?;
+        self.digests.mounts = mounted;
+        if let (Some(file), Some(path)) = (prepared.script.take(), &process.script) {
+            let (script, stat) = digest(&file, path)?;
+            self.digests.script = Some(script);
+            watched.add_script(path, file, Identity::of(&stat));
         }
         let (executable, stat) = digest(&prepared.executable, &process.executable)?;
         if process.script.is_some() {
             self.digests.interpreters = vec![executable.clone()];
         }
         self.digests.executable = Some(executable);
-        Ok(Identity::of(&stat))
+        Ok((Identity::of(&stat), watched))
     }
 
     /// The exec stop: reads the posture and records it. Nothing of the program has run.
@@ -495,16 +502,24 @@ impl<'a> Run<'a> {
         stopped: &Stopped,
         executable: &fs::File,
         identity: Identity,
+        watched: &Watched,
     ) -> Result<(), Fault> {
         self.posture = posture::observe(self.bundle, before, stopped.program, (executable, identity))?;
         if let Some(group) = &self.group {
             self.posture.extend(group_posture(group, stopped.program)?);
         }
-        let holds = posture::first_mismatch(&self.posture);
+        let (unchanged, changed) = watched.observe();
+        self.posture.extend(unchanged);
+        let holds = changed.or_else(|| posture::first_mismatch(&self.posture));
         self.log.append(
             "kernel",
             "launch.posture",
-            json!({"posture": self.posture, "executable": self.digests.executable, "script": self.digests.script}),
+            json!({
+                "posture": self.posture,
+                "executable": self.digests.executable,
+                "script": self.digests.script,
+                "mounts": self.digests.mounts,
+            }),
         )?;
         if let Some(fault) = holds {
             return Err(fault);

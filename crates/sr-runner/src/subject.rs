@@ -36,9 +36,10 @@ pub fn subject(
 ) -> Result<Subject, Fault> {
     let facts = surroundings.facts;
     let place = workspace::find(cwd, facts)?;
+    let root = mounts::root(&policy.rootfs)?;
     let mounts = mounts::resolve(&policy.mounts, &place, facts)?;
     let hidden = hidden::find(policy, &mounts)?;
-    let view = view::View::new(policy, &mounts, facts)?;
+    let view = view::View::new(root.as_ref(), &mounts, facts);
     let command = command::resolve(policy, &place.cwd, path_var, &view, surroundings)?;
     Ok(Subject {
         cwd: fault::text(&place.cwd, "cwd")?,
@@ -47,6 +48,7 @@ pub fn subject(
         workspace_gid: place.gid,
         hidden,
         command,
+        root,
         mounts,
     })
 }

@@ -6,9 +6,11 @@ use crate::usage;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::json;
 use sr_common::{Cause, Fault, Usage};
-use sr_compiler::bundle::{LimitMechanism, ResourcesPlan};
+use sr_compiler::bundle::{LimitMechanism, ResourcesPlan, SyscallsPlan};
+use sr_compiler::{Arch, syscall_name};
 use sr_evidence::log::EventLog;
 use sr_kernel::cgroup::RunGroup;
+use sr_kernel::seccomp;
 use sr_process::{Ended, Running};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,6 +32,7 @@ const PERSISTENT: Duration = Duration::from_secs(1);
 pub struct Supervision<'a> {
     pub running: &'a Running,
     pub plan: &'a ResourcesPlan,
+    pub calls: &'a SyscallsPlan,
     pub group: Option<&'a RunGroup>,
     /// The writable tmpfs.
     pub writable: BorrowedFd<'a>,
@@ -116,7 +119,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         let ready = wait(&s, until.saturating_duration_since(now), watch.deaf);
         watch.deaf = ready.deaf;
         if ready.told {
-            answer_denied(&mut s, &mut watch);
+            answer_told(&mut s, &mut watch);
         }
         if ready.signal {
             forward_signals(&s, &mut watch);
@@ -264,14 +267,37 @@ fn family(number: u64) -> String {
 /// How many different denied operations are told apart; a program could make up any number.
 const MOST_DENIED: usize = 64;
 
-fn answer_denied(s: &mut Supervision<'_>, watch: &mut Watch) {
+/// Answers a call that the filter told of, as the plan's rule says.
+fn answer_told(s: &mut Supervision<'_>, watch: &mut Watch) {
     const EACCES: u16 = 13;
     let Some(listener) = s.running.listener() else { return };
     // `None`: the caller was killed while it waited.
-    let Some(told) = sr_kernel::seccomp::deny_next(listener, EACCES) else {
+    let Some(told) = seccomp::next_told(listener) else {
         return;
     };
-    // socket(2) is the only call that is told, and its family is no pointer.
+    let number = u32::try_from(told.number).unwrap_or(u32::MAX);
+    let name = Arch::parse(&s.calls.arch).and_then(|arch| syscall_name(arch, number));
+    let rule = s
+        .calls
+        .conditional
+        .iter()
+        .find(|rule| rule.told && Some(rule.syscall.as_str()) == name);
+    let errno = rule.and_then(|rule| rule.otherwise_errno).unwrap_or(EACCES);
+    if let Some(rule) = rule
+        && !rule.only_for.is_empty()
+    {
+        // No operation is denied here: the program does by other means what it meant to do. The name is the caller's own
+        // choice and may change at once (seccomp_unotify(2)); the policy allows either answer.
+        let denies = executable_name(told.pid).is_some_and(|name| rule.denies(&name));
+        if denies && seccomp::still_waits(listener, &told) {
+            seccomp::deny(listener, &told, errno);
+        } else {
+            seccomp::let_go_on(listener, &told, errno);
+        }
+        return;
+    }
+    seccomp::deny(listener, &told, errno);
+    // socket(2) is the only call that is denied to all, and its family is no pointer.
     let mut operation = format!("socket {}", family(told.args[0] & 0xffff_ffff));
     if watch.denied.len() >= MOST_DENIED && !watch.denied.contains_key(&operation) {
         operation = "socket (other families)".into();
@@ -285,6 +311,12 @@ fn answer_denied(s: &mut Supervision<'_>, watch: &mut Watch) {
             end(s, watch, Cause::Supervisor, "");
         }
     }
+}
+
+/// The last name of what a process executes, as the kernel knows it; `None` where it cannot be seen.
+fn executable_name(pid: u32) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.file_name()?.to_str()?.to_owned())
 }
 
 fn forward_signals(s: &Supervision<'_>, watch: &mut Watch) {

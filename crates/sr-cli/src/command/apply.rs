@@ -8,6 +8,7 @@ use crate::json;
 use crate::terminal::{self, clean, count};
 use serde_json::json;
 use sr_common::{Code, Fault};
+use sr_compiler::bundle::SYSTEM_DIRECTORIES;
 use sr_runner::CapturedLayer;
 use sr_runner::changes::{Applied, ApplyOptions, Change, apply as take_over, escape};
 use std::io::{BufRead as _, IsTerminal, Write as _};
@@ -35,6 +36,31 @@ pub fn apply(arguments: &ApplyArguments, env: &Environment) -> Done {
         .collect();
     name(&mut works, &arguments.paths, &env.cwd)?;
     works.retain(|w| !w.changes.is_empty() && (arguments.paths.is_empty() || !w.named.is_empty()));
+    let mut faults = Vec::new();
+    works.retain(|work| match the_hosts_own(&work.captured.source) {
+        false => true,
+        true => {
+            let place = clean(&work.captured.source.to_string_lossy());
+            if work.named.is_empty() {
+                terminal::err(&format!(
+                    "never applied: {} in {place}, the operating system's own",
+                    count(work.changes.len() as u64, "change")
+                ));
+            } else {
+                let found = format!("{place} is the operating system's own: changes there stay with the run");
+                faults.push(Fault::new(
+                    Code::Run001,
+                    "apply",
+                    found,
+                    "copy what you want from `safe-run diff`",
+                ));
+            }
+            false
+        }
+    });
+    if !faults.is_empty() {
+        return Err(Failure(faults));
+    }
     if works.is_empty() {
         terminal::err("nothing was changed");
         return Ok(0);
@@ -53,7 +79,6 @@ pub fn apply(arguments: &ApplyArguments, env: &Environment) -> Done {
         terminal::err("nothing was applied");
         return Ok(1);
     }
-    let mut faults = Vec::new();
     let mut done = Vec::new();
     for work in &works {
         let options = ApplyOptions {
@@ -68,6 +93,11 @@ pub fn apply(arguments: &ApplyArguments, env: &Environment) -> Done {
     }
     tell(&done, arguments, run.id.short())?;
     if faults.is_empty() { Ok(0) } else { Err(Failure(faults)) }
+}
+
+/// What `rootfs: {source: host, writable: overlay}` captured is for the run only: root would install it.
+pub(super) fn the_hosts_own(source: &Path) -> bool {
+    SYSTEM_DIRECTORIES.iter().any(|dir| source == Path::new(dir))
 }
 
 impl Work {

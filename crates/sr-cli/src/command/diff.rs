@@ -24,7 +24,8 @@ pub fn diff(arguments: &DiffArguments, env: &Environment) -> Done {
     let mut nothing = true;
     for (captured, changes) in all.iter().filter(|(_, changes)| !changes.is_empty()) {
         nothing = false;
-        if several {
+        // A file of the operating system's shall not look like one of the project's.
+        if several || super::apply::the_hosts_own(&captured.source) {
             terminal::out(&format!("in {}:\n", clean(&captured.source.to_string_lossy())));
         }
         terminal::out(&text(captured, changes, arguments.names, env.out_style)?);

@@ -77,6 +77,7 @@ fn text(report: &RunReport, style: Style) -> String {
     for prefix in &report.prefixes {
         let _ = writeln!(out, "shown       {} read-only, for the command's sake", clean(prefix));
     }
+    hashed(report, &mut out);
     let signed = if report.evidence.signed { "signed" } else { "NOT signed" };
     let _ = writeln!(
         out,
@@ -85,6 +86,24 @@ fn text(report: &RunReport, style: Style) -> String {
         report.run_id.short()
     );
     out
+}
+
+/// What went in by its digest, and what did without.
+fn hashed(report: &RunReport, out: &mut String) {
+    let digests = &report.digests;
+    let files = digests.script.iter().chain(&digests.executable);
+    let mut lines: Vec<(&str, String)> = files.map(|f| (f.path.as_str(), f.digest.to_string())).collect();
+    lines.extend(digests.mounts.iter().map(|mount| {
+        let digest = match &mount.digest {
+            Some(digest) => digest.to_string(),
+            None => "not hashed".into(),
+        };
+        (mount.target.as_str(), digest)
+    }));
+    for (i, (path, digest)) in lines.into_iter().enumerate() {
+        let head = if i == 0 { "hashed" } else { "" };
+        let _ = writeln!(out, "{head:10}  {} {digest}", clean(path));
+    }
 }
 
 fn used(report: &RunReport) -> String {

@@ -111,7 +111,7 @@ fn kind(
                 "mount a directory of its own".to_owned(),
             )),
         },
-        Use::Shown | Use::Installation => Ok(ViewKind::ReadOnly {
+        Use::Shown | Use::Installation | Use::CapturedRoot => Ok(ViewKind::ReadOnly {
             source: source.clone(),
             directory: *directory,
         }),

@@ -13,6 +13,8 @@ pub(crate) enum Use {
     Installation,
     /// Writable, its writes captured.
     Captured,
+    /// The root directory, its writes captured.
+    CapturedRoot,
     /// Writable on the host itself.
     Writable,
 }
@@ -53,6 +55,18 @@ pub(crate) fn refusal(facts: &HostFacts, source: &str, wanted: Use) -> Option<(S
                 return refuse(found, "move the program to a folder of its own, or mount what it needs");
             }
             refusal(facts, source, Use::Shown)
+        }
+        Use::CapturedRoot => {
+            let home = facts.home.as_deref().filter(|home| within(home, source));
+            // Below /var is where machines and images are kept.
+            let system = SYSTEM_DIRECTORIES.into_iter().find(|dir| within(source, dir));
+            let system = system.filter(|dir| *dir != "/var" || source == "/var");
+            let found = match (home, system) {
+                (Some(home), _) => format!("{source} holds the home directory {home}"),
+                (None, Some(dir)) => format!("{source} lies in the host's own {dir}"),
+                (None, None) => return refusal(facts, source, Use::Shown),
+            };
+            refuse(found, "name a directory that holds a root file system")
         }
         Use::Captured | Use::Writable => workspace(facts, source, wanted == Use::Writable),
     }

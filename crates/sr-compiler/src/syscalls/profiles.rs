@@ -6,6 +6,7 @@ use crate::bundle::{ArgumentTest, ConditionalRule};
 
 pub(crate) const EPERM: u16 = 1;
 pub(crate) const EACCES: u16 = 13;
+const EXDEV: u16 = 18;
 pub(crate) const ENOSYS: u16 = 38;
 
 /// Enough for C programs, shells and python3.
@@ -122,8 +123,27 @@ pub(crate) fn rule(name: &str) -> Option<ConditionalRule> {
         allow,
         deny,
         otherwise_errno,
-        // A program without a network rarely says why it failed.
         told: name == "socket",
+        only_for: Vec::new(),
+        reason: (name == "socket").then(|| "a program without a network rarely says why it failed".to_owned()),
+    })
+}
+
+/// `link` and `linkat` where the view has an overlay. In a user namespace an overlay does not keep the inode number of a
+/// file that is linked from its lower layer; git compares the two and gives up, but copies by itself where links cannot
+/// be made. So git is told that they cannot; every other program links as usual.
+///
+/// This is no security decision, and must not become one: the program chooses the name of its executable, and a call
+/// that goes on is made with arguments that may have changed (seccomp_unotify(2)). Both answers are within the policy.
+pub(crate) fn links() -> impl Iterator<Item = ConditionalRule> {
+    ["link", "linkat"].into_iter().map(|name| ConditionalRule {
+        syscall: name.to_owned(),
+        allow: vec![],
+        deny: vec![],
+        otherwise_errno: Some(EXDEV),
+        told: true,
+        only_for: ["git", "git-*"].map(str::to_owned).to_vec(),
+        reason: Some("git copies where it cannot link: an overlay gives a linked file another inode number".to_owned()),
     })
 }
 

@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // Each test program uses a part of it; a panic is a failed test.
 
 use sr_common::facts::{CgroupController, CgroupFacts, Command, HostFacts, ResolvedMount, Subject, SystemDir};
-use sr_policy::spec::{Mount, PolicySpec};
+use sr_policy::spec::{Mount, PolicySpec, RootfsSource};
 
 /// The `standard` preset over a command, without mounts.
 pub fn policy() -> PolicySpec {
@@ -121,7 +121,21 @@ pub fn subject() -> Subject {
             path_dirs: vec![],
         },
         mounts: vec![],
+        root: None,
     }
+}
+
+/// A root directory in policy and subject.
+pub fn root(policy: &mut PolicySpec, subject: &mut Subject, path: &str) {
+    policy.rootfs.source = RootfsSource::Dir;
+    policy.rootfs.path = Some(path.into());
+    subject.root = Some(ResolvedMount {
+        source: path.into(),
+        target: "/".into(),
+        directory: true,
+        uid: 7,
+        gid: 8,
+    });
 }
 
 /// How a mount is shown.

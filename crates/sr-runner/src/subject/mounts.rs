@@ -1,10 +1,10 @@
-//! The policy's mounts, found on this host.
+//! The policy's mounts and its root directory, found on this host.
 
 use super::fault::{run, text};
 use super::workspace::Place;
 use sr_common::facts::ResolvedMount;
 use sr_common::{Fault, HostFacts};
-use sr_policy::spec::Mount;
+use sr_policy::spec::{Mount, Rootfs, RootfsSource};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,38 @@ pub(super) fn resolve(mounts: &[Mount], place: &Place, facts: &HostFacts) -> Res
         .enumerate()
         .map(|(i, mount)| one(i, mount, place, facts))
         .collect()
+}
+
+/// The directory that is the root, for `rootfs.source: dir`.
+pub(super) fn root(rootfs: &Rootfs) -> Result<Option<ResolvedMount>, Fault> {
+    const FIELD: &str = "rootfs.path";
+    let path = match (&rootfs.source, &rootfs.path) {
+        (RootfsSource::Host, _) => return Ok(None),
+        (RootfsSource::Dir, None) => {
+            let found = "rootfs.source is dir, and no directory is named";
+            return Err(run(FIELD, found, "write rootfs.path, an absolute path"));
+        }
+        (RootfsSource::Dir, Some(path)) => Path::new(path),
+    };
+    let unusable = |why: String| {
+        let found = format!("cannot use {} as the root: {why}", path.display());
+        run(FIELD, found, "name a directory that holds a root file system")
+    };
+    if !path.is_absolute() {
+        return Err(unusable("it is no absolute path".into()));
+    }
+    let source = path.canonicalize().map_err(|e| unusable(e.to_string()))?;
+    let meta = source.metadata().map_err(|e| unusable(e.to_string()))?;
+    if !meta.is_dir() {
+        return Err(unusable("it is not a directory".into()));
+    }
+    Ok(Some(ResolvedMount {
+        source: text(&source, FIELD)?,
+        target: "/".into(),
+        directory: true,
+        uid: meta.uid(),
+        gid: meta.gid(),
+    }))
 }
 
 fn one(i: usize, mount: &Mount, place: &Place, facts: &HostFacts) -> Result<ResolvedMount, Fault> {

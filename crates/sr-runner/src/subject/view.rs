@@ -1,11 +1,8 @@
 //! The view as far as looking for a program needs it: which host path stands at a path of the view, what of the host
 //! is visible, and walking a path with its symbolic links as they resolve inside.
 
-use super::fault::run;
+use sr_common::HostFacts;
 use sr_common::facts::ResolvedMount;
-use sr_common::{Fault, HostFacts};
-use sr_policy::PolicySpec;
-use sr_policy::spec::RootfsSource;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -37,22 +34,9 @@ pub(super) struct Walk {
 }
 
 impl<'a> View<'a> {
-    pub fn new(policy: &PolicySpec, mounts: &'a [ResolvedMount], facts: &'a HostFacts) -> Result<Self, Fault> {
-        let dir = match (&policy.rootfs.source, &policy.rootfs.path) {
-            (RootfsSource::Host, _) => None,
-            (RootfsSource::Dir, None) => {
-                let found = "rootfs.source is dir, and no directory is named";
-                return Err(run("rootfs.path", found, "write rootfs.path, an absolute path"));
-            }
-            (RootfsSource::Dir, Some(path)) => Some(Path::new(path).canonicalize().map_err(|e| {
-                run(
-                    "rootfs.path",
-                    format!("cannot use {path} as the root: {e}"),
-                    "correct the path",
-                )
-            })?),
-        };
-        Ok(View { mounts, facts, dir })
+    pub fn new(root: Option<&ResolvedMount>, mounts: &'a [ResolvedMount], facts: &'a HostFacts) -> Self {
+        let dir = root.map(|root| PathBuf::from(&root.source));
+        View { mounts, facts, dir }
     }
 
     pub fn is_host(&self) -> bool {

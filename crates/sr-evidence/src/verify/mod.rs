@@ -1,16 +1,18 @@
 //! Verification of a run's evidence, with keys that the verifier brings. It reads; it changes and trusts nothing.
 
+mod approvals;
 mod chain;
 mod findings;
 mod run;
 mod signature;
 
+use crate::approval::Anchor;
 use crate::export::companion_dir;
 use crate::files::{self, Unreadable};
 use crate::key::PublicKey;
 use findings::Findings;
 use serde::Serialize;
-use sr_common::{Code, Fault, RunId};
+use sr_common::{Code, Digest, Fault, RunId};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -86,6 +88,26 @@ pub struct Verification {
     /// What decided the status, unless it is `Verified`.
     pub first_problem: Option<Problem>,
     pub checks: Vec<Check>,
+    /// Decisions that hold, in the record of approvals.
+    pub approvals: u64,
+    /// What a report that could be read says, for those who build on it where the status allows it.
+    #[serde(skip)]
+    pub told: Option<Told>,
+}
+
+/// What a report says of the rest of the evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Where the run's chain ends, and its approvals begin.
+    pub anchor: Anchor,
+    /// Digest of `bundle.json`.
+    pub bundle: Digest,
+    /// Digest of `changes.json`, where anything was captured.
+    pub captured_changes: Option<Digest>,
+    /// Whether the run was signed.
+    pub signed: bool,
+    /// What the run's evidence comes to, its approvals left aside.
+    pub status: Status,
 }
 
 impl Verification {

@@ -6,12 +6,18 @@ use crate::failure::Done;
 use crate::json;
 use crate::terminal::{self, Style, clean, clean_lines};
 use serde_json::json;
-use sr_runner::CapturedLayer;
 use sr_runner::changes::{Change, Kind, diff_text};
+use sr_runner::{CapturedLayer, takeover};
 
 pub fn diff(arguments: &DiffArguments, env: &Environment) -> Done {
     let (store, run) = super::find_run(env, &arguments.run)?;
-    let all = super::captured(&store, &run)?;
+    let seen = takeover::look(&store, &run, &super::trust(env)?)?;
+    for doubt in seen.doubts() {
+        let text = format!("warning: {}: {}", clean(&doubt.path), clean(&doubt.found));
+        terminal::err(&env.err_style.warn(&text));
+    }
+    let all: Vec<(&CapturedLayer, &[Change])> =
+        seen.looks.iter().map(|l| (&l.captured, l.changes.as_slice())).collect();
     if arguments.json {
         let list: Vec<_> = all
             .iter()

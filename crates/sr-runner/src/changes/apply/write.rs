@@ -216,8 +216,14 @@ impl<'a> Writer<'a> {
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
             Mode::empty(),
         );
-        let written = again.and_then(data::digest).map_err(doing("read it back"))?;
-        if after.digest.is_some() && written != after.digest {
+        // What was written is compared, not what was read: nothing that was not compared is ever renamed into place.
+        let again = again.map_err(doing("read it back"))?;
+        let same = match (after.digest, after.extents) {
+            (Some(digest), _) => data::whole(again).map(|written| written == digest),
+            (None, Some(digest)) => data::extents(again).map(|written| written == digest),
+            (None, None) => Ok(false),
+        };
+        if !same.map_err(doing("read it back"))? {
             return Err(Problem::Tampered);
         }
         own(dir, temporary)?;
@@ -339,7 +345,7 @@ impl Problem {
             ),
             Problem::Tampered => (
                 "the captured file is not what was compared".to_owned(),
-                "leave the run store alone and apply again",
+                "leave the run store alone; `safe-run discard` throws the run away",
             ),
         };
         Fault::new(

@@ -81,6 +81,12 @@ impl Prepared<'_> {
         &self.plan.outcome
     }
 
+    /// As if the process were killed before its end.
+    #[cfg(test)]
+    pub fn write_without_end(mut self) {
+        self.writer.all(&self.plan.todo, &mut Vec::new()).unwrap();
+    }
+
     /// Writes. What was written is in the outcome, whatever went wrong.
     pub fn write(mut self) -> (Applied, Vec<Fault>) {
         let mut done = self.plan.outcome;

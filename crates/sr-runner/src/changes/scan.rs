@@ -8,7 +8,7 @@ use super::name::escape;
 use super::survey::{self, changed_at};
 use super::tree::{self, Cursor, file_type, join};
 use super::{Change, Kind, Layer, Node, What, danger, data};
-use rustix::fs::{FileType, Stat, readlinkat};
+use rustix::fs::{FileType, Stat, fgetxattr_query, readlinkat};
 use rustix::io::Errno;
 use sr_common::{Code, Digest, Fault};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -235,7 +235,8 @@ impl Scan<'_> {
     /// Judges one name; a directory that must be looked into is entered.
     fn entry(&mut self, name: &[u8], in_lower: bool, opaque: bool) -> Result<Option<Level>, Fault> {
         let path = join(&self.path, name);
-        let line = self.manifest.get(&path).cloned().unwrap_or_default();
+        let mut line = self.manifest.get(&path).cloned().unwrap_or_default();
+        let mut capable = false;
         let upper = self.fail(&path, self.upper.stat(name))?;
         let whiteout = match &upper {
             Some(stat) => self.fail(&path, tree::is_whiteout(self.upper.fd(), name, stat))?,
@@ -255,7 +256,10 @@ impl Scan<'_> {
         };
         let directory = upper.as_ref().is_some_and(|s| file_type(s) == FileType::Directory);
         let after = match &upper {
-            Some(stat) => self.fail(&path, node(self.upper.fd(), name, stat, line.mode, Whose::Layer))?,
+            Some(stat) => {
+                let whose = Whose::Layer(&mut capable);
+                self.fail(&path, node(self.upper.fd(), name, stat, line.mode, whose))?
+            }
             None => match line.special {
                 Some(what) => Node {
                     what,
@@ -268,6 +272,8 @@ impl Scan<'_> {
                 None => return Ok(None),
             },
         };
+        // A copied layer says so beside it; a session's is the one that was written to.
+        line.capabilities |= capable;
         self.hold(&path, Some(after.clone()), line.capabilities)?;
         self.compare(name, &path, &line, after, lower)?;
         let (Some(stat), true) = (upper, directory) else {
@@ -399,14 +405,14 @@ fn skipped(before: Option<&Node>, after: &Node, line: &Line) -> Option<String> {
 }
 
 /// Whose tree an entry is in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    Layer,
+enum Whose<'a> {
+    /// And whether the file has capabilities.
+    Layer(&'a mut bool),
     /// Only looked at: a file that cannot be read has no digest, and so differs from every other.
     Host,
 }
 
-fn node(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat, mode: Option<u32>, whose: Whose) -> Result<Node, Errno> {
+fn node(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat, mode: Option<u32>, whose: Whose<'_>) -> Result<Node, Errno> {
     let what = match file_type(stat) {
         FileType::RegularFile => What::File,
         FileType::Directory => What::Directory,
@@ -428,7 +434,11 @@ fn node(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat, mode: Option<u32>, whose:
         What::File => {
             node.size = u64::try_from(stat.st_size).ok();
             let opened = match whose {
-                Whose::Layer => tree::open_file(dir, name, stat).map(Some)?,
+                Whose::Layer(capable) => {
+                    let file = tree::open_file(dir, name, stat)?;
+                    *capable = fgetxattr_query(&file, "security.capability").is_ok();
+                    Some(file)
+                }
                 Whose::Host => match tree::open_host_file(dir, name) {
                     Err(Errno::ACCESS | Errno::PERM) => None,
                     other => Some(other?),

@@ -37,6 +37,7 @@ fn main() {
             "a_session_goes_on_and_its_older_runs_are_refused",
             older_runs_of_a_session,
         ),
+        ("a_killed_run_of_a_session_is_not_taken_over", a_killed_run_of_a_session),
         ("sessions_of_two_directories_stay_apart", sessions_of_two_directories),
         (
             "the_last_run_of_a_session_takes_its_layers_away",
@@ -521,6 +522,67 @@ fn older_runs_of_a_session(place: &Place) -> Test {
     place.tell(&["apply", "--yes"]).ok()?;
     ensure!(text(place, "a")? == "two\n", "the newest run's");
     Ok(())
+}
+
+/// Where the only session's first layer is.
+fn session_layer(place: &Place) -> Option<PathBuf> {
+    let mut keys = fs::read_dir(place.store.join("sessions/s")).ok()?.flatten();
+    Some(keys.next()?.path().join("0/upper"))
+}
+
+/// Starts a run of the session that writes `name`, and kills its supervisor once that is written.
+fn killed_session(place: &Place, name: &str) -> Test {
+    let script = format!("echo killed > {name}; sleep 60");
+    let mut command = place.safe_run(&["run", "--session", "s", "--", "sh", "-c", &script]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let until = Instant::now() + support::LIMIT;
+    while !session_layer(place).is_some_and(|upper| fs::metadata(upper.join(name)).is_ok_and(|m| m.len() > 0)) {
+        ensure!(Instant::now() < until, "{name} was not written");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    rustix::process::kill_process(Pid::from_child(&child), Signal::KILL)?;
+    child.wait()?;
+    // What the supervisor held is held until the sandbox has died after it.
+    let folder = fs::File::open(place.store.join("sessions/s"))?;
+    while rustix::fs::flock(&folder, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        ensure!(Instant::now() < until, "the session is still locked");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+fn a_killed_run_of_a_session(place: &Place) -> Test {
+    place.write("early", "one\n");
+    killed_session(place, "early")?;
+    let ran = place.tell(&["apply", "--yes"]);
+    ensure!(ran.status == 1 && ran.err.contains("did not come to its end"), "{ran}");
+    let diff = place.tell(&["diff"]);
+    ensure!(diff.out.contains("early") && diff.err.contains("warning: "), "{diff}");
+    later();
+    place.write("early", "host\n");
+    later();
+    session(place, "echo whole > whole")?;
+    // The killed run began the layer, although it left no word of it: the host's change is a conflict.
+    conflict(place, "early")?;
+    place.tell(&["apply", "last", "whole", "--yes"]).ok()?;
+    ensure!(
+        text(place, "whole")? == "whole\n" && text(place, "early")? == "host\n",
+        "only what was named"
+    );
+    // A kill later on: what was recorded is no more what is there, until a run comes to its end.
+    let whole = place.last_run();
+    killed_session(place, "late")?;
+    let id = whole.file_name().and_then(|n| n.to_str()).expect("an id").to_owned();
+    let ran = place.tell(&["apply", &id, "--yes"]);
+    ensure!(
+        ran.status == 1 && ran.err.contains("late") && ran.err.contains("run --session s -- true"),
+        "{ran}"
+    );
+    session(place, "true")?;
+    place.tell(&["apply", "last", "late", "--yes"]).ok()?;
+    ensure!(text(place, "late")? == "killed\n", "it was looked at and named");
+    place.nothing_left()
 }
 
 fn sessions_of_two_directories(place: &Place) -> Test {

@@ -34,7 +34,7 @@ Policies:
   schema       JSON Schemas of the documents
 
 Evidence:
-  report       Verify a run's report
+  report       Verify a run's report, or take it out of the run store
   key          Keys that sign reports, and keys that you trust
 
 This host:

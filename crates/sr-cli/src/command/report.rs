@@ -113,7 +113,7 @@ fn text(verification: &Verification, env: &Environment) {
     }
     terminal::out(&format!(
         "{id}{} ({events} hold)\n",
-        env.out_style.error(verification.status.sentence())
+        env.out_style.error(verification.sentence())
     ));
     if let Some(fault) = verification.fault() {
         terminal::err(&terminal::fault_text(&fault, env.err_style));

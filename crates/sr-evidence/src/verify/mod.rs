@@ -116,6 +116,18 @@ impl Verification {
         self.status.exit_code()
     }
 
+    /// The result in a sentence.
+    pub fn sentence(&self) -> &'static str {
+        match (self.status, self.told.as_ref().map(|told| told.status)) {
+            (Status::Incomplete, Some(Status::Verified)) => {
+                "the run verifies, the record of its approvals is incomplete"
+            }
+            (Status::Unsigned, Some(Status::Verified)) => "the run verifies, not all of its approvals are signed",
+            (Status::SignerUnknown, Some(Status::Verified)) => "the run verifies, an approver is unknown",
+            (status, _) => status.sentence(),
+        }
+    }
+
     /// `SR-EVD-003` with the first problem; `None` where all is verified.
     pub fn fault(&self) -> Option<Fault> {
         if self.status == Status::Verified {
@@ -123,9 +135,12 @@ impl Verification {
         }
         let (path, found) = match &self.first_problem {
             Some(problem) => (problem.place(), problem.found.clone()),
-            None => ("evidence".into(), self.status.sentence().into()),
+            None => ("evidence".into(), self.sentence().into()),
         };
+        let approvals = self.first_problem.as_ref().is_some_and(|p| p.path == files::APPROVALS);
         let remedy = match self.status {
+            Status::Incomplete if approvals => "apply again: what comes of it is recorded then",
+            Status::Unsigned if approvals => "rely on the run, and not on this line",
             Status::SignerUnknown => {
                 "give the signer's key, which you have from the signer and not from the evidence: --key FILE"
             }

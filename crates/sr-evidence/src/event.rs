@@ -13,6 +13,9 @@ pub const RUN_START: &str = "run.start";
 /// The type of a run's last event. Its data are at least those of [`end_data`].
 pub const RUN_END: &str = "run.end";
 
+/// The type of the event that tells the digest of `changes.json`, as `manifest`.
+pub const CAPTURE_DONE: &str = "capture.done";
+
 /// One line of `events.jsonl`: a canonical JSON object (RFC 8785).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -80,6 +83,15 @@ impl Event {
     /// bytes, hash.
     pub fn parse(line: &[u8]) -> Result<Event, String> {
         let event: Event = serde_json::from_slice(line).map_err(|e| format!("is not an event: {e}"))?;
+        match event.canonical()?.as_bytes() == line {
+            true => Ok(event),
+            false => Err("is not canonical JSON (RFC 8785)".into()),
+        }
+    }
+
+    /// The event's canonical text, if its form and its hash hold.
+    pub(crate) fn canonical(&self) -> Result<String, String> {
+        let event = self;
         if !event.data.is_object() {
             return Err("is not an event: data is not an object".into());
         }
@@ -96,13 +108,10 @@ impl Event {
             .draft()
             .encode()
             .map_err(|e| format!("has no canonical form: {e}"))?;
-        if hash != event.hash {
-            return Err(format!("hash is {}, its content gives {hash}", event.hash));
+        match hash == event.hash {
+            true => Ok(text),
+            false => Err(format!("hash is {}, its content gives {hash}", event.hash)),
         }
-        if text.as_bytes() != line {
-            return Err("is not canonical JSON (RFC 8785)".into());
-        }
-        Ok(event)
     }
 
     fn draft(&self) -> Draft<'_> {

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Files that an unsigned run has, or that no attestation names.
-const ALWAYS: [&str; 8] = [
+const ALWAYS: [&str; 9] = [
     files::EVENTS,
     files::POLICY,
     files::BUNDLE,
@@ -20,6 +20,7 @@ const ALWAYS: [&str; 8] = [
     files::HEAD_END,
     files::SIGNER,
     files::ATTESTATION,
+    files::APPROVALS,
 ];
 
 /// The folder that belongs to an exported report: `r.json` → `r.json.evidence`.

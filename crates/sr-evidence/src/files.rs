@@ -18,11 +18,15 @@ pub const HEAD_LAUNCH: &str = "head.launch.json";
 pub const HEAD_END: &str = "head.end.json";
 pub const ATTESTATION: &str = "attestation.sigstore.json";
 pub const SIGNER: &str = "signer.pub";
+/// Who took over what of the captured changes, once somebody did.
+pub const APPROVALS: &str = "approvals.jsonl";
 
 /// Bytes in one line of `events.jsonl`, its newline included.
 pub const MAX_LINE: u64 = 1 << 20;
 /// Bytes in `events.jsonl`.
 pub const MAX_EVENTS: u64 = 256 << 20;
+/// Bytes in `approvals.jsonl`; a line names every path that was taken over.
+pub const MAX_APPROVALS: u64 = 128 << 20;
 /// Bytes in any other file that is read whole.
 pub const MAX_DOCUMENT: u64 = 32 << 20;
 /// Bytes in a key file or a signed head.
@@ -86,7 +90,7 @@ pub(crate) fn write_temporary(
     Ok(temporary)
 }
 
-fn write_all(file: BorrowedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
+pub(crate) fn write_all(file: BorrowedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(file, bytes) {
             Ok(0) => return Err(Errno::NOSPC),
@@ -111,6 +115,15 @@ impl Unreadable {
             Unreadable::Absent => "is missing",
             Unreadable::Because(why) => why,
         }
+    }
+}
+
+/// All of a regular file of a run's directory, up to [`MAX_EVENTS`] bytes; `None` if it is not there.
+pub fn read_document(dir: impl AsFd, name: &str) -> Result<Option<Vec<u8>>, String> {
+    match read_regular(dir.as_fd(), name, MAX_EVENTS) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Unreadable::Absent) => Ok(None),
+        Err(Unreadable::Because(why)) => Err(format!("{name} {why}")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Evidence of a run: events in a hash chain, the report, signatures over both, and their verification.
 //! Usable alone: it knows files and keys, not how a run happens, and reads no environment variable.
 
+pub mod approval;
 pub mod attestation;
 pub mod clock;
 pub mod dsse;

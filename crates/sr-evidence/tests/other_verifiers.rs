@@ -6,11 +6,14 @@ mod support;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use sr_common::Digest;
+use sr_evidence::approval::{APPLY_REFUSED, APPROVAL_TYPE, ApprovalLog, By, Refused};
 use sr_evidence::attestation::{STATEMENT_MEDIA_TYPE, SigstoreBundle};
 use sr_evidence::dsse::{Envelope, pre_authentication_encoding};
 use sr_evidence::files;
 use sr_evidence::key::{Algorithm, SigningKey};
 use sr_evidence::keystore::KeyStore;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
 
@@ -18,8 +21,15 @@ type Outcome = Result<Completion, Failed>;
 
 fn main() {
     let trials = vec![
-        Trial::ignorable_test("openssl_verifies_ecdsa", || openssl_verifies(Algorithm::EcdsaP256)),
-        Trial::ignorable_test("openssl_verifies_ed25519", || openssl_verifies(Algorithm::Ed25519)),
+        Trial::ignorable_test("openssl_verifies_ecdsa", || {
+            openssl_verifies(Algorithm::EcdsaP256, attested)
+        }),
+        Trial::ignorable_test("openssl_verifies_ed25519", || {
+            openssl_verifies(Algorithm::Ed25519, attested)
+        }),
+        Trial::ignorable_test("openssl_verifies_approvals", || {
+            openssl_verifies(Algorithm::EcdsaP256, approved)
+        }),
         Trial::ignorable_test("openssl_reads_our_keys", openssl_reads_our_keys),
         Trial::ignorable_test("we_read_openssl_keys", we_read_openssl_keys),
         Trial::ignorable_test("securesystemslib_verifies", securesystemslib_verifies),
@@ -55,15 +65,62 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }
 
-fn openssl_verifies(algorithm: Algorithm) -> Outcome {
+/// What is signed, and the signature.
+struct Signed {
+    payload_type: &'static str,
+    payload: Vec<u8>,
+    signature: String,
+}
+
+fn attested(run: &support::Run, _: &SigningKey) -> Result<Signed, Failed> {
+    let envelope = envelope(run)?;
+    Ok(Signed {
+        payload_type: STATEMENT_MEDIA_TYPE,
+        payload: envelope.open(STATEMENT_MEDIA_TYPE)?,
+        signature: envelope.signatures[0].sig.clone(),
+    })
+}
+
+/// As a stranger's tool would: the payload is cut out of the line as it stands there.
+fn approved(run: &support::Run, key: &SigningKey) -> Result<Signed, Failed> {
+    let dir = files::open_dir(run.dir.path())?;
+    let anchor = run.verify(&[key]).told.ok_or("no report")?.anchor;
+    let refused = Refused {
+        by: By {
+            uid: 1000,
+            user: None,
+            login_uid: None,
+        },
+        manifest: Digest::ZERO,
+        named: vec!["odd \",\"signatures\":[] name".into()],
+        refused: Vec::new(),
+    };
+    ApprovalLog::open(dir.as_fd(), anchor, Some(key))
+        .and_then(|mut log| log.append(APPLY_REFUSED, &refused))
+        .map_err(|fault| fault.to_string())?;
+    let line = String::from_utf8(run.read(files::APPROVALS))?;
+    let (payload, _) = line.rsplit_once(",\"signatures\":").ok_or("no signatures")?;
+    let value: serde_json::Value = serde_json::from_str(&line)?;
+    Ok(Signed {
+        payload_type: APPROVAL_TYPE,
+        payload: payload.strip_prefix("{\"event\":").ok_or("no event")?.into(),
+        signature: value["signatures"][0]["sig"].as_str().ok_or("no signature")?.into(),
+    })
+}
+
+fn openssl_verifies(algorithm: Algorithm, what: fn(&support::Run, &SigningKey) -> Result<Signed, Failed>) -> Outcome {
     if let Some(skip) = absent("openssl", &["version"]) {
         return Ok(skip);
     }
-    let run = support::run(1, Some(&SigningKey::generate(algorithm).unwrap()));
-    let envelope = envelope(&run)?;
-    let payload = envelope.open(STATEMENT_MEDIA_TYPE)?;
+    let signer = SigningKey::generate(algorithm).unwrap();
+    let run = support::run(1, Some(&signer));
+    let Signed {
+        payload_type,
+        payload,
+        signature: base64,
+    } = what(&run, &signer)?;
     let (signed, signature, key) = (run.path("pae"), run.path("sig"), run.path(files::SIGNER));
-    std::fs::write(&signature, STANDARD.decode(&envelope.signatures[0].sig)?)?;
+    std::fs::write(&signature, STANDARD.decode(&base64)?)?;
     let verify = |bytes: &[u8]| -> Result<bool, Failed> {
         std::fs::write(&signed, bytes)?;
         match algorithm {
@@ -96,7 +153,7 @@ fn openssl_verifies(algorithm: Algorithm) -> Outcome {
             ),
         }
     };
-    let mut bytes = pre_authentication_encoding(STATEMENT_MEDIA_TYPE, &payload);
+    let mut bytes = pre_authentication_encoding(payload_type, &payload);
     if !verify(&bytes)? {
         return Err("openssl refuses our signature".into());
     }

@@ -4,6 +4,7 @@
 mod support;
 
 use serde_json::Value;
+use sr_evidence::approval::approval_schema;
 use sr_evidence::event::event_schema;
 use sr_evidence::files;
 use sr_evidence::report::{RunReport, report_schema};
@@ -31,6 +32,11 @@ fn report() {
 #[test]
 fn event() {
     check("event_v1.json", &event_schema());
+}
+
+#[test]
+fn approval() {
+    check("approval_v1.json", &approval_schema());
 }
 
 /// Every field of the report is written, also where it has nothing to say.

@@ -163,7 +163,8 @@ mod tests {
             assert_eq!(came.len(), count);
         }
         assert!(send_each(ours.as_fd(), go, &many).is_err());
-        drop((many, ours));
+        drop(many);
+        drop(ours);
         assert_eq!(receive_each(theirs.as_fd(), drop).unwrap(), None);
     }
 }

@@ -7,17 +7,20 @@ mod copy;
 mod danger;
 mod data;
 mod diff;
+mod held;
 mod manifest;
 mod name;
 mod scan;
 mod survey;
 mod tree;
 
-pub use apply::{Applied, ApplyOptions, Note, apply};
+pub use apply::{Applied, ApplyOptions, Note, Prepared, apply, prepare};
 pub use copy::{Stats, copy_layer, is_empty};
 pub use diff::diff_text;
+pub(crate) use held::micros;
+pub use held::{Held, LayerRecord};
 pub use name::{escape, unescape};
-pub use scan::scan;
+pub use scan::{Scanned, read, scan};
 
 use serde::{Deserialize, Serialize};
 use sr_common::Digest;
@@ -32,13 +35,14 @@ pub struct Layer<'a> {
     pub lower: &'a Path,
     /// As in the bundle's `captured` entry.
     pub hidden: &'a [LayerMask],
-    /// When the run's view was built: what the host changed later is a conflict.
+    /// When the layer began to be filled: what the host changed later is a conflict. The run's own start, or that of the
+    /// first run of a session that left something in it.
     pub started: SystemTime,
 }
 
 /// One difference between the host's directory and what the run made of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Change {
     /// Relative to the captured directory; bytes that are not printable UTF-8, and backslashes, as `\xNN`.
     pub path: String,
@@ -73,7 +77,7 @@ pub enum Kind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Node {
     pub what: What,
     /// Permission bits, with setuid, setgid and sticky.
@@ -82,6 +86,9 @@ pub struct Node {
     pub size: Option<u64>,
     /// Of a regular file; `None` where it is mostly holes and larger than a gibibyte.
     pub digest: Option<Digest>,
+    /// Of such a file: digest of its size and of its blocks that are not zero.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub extents: Option<Digest>,
     /// Of a symbolic link, escaped like a path.
     pub target: Option<String>,
 }

@@ -10,10 +10,12 @@ mod redaction;
 mod refusal;
 pub mod request;
 pub mod run;
+mod session;
 mod stdio;
 pub mod store;
 pub mod subject;
 mod supervise;
+pub mod takeover;
 mod terminal;
 mod usage;
 

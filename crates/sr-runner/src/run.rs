@@ -8,6 +8,7 @@ use crate::journal::{Journal, Resource};
 use crate::redaction;
 use crate::refusal;
 use crate::request::{Outcome, Refusal, Request, compile_for_host};
+use crate::session;
 use crate::stdio::{InputPump, OutputPump};
 use crate::store::{RunDir, Store};
 use crate::supervise::{self, BLOCKED, FORWARDED, Supervised, Supervision};
@@ -18,7 +19,7 @@ use sr_common::{Cause, Code, Control, Digest, Fault, HostFacts, Observed, RunId,
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{Backing, IdMap, LimitMechanism, ViewKind};
 use sr_evidence::attestation::Subject as Attested;
-use sr_evidence::event::{RUN_END, RUN_START, end_data, start_data};
+use sr_evidence::event::{CAPTURE_DONE, RUN_END, RUN_START, end_data, start_data};
 use sr_evidence::files;
 use sr_evidence::key::SigningKey;
 use sr_evidence::keystore::KeyStore;
@@ -85,7 +86,7 @@ struct Run<'a> {
     key: Option<SigningKey>,
     group: Option<RunGroup>,
     /// Keeps a session to this run.
-    _session: Option<OwnedFd>,
+    session_lock: Option<OwnedFd>,
     /// Where the captured layers are, if in the store.
     layers: Option<PathBuf>,
     digests: Digests,
@@ -168,7 +169,7 @@ impl<'a> Run<'a> {
             recorded: false,
             key: None,
             group: None,
-            _session: None,
+            session_lock: None,
             layers: None,
             posture: Vec::new(),
             result: None,
@@ -376,8 +377,8 @@ impl<'a> Run<'a> {
         let root = match &plan.session {
             Some(name) => {
                 let (path, lock) = self.request.store.session(name)?;
-                self._session = Some(lock);
-                path
+                self.session_lock = Some(lock);
+                path.join(session::key(plan))
             }
             None => self.dir.path.join("layers"),
         };
@@ -628,21 +629,27 @@ impl<'a> Run<'a> {
                     upper
                 }
             };
-            let started = self.dir.started();
-            let found = changes::scan(&changes::Layer {
+            let own = upper.parent().filter(|_| self.session_lock.is_some());
+            let started = own.map_or(self.dir.started(), |own| session::began(own, self.dir.started()));
+            let scanned = changes::read(&changes::Layer {
                 upper: &upper,
                 lower: Path::new(source),
                 hidden,
                 started,
             })?;
-            all.push(json!({"layer": layer, "source": source, "target": target, "changes": found}));
+            if let Some(own) = own {
+                session::settle(own, started, scanned.held.is_empty())
+                    .map_err(|e| write_fault("the session's layer", &e))?;
+            }
+            let record = changes::LayerRecord::new(layer, source, target, started, scanned);
+            let found = &record.changes;
             let summary = self.changes.get_or_insert(ChangeSummary {
                 files: 0,
                 added: 0,
                 modified: 0,
                 deleted: 0,
             });
-            for change in &found {
+            for change in found {
                 summary.files += 1;
                 match change.kind {
                     changes::Kind::Added => summary.added += 1,
@@ -650,6 +657,7 @@ impl<'a> Run<'a> {
                     _ => summary.modified += 1,
                 }
             }
+            all.push(record);
         }
         if !any {
             return Ok(());
@@ -661,7 +669,7 @@ impl<'a> Run<'a> {
         self.attested.push(Attested::new(files::CHANGES, digest));
         self.log.append(
             "supervisor",
-            "capture.done",
+            CAPTURE_DONE,
             json!({"changes": self.changes, "manifest": digest}),
         )?;
         Ok(())

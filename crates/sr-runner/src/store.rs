@@ -1,6 +1,7 @@
 //! The run store: one folder a run under `runs/`, the layers of sessions, the journals of runs that are under way.
 //! Everything is the owner's alone (0700): no view ever shows it.
 
+use crate::session;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use sr_common::{Code, Fault, RunId};
 use sr_compiler::CompileBundle;
@@ -74,7 +75,7 @@ impl Store {
 
     /// The folder of a session's layers, locked for one run at a time.
     pub(crate) fn session(&self, name: &str) -> Result<(PathBuf, OwnedFd), Fault> {
-        let path = self.base.join("sessions").join(name);
+        let path = session::folder(&self.base, name);
         make_private(&path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(|e| unusable(&path, &e.into()))?;
@@ -146,8 +147,9 @@ impl Store {
         }
     }
 
-    /// Removes a run's folder. A run that is under way is refused.
-    pub fn discard(&self, run: &RunDir) -> Result<(), Fault> {
+    /// Removes a run's folder, and with the last run of a session the session's layers. A run that is under way is
+    /// refused. Gives the session whose layers went.
+    pub fn discard(&self, run: &RunDir) -> Result<Option<String>, Fault> {
         if self.is_running(&run.id) {
             return Err(Fault::new(
                 Code::Run001,
@@ -156,8 +158,29 @@ impl Store {
                 "wait for its end, or end it",
             ));
         }
+        let _lock = run.lock()?;
+        let last_of = self.last_of_session(run)?;
+        let locked = match &last_of {
+            Some(name) => Some(self.session(name)?),
+            None => None,
+        };
         make_removable(&run.path);
-        fs::remove_dir_all(&run.path).map_err(|e| unusable(&run.path, &e))
+        fs::remove_dir_all(&run.path).map_err(|e| unusable(&run.path, &e))?;
+        if let Some((path, _lock)) = &locked {
+            session::empty(path).map_err(|e| unusable(path, &e))?;
+        }
+        Ok(last_of)
+    }
+
+    /// The session of `run`, if no other run of the store belongs to it.
+    fn last_of_session(&self, run: &RunDir) -> Result<Option<String>, Fault> {
+        let of = |run: &RunDir| run.bundle().and_then(|bundle| bundle.filesystem_plan.session);
+        let Some(name) = of(run) else { return Ok(None) };
+        let others = self.runs()?;
+        let shared = others
+            .iter()
+            .any(|other| other.id != run.id && of(other).as_deref() == Some(name.as_str()));
+        Ok((!shared).then_some(name))
     }
 
     /// Whether a supervisor holds this run's journal.
@@ -186,12 +209,17 @@ pub(crate) fn make_removable(path: &Path) {
 /// A captured directory of a run that has ended.
 #[derive(Debug, Clone)]
 pub struct CapturedLayer {
+    /// In the bundle.
+    pub number: u32,
+    /// The session that it is shared in.
+    pub session: Option<String>,
     pub upper: PathBuf,
     /// On the host.
     pub source: PathBuf,
     /// In the view.
     pub target: String,
     pub hidden: Vec<LayerMask>,
+    /// When it began to be filled, as far as the store tells.
     pub started: SystemTime,
 }
 
@@ -210,12 +238,16 @@ impl CapturedLayer {
 impl Store {
     /// What `run` captured, in the bundle's order; empty where it captured nothing.
     pub fn captured(&self, run: &RunDir) -> Vec<CapturedLayer> {
-        let Some(bundle) = run.bundle() else { return Vec::new() };
-        let session = bundle
-            .filesystem_plan
-            .session
+        run.bundle()
+            .map_or_else(Vec::new, |bundle| self.captured_under(run, bundle))
+    }
+
+    /// The same, under the bundle that the caller has read.
+    pub(crate) fn captured_under(&self, run: &RunDir, bundle: CompileBundle) -> Vec<CapturedLayer> {
+        let session = bundle.filesystem_plan.session.clone();
+        let root = session
             .as_ref()
-            .map(|name| self.base.join("sessions").join(name));
+            .map(|name| session::folder(&self.base, name).join(session::key(&bundle.filesystem_plan)));
         let layers = bundle
             .filesystem_plan
             .entries
@@ -223,16 +255,19 @@ impl Store {
             .filter_map(|entry| match entry.what {
                 ViewKind::Captured {
                     source, layer, hidden, ..
-                } => Some(CapturedLayer {
-                    upper: match &session {
-                        Some(root) => root.join(layer.to_string()).join("upper"),
-                        None => run.layer(layer),
-                    },
-                    source: source.into(),
-                    target: entry.target,
-                    hidden,
-                    started: run.started(),
-                }),
+                } => {
+                    let started = run.started();
+                    let own = root.as_ref().map(|root| root.join(layer.to_string()));
+                    Some(CapturedLayer {
+                        number: layer,
+                        session: session.clone(),
+                        started: own.as_ref().map_or(started, |own| session::began(own, started)),
+                        upper: own.map_or_else(|| run.layer(layer), |own| own.join("upper")),
+                        source: source.into(),
+                        target: entry.target,
+                        hidden,
+                    })
+                }
                 _ => None,
             });
         layers.filter(|layer| layer.upper.is_dir()).collect()
@@ -246,7 +281,24 @@ impl RunDir {
         RunReport::parse(&bytes).ok()
     }
 
-    /// When the run began; what changes on the host later is a conflict for `apply`.
+    /// Keeps the run's folder to one who writes to it; it is let go of when the descriptor is closed.
+    pub(crate) fn lock(&self) -> Result<OwnedFd, Fault> {
+        let fd = files::open_dir(&self.path).map_err(|e| unusable(&self.path, &e.into()))?;
+        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            Fault::new(
+                Code::Run001,
+                "run",
+                format!(
+                    "run {} is being applied or discarded by another process",
+                    self.id.short()
+                ),
+                "wait for its end, and look again: safe-run show",
+            )
+        })?;
+        Ok(fd)
+    }
+
+    /// When the run began.
     pub fn started(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.id.unix_millis())
     }

@@ -34,7 +34,7 @@ Policies:
   schema       JSON Schemas of the documents
 
 Evidence:
-  report       Verify a run's report
+  report       Verify a run's report, or take it out of the run store
   key          Keys that sign reports, and keys that you trust
 
 This host:
@@ -182,8 +182,9 @@ pub struct DiffArguments {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Never applied: setuid bits, devices, FIFOs, file capabilities. What changed on the host since the
-run began, and what runs by itself on the host (`.git/` but its objects and refs, `.envrc`,
-`Makefile`, `package.json` …), is applied only where its path is named.
+run (or its session) began, and what runs by itself on the host (`.git/` but its objects and refs, `.envrc`,
+`Makefile`, `package.json` …), is applied only where its path is named. The stored changes must be those
+that the run's evidence vouches for. Who applied what is recorded: safe-run show.
 
 Examples:
   safe-run apply                       everything of the last run that is safe to take over
@@ -200,6 +201,9 @@ pub struct ApplyArguments {
     /// Do not ask.
     #[arg(long, short)]
     pub yes: bool,
+    /// Sign the approval with this key of yours. Without it: the key `default`, if the run is signed.
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
     /// Show what would be applied, and apply nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -292,6 +296,8 @@ pub enum Document {
     Bundle,
     Event,
     Report,
+    /// A line of `approvals.jsonl`.
+    Approval,
 }
 
 /// The JSON Schema of a document.
@@ -301,7 +307,7 @@ pub struct SchemaArguments {
     pub document: Document,
 }
 
-/// Verify a run's report and the events, signatures and files that belong to it.
+/// Verify a run's report and the events, approvals, signatures and files that belong to it; take it out of the store.
 #[derive(Debug, Args)]
 pub struct ReportArguments {
     #[command(subcommand)]
@@ -325,6 +331,13 @@ a consistent report whose signer is unknown, or that is not signed."
         /// As a JSON object, with every check.
         #[arg(long)]
         json: bool,
+    },
+    /// Takes a report out of the run store, with all that verification needs beside it: FILE.evidence/.
+    Export {
+        /// A unique beginning of the run's id, or `last`.
+        run: String,
+        /// The report's new place.
+        file: PathBuf,
     },
 }
 

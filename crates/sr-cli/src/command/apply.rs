@@ -10,7 +10,8 @@ use serde_json::json;
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::SYSTEM_DIRECTORIES;
 use sr_runner::CapturedLayer;
-use sr_runner::changes::{Applied, ApplyOptions, Change, apply as take_over, escape};
+use sr_runner::changes::{Applied, ApplyOptions, Change, escape};
+use sr_runner::takeover::{self, Order};
 use std::io::{BufRead as _, IsTerminal, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -25,12 +26,14 @@ struct Work {
 
 pub fn apply(arguments: &ApplyArguments, env: &Environment) -> Done {
     let (store, run) = super::find_run(env, &arguments.run)?;
-    let found = super::captured(&store, &run)?;
-    let mut works: Vec<Work> = found
-        .into_iter()
-        .map(|(captured, changes)| Work {
-            captured,
-            changes,
+    let trust = super::trust(env)?;
+    let seen = takeover::look(&store, &run, &trust)?;
+    let signed = seen.sound()?.signed;
+    let looks = seen.looks.into_iter();
+    let mut works: Vec<Work> = looks
+        .map(|look| Work {
+            captured: look.captured,
+            changes: look.changes,
             named: Vec::new(),
         })
         .collect();
@@ -65,6 +68,9 @@ pub fn apply(arguments: &ApplyArguments, env: &Environment) -> Done {
         terminal::err("nothing was changed");
         return Ok(0);
     }
+    if !signed {
+        terminal::err("not signed: the changes are those of the run's own manifest, which anyone could have written");
+    }
     if arguments.dry_run || asks(arguments) {
         for work in &works {
             for change in work.changes.iter().filter(|c| work.concerns(c)) {
@@ -79,20 +85,28 @@ pub fn apply(arguments: &ApplyArguments, env: &Environment) -> Done {
         terminal::err("nothing was applied");
         return Ok(1);
     }
+    let key = takeover::key(&env.keys, arguments.key.as_deref(), signed)?;
+    let order = Order {
+        by: takeover::approver(),
+        key: key.as_ref(),
+        layers: works
+            .iter()
+            .map(|work| (work.captured.number, work.options()))
+            .collect(),
+    };
+    let taken = takeover::apply(&store, &run, &trust, &order)?;
     let mut done = Vec::new();
-    for work in &works {
-        let options = ApplyOptions {
-            only: work.named.clone(),
-            force: work.named.clone(),
-            ..ApplyOptions::default()
-        };
-        match take_over(&work.captured.as_layer(), &options) {
-            Ok(applied) => done.push((work, applied)),
-            Err(more) => faults.extend(more),
+    for (number, applied) in taken.done {
+        if let Some(work) = works.iter().find(|work| work.captured.number == number) {
+            done.push((work, applied));
         }
     }
     tell(&done, arguments, run.id.short())?;
-    if faults.is_empty() { Ok(0) } else { Err(Failure(faults)) }
+    if taken.faults.is_empty() {
+        Ok(0)
+    } else {
+        Err(Failure(taken.faults))
+    }
 }
 
 /// What `rootfs: {source: host, writable: overlay}` captured is for the run only: root would install it.
@@ -101,6 +115,14 @@ pub(super) fn the_hosts_own(source: &Path) -> bool {
 }
 
 impl Work {
+    fn options(&self) -> ApplyOptions {
+        ApplyOptions {
+            only: self.named.clone(),
+            force: self.named.clone(),
+            ..ApplyOptions::default()
+        }
+    }
+
     fn concerns(&self, change: &Change) -> bool {
         self.named.is_empty() || self.named.iter().any(|name| is_below(&change.path, name))
     }

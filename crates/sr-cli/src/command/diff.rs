@@ -6,12 +6,26 @@ use crate::failure::Done;
 use crate::json;
 use crate::terminal::{self, Style, clean, clean_lines};
 use serde_json::json;
-use sr_runner::CapturedLayer;
+use sr_common::Fault;
+use sr_evidence::verify::VerifyOptions;
 use sr_runner::changes::{Change, Kind, diff_text};
+use sr_runner::{CapturedLayer, takeover};
 
 pub fn diff(arguments: &DiffArguments, env: &Environment) -> Done {
     let (store, run) = super::find_run(env, &arguments.run)?;
-    let all = super::captured(&store, &run)?;
+    let warn = |fault: &Fault| {
+        let text = format!("warning: {}: {}", clean(&fault.path), clean(&fault.found));
+        terminal::err(&env.err_style.warn(&text));
+    };
+    // What is there is shown in any case; whether anything vouches for it is said.
+    let trust = super::trust(env).unwrap_or_else(|fault| {
+        warn(&fault);
+        VerifyOptions::default()
+    });
+    let seen = takeover::look(&store, &run, &trust)?;
+    seen.doubts().into_iter().for_each(warn);
+    let all: Vec<(&CapturedLayer, &[Change])> =
+        seen.looks.iter().map(|l| (&l.captured, l.changes.as_slice())).collect();
     if arguments.json {
         let list: Vec<_> = all
             .iter()
@@ -36,7 +50,7 @@ pub fn diff(arguments: &DiffArguments, env: &Environment) -> Done {
     Ok(0)
 }
 
-fn text(captured: &CapturedLayer, changes: &[Change], names: bool, style: Style) -> Result<String, sr_common::Fault> {
+fn text(captured: &CapturedLayer, changes: &[Change], names: bool, style: Style) -> Result<String, Fault> {
     if names {
         return Ok(changes
             .iter()

@@ -6,7 +6,10 @@ use crate::terminal;
 
 pub fn discard(name: &str, env: &Environment) -> Done {
     let (store, run) = super::find_run(env, name)?;
-    store.discard(&run)?;
+    let session = store.discard(&run)?;
     terminal::out(&format!("run {} is gone\n", run.id.short()));
+    if let Some(name) = session {
+        terminal::out(&format!("session {name} is empty: that was its last run\n"));
+    }
     Ok(0)
 }

@@ -21,8 +21,9 @@ pub mod validate;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use sr_common::{Code, Fault};
-use sr_runner::changes::{Change, scan};
-use sr_runner::{Caller, CapturedLayer, RunDir, Store};
+use sr_evidence::keystore::KeyStore;
+use sr_evidence::verify::VerifyOptions;
+use sr_runner::{Caller, RunDir, Store};
 use std::ffi::OsString;
 
 /// The run that `name` means. No store is made for it.
@@ -37,21 +38,12 @@ fn find_run(env: &Environment, name: &str) -> Result<(Store, RunDir), Failure> {
     Ok((store, run))
 }
 
-/// The captured directories of a run that has ended, and what changed in them.
-fn captured(store: &Store, run: &RunDir) -> Result<Vec<(CapturedLayer, Vec<Change>)>, Fault> {
-    if store.is_running(&run.id) {
-        let found = format!("run {} is under way", run.id.short());
-        return Err(Fault::new(
-            Code::Run001,
-            "run",
-            found,
-            "its changes are captured at its end: wait for it",
-        ));
-    }
-    let layers = store.captured(run).into_iter();
-    layers
-        .map(|layer| scan(&layer.as_layer()).map(|changes| (layer, changes)))
-        .collect()
+/// Whose signatures this person takes.
+fn trust(env: &Environment) -> Result<VerifyOptions, Fault> {
+    Ok(VerifyOptions {
+        keys: Vec::new(),
+        keyring: KeyStore::open(&env.keys).keyring()?,
+    })
 }
 
 fn caller(env: &Environment) -> Caller {

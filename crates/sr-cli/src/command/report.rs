@@ -1,4 +1,4 @@
-//! `report verify`: does a run's evidence hold, and who signed it?
+//! `report verify`: does a run's evidence hold, and who signed it? `report export`: the same elsewhere.
 
 use crate::arguments::ReportAction;
 use crate::environment::Environment;
@@ -13,7 +13,14 @@ use sr_evidence::verify::{Status, Verification, VerifyOptions, verify_run};
 use std::path::{Path, PathBuf};
 
 pub fn report(action: &ReportAction, env: &Environment) -> Done {
-    let ReportAction::Verify { file, keys, json } = action;
+    let (file, keys, json) = match action {
+        ReportAction::Verify { file, keys, json } => (file, keys, json),
+        ReportAction::Export { run, file } => {
+            let (_, run) = super::find_run(env, run)?;
+            super::run::export(&run.path, file)?;
+            return Ok(0);
+        }
+    };
     let store = KeyStore::open(&env.keys);
     let options = VerifyOptions {
         keys: keys
@@ -92,7 +99,10 @@ fn text(verification: &Verification, env: &Environment) {
         .run_id
         .as_ref()
         .map_or_else(String::new, |id| format!("run {}: ", id.short()));
-    let events = count(verification.events, "event");
+    let mut events = count(verification.events, "event");
+    if verification.approvals > 0 {
+        events.push_str(&format!(", {}", count(verification.approvals, "approval")));
+    }
     if verification.status == Status::Verified {
         let signer = verification
             .signer
@@ -103,7 +113,7 @@ fn text(verification: &Verification, env: &Environment) {
     }
     terminal::out(&format!(
         "{id}{} ({events} hold)\n",
-        env.out_style.error(verification.status.sentence())
+        env.out_style.error(verification.sentence())
     ));
     if let Some(fault) = verification.fault() {
         terminal::err(&terminal::fault_text(&fault, env.err_style));

@@ -102,7 +102,7 @@ fn refused(refusal: Refusal, dest: Option<&Path>) -> Failure {
     Failure(faults)
 }
 
-fn export(run: &Path, dest: &Path) -> Result<(), Fault> {
+pub(super) fn export(run: &Path, dest: &Path) -> Result<(), Fault> {
     let dir = sr_evidence::files::open_dir(run).map_err(|e| {
         let found = format!("{} cannot be opened: {e}", run.display());
         Fault::new(

@@ -6,8 +6,10 @@ use crate::failure::Done;
 use crate::terminal::{self, Style, clean, count, seconds, size};
 use crate::{json, summary};
 use sr_common::{Code, Control, Fault, Obligation, Strength};
+use sr_evidence::approval::{self, Anchor, Approval, By, Settled};
 use sr_evidence::report::RunReport;
 use std::fmt::Write as _;
+use std::path::Path;
 
 pub fn show(arguments: &ShowArguments, env: &Environment) -> Done {
     let (store, run) = super::find_run(env, &arguments.run)?;
@@ -30,6 +32,7 @@ pub fn show(arguments: &ShowArguments, env: &Environment) -> Done {
         terminal::out(&json::pretty(&report)?);
     } else {
         terminal::out(&text(&report, env.out_style));
+        terminal::out(&approvals(&run.path, &report, env.out_style));
         terminal::out(&format!("folder      {}\n", clean(&run.path.to_string_lossy())));
     }
     Ok(0)
@@ -104,6 +107,87 @@ fn hashed(report: &RunReport, out: &mut String) {
         let head = if i == 0 { "hashed" } else { "" };
         let _ = writeln!(out, "{head:10}  {} {digest}", clean(path));
     }
+}
+
+/// Who took over what; whether that holds is for `report verify` to say.
+fn approvals(run: &Path, report: &RunReport, style: Style) -> String {
+    let anchor = Anchor {
+        count: report.evidence.count,
+        head: report.evidence.chain_head,
+    };
+    let read = sr_evidence::files::open_dir(run)
+        .map_err(|e| e.to_string())
+        .and_then(|dir| approval::read(dir, anchor));
+    let mut out = String::new();
+    match read {
+        Ok(None) => {}
+        Ok(Some(read)) => {
+            for (entry, next) in read.list.iter().zip(read.list.iter().skip(1).map(Some).chain([None])) {
+                if let Some(line) = decision(entry, next, style) {
+                    let _ = writeln!(out, "approval    {line}");
+                }
+            }
+            if let Some((line, why)) = read.broken {
+                let line = format!("line {line} of the record does not hold: {}", clean(&why));
+                let _ = writeln!(out, "approval    {}", style.error(&line));
+            }
+        }
+        Err(why) => {
+            let _ = writeln!(out, "approval    {}", style.error(&clean(&why)));
+        }
+    }
+    out
+}
+
+fn decision(entry: &Approval, next: Option<&Approval>, style: Style) -> Option<String> {
+    let told = |by: &By| {
+        let name = by
+            .user
+            .as_deref()
+            .map_or_else(String::new, |user| format!("{} ", clean(user)));
+        let login = by.login_uid.filter(|login| *login != by.uid);
+        let login = login.map_or_else(String::new, |login| format!(", logged in as uid {login}"));
+        let time = entry.event.time.get(..19).unwrap_or_default().replace('T', " ");
+        let signed = match entry.signatures.first() {
+            Some(signature) => format!("key {}", clean(signature.keyid.get(..12).unwrap_or(&signature.keyid))),
+            None => "NOT signed".to_owned(),
+        };
+        format!("{time} by {name}(uid {}{login}), {signed}: ", by.uid)
+    };
+    if let Some(intent) = entry.intent() {
+        let named: usize = intent.directories.iter().map(|d| d.named.len()).sum();
+        let named = if named == 0 {
+            String::new()
+        } else {
+            format!(", {named} named")
+        };
+        let Some(outcome) = next.and_then(Approval::outcome) else {
+            let planned: usize = intent.directories.iter().map(|d| d.paths.len()).sum();
+            let what = format!(
+                "{} begun{named}, its end is not recorded",
+                count(planned as u64, "change")
+            );
+            return Some(told(&intent.by) + &style.warn(&what));
+        };
+        let of = |f: fn(&Settled) -> usize| outcome.directories.iter().map(f).sum::<usize>();
+        let applied = count(of(|d| d.applied.len()) as u64, "change");
+        let refused = match of(|d| d.refused.len()) {
+            0 => String::new(),
+            n => format!(", {n} refused"),
+        };
+        let stopped = if outcome.complete {
+            ""
+        } else {
+            ", then stopped by a fault"
+        };
+        return Some(format!(
+            "{}{applied} applied{refused}{named}{stopped}",
+            told(&intent.by)
+        ));
+    }
+    let refused = entry.refused()?;
+    let what = count(refused.refused.len() as u64, "conflict");
+    Some(format!("{}nothing applied, {what}", told(&refused.by)))
 }
 
 fn used(report: &RunReport) -> String {

@@ -1,6 +1,6 @@
 //! Reading `events.jsonl` line by line, in bounded memory: the first line that does not hold, and the chain's state.
 
-use crate::event::{Event, RUN_END, RUN_START, genesis};
+use crate::event::{CAPTURE_DONE, Event, RUN_END, RUN_START, genesis};
 use crate::files::{self, Unreadable};
 use crate::log::ChainState;
 use crate::merkle::MerkleTree;
@@ -25,6 +25,8 @@ pub(super) struct Chain {
     pub start: Option<Value>,
     /// Data of the last event, if it is a `run.end`.
     pub end: Option<Value>,
+    /// Data of the last event that tells of captured changes.
+    pub capture: Option<Value>,
     /// The run that the chain was checked against.
     pub run_id: Option<RunId>,
 }
@@ -93,6 +95,7 @@ pub(super) fn read(dir: BorrowedFd, run_id: Option<&RunId>, prefix: Option<u64>)
         partial,
         start: walk.start,
         end: walk.end,
+        capture: walk.capture,
         run_id: walk.run_id,
     })
 }
@@ -107,6 +110,7 @@ struct Walk {
     micros: u64,
     start: Option<Value>,
     end: Option<Value>,
+    capture: Option<Value>,
 }
 
 impl Walk {
@@ -151,6 +155,7 @@ impl Walk {
         match event.kind.as_str() {
             RUN_START => self.start = Some(event.data),
             RUN_END => self.end = Some(event.data),
+            CAPTURE_DONE => self.capture = Some(event.data),
             _ => {}
         }
         self.head = Some(event.hash);

@@ -105,9 +105,10 @@ impl Findings {
         }
     }
 
-    pub fn finish(self, run_id: Option<RunId>, signer: Option<String>, events: u64) -> Verification {
+    /// What it comes to so far.
+    pub fn status(&self) -> Status {
         // An unsigned report is judged before an unknown signer: where one is, the other cannot be.
-        let status = [
+        [
             Status::Failed,
             Status::Incomplete,
             Status::Unsigned,
@@ -115,7 +116,11 @@ impl Findings {
         ]
         .into_iter()
         .find(|status| self.problems.iter().any(|(s, _)| s == status))
-        .unwrap_or(Status::Verified);
+        .unwrap_or(Status::Verified)
+    }
+
+    pub fn finish(self, run_id: Option<RunId>, signer: Option<String>, events: u64) -> Verification {
+        let status = self.status();
         let first_problem = self
             .problems
             .into_iter()
@@ -128,6 +133,8 @@ impl Findings {
             events,
             first_problem,
             checks: self.checks,
+            approvals: 0,
+            told: None,
         }
     }
 }

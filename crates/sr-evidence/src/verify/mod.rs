@@ -1,16 +1,18 @@
 //! Verification of a run's evidence, with keys that the verifier brings. It reads; it changes and trusts nothing.
 
+mod approvals;
 mod chain;
 mod findings;
 mod run;
 mod signature;
 
+use crate::approval::Anchor;
 use crate::export::companion_dir;
 use crate::files::{self, Unreadable};
 use crate::key::PublicKey;
 use findings::Findings;
 use serde::Serialize;
-use sr_common::{Code, Fault, RunId};
+use sr_common::{Code, Digest, Fault, RunId};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -86,12 +88,44 @@ pub struct Verification {
     /// What decided the status, unless it is `Verified`.
     pub first_problem: Option<Problem>,
     pub checks: Vec<Check>,
+    /// Decisions that hold, in the record of approvals.
+    pub approvals: u64,
+    /// What a report that could be read says, for those who build on it where the status allows it.
+    #[serde(skip)]
+    pub told: Option<Told>,
+}
+
+/// What a report says of the rest of the evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Where the run's chain ends, and its approvals begin.
+    pub anchor: Anchor,
+    /// Digest of `bundle.json`.
+    pub bundle: Digest,
+    /// Digest of `changes.json`, where anything was captured.
+    pub captured_changes: Option<Digest>,
+    /// Whether the run was signed.
+    pub signed: bool,
+    /// What the run's evidence comes to, its approvals left aside.
+    pub status: Status,
 }
 
 impl Verification {
     /// 0: verified; 3: incomplete; 1: everything else.
     pub fn exit_code(&self) -> u8 {
         self.status.exit_code()
+    }
+
+    /// The result in a sentence.
+    pub fn sentence(&self) -> &'static str {
+        match (self.status, self.told.as_ref().map(|told| told.status)) {
+            (Status::Incomplete, Some(Status::Verified)) => {
+                "the run verifies, the record of its approvals is incomplete"
+            }
+            (Status::Unsigned, Some(Status::Verified)) => "the run verifies, not all of its approvals are signed",
+            (Status::SignerUnknown, Some(Status::Verified)) => "the run verifies, an approver is unknown",
+            (status, _) => status.sentence(),
+        }
     }
 
     /// `SR-EVD-003` with the first problem; `None` where all is verified.
@@ -101,9 +135,12 @@ impl Verification {
         }
         let (path, found) = match &self.first_problem {
             Some(problem) => (problem.place(), problem.found.clone()),
-            None => ("evidence".into(), self.status.sentence().into()),
+            None => ("evidence".into(), self.sentence().into()),
         };
+        let approvals = self.first_problem.as_ref().is_some_and(|p| p.path == files::APPROVALS);
         let remedy = match self.status {
+            Status::Incomplete if approvals => "apply again: what comes of it is recorded then",
+            Status::Unsigned if approvals => "rely on the run, and not on this line",
             Status::SignerUnknown => {
                 "give the signer's key, which you have from the signer and not from the evidence: --key FILE"
             }

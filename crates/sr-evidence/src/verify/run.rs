@@ -3,10 +3,11 @@
 use super::chain::{self, Chain};
 use super::findings::{Findings, Problem};
 use super::signature::{Judgement, judge};
-use super::{Status, Verification, VerifyOptions};
+use super::{Status, Told, Verification, VerifyOptions};
+use crate::approval::Anchor;
 use crate::attestation::{Predicate, STATEMENT_MEDIA_TYPE, Statement, Subject, parse_bundle, parse_statement};
 use crate::dsse::Envelope;
-use crate::event::{end_data, start_data};
+use crate::event::{CAPTURE_DONE, end_data, start_data};
 use crate::files::{self, Unreadable};
 use crate::head::{HEAD_TYPE, Head, Phase, parse_payload};
 use crate::key::PublicKey;
@@ -76,6 +77,18 @@ pub(super) fn verify(
         Some(report) => v.report_files(report, &[launch.as_ref(), end.as_ref()]),
         None => v.policy(launch.as_ref().map(|head| head.policy)),
     }
+    let anchor = match (&chain, &report) {
+        (Some(chain), _) if chain.broken.is_none() => Some(Anchor {
+            count: chain.state.count,
+            head: chain.state.head,
+        }),
+        // Where the chain cannot be read, the approvals still follow on what the report says of it.
+        (_, Some(report)) => Some(Anchor {
+            count: report.evidence.count,
+            head: report.evidence.chain_head,
+        }),
+        _ => None,
+    };
     v.completeness(
         given,
         report.as_ref(),
@@ -83,18 +96,33 @@ pub(super) fn verify(
         launch.is_some(),
         end.is_some(),
     );
+    let status = v.f.status();
+    let approvals = v.approvals(anchor, report.as_ref());
 
     let run_id = run_id.or_else(|| chain.as_ref().and_then(|c| c.run_id.clone()));
     let signer = v.signer;
-    v.f.finish(run_id, signer, chain.map_or(0, |c| c.state.count))
+    Verification {
+        approvals,
+        told: report.map(|report| Told {
+            anchor: Anchor {
+                count: report.evidence.count,
+                head: report.evidence.chain_head,
+            },
+            bundle: report.digests.bundle,
+            captured_changes: report.digests.captured_changes,
+            signed: report.evidence.signed,
+            status,
+        }),
+        ..v.f.finish(run_id, signer, chain.map_or(0, |c| c.state.count))
+    }
 }
 
-struct Verifier<'a> {
-    dir: BorrowedFd<'a>,
-    trusted: &'a [PublicKey],
-    f: Findings,
+pub(super) struct Verifier<'a> {
+    pub(super) dir: BorrowedFd<'a>,
+    pub(super) trusted: &'a [PublicKey],
+    pub(super) f: Findings,
     /// `signer.pub`.
-    enclosed: Option<PublicKey>,
+    pub(super) enclosed: Option<PublicKey>,
     /// Key id of the first signature that holds; all must have the same.
     signer: Option<String>,
 }
@@ -373,6 +401,16 @@ impl Verifier<'_> {
                 Problem::new(files::EVENTS, found)
             },
         );
+        if let (Some(told), Some(event)) = (&report.digests.captured_changes, &chain.capture) {
+            let ok = event.get("manifest").and_then(Value::as_str) == Some(told.to_string().as_str());
+            self.f
+                .require(CAPTURE_DONE, ok, "the report agrees with the event", || {
+                    Problem::new(
+                        files::EVENTS,
+                        format!("{CAPTURE_DONE} names another manifest than the report, {told}"),
+                    )
+                });
+        }
         let start = start_data(&report.run_id, &report.digests.policy, &report.digests.bundle);
         let end = end_data(&report.result);
         for (check, line, told, event) in [

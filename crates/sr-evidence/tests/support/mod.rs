@@ -5,7 +5,7 @@
 use serde_json::json;
 use sr_common::{API_VERSION, Cause, Control, Digest, Obligation, Observed, RunId, Strength, Usage};
 use sr_evidence::attestation::Subject;
-use sr_evidence::event::{RUN_END, RUN_START, end_data, start_data};
+use sr_evidence::event::{CAPTURE_DONE, RUN_END, RUN_START, end_data, start_data};
 use sr_evidence::files;
 use sr_evidence::key::{PublicKey, SigningKey};
 use sr_evidence::log::EventLog;
@@ -70,7 +70,21 @@ pub fn run_until(seed: u8, key: Option<&SigningKey>, until: Until, durable: bool
     run
 }
 
+/// A run that captured changes: `changes.json` is an empty array.
+pub fn run_with_changes(seed: u8, key: Option<&SigningKey>) -> Run {
+    let run = Run {
+        dir: tempfile::tempdir().unwrap(),
+        id: RunId::new(1_795_390_325_000, [seed; 10]),
+    };
+    write_whole(run.dir.path(), &run.id, key, Until::Sealed, false, true);
+    run
+}
+
 pub fn write_run(path: &Path, id: &RunId, key: Option<&SigningKey>, until: Until, durable: bool) {
+    write_whole(path, id, key, until, durable, false);
+}
+
+fn write_whole(path: &Path, id: &RunId, key: Option<&SigningKey>, until: Until, durable: bool, captured: bool) {
     let dir = files::open_dir(path).unwrap();
     let started = now();
     let mut log = EventLog::create(&dir, id, durable).unwrap();
@@ -108,6 +122,13 @@ pub fn write_run(path: &Path, id: &RunId, key: Option<&SigningKey>, until: Until
         return;
     }
     let mut report = sample_report(id, started, policy, bundle);
+    if captured {
+        let manifest = files::write_document(&dir, files::CHANGES, &json!([]), durable).unwrap();
+        report.digests.captured_changes = Some(manifest);
+        subjects.push(Subject::new(files::CHANGES, manifest));
+        log.append("supervisor", CAPTURE_DONE, json!({"manifest": manifest}))
+            .unwrap();
+    }
     log.append("supervisor", RUN_END, end_data(&report.result)).unwrap();
     let durability = if durable {
         Durability::Machine

@@ -7,7 +7,7 @@ mod write;
 
 pub(super) use record::Record;
 
-use super::{Layer, scan};
+use super::{Layer, Scanned, scan};
 use plan::Plan;
 use serde::{Deserialize, Serialize};
 use sr_common::Fault;
@@ -50,12 +50,49 @@ pub struct Note {
 /// Applies the layer's changes to its host directory. The faults are either all conflicts, with nothing written, or
 /// the one failure that stopped the writing; what was written until then is recorded.
 pub fn apply(layer: &Layer<'_>, options: &ApplyOptions) -> Result<Applied, Vec<Fault>> {
-    let entries = scan::entries(layer).map_err(|fault| vec![fault])?;
-    let plan = Plan::make(entries, options)?;
-    let mut writer = Writer::open(layer, options.sync).map_err(|fault| vec![fault])?;
-    let mut done = plan.outcome;
-    let result = writer.all(&plan.todo, &mut done.applied);
-    let recorded = writer.finish();
-    let faults: Vec<Fault> = [result, recorded].into_iter().filter_map(Result::err).collect();
+    let scanned = scan::read(layer).map_err(|fault| vec![fault])?;
+    let (done, faults) = prepare(layer, scanned, options)?.write();
     if faults.is_empty() { Ok(done) } else { Err(faults) }
+}
+
+/// What is to be written, judged; nothing is written yet.
+pub struct Prepared<'a> {
+    plan: Plan,
+    writer: Writer<'a>,
+}
+
+/// Judges what was read of `layer`. The faults are conflicts, all of them.
+pub fn prepare<'a>(layer: &'a Layer<'a>, scanned: Scanned, options: &ApplyOptions) -> Result<Prepared<'a>, Vec<Fault>> {
+    let plan = Plan::make(scanned.entries, options)?;
+    let writer = Writer::open(layer, options.sync).map_err(|fault| vec![fault])?;
+    Ok(Prepared { plan, writer })
+}
+
+impl Prepared<'_> {
+    /// The paths that will be written, by path.
+    pub fn paths(&self) -> Vec<String> {
+        let mut paths: Vec<String> = self.plan.todo.iter().map(|e| e.change.path.clone()).collect();
+        paths.sort();
+        paths
+    }
+
+    /// What is decided already: nothing of it is applied.
+    pub fn outcome(&self) -> &Applied {
+        &self.plan.outcome
+    }
+
+    /// As if the process were killed before its end.
+    #[cfg(test)]
+    pub fn write_without_end(mut self) {
+        self.writer.all(&self.plan.todo, &mut Vec::new()).unwrap();
+    }
+
+    /// Writes. What was written is in the outcome, whatever went wrong.
+    pub fn write(mut self) -> (Applied, Vec<Fault>) {
+        let mut done = self.plan.outcome;
+        let result = self.writer.all(&self.plan.todo, &mut done.applied);
+        let recorded = self.writer.finish();
+        let faults = [result, recorded].into_iter().filter_map(Result::err).collect();
+        (done, faults)
+    }
 }

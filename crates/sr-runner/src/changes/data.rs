@@ -3,6 +3,7 @@
 use rustix::fs::{SeekFrom, copy_file_range, ftruncate, seek};
 use rustix::io::{Errno, pread, pwrite};
 use sr_common::Digest;
+use sr_common::digest::Hasher;
 use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -76,14 +77,61 @@ fn copy_by_hand(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) 
     Ok(())
 }
 
-/// The digest of a whole file; `None` if it is mostly a huge hole.
-pub(super) fn digest(fd: OwnedFd) -> Result<Option<Digest>, Errno> {
+/// What a file holds, as far as it is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// SHA-256 of the whole file.
+    Whole(Digest),
+    /// Of a file that is mostly a huge hole: [`extents`].
+    Extents(Digest),
+}
+
+pub(super) fn content(fd: OwnedFd) -> Result<Content, Errno> {
     let stat = rustix::fs::fstat(&fd)?;
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     let stored = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
     if size.saturating_sub(stored) > MOST_HOLES {
-        return Ok(None);
+        return extents(fd).map(Content::Extents);
     }
+    whole(fd).map(Content::Whole)
+}
+
+pub(super) fn whole(fd: OwnedFd) -> Result<Digest, Errno> {
     let (digest, _) = Digest::of_reader(File::from(fd)).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-    Ok(Some(digest))
+    Ok(digest)
+}
+
+/// Digest of the size, and of every block that is not all zero with its number: the same wherever a file system keeps
+/// its holes.
+pub(super) fn extents(fd: OwnedFd) -> Result<Digest, Errno> {
+    const BLOCK: u64 = 4096;
+    let size = u64::try_from(rustix::fs::fstat(&fd)?.st_size).unwrap_or(0);
+    let mut hasher = Hasher::default();
+    hasher.update(&size.to_be_bytes());
+    let mut buffer = [0u8; BLOCK as usize];
+    let mut at = 0;
+    while at < size {
+        let start = match seek(&fd, SeekFrom::Data(at)) {
+            Ok(start) => start / BLOCK * BLOCK,
+            Err(Errno::NXIO) => break,
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+            Err(e) => return Err(e),
+        };
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match pread(&fd, &mut buffer[filled..], start + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let block = &buffer[..filled];
+        if block.iter().any(|byte| *byte != 0) {
+            hasher.update(&(start / BLOCK).to_be_bytes());
+            hasher.update(block);
+        }
+        at = start + BLOCK;
+    }
+    Ok(hasher.finish())
 }

@@ -188,7 +188,7 @@ fn push_line(out: &mut String, line: &str) {
 }
 
 impl What {
-    const fn text(self) -> &'static str {
+    pub(super) const fn text(self) -> &'static str {
         match self {
             What::File => "file",
             What::Directory => "directory",

@@ -2,12 +2,13 @@
 //! host now, so that nothing is listed twice and what was applied is listed no more.
 
 use super::apply::Record;
+use super::held::Held;
 use super::manifest::{Line, Manifest};
 use super::name::escape;
 use super::survey::{self, changed_at};
 use super::tree::{self, Cursor, file_type, join};
 use super::{Change, Kind, Layer, Node, What, danger, data};
-use rustix::fs::{FileType, Stat, readlinkat};
+use rustix::fs::{FileType, Stat, fgetxattr_query, readlinkat};
 use rustix::io::Errno;
 use sr_common::{Code, Digest, Fault};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -15,7 +16,25 @@ use std::os::fd::BorrowedFd;
 
 /// The changes that the layer holds: deletions first, then replaced directories, then the others, each by path.
 pub fn scan(layer: &Layer<'_>) -> Result<Vec<Change>, Fault> {
-    Ok(entries(layer)?.into_iter().map(|entry| entry.change).collect())
+    Ok(read(layer)?.into_changes())
+}
+
+/// A layer, read once: what it holds by itself, and how that differs from the host's directory.
+#[derive(Default)]
+pub struct Scanned {
+    /// By path.
+    pub held: Vec<Held>,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Scanned {
+    pub fn changes(&self) -> Vec<Change> {
+        self.entries.iter().map(|entry| entry.change.clone()).collect()
+    }
+
+    pub fn into_changes(self) -> Vec<Change> {
+        self.entries.into_iter().map(|entry| entry.change).collect()
+    }
 }
 
 /// All listed paths together; a layer made to exhaust the supervisor (very deep, very many) is refused instead.
@@ -43,11 +62,12 @@ pub(super) fn fault(layer: &Layer<'_>, path: &[u8], error: Errno) -> Fault {
     )
 }
 
-pub(super) fn entries(layer: &Layer<'_>) -> Result<Vec<Entry>, Fault> {
+/// Reads the layer and compares it with the host's directory.
+pub fn read(layer: &Layer<'_>) -> Result<Scanned, Fault> {
     let open = |path| Cursor::open(path).map_err(|e| fault(layer, b"", e));
     let upper = match Cursor::open(layer.upper) {
         // A layer without a change was not kept.
-        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(Errno::NOENT) => return Ok(Scanned::default()),
         opened => opened.map_err(|e| fault(layer, b"", e))?,
     };
     let mut scan = Scan {
@@ -69,9 +89,12 @@ pub(super) fn entries(layer: &Layer<'_>) -> Result<Vec<Entry>, Fault> {
             .collect(),
         path: Vec::new(),
         found: Vec::new(),
+        held: Vec::new(),
+        opaque: BTreeSet::new(),
         path_bytes: 0,
     };
     scan.tree()?;
+    let held = scan.take_held();
     let mut found = scan.found;
     found.sort_by(|a, b| {
         let rank = |kind| match kind {
@@ -81,7 +104,7 @@ pub(super) fn entries(layer: &Layer<'_>) -> Result<Vec<Entry>, Fault> {
         };
         (rank(a.change.kind), &a.path).cmp(&(rank(b.change.kind), &b.path))
     });
-    Ok(found)
+    Ok(Scanned { held, entries: found })
 }
 
 struct Level {
@@ -103,6 +126,9 @@ struct Scan<'a> {
     replaced: HashMap<Vec<u8>, Digest>,
     path: Vec<u8>,
     found: Vec<Entry>,
+    held: Vec<(Vec<u8>, Held)>,
+    /// Directories that are marked so.
+    opaque: BTreeSet<Vec<u8>>,
     path_bytes: usize,
 }
 
@@ -112,6 +138,40 @@ impl Scan<'_> {
     }
 
     fn push(&mut self, change: Change, path: Vec<u8>, seen: Option<Stat>) -> Result<(), Fault> {
+        self.count(&path)?;
+        self.found.push(Entry { change, path, seen });
+        Ok(())
+    }
+
+    /// Notes what the layer has at `path`, whatever the host has there; `None`: that the name is gone.
+    fn hold(&mut self, path: &[u8], node: Option<Node>, capabilities: bool) -> Result<(), Fault> {
+        self.count(path)?;
+        let held = Held {
+            path: escape(path),
+            node,
+            opaque: false,
+            capabilities,
+        };
+        self.held.push((path.to_vec(), held));
+        Ok(())
+    }
+
+    fn take_held(&mut self) -> Vec<Held> {
+        let mut all = std::mem::take(&mut self.held);
+        if self.opaque.contains(b"".as_slice()) {
+            all.push((Vec::new(), Held::default()));
+        }
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        let opaque = &self.opaque;
+        all.into_iter()
+            .map(|(path, held)| Held {
+                opaque: opaque.contains(&path),
+                ..held
+            })
+            .collect()
+    }
+
+    fn count(&mut self, path: &[u8]) -> Result<(), Fault> {
         self.path_bytes += path.len();
         if self.path_bytes > MOST_PATH_BYTES {
             let found = format!(
@@ -125,7 +185,6 @@ impl Scan<'_> {
                 "what the run left is no honest work: discard it",
             ));
         }
-        self.found.push(Entry { change, path, seen });
         Ok(())
     }
 
@@ -157,6 +216,9 @@ impl Scan<'_> {
         let path = self.path.clone();
         let marked = tree::is_opaque(self.upper.fd()) || self.manifest.get(&path).is_some_and(|line| line.opaque);
         let opaque = marked || opaque_above;
+        if marked {
+            self.opaque.insert(path.clone());
+        }
         let mut names: BTreeSet<Vec<u8>> = self.fail(&path, self.upper.names())?.into_iter().collect();
         names.extend(self.manifest.only_here(&path).map(|(name, _)| name.to_vec()));
         if opaque && in_lower {
@@ -179,13 +241,15 @@ impl Scan<'_> {
     /// Judges one name; a directory that must be looked into is entered.
     fn entry(&mut self, name: &[u8], in_lower: bool, opaque: bool) -> Result<Option<Level>, Fault> {
         let path = join(&self.path, name);
-        let line = self.manifest.get(&path).cloned().unwrap_or_default();
+        let mut line = self.manifest.get(&path).cloned().unwrap_or_default();
+        let mut capable = false;
         let upper = self.fail(&path, self.upper.stat(name))?;
         let whiteout = match &upper {
             Some(stat) => self.fail(&path, tree::is_whiteout(self.upper.fd(), name, stat))?,
             None => line.whiteout,
         };
         if whiteout {
+            self.hold(&path, None, false)?;
             if in_lower {
                 self.deleted(name, &path)?;
             }
@@ -198,18 +262,25 @@ impl Scan<'_> {
         };
         let directory = upper.as_ref().is_some_and(|s| file_type(s) == FileType::Directory);
         let after = match &upper {
-            Some(stat) => self.fail(&path, node(self.upper.fd(), name, stat, line.mode, Whose::Layer))?,
+            Some(stat) => {
+                let whose = Whose::Layer(&mut capable);
+                self.fail(&path, node(self.upper.fd(), name, stat, line.mode, whose))?
+            }
             None => match line.special {
                 Some(what) => Node {
                     what,
                     mode: line.mode.unwrap_or(0),
                     size: None,
                     digest: None,
+                    extents: None,
                     target: None,
                 },
                 None => return Ok(None),
             },
         };
+        // A copied layer says so beside it; a session's is the one that was written to.
+        line.capabilities |= capable;
+        self.hold(&path, Some(after.clone()), line.capabilities)?;
         self.compare(name, &path, &line, after, lower)?;
         let (Some(stat), true) = (upper, directory) else {
             return Ok(None);
@@ -255,7 +326,7 @@ impl Scan<'_> {
         change: &mut Change,
     ) -> Result<(), Fault> {
         if changed_at(stat) > self.layer.started && !self.record.wrote(path, stat) {
-            change.conflict = Some("changed on the host since the run began".to_owned());
+            change.conflict = Some("changed on the host since the capture began".to_owned());
         }
         let goes = matches!(change.kind, Kind::Deleted | Kind::TypeChanged);
         if goes && before.what == What::Directory {
@@ -322,7 +393,8 @@ fn change(path: &[u8], kind: Kind) -> Change {
 }
 
 fn same_content(a: &Node, b: &Node) -> bool {
-    a.size == b.size && a.digest.is_some() && a.digest == b.digest
+    let known = a.digest.is_some() || a.extents.is_some();
+    a.size == b.size && known && (a.digest, a.extents) == (b.digest, b.extents)
 }
 
 /// What is never applied of a change.
@@ -339,14 +411,14 @@ fn skipped(before: Option<&Node>, after: &Node, line: &Line) -> Option<String> {
 }
 
 /// Whose tree an entry is in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    Layer,
+enum Whose<'a> {
+    /// And whether the file has capabilities.
+    Layer(&'a mut bool),
     /// Only looked at: a file that cannot be read has no digest, and so differs from every other.
     Host,
 }
 
-fn node(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat, mode: Option<u32>, whose: Whose) -> Result<Node, Errno> {
+fn node(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat, mode: Option<u32>, whose: Whose<'_>) -> Result<Node, Errno> {
     let what = match file_type(stat) {
         FileType::RegularFile => What::File,
         FileType::Directory => What::Directory,
@@ -361,19 +433,28 @@ fn node(dir: BorrowedFd<'_>, name: &[u8], stat: &Stat, mode: Option<u32>, whose:
         mode: mode.unwrap_or(stat.st_mode & 0o7777),
         size: None,
         digest: None,
+        extents: None,
         target: None,
     };
     match what {
         What::File => {
             node.size = u64::try_from(stat.st_size).ok();
             let opened = match whose {
-                Whose::Layer => tree::open_file(dir, name, stat).map(Some)?,
+                Whose::Layer(capable) => {
+                    let file = tree::open_file(dir, name, stat)?;
+                    *capable = fgetxattr_query(&file, "security.capability").is_ok();
+                    Some(file)
+                }
                 Whose::Host => match tree::open_host_file(dir, name) {
                     Err(Errno::ACCESS | Errno::PERM) => None,
                     other => Some(other?),
                 },
             };
-            node.digest = opened.map_or(Ok(None), data::digest)?;
+            match opened.map(data::content).transpose()? {
+                Some(data::Content::Whole(digest)) => node.digest = Some(digest),
+                Some(data::Content::Extents(digest)) => node.extents = Some(digest),
+                None => {}
+            }
         }
         What::Symlink => node.target = Some(escape(readlinkat(dir, name, Vec::new())?.as_bytes())),
         _ => {}

@@ -1,4 +1,4 @@
-//! A look through a host directory that is to go: how much is in it, whether the host changed it since the run began,
+//! A look through a host directory that is to go: how much is in it, whether the host changed it since the capture began,
 //! and whether it holds what no deletion should take along unseen.
 
 use super::name::escape;
@@ -56,7 +56,7 @@ pub(super) fn directory(
         survey.entries += 1;
         if survey.conflict.is_none() && changed_at(&stat) > started {
             survey.conflict = Some(format!(
-                "{} in it changed on the host since the run began",
+                "{} in it changed on the host since the capture began",
                 escape(&path)
             ));
         }

@@ -96,6 +96,19 @@ impl World {
         self.with(|layer| apply(layer, options))
     }
 
+    /// Reads and judges, lets `then` happen, and writes.
+    fn interrupted(&self, options: &ApplyOptions, then: impl FnOnce()) -> (Applied, Vec<Fault>) {
+        self.with(|layer| {
+            let prepared = prepare(layer, read(layer).unwrap(), options).unwrap_or_else(|f| panic!("{f:?}"));
+            then();
+            prepared.write()
+        })
+    }
+
+    fn held(&self) -> Vec<Held> {
+        self.with(|layer| read(layer).unwrap().held)
+    }
+
     fn only(&self, names: &[&str]) -> Result<Applied, Vec<Fault>> {
         self.apply_with(&ApplyOptions {
             only: texts(names),
@@ -298,6 +311,101 @@ fn a_real_overlay() {
         (w.read("lower/a"), w.read("lower/moved/g")),
         ("anew\n".into(), "moved/f".into())
     );
+}
+
+// ---- what a layer holds by itself ----
+
+fn record(entries: Vec<Held>) -> LayerRecord {
+    LayerRecord {
+        layer: 0,
+        source: "/p".into(),
+        target: "/p".into(),
+        since: 1,
+        changes: Vec::new(),
+        entries,
+    }
+}
+
+#[test]
+fn what_a_layer_holds_does_not_depend_on_the_host() {
+    let w = World::new(&["same", "gone", "d/x"]);
+    w.write("upper/same", "same");
+    w.write("upper/new", "n");
+    w.whiteout("upper/gone");
+    w.opaque("upper/d");
+    symlink("same", w.at("upper/link")).unwrap();
+    let held = w.held();
+    let shown: Vec<(&str, bool, bool)> = held
+        .iter()
+        .map(|h| (h.path.as_str(), h.node.is_some(), h.opaque))
+        .collect();
+    let expected = [
+        ("d", true, true),
+        ("gone", false, false),
+        ("link", true, false),
+        ("new", true, false),
+        ("same", true, false),
+    ];
+    assert_eq!(shown, expected);
+    // Whatever becomes of the host, by its own doing or by ours.
+    w.apply().unwrap();
+    w.write("lower/same", "other");
+    w.write("lower/d/y", "y");
+    assert_eq!(w.held(), held);
+    assert_eq!(record(held.clone()).first_difference(&w.held()), None);
+    // As it is written and read again.
+    let text = serde_json::to_string(&record(held.clone())).unwrap();
+    assert_eq!(serde_json::from_str::<LayerRecord>(&text).unwrap(), record(held));
+}
+
+#[test]
+fn the_first_difference_is_named() {
+    let w = World::new(&[]);
+    for path in ["a/b", "a+b", "c", "d"] {
+        w.write(&format!("upper/{path}"), path);
+    }
+    let whole = record(w.held());
+    let first = |w: &World| whole.first_difference(&w.held()).map(|(path, _)| path);
+    assert_eq!(first(&w), None);
+    w.write("upper/d", "D");
+    w.mode("upper/c", 0o600);
+    assert_eq!(first(&w).as_deref(), Some("c"));
+    w.write("upper/a+b", "other");
+    assert_eq!(first(&w).as_deref(), Some("a+b"));
+    w.write("upper/a+a", "");
+    assert_eq!(first(&w).as_deref(), Some("a+a"), "added");
+    fs::remove_dir_all(w.at("upper/a")).unwrap();
+    assert_eq!(first(&w).as_deref(), Some("a"), "gone");
+}
+
+#[test]
+fn a_file_of_holes_is_compared_too() {
+    use std::os::unix::fs::FileExt;
+    let w = World::new(&[]);
+    let make = |name: &str, at: u64, text: &[u8]| {
+        let file = fs::File::create(w.at(name)).unwrap();
+        file.set_len(3 << 30).unwrap();
+        file.write_all_at(text, at).unwrap();
+    };
+    make("upper/f", 2 << 30, b"text");
+    let whole = w.held();
+    let node = whole[0].node.as_ref().unwrap();
+    assert!(node.digest.is_none() && node.extents.is_some());
+    for (at, text) in [(2 << 30, b"Text".as_slice()), ((2 << 30) + 4096, b"text"), (0, b"x")] {
+        make("upper/f", at, text);
+        assert!(record(whole.clone()).first_difference(&w.held()).is_some(), "{at}");
+    }
+    // Zeros that are written are as good as a hole.
+    make("upper/f", 2 << 30, b"text");
+    let file = fs::File::options().write(true).open(w.at("upper/f")).unwrap();
+    file.write_all_at(&[0; 8192], 1 << 20).unwrap();
+    assert_eq!(w.held(), whole);
+    let (done, faults) = w.interrupted(&ApplyOptions::default(), || file.write_all_at(b"T", 2 << 30).unwrap());
+    assert_eq!((done.applied.len(), faults.len()), (0, 1), "{faults:?}");
+    assert!(faults[0].found.contains("not what was compared") && !w.at("lower/f").exists());
+    make("upper/f", 2 << 30, b"text");
+    assert_eq!(w.apply().unwrap().applied, ["f"]);
+    assert_eq!(w.kinds(), [], "and is the same on the host");
 }
 
 // ---- copying ----
@@ -847,4 +955,288 @@ fn unreadable_host_files_are_left_as_they_are() {
         (before.ctime(), before.ctime_nsec(), before.mode()),
         (after.ctime(), after.ctime_nsec(), after.mode())
     );
+}
+
+// ---- what happens between comparing and writing ----
+
+#[test]
+fn what_is_written_is_what_was_compared() {
+    let w = World::new(&["a", "b"]);
+    for path in ["a", "b", "c/d"] {
+        w.write(&format!("upper/{path}"), "run");
+    }
+    let (done, faults) = w.interrupted(&ApplyOptions::default(), || w.write("upper/b", "RUN"));
+    assert_eq!(done.applied, ["c", "a"], "what was written until then is told");
+    assert_eq!(faults.len(), 1);
+    assert!(
+        faults[0].path == "b" && faults[0].found.contains("not what was compared"),
+        "{faults:?}"
+    );
+    assert_eq!((w.read("lower/a"), w.read("lower/b")), ("run".into(), "b".into()));
+    let names = fs::read_dir(w.at("lower")).unwrap().map(|e| e.unwrap().file_name());
+    assert!(names.into_iter().all(|n| !n.to_string_lossy().starts_with(".safe-run")));
+}
+
+#[test]
+fn a_parent_that_becomes_a_link_is_not_followed() {
+    let w = World::new(&["d/a", "d/gone"]);
+    w.write("outside/a", "precious");
+    w.write("outside/gone", "precious");
+    for (change, path) in [
+        ("edit", "d/a"),
+        ("new", "d/new"),
+        ("delete", "d/gone"),
+        ("directory", "d/dir/x"),
+    ] {
+        fs::remove_dir_all(w.at("upper")).unwrap();
+        fs::create_dir(w.at("upper")).unwrap();
+        match change {
+            "delete" => w.whiteout(&format!("upper/{path}")),
+            _ => w.write(&format!("upper/{path}"), "run"),
+        }
+        let force = ApplyOptions {
+            force: texts(&["."]),
+            ..ApplyOptions::default()
+        };
+        let (done, faults) = w.interrupted(&force, || {
+            fs::rename(w.at("lower/d"), w.at("lower/kept")).unwrap();
+            symlink(w.at("outside"), w.at("lower/d")).unwrap();
+        });
+        assert_eq!(
+            (done.applied.as_slice(), faults.len()),
+            ([].as_slice(), 1),
+            "{change}: {faults:?}"
+        );
+        assert!(faults[0].found.contains("symbolic link"), "{change}: {faults:?}");
+        assert_eq!(
+            (w.read("outside/a"), w.read("outside/gone")),
+            ("precious".into(), "precious".into())
+        );
+        assert_eq!(fs::read_dir(w.at("outside")).unwrap().count(), 2, "{change}");
+        fs::remove_file(w.at("lower/d")).unwrap();
+        fs::rename(w.at("lower/kept"), w.at("lower/d")).unwrap();
+    }
+}
+
+#[test]
+fn what_takes_another_form_meanwhile_is_not_replaced() {
+    type Swap = fn(&World);
+    let swaps: [(&str, Swap); 6] = [
+        ("edited", |w| w.write("lower/f", "host's new")),
+        ("a directory", |w| {
+            fs::remove_file(w.at("lower/f")).unwrap();
+            w.write("lower/f/precious", "p");
+        }),
+        ("a link", |w| {
+            fs::remove_file(w.at("lower/f")).unwrap();
+            w.write("outside", "precious");
+            symlink(w.at("outside"), w.at("lower/f")).unwrap();
+        }),
+        ("a FIFO", |w| {
+            fs::remove_file(w.at("lower/f")).unwrap();
+            mknodat(CWD, w.at("lower/f"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        }),
+        ("another file", |w| {
+            fs::rename(w.at("lower/f"), w.at("lower/old")).unwrap();
+            w.write("lower/f", "f");
+        }),
+        ("gone", |w| fs::remove_file(w.at("lower/f")).unwrap()),
+    ];
+    for (what, swap) in swaps {
+        for upper in ["file", "link", "directory", "deleted", "mode"] {
+            let w = World::new(&["f"]);
+            match upper {
+                "file" => w.write("upper/f", "run"),
+                "link" => symlink("elsewhere", w.at("upper/f")).unwrap(),
+                "directory" => w.write("upper/f/x", "x"),
+                "deleted" => w.whiteout("upper/f"),
+                _ => {
+                    w.write("upper/f", "f");
+                    w.mode("upper/f", 0o755);
+                }
+            }
+            let (done, faults) = w.interrupted(&ApplyOptions::default(), || swap(&w));
+            assert_eq!(
+                (done.applied.len(), faults.len()),
+                (0, 1),
+                "{upper} over {what}: {faults:?}"
+            );
+            assert!(
+                faults[0].found.contains("changed on the host while"),
+                "{upper} over {what}: {faults:?}"
+            );
+            if w.at("lower/f/precious").exists() {
+                assert_eq!(w.read("lower/f/precious"), "p");
+            }
+            if w.at("outside").exists() {
+                assert_eq!(w.read("outside"), "precious");
+            }
+        }
+    }
+    // A name that was free and is taken.
+    let w = World::new(&[]);
+    w.write("upper/f", "run");
+    let (_, faults) = w.interrupted(&ApplyOptions::default(), || w.write("lower/f", "host"));
+    assert!(faults[0].found.contains("changed on the host while"), "{faults:?}");
+    assert_eq!(w.read("lower/f"), "host");
+}
+
+#[test]
+fn a_kill_does_not_make_our_own_writing_a_conflict() {
+    let w = World::new(&["a", "b"]);
+    w.write("upper/a", "run");
+    w.write("upper/b", "run");
+    // Stopped half-way, as by a kill: what is noted at the end is not.
+    w.with(|layer| {
+        let options = ApplyOptions {
+            only: texts(&["a"]),
+            ..ApplyOptions::default()
+        };
+        let prepared = prepare(layer, read(layer).unwrap(), &options).unwrap_or_else(|f| panic!("{f:?}"));
+        prepared.write_without_end();
+    });
+    assert_eq!(w.read("lower/a"), "run");
+    w.write("upper/a", "more");
+    assert_eq!(w.apply().unwrap().applied, ["a", "b"]);
+}
+
+// ---- each rule by itself ----
+
+#[test]
+fn each_name_that_runs_by_itself_waits_whatever_happens_to_it() {
+    for path in [
+        ".git/hooks/post-checkout",
+        ".git/config",
+        ".envrc",
+        ".vscode/tasks.json",
+        ".github/workflows/ci.yml",
+        ".husky/pre-commit",
+        ".cargo/config.toml",
+        "conftest.py",
+        "Makefile",
+        "package.json",
+        "build.rs",
+        "sub/conftest.py",
+        "sub/.envrc",
+        "sub/.cargo/config.toml",
+    ] {
+        for change in ["added", "modified", "mode", "deleted", "link", "directory"] {
+            let w = match change {
+                "added" => World::new(&[]),
+                _ => World::new(&[path]),
+            };
+            let upper = format!("upper/{path}");
+            fs::create_dir_all(w.at(&upper).parent().unwrap()).unwrap();
+            match change {
+                "deleted" => w.whiteout(&upper),
+                "link" => symlink("x", w.at(&upper)).unwrap(),
+                "directory" => fs::create_dir(w.at(&upper)).unwrap(),
+                "mode" => {
+                    w.write(&upper, path);
+                    w.mode(&upper, 0o755);
+                }
+                _ => w.write(&upper, "run"),
+            }
+            let before = fs::symlink_metadata(w.at(&format!("lower/{path}")))
+                .map(|m| (m.ino(), m.mode()))
+                .ok();
+            let done = w.apply().unwrap();
+            let waits = done.pending.iter().any(|note| note.path == path);
+            assert!(
+                waits && !done.applied.iter().any(|p| p == path),
+                "{path} {change}: {done:?}"
+            );
+            let after = fs::symlink_metadata(w.at(&format!("lower/{path}")))
+                .map(|m| (m.ino(), m.mode()))
+                .ok();
+            assert_eq!(before, after, "{path} {change}");
+            // The directories on its way may be new, and themselves wait: they are named with it.
+            let mut names: Vec<&str> = done.pending.iter().map(|note| note.path.as_str()).collect();
+            names.push(path);
+            let done = w.only(&names).unwrap();
+            assert!(
+                done.applied.iter().any(|p| p == path),
+                "{path} {change} named: {done:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn each_special_thing_is_never_applied() {
+    for (what, kind, mode, device) in [
+        ("fifo", FileType::Fifo, 0o644, 0),
+        ("socket", FileType::Socket, 0o644, 0),
+        ("character device", FileType::CharacterDevice, 0o666, 0x103),
+        ("block device", FileType::BlockDevice, 0o666, 0x700),
+    ] {
+        let w = World::new(&["over"]);
+        if !root() && device != 0 {
+            // Only root can make a device; what a copied layer notes of one stands for it below.
+            continue;
+        }
+        for name in ["new", "over"] {
+            mknodat(CWD, w.at("upper").join(name), kind, Mode::from_raw_mode(mode), device).unwrap();
+        }
+        let named = w.only(&["new", "over"]).unwrap();
+        assert_eq!(named.applied, [""; 0], "{what}");
+        assert_eq!(named.skipped.len(), 2, "{what}");
+        assert!(!w.at("lower/new").exists() && w.read("lower/over") == "over", "{what}");
+        w.copy("stored");
+        let stored = w.at("stored");
+        let done = w.with(|layer| {
+            apply(
+                &Layer {
+                    upper: &stored,
+                    ..*layer
+                },
+                &ApplyOptions::default(),
+            )
+            .unwrap()
+        });
+        assert_eq!((done.applied.len(), done.skipped.len()), (0, 2), "{what}, copied");
+        assert!(
+            !w.at("lower/new").exists() && w.read("lower/over") == "over",
+            "{what}, copied"
+        );
+    }
+}
+
+#[test]
+fn each_special_bit_is_dropped() {
+    for (bits, what) in [(0o4000, "setuid"), (0o2000, "setgid"), (0o6000, "both")] {
+        let w = World::new(&["old", "dir/f"]);
+        for name in ["new", "old"] {
+            w.write(&format!("upper/{name}"), "run");
+            w.mode(&format!("upper/{name}"), 0o755 | bits);
+        }
+        fs::create_dir(w.at("upper/made")).unwrap();
+        w.mode("upper/made", 0o755 | bits);
+        let done = w.only(&["new", "old", "made"]).unwrap();
+        assert_eq!(done.applied, ["made", "new", "old"], "{what}");
+        assert_eq!(done.skipped.len(), 2, "{what}: {done:?}");
+        for name in ["new", "old", "made"] {
+            let mode = fs::metadata(w.at("lower").join(name)).unwrap().mode();
+            assert_eq!(mode & 0o7777, 0o755, "{what} {name}");
+        }
+    }
+}
+
+#[test]
+fn capabilities_of_a_layer_that_is_not_a_copy_are_noted() {
+    if !root() {
+        eprintln!("SKIPPED: needs root to set file capabilities");
+        return;
+    }
+    let w = World::new(&[]);
+    w.write("upper/f", "f");
+    let plain = w.held();
+    let mut caps = [0u8; 20];
+    caps[..8].copy_from_slice(&[1, 0, 0, 2, 0, 0x20, 0, 0]);
+    rustix::fs::setxattr(w.at("upper/f"), "security.capability", &caps, XattrFlags::empty()).unwrap();
+    let (path, how) = record(plain).first_difference(&w.held()).unwrap();
+    assert!(path == "f" && how.contains("capabilities"), "{path} {how}");
+    let done = w.apply().unwrap();
+    assert_eq!(done.skipped[0].reason, "file capabilities are never applied");
+    assert!(rustix::fs::getxattr(w.at("lower/f"), "security.capability", &mut [0u8; 32][..]).is_err());
 }

@@ -8,8 +8,8 @@ use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 use sr_common::Fault;
 use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 #[derive(Serialize, Deserialize)]
@@ -23,6 +23,8 @@ struct Line {
 pub(in crate::changes) struct Record {
     file: PathBuf,
     times: HashMap<Vec<u8>, (i64, i64)>,
+    /// Open once something was noted: a kill must not make our own writing look like somebody else's.
+    growing: Option<File>,
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
@@ -45,7 +47,11 @@ impl Record {
                 times.insert(path, (line.seconds, line.nanos));
             }
         }
-        Ok(Record { file, times })
+        Ok(Record {
+            file,
+            times,
+            growing: None,
+        })
     }
 
     /// Whether the last change of the host's file was ours.
@@ -53,25 +59,38 @@ impl Record {
         self.times.get(path) == Some(&time(stat))
     }
 
-    pub fn note(&mut self, path: &[u8], stat: &Stat) {
-        self.times.insert(path.to_vec(), time(stat));
+    /// Notes what was just written, on the spot.
+    pub fn note(&mut self, path: &[u8], stat: &Stat) -> std::io::Result<()> {
+        let time = time(stat);
+        self.times.insert(path.to_vec(), time);
+        let file = match &mut self.growing {
+            Some(file) => file,
+            none => none.insert(File::options().create(true).append(true).open(&self.file)?),
+        };
+        let mut line = text(path, time)?;
+        line.push('\n');
+        file.write_all(line.as_bytes())
     }
 
     pub fn save(&self) -> Result<(), Fault> {
         let mut lines: Vec<_> = self.times.iter().collect();
         lines.sort();
-        let mut text = String::new();
-        for (path, (seconds, nanos)) in lines {
-            let line = Line {
-                path: escape(path),
-                seconds: *seconds,
-                nanos: *nanos,
-            };
-            let json = serde_json::to_string(&line).map_err(|e| store_fault("write", &self.file, &e.into()))?;
-            let _ = writeln!(text, "{json}");
+        let mut all = String::new();
+        for (path, time) in lines {
+            all.push_str(&text(path, *time).map_err(|e| store_fault("write", &self.file, &e))?);
+            all.push('\n');
         }
         let new = beside(&self.file, ".new");
-        let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &self.file));
+        let written = std::fs::write(&new, all).and_then(|()| std::fs::rename(&new, &self.file));
         written.map_err(|e| store_fault("write", &self.file, &e))
     }
+}
+
+fn text(path: &[u8], (seconds, nanos): (i64, i64)) -> std::io::Result<String> {
+    let line = Line {
+        path: escape(path),
+        seconds,
+        nanos,
+    };
+    Ok(serde_json::to_string(&line)?)
 }

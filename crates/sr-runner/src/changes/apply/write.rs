@@ -35,6 +35,13 @@ enum Problem {
 
 type Done = Result<(), Problem>;
 
+fn noting(error: std::io::Error) -> Problem {
+    Problem::Errno(
+        "note it in the run store",
+        Errno::from_io_error(&error).unwrap_or(Errno::IO),
+    )
+}
+
 fn doing(what: &'static str) -> impl Fn(Errno) -> Problem {
     move |errno| Problem::Errno(what, errno)
 }
@@ -109,14 +116,14 @@ impl<'a> Writer<'a> {
             let ours = changed_at(&before) <= self.layer.started || self.record.wrote(parent, &before);
             write(self, dir.as_fd(), name)?;
             if let Some(stat) = tree::stat_in(dir.as_fd(), name).map_err(doing("look at it"))? {
-                self.record.note(&entry.path, &stat);
+                self.record.note(&entry.path, &stat).map_err(noting)?;
             }
             if self.sync {
                 fsync(&dir).map_err(doing("flush its directory"))?;
             }
             if ours {
                 let after = fstat(&dir).map_err(doing("look at its directory"))?;
-                self.record.note(parent, &after);
+                self.record.note(parent, &after).map_err(noting)?;
             }
             Ok(())
         })();
@@ -216,8 +223,14 @@ impl<'a> Writer<'a> {
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
             Mode::empty(),
         );
-        let written = again.and_then(data::digest).map_err(doing("read it back"))?;
-        if after.digest.is_some() && written != after.digest {
+        // What was written is compared, not what was read: nothing that was not compared is ever renamed into place.
+        let again = again.map_err(doing("read it back"))?;
+        let same = match (after.digest, after.extents) {
+            (Some(digest), _) => data::whole(again).map(|written| written == digest),
+            (None, Some(digest)) => data::extents(again).map(|written| written == digest),
+            (None, None) => Ok(false),
+        };
+        if !same.map_err(doing("read it back"))? {
             return Err(Problem::Tampered);
         }
         own(dir, temporary)?;
@@ -325,8 +338,8 @@ impl Problem {
                 format!("cannot {what}: another file system is mounted there"),
                 "apply it by hand, or unmount it",
             ),
-            Problem::Errno(what, Errno::LOOP) => (
-                format!("cannot {what}: a directory of the path is a symbolic link"),
+            Problem::Errno(what, Errno::LOOP | Errno::NOTDIR) => (
+                format!("cannot {what}: a directory of the path is a symbolic link, or none any more"),
                 "apply it by hand",
             ),
             Problem::Errno(what, errno) => (
@@ -339,7 +352,7 @@ impl Problem {
             ),
             Problem::Tampered => (
                 "the captured file is not what was compared".to_owned(),
-                "leave the run store alone and apply again",
+                "leave the run store alone; `safe-run discard` throws the run away",
             ),
         };
         Fault::new(

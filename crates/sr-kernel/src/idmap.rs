@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use crate::clone::Paused;
 use crate::step::MountFlags;
 
 /// One line of a uid or gid map.
@@ -36,26 +37,17 @@ fn render(lines: &[MapLine]) -> String {
 #[derive(Debug)]
 pub struct MapNamespace {
     namespace: OwnedFd,
-    _holder: Holder,
-}
-
-/// The process that a namespace is made with. It is killed once that is held open, and waited for when this is
-/// dropped: a process takes a while to end.
-#[derive(Debug)]
-struct Holder(crate::clone::Child);
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        crate::process::kill_and_reap(&self.0);
-    }
+    /// The process that it was made with: killed once that is held open, and waited for when this is dropped, for a
+    /// process takes a while to end.
+    _holder: Paused,
 }
 
 impl MapNamespace {
     pub fn new(uids: &[MapLine], gids: &[MapLine]) -> io::Result<Self> {
-        let holder = Holder(crate::process::spawn_paused(libc::CLONE_NEWUSER as u64)?);
-        write_maps(holder.0.pid, uids, gids, false)?;
-        let namespace = std::fs::File::open(format!("/proc/{}/ns/user", holder.0.pid))?;
-        crate::process::kill(&holder.0);
+        let holder = Paused::in_user_namespace()?;
+        write_maps(holder.child.pid, uids, gids, false)?;
+        let namespace = std::fs::File::open(format!("/proc/{}/ns/user", holder.child.pid))?;
+        crate::process::kill(&holder.child);
         Ok(MapNamespace {
             namespace: namespace.into(),
             _holder: holder,

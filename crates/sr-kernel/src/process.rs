@@ -1,13 +1,8 @@
-//! Small helpers around processes of our own: a paused holder of namespaces, killing, reaping, privileges.
+//! Small helpers around processes of our own: killing, reaping, signals, limits.
 
 use crate::clone::Child;
 use std::io;
 use std::os::fd::AsFd;
-
-/// A child in new namespaces that does nothing until it is killed.
-pub(crate) fn spawn_paused(namespaces: u64) -> io::Result<Child> {
-    crate::clone::spawn(namespaces, None, &[crate::Step::DieWithParent], -1, &[])
-}
 
 /// Kills a child; it still has to be waited for.
 pub(crate) fn kill(child: &Child) {

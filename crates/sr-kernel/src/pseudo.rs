@@ -3,23 +3,22 @@
 
 use rustix::fs::{CWD, Mode, OFlags};
 use std::io;
+use std::mem::MaybeUninit;
 use std::path::Path;
 
-/// Larger than almost all of them; /proc gives at most a page at a time anyway.
+/// Larger than almost all of them.
 const CHUNK: usize = 8192;
 
 /// The whole file. Also right for any small regular file; a FIFO reads as empty.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::openat(CWD, path.as_ref(), flags, Mode::empty())?;
-    let mut bytes = Vec::with_capacity(CHUNK);
+    let mut buffer = [MaybeUninit::uninit(); CHUNK];
+    let mut bytes = Vec::new();
     loop {
-        if bytes.capacity() - bytes.len() < CHUNK / 2 {
-            bytes.reserve(CHUNK);
-        }
-        match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes)) {
-            Ok(0) => return Ok(bytes),
-            Ok(_) => {}
+        match rustix::io::read(&file, &mut buffer) {
+            Ok(([], _)) => return Ok(bytes),
+            Ok((more, _)) => bytes.extend_from_slice(more),
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }

@@ -5,22 +5,33 @@ use serde_json::Value;
 use sr_common::Digest;
 use sr_compiler::CompileBundle;
 use sr_policy::PolicySpec;
+use std::borrow::Cow;
 
 const WITHHELD: &str = "(not recorded)";
 
 /// The policy as it is recorded.
-pub(crate) fn policy(policy: &PolicySpec) -> PolicySpec {
+pub(crate) fn policy(policy: &PolicySpec) -> Cow<'_, PolicySpec> {
+    if policy.runtime.env.is_empty() {
+        return Cow::Borrowed(policy);
+    }
     let mut recorded = policy.clone();
     recorded
         .runtime
         .env
         .values_mut()
         .for_each(|value| *value = WITHHELD.into());
-    recorded
+    Cow::Owned(recorded)
 }
 
 /// The bundle as it is recorded; its input digest is that of the recorded policy.
-pub(crate) fn bundle(bundle: &CompileBundle, policy: &PolicySpec, recorded_policy: Digest) -> CompileBundle {
+pub(crate) fn bundle<'a>(
+    bundle: &'a CompileBundle,
+    policy: &PolicySpec,
+    recorded_policy: Digest,
+) -> Cow<'a, CompileBundle> {
+    if policy.runtime.env.is_empty() && bundle.inputs.policy == recorded_policy {
+        return Cow::Borrowed(bundle);
+    }
     let mut recorded = bundle.clone();
     recorded.inputs.policy = recorded_policy;
     for (name, value) in &mut recorded.process_plan.env {
@@ -28,7 +39,7 @@ pub(crate) fn bundle(bundle: &CompileBundle, policy: &PolicySpec, recorded_polic
             *value = WITHHELD.into();
         }
     }
-    recorded
+    Cow::Owned(recorded)
 }
 
 /// The flags as they are digested.

@@ -25,6 +25,11 @@ fn request(request: libc::c_uint, pid: i32, address: usize, data: usize) -> io::
     }
 }
 
+/// Whether the call is answered by the kernel itself: no process has the id 0, so that it says `ESRCH`.
+pub(crate) fn reaches_the_kernel() -> bool {
+    request(libc::PTRACE_SEIZE, 0, 0, 0).is_err_and(|e| e.raw_os_error() == Some(libc::ESRCH))
+}
+
 /// Seizes `pid`: stops at forks; killed if this process ends while tracing.
 pub fn seize_for_fork(pid: i32) -> io::Result<()> {
     let options = libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;

@@ -337,6 +337,8 @@ impl State {
             }
             Step::EnterLandlock { ruleset } => crate::landlock::restrict_self(self.fd(*ruleset)?.as_raw_fd()),
             Step::NotDumpable => crate::process::set_not_dumpable(),
+            // SAFETY: prctl with integer arguments only.
+            Step::Dumpable => check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }).map(drop),
             Step::Spawn { program } => self.spawn(program, channel),
             Step::Stdio { stdin, stdout, stderr } => {
                 for (fd, number) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
@@ -387,17 +389,14 @@ impl State {
                 };
                 send(*channel, message, Some(listener.as_raw_fd()))
             }
-            Step::Handshake { channel } => {
-                send(
-                    *channel,
-                    Message {
-                        tag: wire::TAG_HANDSHAKE,
-                        a: 0,
-                        b: 0,
-                    },
-                    None,
-                )?;
-                wait_go(*channel)
+            Step::Handshake { channel, gate } => {
+                let here = Message {
+                    tag: wire::TAG_HANDSHAKE,
+                    a: 0,
+                    b: 0,
+                };
+                send(*channel, here, None)?;
+                pass(*gate)
             }
             Step::Execute { fd, argv, envp } => {
                 let raw = self.fd(*fd)?.as_raw_fd();
@@ -567,6 +566,21 @@ fn wait_go(channel: RawFd) -> io::Result<()> {
         match rustix::io::read(socket, &mut buffer) {
             Ok(n) if Message::decode(&buffer[..n]).is_some_and(|m| m.tag == wire::TAG_GO) => return Ok(()),
             // The supervisor is gone.
+            Ok(_) => exit(127),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Waits at the handshake. Not on the socket: init reads that too by now, and would take the go.
+fn pass(gate: RawFd) -> io::Result<()> {
+    // SAFETY: the pipe was inherited open.
+    let gate = unsafe { BorrowedFd::borrow_raw(gate) };
+    loop {
+        match rustix::io::read(gate, &mut [0u8; 1]) {
+            Ok(1) => return Ok(()),
+            // The supervisor is gone, or has given this up.
             Ok(_) => exit(127),
             Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),

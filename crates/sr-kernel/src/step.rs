@@ -154,6 +154,8 @@ pub enum Step {
         ruleset: Fd,
     },
     NotDumpable,
+    /// Undoes it where no exec will have done so when the supervisor looks.
+    Dumpable,
     /// Starts the program's process, which carries out `program`; its pid is kept for [`Step::Init`].
     Spawn {
         program: Vec<Step>,
@@ -188,9 +190,11 @@ pub enum Step {
         program: Vec<Instruction>,
         listener: Option<RawFd>,
     },
-    /// Tells the supervisor and waits for its byte: the posture is read here where ptrace is forbidden.
+    /// Tells the supervisor and waits until something comes through `gate`, a pipe that only this process reads: the
+    /// posture is read here where ptrace is forbidden.
     Handshake {
         channel: RawFd,
+        gate: RawFd,
     },
     Execute {
         fd: Fd,
@@ -249,6 +253,11 @@ impl Step {
             Step::Identity { uid, gid, .. } => format!("become uid {uid}, gid {gid}"),
             Step::Rlimit { resource, value } => format!("set resource limit {resource} to {value}"),
             Step::Execute { .. } => "execute the program".into(),
+            Step::Flags { .. } => "set the flags of a mount".into(),
+            Step::PrepareLandlock { .. } => "make the Landlock ruleset".into(),
+            Step::EnterLandlock { .. } => "enter the Landlock domain".into(),
+            Step::UnshareCgroup => "enter a cgroup namespace".into(),
+            Step::Seccomp { .. } => "load the seccomp filter".into(),
             other => {
                 let debug = format!("{other:?}");
                 debug.split([' ', '(', '{']).next().unwrap_or_default().to_owned()

@@ -17,7 +17,13 @@ pub(crate) struct Ends {
     pub terminal: bool,
 }
 
-pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Result<Vec<Step>, Fault> {
+/// `gate`: the pipe at which the program waits for its go, where there is no exec stop.
+pub(crate) fn steps(
+    bundle: &CompileBundle,
+    ends: &Ends,
+    channel: RawFd,
+    gate: Option<RawFd>,
+) -> Result<Vec<Step>, Fault> {
     let process = &bundle.process_plan;
     let resources = &bundle.resources_plan;
     let mut steps = vec![
@@ -37,8 +43,8 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
             Fault::new(
                 Code::Run001,
                 "launch.prepare.rlimits",
-                format!("no resource limit {name}"),
-                "",
+                format!("the resource limit {name} cannot be read"),
+                "in a container, let its filter allow prlimit64(2)",
             )
         })?;
         // A hard limit can only be lowered without CAP_SYS_RESOURCE; the host's own, lower one is within the policy.
@@ -70,6 +76,10 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
             ruleset: Fd::Slot(SLOT_LANDLOCK),
         });
     }
+    if gate.is_some() {
+        // Its memory is still a copy of the supervisor's from before there was a key, and no stranger runs inside yet.
+        steps.push(Step::Dumpable);
+    }
     steps.push(Step::CloseOnExec);
     let program = bundle
         .syscalls_plan
@@ -82,8 +92,8 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
         program,
         listener: told.then_some(channel),
     });
-    if !process.posture_at_exec {
-        steps.push(Step::Handshake { channel });
+    if let Some(gate) = gate {
+        steps.push(Step::Handshake { channel, gate });
     }
     let argv = process.argv.iter().map(|a| c_string(a)).collect::<Result<_, _>>()?;
     let envp = process

@@ -43,7 +43,8 @@ pub struct Prepared {
     init: Child,
     channel: OwnedFd,
     steps: Steps,
-    traced: bool,
+    /// Where there is no exec stop.
+    gate: Option<OwnedFd>,
     /// Whether the filter tells of calls.
     told: bool,
     /// The file that will be executed, as opened in the view.
@@ -53,6 +54,29 @@ pub struct Prepared {
     pub writable: OwnedFd,
     /// The pty's master.
     pub terminal: Option<OwnedFd>,
+}
+
+/// The pipe at which the program waits where there is no exec stop.
+struct Gate {
+    ours: Option<OwnedFd>,
+    theirs: Option<OwnedFd>,
+}
+
+impl Gate {
+    fn new(traced: bool) -> Result<Gate, Fault> {
+        if traced {
+            return Ok(Gate {
+                ours: None,
+                theirs: None,
+            });
+        }
+        let (theirs, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|e| init_fault("launch.prepare.pipe", "cannot make a pipe", &e.into()))?;
+        Ok(Gate {
+            ours: Some(ours),
+            theirs: Some(theirs),
+        })
+    }
 }
 
 /// Kept for the words of an error.
@@ -67,7 +91,7 @@ struct Steps {
 pub struct Stopped {
     init: Child,
     channel: OwnedFd,
-    traced: bool,
+    gate: Option<OwnedFd>,
     listener: Option<OwnedFd>,
     pub program: i32,
 }
@@ -149,7 +173,9 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     });
     steps.push(Step::Await { channel });
     steps.push(Step::NotDumpable);
-    let program = program::steps(bundle, &ends, channel)?;
+    let traced = process.posture_at_exec;
+    let gate = Gate::new(traced)?;
+    let program = program::steps(bundle, &ends, channel, gate.theirs.as_ref().map(AsRawFd::as_raw_fd))?;
     let words = Steps {
         program: program.iter().map(Step::describe).collect(),
         init: steps.iter().map(Step::describe).collect(),
@@ -161,23 +187,20 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
         keep_capabilities: if range { CAP_KILL } else { 0 },
     });
 
-    let init = clone::spawn(SANDBOX_NAMESPACES, options.cgroup, &steps, channel, &[ours.as_raw_fd()]).map_err(|e| {
-        let mut fault = init_fault(
-            "launch.preflight.namespaces",
-            "cannot make the sandbox's namespaces",
-            &e,
-        );
-        fault.remedy = "see `safe-run doctor`: user namespaces may be switched off or used up on this host".into();
-        fault
-    })?;
+    let close: Vec<_> = std::iter::once(&ours)
+        .chain(&gate.ours)
+        .map(AsRawFd::as_raw_fd)
+        .collect();
+    let init = clone::spawn(SANDBOX_NAMESPACES, options.cgroup, &steps, channel, &close)
+        .map_err(|e| no_namespaces("cannot make the sandbox's namespaces", &e))?;
     drop(theirs);
+    drop(gate.theirs);
     drop(built.held);
     let guard = KillOnDrop(Some(init));
     let pid = guard.pid();
     let (uids, gids) = maps(&process.user.map, process.user.inside);
     idmap::write_maps(pid, &uids, &gids, !range)
         .map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
-    let traced = process.posture_at_exec;
     if traced {
         ptrace::seize_for_fork(pid).map_err(|e| {
             init_fault(
@@ -210,7 +233,7 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
         init: guard.release()?,
         channel: ours,
         steps: words,
-        traced,
+        gate: gate.ours,
         told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
         executable,
         script: arrived.script,
@@ -263,6 +286,8 @@ impl Steps {
         let code = if in_program { Code::Run002 } else { Code::Run001 };
         let remedy = if what.contains("proc file system") {
             "this host shows only a masked /proc (a container?): run with an unmasked /proc, see `safe-run doctor`"
+        } else if what.contains("Landlock") {
+            "the kernel has Landlock and something here forbids it (a container's filter?): allow its three calls"
         } else {
             "see `safe-run doctor` for what this host can give"
         };
@@ -331,6 +356,21 @@ fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
     )
 }
 
+/// A namespace that could not be made: those of users are what hosts and containers forbid.
+pub(crate) fn no_namespaces(what: &str, error: &io::Error) -> Fault {
+    Fault {
+        remedy:
+            "see `safe-run doctor`: user namespaces may be switched off or used up on this host; in a container, its \
+                 filter must let clone3(2) through"
+                .into(),
+        ..init_fault(
+            "launch.preflight.namespaces",
+            &format!("{what}: no user namespace"),
+            error,
+        )
+    }
+}
+
 /// Ends the sandbox if its building is given up.
 struct KillOnDrop(Option<Child>);
 
@@ -359,7 +399,7 @@ impl Prepared {
             init,
             channel,
             steps,
-            traced,
+            gate,
             told,
             ..
         } = self;
@@ -389,7 +429,7 @@ impl Prepared {
             },
         };
         let listener;
-        let program = if traced {
+        let program = if gate.is_none() {
             let program = loop {
                 match ptrace::wait(guard.pid()).map_err(failed)? {
                     Stop::Forked(pid) => break pid,
@@ -428,7 +468,7 @@ impl Prepared {
         Ok(Stopped {
             init: guard.release()?,
             channel,
-            traced,
+            gate,
             listener,
             program,
         })
@@ -458,14 +498,14 @@ impl Stopped {
 
     /// Lets the program run its first instruction.
     pub fn resume(self) -> Result<Running, Fault> {
-        if self.traced {
-            if let Err(e) = ptrace::detach(self.program) {
-                let fault = init_fault("launch.go", "cannot let the program go", &e);
-                self.abandon();
-                return Err(fault);
-            }
-        } else {
-            go(self.channel.as_fd())?;
+        let gone = match &self.gate {
+            None => ptrace::detach(self.program),
+            Some(gate) => rustix::io::write(gate, b"0").map(drop).map_err(io::Error::from),
+        };
+        if let Err(e) = gone {
+            let fault = init_fault("launch.go", "cannot let the program go", &e);
+            self.abandon();
+            return Err(fault);
         }
         Ok(Running {
             init: self.init,

@@ -249,7 +249,7 @@ impl Builder<'_> {
         let map = match owner {
             Some(owner) => Some(
                 self.mapped_owner(owner)
-                    .map_err(|e| failed("cannot map the owner of", e))?,
+                    .map_err(|e| crate::sandbox::no_namespaces(&format!("cannot map the owner of {path}"), &e))?,
             ),
             None => None,
         };

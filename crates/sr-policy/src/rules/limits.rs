@@ -1,7 +1,7 @@
-//! Rules about limits: the range of each, and what `degrade` and `strength` may say of them.
+//! Rules about limits: the range of each, and what `degrade` may say of them.
 
 use super::Rule;
-use crate::spec::{PolicySpec, RequiredStrength};
+use crate::spec::PolicySpec;
 use sr_common::{ByteSize, Control, Fault, Millis};
 
 const CPU: Rule = Rule::new("SR-RULE-cpu-range", "`cpu` is above 0 and at most 4096.");
@@ -16,23 +16,8 @@ const WALL_CONTROL: Rule = Rule::new(
     "SR-RULE-degrade-wall",
     "`degrade` names no control that is the wall itself.",
 );
-const STRENGTH: Rule = Rule::new(
-    "SR-RULE-strength-degrade",
-    "`strength: kernel` or `perProcess` and `degrade` of a limit contradict each other.",
-);
 
-pub(super) const RULES: &[Rule] = &[
-    CPU,
-    MEMORY,
-    PIDS,
-    DISK,
-    WALL,
-    FILES,
-    OUTPUT,
-    INTERVAL,
-    WALL_CONTROL,
-    STRENGTH,
-];
+pub(super) const RULES: &[Rule] = &[CPU, MEMORY, PIDS, DISK, WALL, FILES, OUTPUT, INTERVAL, WALL_CONTROL];
 
 const DAY: u64 = 86_400_000;
 
@@ -107,17 +92,10 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
     );
     for (i, control) in spec.degrade.iter().enumerate() {
         let path = format!("degrade[{i}]");
-        let limit = matches!(control, Control::Cpu | Control::Memory | Control::Pids | Control::Disk);
         if !Control::DEGRADABLE.contains(control) {
             let names: Vec<String> = Control::DEGRADABLE.iter().map(|c| c.name()).collect();
             let found = format!("`{}` is the wall itself", control.name());
             faults.push(WALL_CONTROL.fault(path, found, format!("these may be named: {}", names.join(", "))));
-        } else if limit && r.strength != RequiredStrength::Any {
-            let found = format!(
-                "`{}` may be missing here, but `strength` demands how it holds",
-                control.name()
-            );
-            faults.push(STRENGTH.fault(path, found, "remove it from `degrade`, or write `strength: any`"));
         }
     }
 }

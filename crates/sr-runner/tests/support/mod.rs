@@ -306,6 +306,14 @@ pub fn control_groups() -> Vec<PathBuf> {
     found
 }
 
+/// Names in order, each once.
+pub fn sorted(names: &[&str]) -> Vec<String> {
+    let mut names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub struct Ran {

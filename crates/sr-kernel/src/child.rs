@@ -294,7 +294,7 @@ impl State {
                 unmount(c".", UnmountFlags::DETACH)?;
                 Ok(rustix::process::chdir(c"/")?)
             }
-            Step::OpenPty { channel, slave } => {
+            Step::OpenPty { channel, slave, owner } => {
                 let master = rustix::fs::openat(
                     CWD,
                     c"/dev/pts/ptmx",
@@ -306,6 +306,8 @@ impl State {
                     | rustix::pty::OpenptFlags::NOCTTY
                     | rustix::pty::OpenptFlags::CLOEXEC;
                 let peer = rustix::pty::ioctl_tiocgptpeer(&master, open)?;
+                let (uid, gid) = (rustix::fs::Uid::from_raw(*owner), rustix::fs::Gid::from_raw(*owner));
+                rustix::fs::fchown(&peer, Some(uid), Some(gid))?;
                 send(
                     *channel,
                     Message {

@@ -128,10 +128,12 @@ pub enum Step {
     ChangeDirTo(Fd),
     /// Makes the current directory the root and detaches the old one.
     PivotHere,
-    /// Opens a pty in the view; the supervisor gets the master (tag [`crate::wire::TAG_PTY`]).
+    /// Opens a pty in the view, which belongs to `owner`, as a terminal does to who sits at it; the supervisor gets the
+    /// master (tag [`crate::wire::TAG_PTY`]).
     OpenPty {
         channel: RawFd,
         slave: u16,
+        owner: u32,
     },
     /// Opens a file of the view for reading and sends the descriptor to the supervisor; it stays in `slot`.
     OpenAndSend {

@@ -148,6 +148,7 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
             steps.push(Step::OpenPty {
                 channel,
                 slave: SLOT_PTY,
+                owner: process.user.inside,
             });
             Ends {
                 fds: [Fd::Slot(SLOT_PTY); 3],

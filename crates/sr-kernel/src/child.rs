@@ -97,6 +97,10 @@ impl State {
     fn step(&mut self, step: &Step, channel: RawFd) -> io::Result<()> {
         match step {
             Step::Await { channel } => wait_go(*channel),
+            Step::HideArguments(arguments) => {
+                arguments.clear();
+                Ok(())
+            }
             Step::JoinGroup { tasks } => {
                 // SAFETY: the descriptor was inherited open.
                 let tasks = unsafe { BorrowedFd::borrow_raw(*tasks) };

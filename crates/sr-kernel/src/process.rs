@@ -60,6 +60,36 @@ pub fn set_not_dumpable() -> io::Result<()> {
     }
 }
 
+/// Where the kernel finds the command line that `/proc/PID/cmdline` shows of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arguments {
+    start: usize,
+    end: usize,
+}
+
+impl Arguments {
+    /// Of the calling process: `arg_start` and `arg_end` (proc_pid_stat(5)).
+    pub fn of_this_process() -> io::Result<Arguments> {
+        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        Self::parse(&stat).ok_or_else(|| io::Error::other("/proc/self/stat does not say where the arguments are"))
+    }
+
+    fn parse(stat: &str) -> Option<Arguments> {
+        // The name in parentheses may hold anything; behind it comes field 3.
+        let mut fields = stat.rsplit_once(") ")?.1.split_ascii_whitespace().skip(48 - 3);
+        let mut next = || fields.next()?.parse::<usize>().ok();
+        let (start, end) = (next()?, next()?);
+        (start != 0 && start < end).then_some(Arguments { start, end })
+    }
+
+    /// Only in a child, whose memory is a copy and which reads its own arguments no more.
+    pub(crate) fn clear(self) {
+        // SAFETY: the kernel put the arguments' strings there, on the stack's writable mapping, which is never unmapped;
+        // Rust keeps no reference to them beyond `std::env::args`, which is not used after a clone.
+        unsafe { std::ptr::write_bytes(self.start as *mut u8, 0, self.end - self.start) };
+    }
+}
+
 /// The hard value of resource limit `name` (`NOFILE` …) and its number; `None` for an unknown name.
 pub fn rlimit(name: &str) -> Option<(u32, u64)> {
     let resource = match name {
@@ -114,4 +144,20 @@ pub fn reap_with_usage(pid: i32) -> u64 {
     let micros =
         |t: libc::timeval| u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0);
     micros(usage.ru_utime) + micros(usage.ru_stime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_found() {
+        let here = Arguments::of_this_process().unwrap();
+        let shown = std::fs::read("/proc/self/cmdline").unwrap();
+        assert_eq!(here.end - here.start, shown.len());
+        let line = format!("1 (a) b) S {}100 120 0", "0 ".repeat(44));
+        assert_eq!(Arguments::parse(&line), Some(Arguments { start: 100, end: 120 }));
+        assert_eq!(Arguments::parse(&line.replace("100", "0")), None);
+        assert_eq!(Arguments::parse("1 (a) S 0"), None);
+    }
 }

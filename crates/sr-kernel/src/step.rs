@@ -32,6 +32,8 @@ pub enum Step {
     Await {
         channel: RawFd,
     },
+    /// Clears the command line that this process shows, which is a copy of the supervisor's and names host paths.
+    HideArguments(crate::process::Arguments),
     /// Puts this thread into a v1 control group, by its open `tasks` file.
     JoinGroup {
         tasks: RawFd,

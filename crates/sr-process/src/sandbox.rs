@@ -7,6 +7,7 @@ use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
 use sr_kernel::clone::{self, Child, SANDBOX_NAMESPACES};
 use sr_kernel::idmap::{self, MapLine};
+use sr_kernel::process::Arguments;
 use sr_kernel::ptrace::{self, Stop};
 use sr_kernel::step::{Fd, Step};
 use sr_kernel::wire::{self, Message};
@@ -121,7 +122,9 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     let built = view::build(&bundle.filesystem_plan, process, &options, channel)?;
 
     let range = matches!(process.user.map, IdMap::Range { .. });
-    let mut steps = vec![Step::Await { channel }];
+    let arguments = Arguments::of_this_process()
+        .map_err(|e| init_fault("launch.prepare.arguments", "cannot find the own command line", &e))?;
+    let mut steps = vec![Step::HideArguments(arguments), Step::Await { channel }];
     steps.extend(options.join.iter().map(|tasks| Step::JoinGroup {
         tasks: tasks.as_raw_fd(),
     }));

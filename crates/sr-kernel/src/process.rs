@@ -10,8 +10,17 @@ pub(crate) fn spawn_paused(namespaces: u64) -> io::Result<Child> {
 }
 
 pub fn kill_and_reap(child: &Child) {
+    kill_and_reap_traced(child, None);
+}
+
+/// The same for an init in whose namespace this process still traces `tracee`: the end of a tracee is its tracer's to
+/// take, and until it is taken init does not end.
+pub fn kill_and_reap_traced(child: &Child, tracee: Option<i32>) {
     // Either fails only if the process is already gone or reaped, which is what is wanted.
     let _ = rustix::process::pidfd_send_signal(&child.pidfd, rustix::process::Signal::KILL);
+    if let Some(pid) = tracee {
+        while crate::ptrace::wait(pid).is_ok_and(|stop| !matches!(stop, crate::ptrace::Stop::Gone(_))) {}
+    }
     let _ = rustix::process::waitid(
         rustix::process::WaitId::PidFd(child.pidfd.as_fd()),
         rustix::process::WaitIdOptions::EXITED,

@@ -200,7 +200,7 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     drop(theirs);
     drop(gate.theirs);
     drop(built.held);
-    let guard = KillOnDrop(Some(init));
+    let guard = KillOnDrop::new(init);
     let pid = guard.pid();
     let (uids, gids) = maps(&process.user.map, process.user.inside);
     idmap::write_maps(pid, &uids, &gids, !range)
@@ -376,22 +376,33 @@ pub(crate) fn no_namespaces(what: &str, error: &io::Error) -> Fault {
 }
 
 /// Ends the sandbox if its building is given up.
-struct KillOnDrop(Option<Child>);
+struct KillOnDrop {
+    init: Option<Child>,
+    /// The program, while it is traced.
+    tracee: Option<i32>,
+}
 
 impl KillOnDrop {
+    fn new(init: Child) -> Self {
+        KillOnDrop {
+            init: Some(init),
+            tracee: None,
+        }
+    }
+
     fn pid(&self) -> i32 {
-        self.0.as_ref().map_or(-1, |c| c.pid)
+        self.init.as_ref().map_or(-1, |c| c.pid)
     }
 
     fn release(mut self) -> Result<Child, Fault> {
-        self.0.take().ok_or_else(gone)
+        self.init.take().ok_or_else(gone)
     }
 }
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        if let Some(child) = &self.0 {
-            sr_kernel::process::kill_and_reap(child);
+        if let Some(init) = &self.init {
+            sr_kernel::process::kill_and_reap_traced(init, self.tracee);
         }
     }
 }
@@ -407,7 +418,7 @@ impl Prepared {
             told,
             ..
         } = self;
-        let guard = KillOnDrop(Some(init));
+        let mut guard = KillOnDrop::new(init);
         go(channel.as_fd())?;
         let failed = |e: io::Error| {
             init_fault(
@@ -442,6 +453,7 @@ impl Prepared {
                     Stop::Other(signal) => ptrace::resume(guard.pid(), signal).map_err(failed)?,
                 }
             };
+            guard.tracee = Some(program);
             ptrace::detach(guard.pid()).map_err(failed)?;
             let mut expected = false;
             let program = loop {
@@ -521,7 +533,8 @@ impl Stopped {
 
     /// Kills the sandbox before the program's first instruction.
     pub fn abandon(self) {
-        sr_kernel::process::kill_and_reap(&self.init);
+        let traced = self.gate.is_none().then_some(self.program);
+        sr_kernel::process::kill_and_reap_traced(&self.init, traced);
     }
 }
 

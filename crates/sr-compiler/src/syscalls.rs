@@ -115,7 +115,7 @@ fn check_names(policy: &Syscalls, faults: &mut Vec<Fault>) {
             } else if list == "deny" && name == "execveat" {
                 let found = "the program itself is started by execveat, after the filter is loaded";
                 let remedy =
-                    "take it out of syscalls.deny; to keep the program from starting others, set resources.pids: 1";
+                    "take it out of syscalls.deny; to keep the program from starting others, set resources.pids: 2";
                 faults.push(Fault::new(Code::Cmp001, path, found, remedy));
             }
         }

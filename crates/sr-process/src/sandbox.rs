@@ -182,7 +182,14 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     let program = program::steps(bundle, &ends, channel, gate.theirs.as_ref().map(AsRawFd::as_raw_fd))?;
     let words = Steps {
         program: program.iter().map(Step::describe).collect(),
-        init: steps.iter().map(Step::describe).collect(),
+        init: steps
+            .iter()
+            .map(Step::describe)
+            .chain([
+                "start the program's process".to_owned(),
+                "become the sandbox's init".to_owned(),
+            ])
+            .collect(),
     };
     steps.push(Step::Spawn { program });
     steps.push(Step::Init {

@@ -6,7 +6,10 @@ use sr_common::{ByteSize, Control, Fault, Millis};
 
 const CPU: Rule = Rule::new("SR-RULE-cpu-range", "`cpu` is above 0 and at most 4096.");
 const MEMORY: Rule = Rule::new("SR-RULE-memory-range", "`memory` is at least 4MiB.");
-const PIDS: Rule = Rule::new("SR-RULE-pids-range", "`pids` is 1 to 4194304.");
+const PIDS: Rule = Rule::new(
+    "SR-RULE-pids-range",
+    "`pids` is 2 to 4194304: the sandbox's init counts too.",
+);
 const DISK: Rule = Rule::new("SR-RULE-disk-range", "`disk` is at least 64KiB.");
 const WALL: Rule = Rule::new("SR-RULE-walltime-range", "`wallTime` is at most 30d.");
 const FILES: Rule = Rule::new("SR-RULE-openfiles-range", "`openFiles` is 8 to 1048576.");
@@ -46,11 +49,11 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
         "write at least 4MiB",
     );
     judge(
-        (1..=4_194_304).contains(&r.pids),
+        (2..=4_194_304).contains(&r.pids),
         PIDS,
         "resources.pids",
         r.pids.to_string(),
-        "write 1 to 4194304",
+        "write 2 to 4194304: 2 leaves the program alone with the sandbox's init",
     );
     judge(
         r.disk >= ByteSize(64 << 10),

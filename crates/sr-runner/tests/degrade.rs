@@ -72,10 +72,7 @@ assert prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0) == 0
 os.execv(sys.argv[3], sys.argv[3:])
 ";
 
-/// What stands before `safe-run …` to take something away.
-type Launcher = Vec<String>;
-
-fn filter(call: &str, errno: i32) -> Launcher {
+fn filter(call: &str, errno: i32) -> support::Launcher {
     [
         "/usr/bin/python3",
         "-c",
@@ -85,25 +82,6 @@ fn filter(call: &str, errno: i32) -> Launcher {
     ]
     .map(str::to_owned)
     .to_vec()
-}
-
-/// A shell script with all rights in a mount namespace of its own (as an ordinary user: and in a user namespace, whose
-/// rights safe-run does not get), which ends with safe-run in its place.
-fn in_namespaces(script: &str) -> Launcher {
-    let script = format!("{script}\nexec $UNDRESS \"$@\"");
-    let shell = ["sh", "-ec", &script, "sh"];
-    let words = if is_root() {
-        [
-            &["unshare", "--mount", "--propagation", "private", "env", "UNDRESS="],
-            &shell[..],
-        ]
-        .concat()
-    } else {
-        let undress = "UNDRESS=setpriv --ambient-caps=-all --inh-caps=-all --bounding-set=-all";
-        let unshare = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount"];
-        [&unshare[..], &["--propagation", "private", "env", undress], &shell[..]].concat()
-    };
-    words.into_iter().map(str::to_owned).collect()
 }
 
 /// A directory that the program can write through to, and the policy that shows it.
@@ -322,7 +300,7 @@ fn user_namespaces_used_up(place: &Place) -> Test {
     let scene = Scene::new(place)?;
     // The setting is a user namespace's own: the machine's is not touched.
     let script = "echo $MOST > /proc/sys/user/max_user_namespaces; exec $UNDRESS \"$@\"";
-    let launcher = |most: &str| -> Launcher {
+    let launcher = |most: &str| -> support::Launcher {
         let most = format!("MOST={most}");
         let undress = "UNDRESS=setpriv --ambient-caps=-all --inh-caps=-all --bounding-set=-all";
         let undress = if is_root() { "UNDRESS=" } else { undress };
@@ -396,11 +374,11 @@ fn without_control_groups(place: &Place, launcher: &[String]) -> Test {
 }
 
 fn no_control_groups_shown(place: &Place) -> Test {
-    without_control_groups(place, &in_namespaces(HIDE))
+    without_control_groups(place, &support::in_namespaces(HIDE))
 }
 
 fn control_groups_read_only(place: &Place) -> Test {
-    without_control_groups(place, &in_namespaces(READ_ONLY))
+    without_control_groups(place, &support::in_namespaces(READ_ONLY))
 }
 
 fn one_control_group_missing(place: &Place) -> Test {
@@ -410,7 +388,7 @@ fn one_control_group_missing(place: &Place) -> Test {
     if !(usable("memory") && usable("pids") && usable("cpu")) {
         return support::skip(format!("no writable v1 hierarchy for each controller here: {cgroup}"));
     }
-    let hide = in_namespaces("mount -t tmpfs -o size=64k tmpfs \"$(dirname /sys/fs/cgroup/memory/.)\"");
+    let hide = support::in_namespaces("mount -t tmpfs -o size=64k tmpfs \"$(dirname /sys/fs/cgroup/memory/.)\"");
     let ran = scene.run(&hide, "resources: {strength: kernel}");
     scene.refused(&ran, "SR-RUN-001", &["resources.memory", "degrade: [memory]"])?;
     ensure!(
@@ -428,7 +406,7 @@ fn one_control_group_missing(place: &Place) -> Test {
 
 fn limits_hold_without_control_groups(place: &Place) -> Test {
     let scene = Scene::new(place)?;
-    let hide = in_namespaces(HIDE);
+    let hide = support::in_namespaces(HIDE);
     let mark = place.mark();
     let run = |words: &[&str]| {
         end(

@@ -581,7 +581,7 @@ fn wait_go(channel: RawFd) -> io::Result<()> {
 
 /// Waits at the handshake. Not on the socket: init reads that too by now, and would take the go.
 fn pass(gate: RawFd) -> io::Result<()> {
-    // SAFETY: the pipe was inherited open.
+    // SAFETY: the socket was inherited open.
     let gate = unsafe { BorrowedFd::borrow_raw(gate) };
     loop {
         match rustix::io::read(gate, &mut [0u8; 1]) {

@@ -194,8 +194,8 @@ pub enum Step {
         program: Vec<Instruction>,
         listener: Option<RawFd>,
     },
-    /// Tells the supervisor and waits until something comes through `gate`, a pipe that only this process reads: the
-    /// posture is read here where ptrace is forbidden.
+    /// Tells the supervisor and waits until something comes through `gate`, a socket that only this process reads:
+    /// the posture is read here where ptrace is forbidden.
     Handshake {
         channel: RawFd,
         gate: RawFd,

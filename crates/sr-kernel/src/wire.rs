@@ -107,6 +107,14 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Message, Option<Own
     }
 }
 
+/// The next message, if one waits; it stays where it is.
+pub fn peek(socket: BorrowedFd<'_>) -> Option<Message> {
+    let mut bytes = [0u8; Message::LEN];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let (read, _) = rustix::net::recv(socket, &mut bytes, flags).ok()?;
+    Message::decode(&bytes[..read.min(Message::LEN)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ pub(crate) struct Ends {
     pub terminal: bool,
 }
 
-/// `gate`: the pipe at which the program waits for its go, where there is no exec stop.
+/// `gate`: the socket at which the program waits for its go, where there is no exec stop.
 pub(crate) fn steps(
     bundle: &CompileBundle,
     ends: &Ends,

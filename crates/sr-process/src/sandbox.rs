@@ -57,7 +57,7 @@ pub struct Prepared {
     pub terminal: Option<OwnedFd>,
 }
 
-/// The pipe at which the program waits where there is no exec stop.
+/// Where there is no exec stop: the socket at which the program waits for its go, and whose end closes with its exec.
 struct Gate {
     ours: Option<OwnedFd>,
     theirs: Option<OwnedFd>,
@@ -71,8 +71,9 @@ impl Gate {
                 theirs: None,
             });
         }
-        let (theirs, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .map_err(|e| init_fault("launch.prepare.pipe", "cannot make a pipe", &e.into()))?;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+                .map_err(|e| init_fault("launch.prepare.socket", "cannot make a socket pair", &e.into()))?;
         Ok(Gate {
             ours: Some(ours),
             theirs: Some(theirs),
@@ -93,6 +94,7 @@ pub struct Stopped {
     init: Child,
     channel: OwnedFd,
     gate: Option<OwnedFd>,
+    steps: Steps,
     listener: Option<OwnedFd>,
     pub program: i32,
 }
@@ -492,6 +494,7 @@ impl Prepared {
             init: guard.release()?,
             channel,
             gate,
+            steps,
             listener,
             program,
         })
@@ -514,6 +517,20 @@ fn only_child(init: i32) -> Result<i32, Fault> {
         .ok_or_else(gone)
 }
 
+/// Gives the go, and waits until the exec closed the other end, or the end of the process did.
+fn pass(gate: &OwnedFd) -> io::Result<()> {
+    rustix::io::write(gate, b"0")?;
+    loop {
+        match rustix::io::read(gate, &mut [0u8; 1]) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // It ended without having taken the go.
+            Err(rustix::io::Errno::CONNRESET) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
 impl Stopped {
     pub fn init_pid(&self) -> i32 {
         self.init.pid
@@ -521,12 +538,19 @@ impl Stopped {
 
     /// Lets the program run its first instruction.
     pub fn resume(self) -> Result<Running, Fault> {
-        let gone = match &self.gate {
+        let let_go = match &self.gate {
             None => ptrace::detach(self.program),
-            Some(gate) => rustix::io::write(gate, b"0").map(drop).map_err(io::Error::from),
+            Some(gate) => pass(gate),
         };
-        if let Err(e) = gone {
-            let fault = init_fault("launch.go", "cannot let the program go", &e);
+        let failed = match let_go {
+            Err(e) => Some(init_fault("launch.go", "cannot let the program go", &e)),
+            // A failed exec was told before the program's process ended.
+            Ok(()) if self.gate.is_some() => wire::peek(self.channel.as_fd())
+                .filter(|message| message.tag == wire::TAG_FAILED)
+                .map(|message| self.steps.fault(message)),
+            Ok(()) => None,
+        };
+        if let Some(fault) = failed {
             self.abandon();
             return Err(fault);
         }
@@ -566,7 +590,6 @@ impl Running {
             Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Ok(Some(Ended {
                 status: message.a as i32,
             })),
-            // A failed exec at a handshake start ends the same way as a program that exits with 127.
             Ok(Some(_)) => Ok(None),
             // Init was killed, by us or by the kernel.
             Ok(None) => Ok(Some(Ended { status: 9 })),

@@ -35,7 +35,8 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let process_plan = process::plan(input, &filesystem_plan, &mut faults);
     let arch = Arch::parse(&facts.arch);
     let pin_cpus = resources::pins_cpus(&resources_plan);
-    let syscalls_plan = arch.and_then(|arch| syscalls::plan(&policy.syscalls, arch, pin_cpus, &mut faults));
+    let syscalls_plan =
+        arch.and_then(|arch| syscalls::plan(&policy.syscalls, arch, pin_cpus, !facts.ptrace, &mut faults));
     let inputs = BundleInputs {
         policy: digest("policy", policy, &mut faults),
         facts: digest("facts", facts, &mut faults),

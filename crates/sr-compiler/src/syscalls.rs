@@ -16,15 +16,25 @@ use sr_common::{Code, Fault};
 use sr_policy::spec::{OnDenied, SyscallProfile, Syscalls};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The plan for `arch`. `pin_cpus`: the cpu limit is an affinity, which the program must not widen.
-pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> {
+/// What a start without an exec stop does under the filter, besides the exec.
+pub(crate) const LAUNCH_FLOOR: [&str; 2] = ["sendmsg", "read"];
+
+/// The plan for `arch`. `pin_cpus`: the cpu limit is an affinity, which the program must not widen. `handshake`: the
+/// start has no exec stop.
+pub(crate) fn plan(
+    policy: &Syscalls,
+    arch: Arch,
+    pin_cpus: bool,
+    handshake: bool,
+    faults: &mut Vec<Fault>,
+) -> Option<SyscallsPlan> {
     let before = faults.len();
     let (profile, extra) = match policy.profile {
         SyscallProfile::Strict => ("strict", ""),
         SyscallProfile::Standard => ("standard", STANDARD),
     };
     let mut names: BTreeSet<&str> = words(STRICT).chain(words(extra)).collect();
-    check_names(policy, faults);
+    check_names(policy, handshake, faults);
     names.extend(policy.allow.iter().map(String::as_str));
     let on_denied = match policy.on_denied {
         OnDenied::Errno => DeniedAction::Errno,
@@ -94,7 +104,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, pin_cpus: bool, faults: &mut V
     }
 }
 
-fn check_names(policy: &Syscalls, faults: &mut Vec<Fault>) {
+fn check_names(policy: &Syscalls, handshake: bool, faults: &mut Vec<Fault>) {
     for (list, names) in [("allow", &policy.allow), ("deny", &policy.deny)] {
         for (i, name) in names.iter().enumerate() {
             let path = format!("syscalls.{list}[{i}]");
@@ -116,6 +126,10 @@ fn check_names(policy: &Syscalls, faults: &mut Vec<Fault>) {
                 let found = "the program itself is started by execveat, after the filter is loaded";
                 let remedy =
                     "take it out of syscalls.deny; to keep the program from starting others, set resources.pids: 2";
+                faults.push(Fault::new(Code::Cmp001, path, found, remedy));
+            } else if list == "deny" && handshake && LAUNCH_FLOOR.contains(&name.as_str()) {
+                let found = format!("{name} is part of the launch floor where ptrace is forbidden");
+                let remedy = "take it out of syscalls.deny, or run where ptrace is allowed";
                 faults.push(Fault::new(Code::Cmp001, path, found, remedy));
             }
         }

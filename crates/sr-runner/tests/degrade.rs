@@ -16,6 +16,10 @@ fn main() {
         ("without_landlock", without_landlock),
         ("without_ptrace", without_ptrace),
         ("without_ptrace_no_descriptor_leaks", without_ptrace_no_descriptor_leaks),
+        (
+            "without_ptrace_what_cannot_be_executed",
+            without_ptrace_what_cannot_be_executed,
+        ),
         ("without_seccomp", without_seccomp),
         ("without_clone3", without_clone3),
         ("user_namespaces_used_up", user_namespaces_used_up),
@@ -266,6 +270,47 @@ fn without_ptrace_no_descriptor_leaks(place: &Place) -> Test {
     ran.ended(3)?;
     // 3 is ls's own.
     ensure!(ran.out == "0\n1\n2\n3\n", "descriptors leaked: {ran}");
+    Ok(())
+}
+
+/// Without the exec stop too, a program that never ran has no exit status.
+fn without_ptrace_what_cannot_be_executed(place: &Place) -> Test {
+    let scene = Scene::new(place)?;
+    let bad = place.write("bad", "\u{7f}ELF, and no more");
+    fs::set_permissions(&bad, fs::Permissions::from_mode(0o755))?;
+    let policy = place.root().join("only.yaml");
+    let text = format!(
+        "apiVersion: safe-run/v1\nmetadata: {{name: d}}\nextends: standard\nruntime: {{command: /own/bad, args: []}}\n\
+         mounts: [{{source: {}, target: /own, readOnly: true}}]\ndegrade: [postureAtExec]\n",
+        place.project.display()
+    );
+    fs::write(&policy, text)?;
+    let words = ["run", "--policy", policy.to_str().expect("UTF-8")];
+    for launcher in [support::Launcher::new(), filter("ptrace", EPERM)] {
+        let ran = end(scene.under(&launcher, &words), b"", LIMIT);
+        ensure!(
+            ran.status == 125 && ran.err.contains("SR-RUN-002") && ran.err.contains("Exec format error"),
+            "{ran}"
+        );
+        let result = &place.report()["result"];
+        ensure!(
+            result["cause"] == "supervisor" && result["exitCode"].is_null(),
+            "{result}"
+        );
+        place.nothing_left()?;
+    }
+    // What the handshake itself needs cannot be denied.
+    for name in ["sendmsg", "read"] {
+        let ran = scene.run(
+            &filter("ptrace", EPERM),
+            &format!("degrade: [postureAtExec]\nsyscalls: {{deny: [{name}]}}"),
+        );
+        ensure!(
+            ran.status == 125 && ran.err.contains("launch floor") && ran.err.contains("syscalls.deny[0]"),
+            "{ran}"
+        );
+        ensure!(!scene.mark().exists(), "{ran}");
+    }
     Ok(())
 }
 

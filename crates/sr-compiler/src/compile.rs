@@ -38,6 +38,7 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let asked = syscalls::Asked {
         pin_cpus: resources::pins_cpus(&resources_plan),
         tell_links: filesystem_plan.entries.iter().any(captures),
+        handshake: !facts.ptrace,
     };
     let syscalls_plan = arch.and_then(|arch| syscalls::plan(&policy.syscalls, arch, asked, &mut faults));
     let inputs = BundleInputs {

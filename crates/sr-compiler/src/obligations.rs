@@ -78,7 +78,10 @@ fn wall(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     } else {
         let reason = "ptrace is forbidden on this host; what exec itself changes is not seen".to_owned();
         Obligation {
-            mechanism: "handshake just before exec".to_owned(),
+            mechanism: format!(
+                "handshake just before exec; launch floor: {} execveat",
+                crate::syscalls::LAUNCH_FLOOR.join(" ")
+            ),
             enforced: false,
             reason: Some(reason),
             ..posture

@@ -16,6 +16,9 @@ use sr_common::{Code, Fault};
 use sr_policy::spec::{OnDenied, SyscallProfile, Syscalls};
 use std::collections::BTreeMap;
 
+/// What a start without an exec stop does under the filter, besides the exec.
+pub(crate) const LAUNCH_FLOOR: [&str; 2] = ["sendmsg", "read"];
+
 /// What the other plans ask of the filter.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked {
@@ -23,6 +26,8 @@ pub(crate) struct Asked {
     pub pin_cpus: bool,
     /// The view has an overlay, see [`profiles::links`].
     pub tell_links: bool,
+    /// The start has no exec stop.
+    pub handshake: bool,
 }
 
 /// The plan for `arch`.
@@ -32,7 +37,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
         SyscallProfile::Strict => ("strict", ""),
         SyscallProfile::Standard => ("standard", STANDARD),
     };
-    check_names(policy, faults);
+    check_names(policy, asked.handshake, faults);
     let mut names: Vec<&str> = words(STRICT)
         .chain(words(extra))
         .chain(policy.allow.iter().map(String::as_str))
@@ -125,7 +130,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
     }
 }
 
-fn check_names(policy: &Syscalls, faults: &mut Vec<Fault>) {
+fn check_names(policy: &Syscalls, handshake: bool, faults: &mut Vec<Fault>) {
     for (list, names) in [("allow", &policy.allow), ("deny", &policy.deny)] {
         for (i, name) in names.iter().enumerate() {
             let path = format!("syscalls.{list}[{i}]");
@@ -146,7 +151,11 @@ fn check_names(policy: &Syscalls, faults: &mut Vec<Fault>) {
             } else if list == "deny" && name == "execveat" {
                 let found = "the program itself is started by execveat, after the filter is loaded";
                 let remedy =
-                    "take it out of syscalls.deny; to keep the program from starting others, set resources.pids: 1";
+                    "take it out of syscalls.deny; to keep the program from starting others, set resources.pids: 2";
+                faults.push(Fault::new(Code::Cmp001, path, found, remedy));
+            } else if list == "deny" && handshake && LAUNCH_FLOOR.contains(&name.as_str()) {
+                let found = format!("{name} is part of the launch floor where ptrace is forbidden");
+                let remedy = "take it out of syscalls.deny, or run where ptrace is allowed";
                 faults.push(Fault::new(Code::Cmp001, path, found, remedy));
             }
         }

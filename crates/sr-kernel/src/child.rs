@@ -114,6 +114,10 @@ impl State {
     fn step(&mut self, step: &Step, channel: RawFd) -> io::Result<()> {
         match step {
             Step::Await { channel, slots } => self.wait_go(*channel, slots),
+            Step::HideArguments(arguments) => {
+                arguments.clear();
+                Ok(())
+            }
             Step::JoinGroup { tasks } => Ok(rustix::io::write(self.fd(*tasks)?, b"0").map(drop)?),
             Step::DieWithParent => {
                 // SAFETY: prctl with integer arguments only.
@@ -300,7 +304,7 @@ impl State {
                 unmount(c".", UnmountFlags::DETACH)?;
                 Ok(rustix::process::chdir(c"/")?)
             }
-            Step::OpenPty { channel, slave } => {
+            Step::OpenPty { channel, slave, owner } => {
                 let master = rustix::fs::openat(
                     CWD,
                     c"/dev/pts/ptmx",
@@ -312,6 +316,8 @@ impl State {
                     | rustix::pty::OpenptFlags::NOCTTY
                     | rustix::pty::OpenptFlags::CLOEXEC;
                 let peer = rustix::pty::ioctl_tiocgptpeer(&master, open)?;
+                let (uid, gid) = (rustix::fs::Uid::from_raw(*owner), rustix::fs::Gid::from_raw(*owner));
+                rustix::fs::fchown(&peer, Some(uid), Some(gid))?;
                 send(
                     *channel,
                     Message {
@@ -361,7 +367,9 @@ impl State {
             }
             Step::EnterLandlock { ruleset } => crate::landlock::restrict_self(self.fd(*ruleset)?.as_raw_fd()),
             Step::NotDumpable => crate::process::set_not_dumpable(),
-            Step::Spawn { program } => self.spawn(program, channel),
+            // SAFETY: prctl with integer arguments only.
+            Step::Dumpable => check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }).map(drop),
+            Step::Spawn { program, shared } => self.spawn(program, *shared, channel),
             Step::Stdio { stdin, stdout, stderr } => {
                 for (fd, number) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
                     let raw = self.fd(*fd)?.as_raw_fd();
@@ -411,17 +419,14 @@ impl State {
                 };
                 send(*channel, message, Some(listener.as_raw_fd()))
             }
-            Step::Handshake { channel } => {
-                send(
-                    *channel,
-                    Message {
-                        tag: wire::TAG_HANDSHAKE,
-                        a: 0,
-                        b: 0,
-                    },
-                    None,
-                )?;
-                self.wait_go(*channel, &[])
+            Step::Handshake { channel, gate } => {
+                let here = Message {
+                    tag: wire::TAG_HANDSHAKE,
+                    a: 0,
+                    b: 0,
+                };
+                send(*channel, here, None)?;
+                pass(*gate)
             }
             Step::Execute { fd, argv, envp } => {
                 let raw = self.fd(*fd)?.as_raw_fd();
@@ -465,7 +470,7 @@ impl State {
         }
     }
 
-    fn spawn(&mut self, program: &[Step], channel: RawFd) -> io::Result<()> {
+    fn spawn(&mut self, program: &[Step], shared: bool, channel: RawFd) -> io::Result<()> {
         struct Start<'a> {
             state: State,
             program: &'a [Step],
@@ -487,13 +492,15 @@ impl State {
             program,
             channel,
         };
+        let memory = if shared { libc::CLONE_VM | libc::CLONE_VFORK } else { 0 };
         // SAFETY: as vfork(2): this process waits until the other has executed the program or ended, so the shared
-        // memory has one user at a time; the other runs on a stack of its own and never returns from `start`.
+        // memory has one user at a time (else each has its own); the other runs on a stack of its own and never returns
+        // from `start`.
         let pid = unsafe {
             libc::clone(
                 start,
                 STACK.0.get().add(1).cast(),
-                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+                memory | libc::SIGCHLD,
                 (&raw mut start_with).cast(),
             )
         };
@@ -621,6 +628,21 @@ fn limit_capabilities(keep: u64) -> io::Result<()> {
     });
     // SAFETY: `header` and `data` have the layout of capset(2), version 3 (two words of data).
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) as i32 }).map(drop)
+}
+
+/// Waits at the handshake. Not on the socket: init reads that too by now, and would take the go.
+fn pass(gate: RawFd) -> io::Result<()> {
+    // SAFETY: the socket was inherited open.
+    let gate = unsafe { BorrowedFd::borrow_raw(gate) };
+    loop {
+        match rustix::io::read(gate, &mut [0u8; 1]) {
+            Ok(1) => return Ok(()),
+            // The supervisor is gone, or has given this up.
+            Ok(_) => exit(127),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
 }
 
 /// Sends one message, with a descriptor if given.

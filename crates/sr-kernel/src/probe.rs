@@ -2,7 +2,7 @@
 //! No process is made. `None` or `true` means "nothing known stands in the way"; the launch itself has the last word.
 
 use rustix::process::geteuid;
-use rustix::thread::{CapabilitySet, capabilities, secure_computing_mode};
+use rustix::thread::{CapabilitySet, capabilities};
 
 /// Why user namespaces cannot be made here, with the name of the switch that says so; `None` where nothing forbids them.
 pub fn user_namespaces_blocked() -> Option<String> {
@@ -10,20 +10,18 @@ pub fn user_namespaces_blocked() -> Option<String> {
 }
 
 /// Whether `PTRACE_SEIZE` of an own child is possible: Yama's strictest setting forbids it to everyone without
-/// `CAP_SYS_PTRACE`, its last one to all.
+/// `CAP_SYS_PTRACE`, its last one to all; a container's filter may forbid the call itself.
 pub fn ptrace_allowed() -> bool {
-    yama_allows(
-        &|file| crate::pseudo::text(file).ok(),
-        has_capability(CapabilitySet::SYS_PTRACE),
-    )
+    crate::ptrace::reaches_the_kernel()
+        && yama_allows(
+            &|file| crate::pseudo::text(file).ok(),
+            has_capability(CapabilitySet::SYS_PTRACE),
+        )
 }
 
-/// Whether the kernel takes seccomp filters.
+/// Whether the kernel takes seccomp filters, and lets this process ask for one.
 pub fn seccomp_available() -> bool {
-    match crate::pseudo::text("/proc/sys/kernel/seccomp/actions_avail") {
-        Ok(actions) => actions.split_ascii_whitespace().any(|action| action == "errno"),
-        Err(_) => secure_computing_mode().is_ok(),
-    }
+    crate::seccomp::knows_errno()
 }
 
 /// Effective uid 0 with `CAP_SYS_ADMIN` in the user namespace that the caller is in.

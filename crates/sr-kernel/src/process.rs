@@ -11,7 +11,16 @@ pub(crate) fn kill(child: &Child) {
 }
 
 pub fn kill_and_reap(child: &Child) {
+    kill_and_reap_traced(child, None);
+}
+
+/// The same for an init in whose namespace this process still traces `tracee`: the end of a tracee is its tracer's to
+/// take, and until it is taken init does not end.
+pub fn kill_and_reap_traced(child: &Child, tracee: Option<i32>) {
     kill(child);
+    if let Some(pid) = tracee {
+        while crate::ptrace::wait(pid).is_ok_and(|stop| !matches!(stop, crate::ptrace::Stop::Gone(_))) {}
+    }
     // Fails only if it is reaped already.
     let _ = rustix::process::waitid(
         rustix::process::WaitId::PidFd(child.pidfd.as_fd()),
@@ -58,6 +67,36 @@ pub fn set_not_dumpable() -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Where the kernel finds the command line that `/proc/PID/cmdline` shows of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arguments {
+    start: usize,
+    end: usize,
+}
+
+impl Arguments {
+    /// Of the calling process: `arg_start` and `arg_end` (proc_pid_stat(5)).
+    pub fn of_this_process() -> io::Result<Arguments> {
+        let stat = crate::pseudo::text("/proc/self/stat")?;
+        Self::parse(&stat).ok_or_else(|| io::Error::other("/proc/self/stat does not say where the arguments are"))
+    }
+
+    fn parse(stat: &str) -> Option<Arguments> {
+        // The name in parentheses may hold anything; behind it comes field 3.
+        let mut fields = stat.rsplit_once(") ")?.1.split_ascii_whitespace().skip(48 - 3);
+        let mut next = || fields.next()?.parse::<usize>().ok();
+        let (start, end) = (next()?, next()?);
+        (start != 0 && start < end).then_some(Arguments { start, end })
+    }
+
+    /// Only in a child, whose memory is a copy and which reads its own arguments no more.
+    pub(crate) fn clear(self) {
+        // SAFETY: the kernel put the arguments' strings there, on the stack's writable mapping, which is never unmapped;
+        // Rust keeps no reference to them beyond `std::env::args`, which is not used after a clone.
+        unsafe { std::ptr::write_bytes(self.start as *mut u8, 0, self.end - self.start) };
     }
 }
 
@@ -115,4 +154,20 @@ pub fn reap_with_usage(pid: i32) -> u64 {
     let micros =
         |t: libc::timeval| u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0);
     micros(usage.ru_utime) + micros(usage.ru_stime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_found() {
+        let here = Arguments::of_this_process().unwrap();
+        let shown = std::fs::read("/proc/self/cmdline").unwrap();
+        assert_eq!(here.end - here.start, shown.len());
+        let line = format!("1 (a) b) S {}100 120 0", "0 ".repeat(44));
+        assert_eq!(Arguments::parse(&line), Some(Arguments { start: 100, end: 120 }));
+        assert_eq!(Arguments::parse(&line.replace("100", "0")), None);
+        assert_eq!(Arguments::parse("1 (a) S 0"), None);
+    }
 }

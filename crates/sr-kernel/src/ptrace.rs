@@ -25,6 +25,11 @@ fn request(request: libc::c_uint, pid: i32, address: usize, data: usize) -> io::
     }
 }
 
+/// Whether the call is answered by the kernel itself: no process has the id 0, so that it says `ESRCH`.
+pub(crate) fn reaches_the_kernel() -> bool {
+    request(libc::PTRACE_SEIZE, 0, 0, 0).is_err_and(|e| e.raw_os_error() == Some(libc::ESRCH))
+}
+
 /// Seizes `pid`: it stops when it makes a process, and that one, which inherits the options, at its exec. Both are killed
 /// if this process ends while tracing.
 pub fn seize(pid: i32) -> io::Result<()> {

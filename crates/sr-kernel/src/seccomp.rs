@@ -23,6 +23,15 @@ const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
 
 const SECCOMP_FILTER_FLAG_NEW_LISTENER: libc::c_ulong = 1 << 3;
 
+/// Whether a filter that answers an errno can be asked for: older kernels and other filters say no.
+pub(crate) fn knows_errno() -> bool {
+    const SECCOMP_GET_ACTION_AVAIL: libc::c_uint = 2;
+    let action: u32 = 0x0005_0000;
+    // SAFETY: the call reads one 32-bit action (SECCOMP_RET_ERRNO), which is alive, and changes nothing.
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0u32, &raw const action) };
+    answer == 0
+}
+
 /// Installs `program` on this thread, for ever. Needs no_new_privs or CAP_SYS_ADMIN.
 pub fn install(program: &[Instruction]) -> io::Result<()> {
     set_filter(program, 0).map(drop)

@@ -33,6 +33,8 @@ pub enum Step {
         channel: RawFd,
         slots: Vec<u16>,
     },
+    /// Clears the command line that this process shows, which is a copy of the supervisor's and names host paths.
+    HideArguments(crate::process::Arguments),
     /// Puts this thread into a v1 control group, by its open `tasks` file.
     JoinGroup {
         tasks: Fd,
@@ -132,10 +134,12 @@ pub enum Step {
     ChangeDirTo(Fd),
     /// Makes the current directory the root and detaches the old one.
     PivotHere,
-    /// Opens a pty in the view; the supervisor gets the master (tag [`crate::wire::TAG_PTY`]).
+    /// Opens a pty in the view, which belongs to `owner`, as a terminal does to who sits at it; the supervisor gets the
+    /// master (tag [`crate::wire::TAG_PTY`]).
     OpenPty {
         channel: RawFd,
         slave: u16,
+        owner: u32,
     },
     /// Opens a file of the view, whose root is `root`, for reading and sends the descriptor to the supervisor; it
     /// stays in `slot`.
@@ -169,9 +173,14 @@ pub enum Step {
         ruleset: Fd,
     },
     NotDumpable,
-    /// Starts the program's process, which carries out `program`; its pid is kept for [`Step::Init`].
+    /// Undoes it where no exec will have done so when the supervisor looks.
+    Dumpable,
+    /// Starts the program's process, which carries out `program`; its pid is kept for [`Step::Init`]. `shared`: in this
+    /// process's memory, while this one waits until it has executed the program; several times cheaper than a copy, and
+    /// not for a program that undoes [`Step::NotDumpable`], which goes with the memory.
     Spawn {
         program: Vec<Step>,
+        shared: bool,
     },
     Stdio {
         stdin: Fd,
@@ -203,9 +212,11 @@ pub enum Step {
         program: Vec<Instruction>,
         listener: Option<RawFd>,
     },
-    /// Tells the supervisor and waits for its byte: the posture is read here where ptrace is forbidden.
+    /// Tells the supervisor and waits until something comes through `gate`, a socket that only this process reads:
+    /// the posture is read here where ptrace is forbidden.
     Handshake {
         channel: RawFd,
+        gate: RawFd,
     },
     Execute {
         fd: Fd,
@@ -267,6 +278,10 @@ impl Step {
             Step::Await { .. } => "hear from the supervisor".into(),
             Step::JoinGroup { .. } => "join the run's control group".into(),
             Step::Execute { .. } => "execute the program".into(),
+            Step::Flags { .. } => "set the flags of a mount".into(),
+            Step::PrepareLandlock { .. } => "make the Landlock ruleset".into(),
+            Step::EnterLandlock { .. } => "enter the Landlock domain".into(),
+            Step::Seccomp { .. } => "load the seccomp filter".into(),
             other => {
                 let debug = format!("{other:?}");
                 debug.split([' ', '(', '{']).next().unwrap_or_default().to_owned()

@@ -125,6 +125,14 @@ pub fn receive_each(socket: BorrowedFd<'_>, mut keep: impl FnMut(OwnedFd)) -> io
     }
 }
 
+/// The next message, if one waits; it stays where it is.
+pub fn peek(socket: BorrowedFd<'_>) -> Option<Message> {
+    let mut bytes = [0u8; Message::LEN];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let (read, _) = rustix::net::recv(socket, &mut bytes, flags).ok()?;
+    Message::decode(&bytes[..read.min(Message::LEN)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,7 +50,8 @@ impl Before {
     }
 }
 
-/// Reads the posture of `program`, stopped at its exec. `executable` is what was hashed, by descriptor.
+/// Reads the posture of `program`, stopped at its exec or, where that cannot be, held just before it. `executable` is
+/// what was hashed, by descriptor.
 pub fn observe(
     bundle: &CompileBundle,
     before: &Before,
@@ -59,8 +60,9 @@ pub fn observe(
 ) -> Result<Vec<Observed>, Fault> {
     let reader = Reader(format!("/proc/{program}"));
     let status = Status::parse(&reader.read("status")?);
+    let at_exec = bundle.process_plan.posture_at_exec;
     let mut seen = vec![
-        executable_posture(&reader, executable)?,
+        executable_posture(&reader, executable, at_exec)?,
         seccomp_posture(&status, bundle),
         simple(
             Control::NoNewPrivileges,
@@ -85,7 +87,7 @@ pub fn observe(
             holds: true,
         });
     }
-    seen.push(descriptor_posture(&reader)?);
+    seen.push(descriptor_posture(&reader, at_exec)?);
     seen.extend(limit_posture(&reader, bundle)?);
     Ok(seen)
 }
@@ -156,22 +158,27 @@ fn simple(control: Control, requested: &str, mechanism: &str, source: &str, valu
     }
 }
 
-fn executable_posture(reader: &Reader, (file, hashed): (&fs::File, Identity)) -> Result<Observed, Fault> {
-    let path = format!("{}/exe", reader.0);
-    let running = rustix::fs::stat(&path).map_err(|e| reader.fail(&path, &e.into()))?;
-    let now = rustix::fs::fstat(file).map_err(|e| reader.fail("the executable", &e.into()))?;
-    let (running, now) = (Identity::of(&running), Identity::of(&now));
+fn executable_posture(
+    reader: &Reader,
+    (file, hashed): (&fs::File, Identity),
+    at_exec: bool,
+) -> Result<Observed, Fault> {
+    let now = Identity::of(&rustix::fs::fstat(file).map_err(|e| reader.fail("the executable", &e.into()))?);
     let same = |a: Identity, b: Identity| a.dev == b.dev && a.ino == b.ino && a.size == b.size && a.ctime == b.ctime;
+    let changed = !same(now, hashed);
+    let (observed, holds) = if at_exec {
+        let path = format!("{}/exe", reader.0);
+        let running = Identity::of(&rustix::fs::stat(&path).map_err(|e| reader.fail(&path, &e.into()))?);
+        (format!("exe: inode {}", running.ino), same(running, hashed))
+    } else {
+        ("exe: not executed yet".to_owned(), true)
+    };
     Ok(Observed {
         control: Control::ExecutableDigest,
         requested: format!("the file that was hashed (inode {})", hashed.ino),
         mechanism: "execveat on the hashed descriptor".into(),
-        observed: format!(
-            "exe: inode {}, changed since hashing: {}",
-            running.ino,
-            !same(now, hashed)
-        ),
-        holds: same(running, hashed) && same(now, hashed),
+        observed: format!("{observed}, changed since hashing: {changed}"),
+        holds: holds && !changed,
     })
 }
 
@@ -405,21 +412,38 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn descriptor_posture(reader: &Reader) -> Result<Observed, Fault> {
+fn descriptor_posture(reader: &Reader, at_exec: bool) -> Result<Observed, Fault> {
     let path = format!("{}/fd", reader.0);
     let mut open: Vec<i64> = Vec::new();
     for entry in fs::read_dir(&path).map_err(|e| reader.fail(&path, &e))? {
-        let entry = entry.map_err(|e| reader.fail(&path, &e))?;
-        open.push(entry.file_name().to_string_lossy().parse().unwrap_or(-1));
+        let name = entry.map_err(|e| reader.fail(&path, &e))?.file_name();
+        let name = name.to_string_lossy();
+        // What the exec will close does not count before it.
+        if at_exec || !closes_on_exec(&reader.read(&format!("fdinfo/{name}"))?) {
+            open.push(name.parse().unwrap_or(-1));
+        }
     }
     open.sort_unstable();
     Ok(Observed {
         control: Control::OpenFiles,
         requested: "descriptors 0, 1 and 2 only".into(),
         mechanism: "close_range CLOEXEC, dup2".into(),
-        observed: format!("fd: {open:?}"),
+        observed: match at_exec {
+            true => format!("fd: {open:?}"),
+            false => format!("fd that stay open: {open:?}"),
+        },
         holds: open == [0, 1, 2],
     })
+}
+
+/// From the `flags:` line of fdinfo, in octal (proc_pid_fdinfo(5)).
+fn closes_on_exec(fdinfo: &str) -> bool {
+    const O_CLOEXEC: u32 = 0o2_000_000;
+    fdinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("flags:"))
+        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+        .is_some_and(|flags| flags & O_CLOEXEC != 0)
 }
 
 fn limit_posture(reader: &Reader, bundle: &CompileBundle) -> Result<Vec<Observed>, Fault> {
@@ -460,6 +484,13 @@ mod tests {
     fn mountinfo_escapes_are_read() {
         assert_eq!(unescape("/a\\040b\\134"), "/a b\\");
         assert_eq!(unescape("/a\\04"), "/a\\04");
+    }
+
+    #[test]
+    fn only_what_says_so_closes_on_exec() {
+        assert!(closes_on_exec("pos:\t0\nflags:\t02100002\nmnt_id:\t3\n"));
+        assert!(!closes_on_exec("pos:\t0\nflags:\t0100002\n"));
+        assert!(!closes_on_exec("pos:\t0\n") && !closes_on_exec("flags:\tx\n"));
     }
 
     #[test]

@@ -22,8 +22,14 @@ pub(crate) fn inherited() -> [Step; 2] {
     [Step::DropBounding, Step::DefaultSignals]
 }
 
-/// `channel`: the process's end of the socket to the supervisor. [`inherited`] must have been done.
-pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Result<Vec<Step>, Fault> {
+/// `channel`: the process's end of the socket to the supervisor. `gate`: the socket at which the program waits for its
+/// go, where there is no exec stop. [`inherited`] must have been done.
+pub(crate) fn steps(
+    bundle: &CompileBundle,
+    ends: &Ends,
+    channel: RawFd,
+    gate: Option<RawFd>,
+) -> Result<Vec<Step>, Fault> {
     let process = &bundle.process_plan;
     let resources = &bundle.resources_plan;
     let mut steps = vec![
@@ -42,8 +48,8 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
             Fault::new(
                 Code::Run001,
                 "launch.prepare.rlimits",
-                format!("no resource limit {name}"),
-                "",
+                format!("the resource limit {name} cannot be read"),
+                "in a container, let its filter allow prlimit64(2)",
             )
         })?;
         // A hard limit can only be lowered without CAP_SYS_RESOURCE; the host's own, lower one is within the policy.
@@ -74,6 +80,10 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
             ruleset: Fd::Slot(SLOT_LANDLOCK),
         });
     }
+    if gate.is_some() {
+        // Its memory is still a copy of the supervisor's from before there was a key, and no stranger runs inside yet.
+        steps.push(Step::Dumpable);
+    }
     steps.push(Step::CloseOnExec);
     let program = bundle
         .syscalls_plan
@@ -86,8 +96,8 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
         program,
         listener: told.then_some(channel),
     });
-    if !process.posture_at_exec {
-        steps.push(Step::Handshake { channel });
+    if let Some(gate) = gate {
+        steps.push(Step::Handshake { channel, gate });
     }
     let argv = process.argv.iter().map(|a| c_string(a)).collect::<Result<_, _>>()?;
     let envp = process

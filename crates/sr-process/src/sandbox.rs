@@ -1,13 +1,14 @@
 //! Starting a sandbox: the socket, the clone, the id maps, and the way of the program to its exec stop.
 
 use crate::program::{self, Ends};
-use crate::trees::{OpenTrees, Trees};
+use crate::trees::OpenTrees;
 use crate::view::{self, SLOT_EXECUTABLE, SLOT_PTY, SLOT_ROOT, SLOT_SCRIPT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
 use sr_kernel::clone::{self, BIRTH_NAMESPACES, Child};
 use sr_kernel::idmap::{self, MapLine};
+use sr_kernel::process::Arguments;
 use sr_kernel::ptrace::{self, Stop};
 use sr_kernel::step::{Fd, Step};
 use sr_kernel::wire::{self, Message};
@@ -45,7 +46,7 @@ pub struct Building {
     init: Guard,
     channel: OwnedFd,
     steps: Steps,
-    traced: bool,
+    gate: Option<OwnedFd>,
     told: bool,
     /// Whether the program gets a pty, whose master will arrive.
     terminal: bool,
@@ -59,7 +60,8 @@ pub struct Prepared {
     init: Guard,
     channel: OwnedFd,
     steps: Steps,
-    traced: bool,
+    /// Where there is no exec stop.
+    gate: Option<OwnedFd>,
     /// Whether the filter tells of calls.
     told: bool,
     /// The file that will be executed, as opened in the view.
@@ -73,6 +75,30 @@ pub struct Prepared {
     pub terminal: Option<OwnedFd>,
 }
 
+/// Where there is no exec stop: the socket at which the program waits for its go, and whose end closes with its exec.
+struct Gate {
+    ours: Option<OwnedFd>,
+    theirs: Option<OwnedFd>,
+}
+
+impl Gate {
+    fn new(traced: bool) -> Result<Gate, Fault> {
+        if traced {
+            return Ok(Gate {
+                ours: None,
+                theirs: None,
+            });
+        }
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+                .map_err(|e| init_fault("launch.prepare.socket", "cannot make a socket pair", &e.into()))?;
+        Ok(Gate {
+            ours: Some(ours),
+            theirs: Some(theirs),
+        })
+    }
+}
+
 /// Kept for the words of an error.
 #[derive(Debug)]
 struct Steps(Vec<Step>);
@@ -82,7 +108,8 @@ struct Steps(Vec<Step>);
 pub struct Stopped {
     init: Guard,
     channel: OwnedFd,
-    traced: bool,
+    gate: Option<OwnedFd>,
+    steps: Steps,
     listener: Option<OwnedFd>,
     pub program: i32,
 }
@@ -109,37 +136,34 @@ pub fn begin(bundle: &CompileBundle, options: Options<'_>) -> Result<Building, F
             .map_err(|e| init_fault("launch.prepare.socket", "cannot make a socket pair", &e.into()))?;
     let channel = theirs.as_raw_fd();
     let process = &bundle.process_plan;
-    let built = view::build(&bundle.filesystem_plan, process, &options, channel)?;
-    let steps = init_steps(
-        bundle,
-        &options,
+    let view = view::build(&bundle.filesystem_plan, process, &options, channel)?;
+    let trees = view.trees;
+    let traced = process.posture_at_exec;
+    let gate = Gate::new(traced)?;
+    let ends = ChildEnds {
         channel,
-        built.next_slot,
-        &built.trees,
-        built.steps,
-        built.entry,
-    )?;
+        gate: gate.theirs.as_ref().map(AsRawFd::as_raw_fd),
+        trees: trees.slots(),
+        groups: (view.next_slot..).take(options.groups).collect(),
+    };
+    let steps = init_steps(bundle, &options.stdio, ends, view.steps, view.entry)?;
 
-    let init = clone::spawn(BIRTH_NAMESPACES, options.cgroup, &steps, channel, &[ours.as_raw_fd()]).map_err(|e| {
-        let mut fault = init_fault(
-            "launch.preflight.namespaces",
-            "cannot make the sandbox's namespaces",
-            &e,
-        );
-        fault.remedy = "see `safe-run doctor`: user namespaces may be switched off or used up on this host".into();
-        fault
-    })?;
-    drop(theirs);
+    let close: Vec<_> = std::iter::once(&ours)
+        .chain(&gate.ours)
+        .map(AsRawFd::as_raw_fd)
+        .collect();
+    let init = clone::spawn(BIRTH_NAMESPACES, options.cgroup, &steps, channel, &close)
+        .map_err(|e| no_namespaces("cannot make the sandbox's namespaces", &e))?;
+    drop((theirs, gate.theirs));
     let init = Guard {
         init: Some(init),
-        traced: None,
+        tracee: None,
     };
     let pid = init.pid();
     let (uids, gids) = maps(&process.user.map, process.user.inside);
     let range = matches!(process.user.map, IdMap::Range { .. });
     idmap::write_maps(pid, &uids, &gids, !range)
         .map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
-    let traced = process.posture_at_exec;
     if traced {
         ptrace::seize(pid).map_err(|e| {
             init_fault(
@@ -150,7 +174,7 @@ pub fn begin(bundle: &CompileBundle, options: Options<'_>) -> Result<Building, F
         })?;
     }
     // Meanwhile it makes its namespaces.
-    let trees = built.trees.open()?;
+    let trees = trees.open()?;
     let steps = Steps(steps);
     if let Err(gone) = go(ours.as_fd(), &trees.mounts()) {
         return Err(match wire::receive(ours.as_fd()) {
@@ -162,33 +186,46 @@ pub fn begin(bundle: &CompileBundle, options: Options<'_>) -> Result<Building, F
         init,
         channel: ours,
         steps,
-        traced,
+        gate: gate.ours,
         told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
         terminal: matches!(options.stdio, Stdio::Terminal),
         _trees: trees,
     })
 }
 
+/// Init's ends of what joins it to the supervisor, and the slots for the descriptors that it is handed.
+struct ChildEnds {
+    channel: RawFd,
+    gate: Option<RawFd>,
+    trees: Vec<u16>,
+    groups: Vec<u16>,
+}
+
+/// `view` makes the view, up to where its files can be opened; `entry` makes it the root.
 fn init_steps(
     bundle: &CompileBundle,
-    options: &Options<'_>,
-    channel: RawFd,
-    next_slot: u16,
-    trees: &Trees,
+    stdio: &Stdio,
+    ends: ChildEnds,
     view: Vec<Step>,
     entry: Vec<Step>,
 ) -> Result<Vec<Step>, Fault> {
     let process = &bundle.process_plan;
     let range = matches!(process.user.map, IdMap::Range { .. });
+    let ChildEnds {
+        channel,
+        gate,
+        trees,
+        groups,
+    } = ends;
+    let arguments = Arguments::of_this_process()
+        .map_err(|e| init_fault("launch.prepare.arguments", "cannot find the own command line", &e))?;
     let mut steps = vec![
         Step::DieWithParent,
+        Step::HideArguments(arguments),
         Step::Unshare {
             namespaces: clone::OWN_NAMESPACES,
         },
-        Step::Await {
-            channel,
-            slots: trees.slots(),
-        },
+        Step::Await { channel, slots: trees },
     ];
     if range {
         steps.push(Step::Identity {
@@ -224,7 +261,7 @@ fn init_steps(
     // While the supervisor hashes these.
     steps.extend(entry);
     steps.push(Step::Hostname(view::c_string(&process.hostname)?));
-    let ends = match &options.stdio {
+    let ends = match stdio {
         Stdio::Pipes(fds) => Ends {
             fds: [0, 1, 2].map(|i: usize| Fd::Inherited(fds[i].as_raw_fd())),
             terminal: false,
@@ -233,6 +270,7 @@ fn init_steps(
             steps.push(Step::OpenPty {
                 channel,
                 slave: SLOT_PTY,
+                owner: process.user.inside,
             });
             Ends {
                 fds: [Fd::Slot(SLOT_PTY); 3],
@@ -241,7 +279,6 @@ fn init_steps(
         }
     };
     steps.extend(program::inherited());
-    let groups: Vec<u16> = (next_slot..).take(options.groups).collect();
     steps.push(Step::Await {
         channel,
         slots: groups.clone(),
@@ -252,7 +289,8 @@ fn init_steps(
     });
     steps.push(Step::NotDumpable);
     steps.push(Step::Spawn {
-        program: program::steps(bundle, &ends, channel)?,
+        program: program::steps(bundle, &ends, channel, gate)?,
+        shared: gate.is_none(),
     });
     steps.push(Step::Init {
         channel,
@@ -296,7 +334,7 @@ impl Building {
             init: self.init,
             channel: self.channel,
             steps: self.steps,
-            traced: self.traced,
+            gate: self.gate,
             told: self.told,
             executable,
             script: arrived.script,
@@ -339,7 +377,7 @@ impl Steps {
         let in_program = message.a >= wire::PROGRAM_STEPS;
         let (list, index) = if in_program {
             let program = self.0.iter().find_map(|step| match step {
-                Step::Spawn { program } => Some(program),
+                Step::Spawn { program, .. } => Some(program),
                 _ => None,
             });
             (program, message.a - wire::PROGRAM_STEPS)
@@ -368,6 +406,8 @@ impl Steps {
         }
         let remedy = if what.contains("proc file system") {
             "this host shows only a masked /proc (a container?): run with an unmasked /proc, see `safe-run doctor`"
+        } else if what.contains("Landlock") {
+            "the kernel has Landlock and something here forbids it (a container's filter?): allow its three calls"
         } else {
             "see `safe-run doctor` for what this host can give"
         };
@@ -433,12 +473,27 @@ fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
     )
 }
 
+/// A namespace that could not be made: those of users are what hosts and containers forbid.
+pub(crate) fn no_namespaces(what: &str, error: &io::Error) -> Fault {
+    Fault {
+        remedy:
+            "see `safe-run doctor`: user namespaces may be switched off or used up on this host; in a container, its \
+                 filter must let clone3(2) through"
+                .into(),
+        ..init_fault(
+            "launch.preflight.namespaces",
+            &format!("{what}: no user namespace"),
+            error,
+        )
+    }
+}
+
 /// Ends the sandbox if its building is given up.
 #[derive(Debug)]
 struct Guard {
     init: Option<Child>,
-    /// The program's process, while it is traced.
-    traced: Option<i32>,
+    /// The program, while it is traced.
+    tracee: Option<i32>,
 }
 
 impl Guard {
@@ -454,20 +509,9 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(init) = &self.init {
-            kill(init, self.traced);
+            sr_kernel::process::kill_and_reap_traced(init, self.tracee);
         }
     }
-}
-
-/// Ends a sandbox. A process that is traced stays a zombie until its tracer has waited for it, and init, the last of its
-/// namespace, until then.
-fn kill(init: &Child, traced: Option<i32>) {
-    // Fails only if it is gone already.
-    let _ = rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL);
-    if let Some(program) = traced {
-        while !matches!(ptrace::wait(program), Ok(Stop::Gone(_)) | Err(_)) {}
-    }
-    sr_kernel::process::kill_and_reap(init);
 }
 
 impl Prepared {
@@ -478,7 +522,7 @@ impl Prepared {
             init: mut guard,
             channel,
             steps,
-            traced,
+            gate,
             told,
             ..
         } = self;
@@ -507,7 +551,7 @@ impl Prepared {
             },
         };
         let listener;
-        let program = if traced {
+        let program = if gate.is_none() {
             let program = loop {
                 match ptrace::wait(guard.pid()).map_err(failed)? {
                     Stop::Forked(pid) => break pid,
@@ -516,7 +560,7 @@ impl Prepared {
                     Stop::Other(signal) => ptrace::resume(guard.pid(), signal).map_err(failed)?,
                 }
             };
-            guard.traced = Some(program);
+            guard.tracee = Some(program);
             ptrace::detach(guard.pid()).map_err(failed)?;
             let program = loop {
                 match ptrace::wait(program).map_err(failed)? {
@@ -540,7 +584,8 @@ impl Prepared {
         Ok(Stopped {
             init: guard,
             channel,
-            traced,
+            gate,
+            steps,
             listener,
             program,
         })
@@ -558,6 +603,20 @@ fn only_child(init: i32) -> Result<i32, Fault> {
         .ok_or_else(gone)
 }
 
+/// Gives the go, and waits until the exec closed the other end, or the end of the process did.
+fn pass(gate: &OwnedFd) -> io::Result<()> {
+    rustix::io::write(gate, b"0")?;
+    loop {
+        match rustix::io::read(gate, &mut [0u8; 1]) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // It ended without having taken the go.
+            Err(rustix::io::Errno::CONNRESET) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
 impl Stopped {
     pub fn init_pid(&self) -> i32 {
         self.init.pid()
@@ -565,10 +624,17 @@ impl Stopped {
 
     /// Lets the program run its first instruction.
     pub fn resume(self) -> Result<Running, Fault> {
-        if self.traced {
-            ptrace::detach(self.program).map_err(|e| init_fault("launch.go", "cannot let the program go", &e))?;
-        } else {
-            go(self.channel.as_fd(), &[])?;
+        let let_go = match &self.gate {
+            None => ptrace::detach(self.program),
+            Some(gate) => pass(gate),
+        };
+        let_go.map_err(|e| init_fault("launch.go", "cannot let the program go", &e))?;
+        if self.gate.is_some()
+            && let Some(message) = wire::peek(self.channel.as_fd())
+            && message.tag == wire::TAG_FAILED
+        {
+            // A failed exec was told before the program's process ended.
+            return Err(self.steps.fault(message));
         }
         Ok(Running {
             init: self.init.release()?,
@@ -600,7 +666,6 @@ impl Running {
             Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Ok(Some(Ended {
                 status: message.a as i32,
             })),
-            // A failed exec at a handshake start ends the same way as a program that exits with 127.
             Ok(Some(_)) => Ok(None),
             // Init was killed, by us or by the kernel.
             Ok(None) => Ok(Some(Ended { status: 9 })),

@@ -1,6 +1,7 @@
 //! The mounts that a privileged supervisor opens for a view while the sandbox's first process makes its namespaces: that
 //! process may not read everything that root may, and cannot map owners.
 
+use crate::sandbox::no_namespaces;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use sr_common::{Code, Fault};
@@ -70,7 +71,7 @@ impl Trees {
                 None => None,
                 Some(owner) => Some(
                     self.map_of(owner, &mut opened._maps)
-                        .map_err(|e| failed("cannot map the owner of", e))?,
+                        .map_err(|e| no_namespaces(&format!("cannot map the owner of {}", tree.path), &e))?,
                 ),
             };
             idmap::set_mount(mount.as_fd(), tree.flags, map)

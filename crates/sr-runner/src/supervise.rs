@@ -345,6 +345,8 @@ fn end(s: &Supervision<'_>, watch: &mut Watch, cause: Cause, clause: &'static st
     if !clause.is_empty() {
         watch.limits_hit.insert(clause);
     }
+    let cpu = usage::cpu_of_tree(s.running.init_pid());
+    watch.peaks.cpu_micros = watch.peaks.cpu_micros.max(Some(cpu));
     s.running.kill();
 }
 

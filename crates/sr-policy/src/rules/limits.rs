@@ -1,12 +1,15 @@
-//! Rules about limits: the range of each, and what `degrade` and `strength` may say of them.
+//! Rules about limits: the range of each, and what `degrade` may say of them.
 
 use super::Rule;
-use crate::spec::{PolicySpec, RequiredStrength};
+use crate::spec::PolicySpec;
 use sr_common::{ByteSize, Control, Fault, Millis};
 
 const CPU: Rule = Rule::new("SR-RULE-cpu-range", "`cpu` is above 0 and at most 4096.");
 const MEMORY: Rule = Rule::new("SR-RULE-memory-range", "`memory` is at least 4MiB.");
-const PIDS: Rule = Rule::new("SR-RULE-pids-range", "`pids` is 1 to 4194304.");
+const PIDS: Rule = Rule::new(
+    "SR-RULE-pids-range",
+    "`pids` is 2 to 4194304: the sandbox's init counts too.",
+);
 const DISK: Rule = Rule::new("SR-RULE-disk-range", "`disk` is at least 64KiB.");
 const WALL: Rule = Rule::new("SR-RULE-walltime-range", "`wallTime` is at most 30d.");
 const FILES: Rule = Rule::new("SR-RULE-openfiles-range", "`openFiles` is 8 to 1048576.");
@@ -16,23 +19,8 @@ const WALL_CONTROL: Rule = Rule::new(
     "SR-RULE-degrade-wall",
     "`degrade` names no control that is the wall itself.",
 );
-const STRENGTH: Rule = Rule::new(
-    "SR-RULE-strength-degrade",
-    "`strength: kernel` or `perProcess` and `degrade` of a limit contradict each other.",
-);
 
-pub(super) const RULES: &[Rule] = &[
-    CPU,
-    MEMORY,
-    PIDS,
-    DISK,
-    WALL,
-    FILES,
-    OUTPUT,
-    INTERVAL,
-    WALL_CONTROL,
-    STRENGTH,
-];
+pub(super) const RULES: &[Rule] = &[CPU, MEMORY, PIDS, DISK, WALL, FILES, OUTPUT, INTERVAL, WALL_CONTROL];
 
 const DAY: u64 = 86_400_000;
 
@@ -61,11 +49,11 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
         "write at least 4MiB",
     );
     judge(
-        (1..=4_194_304).contains(&r.pids),
+        (2..=4_194_304).contains(&r.pids),
         PIDS,
         "resources.pids",
         r.pids.to_string(),
-        "write 1 to 4194304",
+        "write 2 to 4194304: 2 leaves the program alone with the sandbox's init",
     );
     judge(
         r.disk >= ByteSize(64 << 10),
@@ -107,17 +95,10 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
     );
     for (i, control) in spec.degrade.iter().enumerate() {
         let path = format!("degrade[{i}]");
-        let limit = matches!(control, Control::Cpu | Control::Memory | Control::Pids | Control::Disk);
         if !Control::DEGRADABLE.contains(control) {
             let names: Vec<String> = Control::DEGRADABLE.iter().map(|c| c.name()).collect();
             let found = format!("`{}` is the wall itself", control.name());
             faults.push(WALL_CONTROL.fault(path, found, format!("these may be named: {}", names.join(", "))));
-        } else if limit && r.strength != RequiredStrength::Any {
-            let found = format!(
-                "`{}` may be missing here, but `strength` demands how it holds",
-                control.name()
-            );
-            faults.push(STRENGTH.fault(path, found, "remove it from `degrade`, or write `strength: any`"));
         }
     }
 }

@@ -306,6 +306,36 @@ pub fn control_groups() -> Vec<PathBuf> {
     found
 }
 
+/// What stands before `safe-run …` to change what it finds.
+pub type Launcher = Vec<String>;
+
+/// A shell script with all rights in a mount namespace of its own (as an ordinary user: and in a user namespace, whose
+/// rights safe-run does not get), which ends with safe-run in its place.
+pub fn in_namespaces(script: &str) -> Launcher {
+    let script = format!("{script}\nexec $UNDRESS \"$@\"");
+    let shell = ["sh", "-ec", &script, "sh"];
+    let words = if is_root() {
+        [
+            &["unshare", "--mount", "--propagation", "private", "env", "UNDRESS="],
+            &shell[..],
+        ]
+        .concat()
+    } else {
+        let undress = "UNDRESS=setpriv --ambient-caps=-all --inh-caps=-all --bounding-set=-all";
+        let unshare = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount"];
+        [&unshare[..], &["--propagation", "private", "env", undress], &shell[..]].concat()
+    };
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// Names in order, each once.
+pub fn sorted(names: &[&str]) -> Vec<String> {
+    let mut names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub struct Ran {

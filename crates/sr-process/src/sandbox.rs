@@ -176,12 +176,7 @@ pub fn begin(bundle: &CompileBundle, options: Options<'_>) -> Result<Building, F
     // Meanwhile it makes its namespaces.
     let trees = trees.open()?;
     let steps = Steps(steps);
-    if let Err(gone) = go(ours.as_fd(), &trees.mounts()) {
-        return Err(match wire::receive(ours.as_fd()) {
-            Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => steps.fault(message),
-            _ => gone,
-        });
-    }
+    go(ours.as_fd(), &trees.mounts()).map_err(|gone| steps.said(ours.as_fd(), gone))?;
     Ok(Building {
         init,
         channel: ours,
@@ -372,6 +367,18 @@ impl Arrived {
 }
 
 impl Steps {
+    /// Why the process at the other end is gone, if it said so; else `otherwise`.
+    fn said(&self, socket: BorrowedFd<'_>, otherwise: Fault) -> Fault {
+        loop {
+            match wire::receive(socket) {
+                Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => break self.fault(message),
+                // The filter was in place when the exec failed.
+                Ok(Some((message, _))) if message.tag == wire::TAG_LISTENER => {}
+                _ => break otherwise,
+            }
+        }
+    }
+
     fn fault(&self, message: Message) -> Fault {
         let error = io::Error::from_raw_os_error(message.b as i32);
         let in_program = message.a >= wire::PROGRAM_STEPS;
@@ -526,7 +533,7 @@ impl Prepared {
             told,
             ..
         } = self;
-        go(channel.as_fd(), groups)?;
+        go(channel.as_fd(), groups).map_err(|gone| steps.said(channel.as_fd(), gone))?;
         let failed = |e: io::Error| {
             init_fault(
                 "launch.preflight.ptrace",
@@ -534,14 +541,7 @@ impl Prepared {
                 &e,
             )
         };
-        let said = || loop {
-            match wire::receive(channel.as_fd()) {
-                // The filter was in place when the exec failed.
-                Ok(Some((message, _))) if message.tag == wire::TAG_LISTENER => {}
-                Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => break steps.fault(message),
-                _ => break gone(),
-            }
-        };
+        let said = || steps.said(channel.as_fd(), gone());
         let listener_of = |told: bool| match told {
             false => Ok(None),
             true => match wire::receive(channel.as_fd()) {

@@ -651,7 +651,7 @@ fn kernel_settings(place: &Place) -> Test {
 
 fn system_directories(place: &Place) -> Test {
     let text = "new = os.O_CREAT | os.O_WRONLY\n\
-        for d in ('/usr', '/usr/bin', '/etc', '/lib', '/sys', '/usr/local/lib', '/', '/home', '/dev', '/bin'):\n\
+        for d in ('/usr', '/usr/bin', '/etc', '/lib', '/sys', '/usr/local/lib', '/', '/dev', '/bin'):\n\
         \x20 t(d, 'EROFS|EACCES', '', lambda: os.open(d + '/safe-run-was-here', new))\n\
         \x20 t('mkdir ' + d, 'EROFS|EACCES', '', lambda: os.mkdir(d + '/safe-run-was-here'))\n\
         t('append', 'EROFS|EACCES', '', lambda: os.open('/etc/passwd', os.O_WRONLY | os.O_APPEND))\n\

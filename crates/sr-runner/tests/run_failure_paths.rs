@@ -464,7 +464,7 @@ fn in_a_store(place: &Place, mount: &str, words: &str) -> Ran {
     let script = format!(
         "store={:?}; {mount}\nset +e; $UNDRESS \"$@\" {words}; echo \"run $?\" >&2; \
          for d in \"$store\"/runs/*; do test -e \"$d\" || continue; $UNDRESS \"$@\" report verify \"$d\" >&2; echo \"verify $? $(grep -o '\"cause\":\"[a-z]*\"' \"$d/run_report.json\" 2>/dev/null)\" >&2; done; \
-         ls -A \"$store/journal\" 2>/dev/null | sed 's/^/journal /' >&2; exit 0",
+         ls -A \"$store/journal\" 2>/dev/null | sed 's/^/left: /' >&2; exit 0",
         place.store.display()
     );
     let launcher = support::in_namespaces(&script);
@@ -514,7 +514,7 @@ fn a_store_that_is_full(place: &Place) -> Test {
                 "{pages} pages: half a report passes for a whole: {ran}"
             );
         }
-        ensure!(!ran.err.contains("journal "), "{pages} pages: a journal is left: {ran}");
+        ensure!(!ran.err.contains("left: "), "{pages} pages: a journal is left: {ran}");
         place.nothing_left()?;
     }
     ensure!(whole >= 1 && refused >= 3, "{whole} whole, {refused} refused");

@@ -17,7 +17,21 @@ pub(crate) struct Ends {
     pub terminal: bool,
 }
 
-pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Result<Vec<Step>, Fault> {
+/// What the program's process is given by descriptor besides.
+pub(crate) struct Given {
+    pub executable: Fd,
+    pub landlock: Fd,
+}
+
+impl Given {
+    /// As the steps of the view leave it.
+    pub const OF_VIEW: Given = Given {
+        executable: Fd::Slot(SLOT_EXECUTABLE),
+        landlock: Fd::Slot(SLOT_LANDLOCK),
+    };
+}
+
+pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, given: &Given, channel: RawFd) -> Result<Vec<Step>, Fault> {
     let process = &bundle.process_plan;
     let resources = &bundle.resources_plan;
     let mut steps = vec![
@@ -67,7 +81,7 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
     steps.push(Step::NoNewPrivileges);
     if bundle.filesystem_plan.landlock.is_some() {
         steps.push(Step::EnterLandlock {
-            ruleset: Fd::Slot(SLOT_LANDLOCK),
+            ruleset: given.landlock,
         });
     }
     steps.push(Step::CloseOnExec);
@@ -92,7 +106,7 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, channel: RawFd) -> Resu
         .map(|(k, v)| c_string(&format!("{k}={v}")))
         .collect::<Result<_, _>>()?;
     steps.push(Step::Execute {
-        fd: Fd::Slot(SLOT_EXECUTABLE),
+        fd: given.executable,
         argv: CStringArray::new(argv),
         envp: CStringArray::new(envp),
     });

@@ -1,13 +1,13 @@
 //! Starting a sandbox: the socket, the clone, the id maps, and the way of the program to its exec stop.
 
-use crate::program::{self, Ends};
-use crate::view::{self, SLOT_EXECUTABLE, SLOT_PTY, SLOT_SCRIPT};
+use crate::program::{self, Ends, Given};
+use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_PTY, SLOT_SCRIPT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
 use sr_kernel::clone::{self, Child, SANDBOX_NAMESPACES};
 use sr_kernel::idmap::{self, MapLine};
-use sr_kernel::ptrace::{self, Stop};
+use sr_kernel::ptrace;
 use sr_kernel::step::{Fd, Step};
 use sr_kernel::wire::{self, Message};
 use std::fs::File;
@@ -53,6 +53,7 @@ pub struct Prepared {
     pub writable: OwnedFd,
     /// The pty's master.
     pub terminal: Option<OwnedFd>,
+    landlock: Option<OwnedFd>,
 }
 
 /// Kept for the words of an error.
@@ -69,6 +70,7 @@ pub struct Stopped {
     channel: OwnedFd,
     traced: bool,
     listener: Option<OwnedFd>,
+    landlock: Option<OwnedFd>,
     pub program: i32,
 }
 
@@ -78,6 +80,7 @@ pub struct Running {
     init: Child,
     channel: OwnedFd,
     listener: Option<OwnedFd>,
+    landlock: Option<OwnedFd>,
     pub program: i32,
 }
 
@@ -114,6 +117,14 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     steps.push(Step::NewSession);
     steps.push(Step::UnshareCgroup);
     steps.extend(built.steps);
+    if bundle.filesystem_plan.landlock.is_some() {
+        // A command that joins later enters this very ruleset: by then the program may have moved what its paths name.
+        steps.push(Step::Send {
+            fd: Fd::Slot(SLOT_LANDLOCK),
+            channel,
+            tag: wire::TAG_LANDLOCK,
+        });
+    }
     steps.push(Step::Hostname(view::c_string(&process.hostname)?));
     let ends = match &options.stdio {
         Stdio::Pipes(fds) => Ends {
@@ -149,7 +160,7 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
     });
     steps.push(Step::Await { channel });
     steps.push(Step::NotDumpable);
-    let program = program::steps(bundle, &ends, channel)?;
+    let program = program::steps(bundle, &ends, &Given::OF_VIEW, channel)?;
     let words = Steps {
         program: program.iter().map(Step::describe).collect(),
         init: steps.iter().map(Step::describe).collect(),
@@ -216,6 +227,7 @@ pub fn prepare(bundle: &CompileBundle, options: Options<'_>) -> Result<Prepared,
         script: arrived.script,
         writable,
         terminal: arrived.terminal,
+        landlock: arrived.landlock,
     })
 }
 
@@ -225,6 +237,7 @@ struct Arrived {
     script: Option<File>,
     writable: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
+    landlock: Option<OwnedFd>,
 }
 
 impl Arrived {
@@ -234,6 +247,7 @@ impl Arrived {
             (wire::TAG_SCRIPT, Some(fd)) => self.script = Some(File::from(fd)),
             (wire::TAG_WRITABLE, Some(fd)) => self.writable = Some(fd),
             (wire::TAG_PTY, Some(fd)) => self.terminal = Some(fd),
+            (wire::TAG_LANDLOCK, Some(fd)) => self.landlock = Some(fd),
             (wire::TAG_FAILED, _) => return Err(words.fault(message)),
             _ => return Err(gone()),
         }
@@ -361,6 +375,7 @@ impl Prepared {
             steps,
             traced,
             told,
+            landlock,
             ..
         } = self;
         let guard = KillOnDrop(Some(init));
@@ -390,30 +405,13 @@ impl Prepared {
         };
         let listener;
         let program = if traced {
-            let program = loop {
-                match ptrace::wait(guard.pid()).map_err(failed)? {
-                    Stop::Forked(pid) => break pid,
-                    Stop::Gone(_) => return Err(said()),
-                    Stop::Execed => return Err(gone()),
-                    Stop::Other(signal) => ptrace::resume(guard.pid(), signal).map_err(failed)?,
-                }
+            let Some(program) = ptrace::to_fork(guard.pid()).map_err(failed)? else {
+                return Err(said());
             };
             ptrace::detach(guard.pid()).map_err(failed)?;
-            let mut expected = false;
-            let program = loop {
-                match ptrace::wait(program).map_err(failed)? {
-                    Stop::Execed => break program,
-                    Stop::Gone(_) => return Err(said()),
-                    Stop::Forked(_) => return Err(gone()),
-                    Stop::Other(signal) => {
-                        if !expected {
-                            ptrace::expect_exec(program).map_err(failed)?;
-                            expected = true;
-                        }
-                        ptrace::resume(program, signal).map_err(failed)?;
-                    }
-                }
-            };
+            if !ptrace::to_exec(program).map_err(failed)? {
+                return Err(said());
+            }
             listener = listener_of(told)?;
             program
         } else {
@@ -430,6 +428,7 @@ impl Prepared {
             channel,
             traced,
             listener,
+            landlock,
             program,
         })
     }
@@ -471,6 +470,7 @@ impl Stopped {
             init: self.init,
             channel: self.channel,
             listener: self.listener,
+            landlock: self.landlock,
             program: self.program,
         })
     }
@@ -489,6 +489,11 @@ impl Running {
     /// Readable when the filter tells of a denied call; `None` where it tells of none.
     pub fn listener(&self) -> Option<BorrowedFd<'_>> {
         self.listener.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The Landlock ruleset that the program entered.
+    pub fn landlock(&self) -> Option<BorrowedFd<'_>> {
+        self.landlock.as_ref().map(AsFd::as_fd)
     }
 
     /// Readable when init has something to say or is gone.

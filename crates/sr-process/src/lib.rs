@@ -4,6 +4,7 @@
 //! The data's way: [`view`] and [`program`] turn the plan into steps (data), [`sandbox`] starts the process that
 //! carries them out and brings the program to its exec stop, [`posture`] reads there what holds.
 
+pub mod join;
 pub mod posture;
 pub mod program;
 pub mod sandbox;

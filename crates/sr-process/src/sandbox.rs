@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-const CAP_KILL: u64 = 1 << 5;
+pub(crate) const CAP_KILL: u64 = 1 << 5;
 
 /// The program's ends of its stdin, stdout and stderr.
 #[derive(Debug)]
@@ -314,7 +314,7 @@ fn maps(map: &IdMap, inside: u32) -> (Vec<MapLine>, Vec<MapLine>) {
     }
 }
 
-fn go(socket: BorrowedFd<'_>) -> Result<(), Fault> {
+pub(crate) fn go(socket: BorrowedFd<'_>) -> Result<(), Fault> {
     wire::send(
         socket,
         Message {
@@ -336,7 +336,7 @@ fn gone() -> Fault {
     )
 }
 
-fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
+pub(crate) fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
     Fault::new(
         Code::Run001,
         path,
@@ -481,6 +481,20 @@ impl Stopped {
     }
 }
 
+pub(crate) fn receive_ended(channel: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
+    match wire::receive(channel) {
+        Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Ok(Some(Ended {
+            status: message.a as i32,
+        })),
+        // A failed exec at a handshake start ends the same way as a program that exits with 127.
+        Ok(Some(_)) => Ok(None),
+        // Init was killed, by us or by the kernel.
+        Ok(None) => Ok(Some(Ended { status: 9 })),
+        Err(e) if e.raw_os_error() == Some(104) => Ok(Some(Ended { status: 9 })),
+        Err(e) => Err(e),
+    }
+}
+
 impl Running {
     pub fn init_pid(&self) -> i32 {
         self.init.pid
@@ -503,17 +517,7 @@ impl Running {
 
     /// What init said: `Some` once the program has ended or init is gone.
     pub fn ended(&self) -> io::Result<Option<Ended>> {
-        match wire::receive(self.channel.as_fd()) {
-            Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Ok(Some(Ended {
-                status: message.a as i32,
-            })),
-            // A failed exec at a handshake start ends the same way as a program that exits with 127.
-            Ok(Some(_)) => Ok(None),
-            // Init was killed, by us or by the kernel.
-            Ok(None) => Ok(Some(Ended { status: 9 })),
-            Err(e) if e.raw_os_error() == Some(104) => Ok(Some(Ended { status: 9 })),
-            Err(e) => Err(e),
-        }
+        receive_ended(self.channel.as_fd())
     }
 
     /// Sends a signal to the program's process group, by way of init.

@@ -1,6 +1,7 @@
 //! The supervisor's loop while the program runs: it moves input and output, forwards signals, keeps the clock, samples
 //! usage, and ends the sandbox when a limit that only it can hold is used up.
 
+use crate::guests::Guests;
 use crate::stdio::{InputPump, OutputPump, Progress};
 use crate::usage;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -9,6 +10,7 @@ use sr_common::{Cause, Fault, Usage};
 use sr_compiler::bundle::{LimitMechanism, ResourcesPlan};
 use sr_evidence::log::EventLog;
 use sr_kernel::cgroup::RunGroup;
+use sr_kernel::seccomp::{Notification, deny_next};
 use sr_process::{Ended, Running};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -43,6 +45,7 @@ pub struct Supervision<'a> {
     pub deadline: Instant,
     pub sample_interval: Duration,
     pub log: &'a mut EventLog,
+    pub guests: Guests<'a>,
 }
 
 /// What the loop saw.
@@ -107,6 +110,8 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         }
         if now >= next_sample {
             sample(&mut s, &mut watch, now);
+            // Not at the start: most runs end before anybody could join them.
+            s.guests.open();
             if let Some(input) = &mut s.input {
                 input.tick();
             }
@@ -116,7 +121,13 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         let ready = wait(&s, until.saturating_duration_since(now), watch.deaf);
         watch.deaf = ready.deaf;
         if ready.told {
-            answer_denied(&mut s, &mut watch);
+            // `None`: the caller was killed while it waited.
+            let told = s.running.listener().and_then(|listener| deny_next(listener, EACCES));
+            record_denied(&mut s, &mut watch, told);
+        }
+        match s.guests.turn(&ready.guests, s.log) {
+            Ok(told) => record_denied(&mut s, &mut watch, told),
+            Err(fault) => unrecordable(&s, &mut watch, fault),
         }
         if ready.signal {
             forward_signals(&s, &mut watch);
@@ -150,6 +161,8 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         }
     };
     sample(&mut s, &mut watch, Instant::now());
+    let dismissed = s.guests.dismiss(s.log);
+    watch.evidence = watch.evidence.or(dismissed.err());
     Supervised {
         ended,
         killed_for: watch.killed_for,
@@ -195,6 +208,7 @@ struct Ready {
     signal: bool,
     input: bool,
     output: Vec<usize>,
+    guests: Vec<PollFlags>,
 }
 
 fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
@@ -215,6 +229,8 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
     let listener = s.running.listener().filter(|_| !deaf);
     let listener_at = listener.is_some().then_some(fds.len());
     fds.extend(listener.map(|l| PollFd::from_borrowed_fd(l, PollFlags::IN)));
+    let guests_at = fds.len();
+    s.guests.interest(&mut fds);
     let timeout = Timespec {
         tv_sec: timeout.as_secs() as i64,
         tv_nsec: i64::from(timeout.subsec_nanos()),
@@ -227,6 +243,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
             signal: false,
             input: false,
             output: Vec::new(),
+            guests: Vec::new(),
         };
     }
     let fired = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
@@ -245,6 +262,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
             .filter(|(i, _)| fired(i + 2))
             .map(|(_, pump)| *pump)
             .collect(),
+        guests: fds.iter().skip(guests_at).map(PollFd::revents).collect(),
     }
 }
 
@@ -264,27 +282,30 @@ fn family(number: u64) -> String {
 /// How many different denied operations are told apart; a program could make up any number.
 const MOST_DENIED: usize = 64;
 
-fn answer_denied(s: &mut Supervision<'_>, watch: &mut Watch) {
-    const EACCES: u16 = 13;
-    let Some(listener) = s.running.listener() else { return };
-    // `None`: the caller was killed while it waited.
-    let Some(told) = sr_kernel::seccomp::deny_next(listener, EACCES) else {
-        return;
-    };
-    // socket(2) is the only call that is told, and its family is no pointer.
-    let mut operation = format!("socket {}", family(told.args[0] & 0xffff_ffff));
-    if watch.denied.len() >= MOST_DENIED && !watch.denied.contains_key(&operation) {
-        operation = "socket (other families)".into();
-    }
-    let count = watch.denied.entry(operation.clone()).or_insert(0);
-    *count += 1;
-    if *count == 1 && watch.evidence.is_none() {
-        let data = json!({"operation": operation, "clause": "network.mode"});
-        if let Err(fault) = s.log.append("kernel", "network.denied", data) {
-            watch.evidence = Some(fault);
-            end(s, watch, Cause::Supervisor, "");
+const EACCES: u16 = 13;
+
+fn record_denied(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterator<Item = Notification>) {
+    for told in told {
+        // socket(2) is the only call that is told, and its family is no pointer.
+        let mut operation = format!("socket {}", family(told.args[0] & 0xffff_ffff));
+        if watch.denied.len() >= MOST_DENIED && !watch.denied.contains_key(&operation) {
+            operation = "socket (other families)".into();
+        }
+        let count = watch.denied.entry(operation.clone()).or_insert(0);
+        *count += 1;
+        if *count == 1 && watch.evidence.is_none() {
+            let data = json!({"operation": operation, "clause": "network.mode"});
+            if let Err(fault) = s.log.append("kernel", "network.denied", data) {
+                unrecordable(s, watch, fault);
+            }
         }
     }
+}
+
+/// What cannot be recorded does not go on.
+fn unrecordable(s: &Supervision<'_>, watch: &mut Watch, fault: Fault) {
+    watch.evidence.get_or_insert(fault);
+    end(s, watch, Cause::Supervisor, "");
 }
 
 fn forward_signals(s: &Supervision<'_>, watch: &mut Watch) {
@@ -323,7 +344,7 @@ fn sample(s: &mut Supervision<'_>, watch: &mut Watch, now: Instant) {
     };
     let sampled = |mechanism: &LimitMechanism| !matches!(mechanism, LimitMechanism::Cgroup { .. });
     if sampled(&s.plan.memory.mechanism) || sampled(&s.plan.pids.mechanism) {
-        let tree = usage::of_tree(s.running.init_pid());
+        let tree = usage::of_tree(&roots(s));
         usage.memory_bytes = usage.memory_bytes.or(tree.memory_bytes);
         usage.pids = usage.pids.or(tree.pids);
     }
@@ -342,10 +363,14 @@ fn sample(s: &mut Supervision<'_>, watch: &mut Watch, now: Instant) {
     if worth && watch.evidence.is_none() {
         watch.recorded = watch.recorded.max(usage);
         if let Err(fault) = s.log.append("supervisor", "resource.sample", json!(usage)) {
-            watch.evidence = Some(fault);
-            end(s, watch, Cause::Supervisor, "");
+            unrecordable(s, watch, fault);
         }
     }
+}
+
+/// The processes from which every other of the sandbox descends.
+fn roots(s: &Supervision<'_>) -> Vec<i32> {
+    std::iter::once(s.running.init_pid()).chain(s.guests.pids()).collect()
 }
 
 fn disk(s: &Supervision<'_>, watch: &mut Watch, usage: &mut Usage, now: Instant) {
@@ -395,7 +420,7 @@ fn enforce(s: &Supervision<'_>, watch: &mut Watch, usage: &Usage, now: Instant) 
     let memory = &s.plan.memory;
     if memory.mechanism == LimitMechanism::Watchdog
         && usage.memory_bytes.is_some_and(|used| used > memory.value)
-        && usage::exact_memory(s.running.init_pid()).is_none_or(|used| used > memory.value)
+        && usage::exact_memory(&roots(s)).is_none_or(|used| used > memory.value)
     {
         return end(s, watch, Cause::Memory, "resources.memory");
     }

@@ -246,7 +246,17 @@ impl Joined {
 
     /// How the command ended; `None` while it runs. A command that was killed with the whole run reads as killed.
     pub fn ended(&self) -> Option<Ended> {
-        receive_ended(self.channel.as_fd()).unwrap_or(Some(Ended { status: 9 }))
+        let ended = receive_ended(self.channel.as_fd()).unwrap_or(Some(Ended { status: 9 }));
+        if ended.is_some() {
+            // The run's program may have killed the command's init, which is no PID 1: then the command still runs.
+            self.kill();
+        }
+        ended
+    }
+
+    pub fn kill(&self) {
+        // It fails where the command has ended, which is what is wanted.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
     /// Sends a signal to the command's process group.
@@ -263,7 +273,6 @@ impl Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        // It fails where the command has ended, which is what is wanted.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        self.kill();
     }
 }

@@ -59,7 +59,11 @@ fn fault(path: &str, found: impl Into<String>, remedy: &str) -> Fault {
 }
 
 fn failed(what: &str, error: impl Into<io::Error>) -> Fault {
-    fault("exec.join", format!("{what}: {}", error.into()), "see `safe-run runs`: does the run go on?")
+    fault(
+        "exec.join",
+        format!("{what}: {}", error.into()),
+        "see `safe-run runs`: does the run go on?",
+    )
 }
 
 /// Runs a command in the sandbox of a run, to its end or the run's.
@@ -193,7 +197,10 @@ impl Supervisor {
                 Err(e) => {
                     return Err(fault(
                         "exec.join",
-                        format!("the supervisor of run {} cannot be reached: {e}", joining.run.id.short()),
+                        format!(
+                            "the supervisor of run {} cannot be reached: {e}",
+                            joining.run.id.short()
+                        ),
                         "a run that is starting or ending cannot be joined; nor can one without a supervisor: `safe-run gc`",
                     ));
                 }
@@ -224,8 +231,16 @@ impl Supervisor {
 
     fn entrance(&self) -> Result<Entrance, Fault> {
         let (said, fds) = self.hear(LONG)?;
-        let Said::Welcome { landlock, cgroup, tasks } = said else {
-            return Err(failed("the run's supervisor", io::Error::other("it said what was not asked")));
+        let Said::Welcome {
+            landlock,
+            cgroup,
+            tasks,
+        } = said
+        else {
+            return Err(failed(
+                "the run's supervisor",
+                io::Error::other("it said what was not asked"),
+            ));
         };
         let mut fds = fds.into_iter();
         let missing = || failed("the run's supervisor", io::Error::other("it gave too few descriptors"));
@@ -273,7 +288,10 @@ impl Supervisor {
         guest_wire::send(self.socket.as_fd(), &said, &fds).map_err(|e| failed("the run's supervisor", e))?;
         match self.hear(LONG)? {
             (Said::Go, _) => Ok(()),
-            _ => Err(failed("the run's supervisor", io::Error::other("it said what was not asked"))),
+            _ => Err(failed(
+                "the run's supervisor",
+                io::Error::other("it said what was not asked"),
+            )),
         }
     }
 
@@ -306,14 +324,17 @@ fn find(bundle: &CompileBundle, root: &OwnedFd, argv: &[String]) -> Result<Found
     let mut argv = argv.to_vec();
     let (mut path, mut executable) = if written.contains('/') {
         let path = absolute(written, &plan.workdir);
-        let file = open(root, &path).map_err(|e| command_fault(format!("{written}: {e}"), "name a program of the view"))?;
+        let file =
+            open(root, &path).map_err(|e| command_fault(format!("{written}: {e}"), "name a program of the view"))?;
         (path, file)
     } else {
         let dirs = plan.env.get("PATH").map_or("", String::as_str).split(':');
-        let found = dirs.filter(|dir| !dir.is_empty() && !written.is_empty()).find_map(|dir| {
-            let path = absolute(&format!("{dir}/{written}"), &plan.workdir);
-            open(root, &path).ok().map(|file| (path, file))
-        });
+        let found = dirs
+            .filter(|dir| !dir.is_empty() && !written.is_empty())
+            .find_map(|dir| {
+                let path = absolute(&format!("{dir}/{written}"), &plan.workdir);
+                open(root, &path).ok().map(|file| (path, file))
+            });
         found.ok_or_else(|| {
             command_fault(
                 format!("command not found in the sandbox: {written}"),
@@ -323,9 +344,11 @@ fn find(bundle: &CompileBundle, root: &OwnedFd, argv: &[String]) -> Result<Found
     };
     let mut script = None;
     for depth in 0.. {
-        let line = shebang::of_file(&executable).map_err(|e| command_fault(format!("{path}: {e}"), "make it readable"))?;
+        let line =
+            shebang::of_file(&executable).map_err(|e| command_fault(format!("{path}: {e}"), "make it readable"))?;
         let Some(line) = line else { break };
-        let line = line.map_err(|e| command_fault(format!("the #! line of {path} is malformed: {e:?}"), "correct it"))?;
+        let line =
+            line.map_err(|e| command_fault(format!("the #! line of {path} is malformed: {e:?}"), "correct it"))?;
         if depth == MOST_INTERPRETERS {
             return Err(command_fault(
                 format!("more than {MOST_INTERPRETERS} interpreters, each a script, for {path}"),
@@ -420,7 +443,10 @@ impl Pumps {
 
     fn turn(&mut self, index: usize, limit: u64) -> Progress {
         let allowance = limit.saturating_sub(self.output.iter().map(OutputPump::passed).sum());
-        let progress = self.output.get_mut(index).map_or(Progress::Nothing, |pump| pump.turn(allowance));
+        let progress = self
+            .output
+            .get_mut(index)
+            .map_or(Progress::Nothing, |pump| pump.turn(allowance));
         self.cut |= progress == Progress::OverLimit;
         progress
     }
@@ -439,7 +465,11 @@ impl Pumps {
                     pumps.push(index);
                 }
             }
-            let pause = if waiting { Duration::from_millis(100) } else { Duration::ZERO };
+            let pause = if waiting {
+                Duration::from_millis(100)
+            } else {
+                Duration::ZERO
+            };
             let some = poll(&mut fds, Some(&within(pause))).unwrap_or(0) > 0;
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
             drop(fds);
@@ -454,13 +484,7 @@ impl Pumps {
 }
 
 /// Moves input and output and passes signals on until the command has ended.
-fn attend(
-    joined: &Joined,
-    pumps: &mut Pumps,
-    signals: &OwnedFd,
-    terminal: Option<&OwnedFd>,
-    limit: &Limit,
-) -> Ended {
+fn attend(joined: &Joined, pumps: &mut Pumps, signals: &OwnedFd, terminal: Option<&OwnedFd>, limit: &Limit) -> Ended {
     let mut asked = 0;
     loop {
         let mut fds = vec![
@@ -508,8 +532,13 @@ fn attend(
                         let _ = rustix::termios::tcsetwinsize(master, size);
                     }
                 } else if FORWARDED.contains(&signal) {
+                    joined.signal(signal);
                     asked += u32::from([SIGINT, SIGTERM].contains(&signal));
-                    joined.signal(if asked >= PATIENCE { SIGKILL } else { signal });
+                    if asked >= PATIENCE {
+                        // Not by its init, which the run's program may have stopped.
+                        joined.kill();
+                        return Ended { status: SIGKILL };
+                    }
                 }
             }
         }

@@ -115,7 +115,14 @@ mod tests {
         };
         send(a.as_fd(), &said, &fds).unwrap();
         let (got, descriptors) = receive(b.as_fd()).unwrap().unwrap();
-        assert!(matches!(got, Said::Welcome { landlock: true, cgroup: false, tasks: 3 }));
+        assert!(matches!(
+            got,
+            Said::Welcome {
+                landlock: true,
+                cgroup: false,
+                tasks: 3
+            }
+        ));
         assert_eq!(descriptors.len(), 13);
         drop((a, descriptors));
         assert!(receive(b.as_fd()).unwrap().is_none());

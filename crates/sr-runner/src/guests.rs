@@ -6,7 +6,7 @@ use crate::digests;
 use crate::guest_wire::{self, DOOR, Said};
 use crate::run::group_posture;
 use crate::store::Store;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags};
 use rustix::net::{SocketFlags, accept_with, bind, listen};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -28,12 +28,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 const MOST: usize = 16;
 /// Of a command's arguments, so many bytes are recorded.
 const RECORDED: usize = 64 * 1024;
-/// How long the end of a run waits for who is just joining.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 500_000_000,
-};
-
 /// What guests are given and measured by.
 pub(crate) struct Host<'a> {
     pub bundle: &'a CompileBundle,
@@ -49,6 +43,7 @@ pub(crate) struct Host<'a> {
 pub(crate) struct Guests<'a> {
     host: Host<'a>,
     door: Option<OwnedFd>,
+    tried: bool,
     guests: Vec<Guest>,
     count: u64,
 }
@@ -83,6 +78,7 @@ impl<'a> Guests<'a> {
         Guests {
             host,
             door: None,
+            tried: false,
             guests: Vec::new(),
             count: 0,
         }
@@ -90,7 +86,7 @@ impl<'a> Guests<'a> {
 
     /// Opens the door. A run that cannot be joined is no worse a run, so a failure is only told to who looks for it.
     pub(crate) fn open(&mut self) {
-        if self.door.is_none() {
+        if !std::mem::replace(&mut self.tried, true) {
             self.door = self
                 .listening()
                 .inspect_err(|e| tracing::debug!("this run cannot be joined: {e}"))
@@ -166,7 +162,10 @@ impl<'a> Guests<'a> {
         let welcome = if peer.uid != rustix::process::geteuid() {
             Err(fault("exec.user", "only the user who started this run may join it"))
         } else if self.guests.len() >= MOST {
-            Err(fault("exec.join", format!("{MOST} commands have joined this run already")))
+            Err(fault(
+                "exec.join",
+                format!("{MOST} commands have joined this run already"),
+            ))
         } else {
             self.host.welcome(socket.as_fd())
         };
@@ -224,15 +223,12 @@ impl<'a> Guests<'a> {
                 }
                 continue;
             }
-            // It may hold the command by ptrace: the kernel ends no pid namespace before the last of its processes is
+            // It may hold its command by ptrace: the kernel ends no pid namespace before the last of its processes is
             // reaped, and who is stopped reaps nothing.
             let refused = fault("exec.join", "the run has ended");
             let _ = guest_wire::send(guest.socket.as_fd(), &Said::refused(&refused), &[]);
             if let Some(joiner) = &guest.joiner {
-                let ended = poll(&mut [PollFd::new(joiner, PollFlags::IN)], Some(&PATIENCE));
-                if ended.unwrap_or(0) == 0 {
-                    let _ = pidfd_send_signal(joiner, Signal::KILL);
-                }
+                let _ = pidfd_send_signal(joiner, Signal::CONT);
             }
         }
         Ok(())

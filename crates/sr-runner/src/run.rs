@@ -393,8 +393,7 @@ impl<'a> Run<'a> {
             ));
         }
         let fault = |e: std::io::Error| Fault::new(Code::Run001, "launch.prepare.stdio", e.to_string(), "");
-        let (inside, [in_write, out_read, err_read]) =
-            stdio::pipes(&self.bundle.process_plan.user).map_err(fault)?;
+        let (inside, [in_write, out_read, err_read]) = stdio::pipes(&self.bundle.process_plan.user).map_err(fault)?;
         let input = InputPump::new(rustix::stdio::stdin(), in_write).map_err(fault).ok();
         let output = [(out_read, rustix::stdio::stdout()), (err_read, rustix::stdio::stderr())]
             .into_iter()

@@ -129,10 +129,10 @@ pub enum Command {
 #[command(
     override_usage = "safe-run exec [OPTIONS] [RUN] -- COMMAND [ARGS]...",
     after_help = "\
-The command is looked up in the run's own files and stands behind the same wall as its program: namespaces, user, limits,
-Landlock, system-call filter, environment, working directory. The run's supervisor looks at it before its first
-instruction and records it. It ends with the run; it does not keep the run going. Its exit status is passed on; 125: it
-was not started."
+The command is looked up in the run's own files and stands behind the same wall as its program:
+namespaces, user, limits, Landlock, system-call filter, environment, working directory. The run's
+supervisor looks at it before its first instruction and records it. It ends with the run, and does
+not keep the run going. Its exit status is passed on; 125: it was not started."
 )]
 pub struct ExecArguments {
     /// A unique beginning of the run's id, or `last`.

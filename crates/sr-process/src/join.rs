@@ -7,7 +7,7 @@
 //! dumpable from before they can be seen there until the exec.
 
 use crate::program::{self, Ends, Given};
-use crate::sandbox::{CAP_KILL, Ended, Stdio, go, init_fault, receive_ended};
+use crate::sandbox::{CAP_KILL, Ended, Stdio, go, init_fault};
 use crate::view::SLOT_PTY;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -44,6 +44,14 @@ pub struct Stopped {
     pub terminal: Option<OwnedFd>,
     /// On which calls that the filter denies are told.
     pub listener: Option<OwnedFd>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Known(Ended),
+    /// It was killed together with its init: as a rule, with the whole run.
+    Lost,
 }
 
 /// A command in the sandbox that runs.
@@ -233,7 +241,8 @@ impl Stopped {
 
     /// Lets the command run its first instruction.
     pub fn resume(self) -> Result<Joined, Fault> {
-        ptrace::detach(self.joined.command).map_err(|e| fault("cannot let the command go", &e))?;
+        // It fails if the command was killed while it was held.
+        ptrace::detach(self.joined.command).map_err(|_| gone())?;
         Ok(self.joined)
     }
 }
@@ -244,14 +253,19 @@ impl Joined {
         self.channel.as_fd()
     }
 
-    /// How the command ended; `None` while it runs. A command that was killed with the whole run reads as killed.
-    pub fn ended(&self) -> Option<Ended> {
-        let ended = receive_ended(self.channel.as_fd()).unwrap_or(Some(Ended { status: 9 }));
-        if ended.is_some() {
-            // The run's program may have killed the command's init, which is no PID 1: then the command still runs.
-            self.kill();
+    /// How the command ended; `None` while it runs.
+    pub fn ended(&self) -> Option<End> {
+        match wire::receive(self.channel.as_fd()) {
+            Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Some(End::Known(Ended {
+                status: message.a as i32,
+            })),
+            Ok(Some(_)) => None,
+            _ => {
+                // The run's program may have killed the command's init, which is no PID 1: then the command still runs.
+                self.kill();
+                Some(End::Lost)
+            }
         }
-        ended
     }
 
     pub fn kill(&self) {

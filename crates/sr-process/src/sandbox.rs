@@ -481,20 +481,6 @@ impl Stopped {
     }
 }
 
-pub(crate) fn receive_ended(channel: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
-    match wire::receive(channel) {
-        Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Ok(Some(Ended {
-            status: message.a as i32,
-        })),
-        // A failed exec at a handshake start ends the same way as a program that exits with 127.
-        Ok(Some(_)) => Ok(None),
-        // Init was killed, by us or by the kernel.
-        Ok(None) => Ok(Some(Ended { status: 9 })),
-        Err(e) if e.raw_os_error() == Some(104) => Ok(Some(Ended { status: 9 })),
-        Err(e) => Err(e),
-    }
-}
-
 impl Running {
     pub fn init_pid(&self) -> i32 {
         self.init.pid
@@ -517,7 +503,17 @@ impl Running {
 
     /// What init said: `Some` once the program has ended or init is gone.
     pub fn ended(&self) -> io::Result<Option<Ended>> {
-        receive_ended(self.channel.as_fd())
+        match wire::receive(self.channel.as_fd()) {
+            Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Ok(Some(Ended {
+                status: message.a as i32,
+            })),
+            // A failed exec at a handshake start ends the same way as a program that exits with 127.
+            Ok(Some(_)) => Ok(None),
+            // Init was killed, by us or by the kernel.
+            Ok(None) => Ok(Some(Ended { status: 9 })),
+            Err(e) if e.raw_os_error() == Some(104) => Ok(Some(Ended { status: 9 })),
+            Err(e) => Err(e),
+        }
     }
 
     /// Sends a signal to the program's process group, by way of init.

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use sr_common::{Code, Fault};
 use sr_compiler::CompileBundle;
 use sr_evidence::files;
-use sr_process::join::{self, Handles, Joined, NAMESPACES};
+use sr_process::join::{self, End, Handles, Joined, NAMESPACES};
 use sr_process::{Ended, Stdio};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -113,7 +113,7 @@ pub fn exec(joining: &Joining<'_>) -> Result<ExecOutcome, Fault> {
         bytes: bundle.resources_plan.output.0,
         kills: bundle.resources_plan.output_kills,
     };
-    let ended = attend(&joined, &mut pumps, &signals, terminal.as_ref(), &limit);
+    let end = attend(&joined, &mut pumps, &signals, terminal.as_ref(), &limit);
     pumps.settle(limit.bytes);
     drop(raw);
     let mut notes = Vec::new();
@@ -123,19 +123,25 @@ pub fn exec(joining: &Joining<'_>) -> Result<ExecOutcome, Fault> {
             bundle.resources_plan.output
         ));
     }
-    if !supervisor.tell_end(ended) {
-        notes.push("the run has ended, and the command with it".into());
+    match (supervisor.tell_end(end), end) {
+        (true, _) => notes.push("the run has ended, and the command with it".into()),
+        (false, End::Lost) => notes.push("the command was killed, and its init with it".into()),
+        (false, End::Known(_)) => {}
     }
     Ok(ExecOutcome {
-        status: status(ended),
+        status: status(end),
         notes,
     })
 }
 
-fn status(ended: Ended) -> u8 {
-    let signal = ended.status & 0x7f;
+fn status(end: End) -> u8 {
+    let status = match end {
+        End::Known(Ended { status }) => status,
+        End::Lost => SIGKILL,
+    };
+    let signal = status & 0x7f;
     let status = if signal == 0 {
-        (ended.status >> 8) & 0xff
+        (status >> 8) & 0xff
     } else {
         128 + signal
     };
@@ -295,13 +301,17 @@ impl Supervisor {
         }
     }
 
-    /// Has the end recorded before this process ends too. `false`: the run had ended before.
-    fn tell_end(&self, ended: Ended) -> bool {
-        let said = Said::Ended { status: ended.status };
-        let told = guest_wire::send(self.socket.as_fd(), &said, &[]).is_ok();
+    /// Has the end recorded before this process ends too. `true`: the run has ended.
+    fn tell_end(&self, end: End) -> bool {
+        let said = match end {
+            End::Known(Ended { status }) => Said::Ended { status },
+            End::Lost => Said::Lost,
+        };
+        // If it cannot be told, the supervisor has closed, and may have said why.
+        let _ = guest_wire::send(self.socket.as_fd(), &said, &[]);
         // It answers by closing.
         let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&within(SOON)));
-        told
+        matches!(guest_wire::receive(self.socket.as_fd()), Ok(Some((Said::RunEnded, _))))
     }
 }
 
@@ -484,7 +494,7 @@ impl Pumps {
 }
 
 /// Moves input and output and passes signals on until the command has ended.
-fn attend(joined: &Joined, pumps: &mut Pumps, signals: &OwnedFd, terminal: Option<&OwnedFd>, limit: &Limit) -> Ended {
+fn attend(joined: &Joined, pumps: &mut Pumps, signals: &OwnedFd, terminal: Option<&OwnedFd>, limit: &Limit) -> End {
     let mut asked = 0;
     loop {
         let mut fds = vec![
@@ -537,15 +547,15 @@ fn attend(joined: &Joined, pumps: &mut Pumps, signals: &OwnedFd, terminal: Optio
                     if asked >= PATIENCE {
                         // Not by its init, which the run's program may have stopped.
                         joined.kill();
-                        return Ended { status: SIGKILL };
+                        return End::Known(Ended { status: SIGKILL });
                     }
                 }
             }
         }
         if fired(0)
-            && let Some(ended) = joined.ended()
+            && let Some(end) = joined.ended()
         {
-            return ended;
+            return end;
         }
     }
 }
@@ -556,9 +566,9 @@ mod tests {
 
     #[test]
     fn statuses_are_those_of_a_shell() {
-        assert_eq!(status(Ended { status: 7 << 8 }), 7);
-        assert_eq!(status(Ended { status: 15 }), 143);
-        assert_eq!(status(Ended { status: 11 | 0x80 }), 139);
+        let of = |wait_status| status(End::Known(Ended { status: wait_status }));
+        assert_eq!((of(7 << 8), of(15), of(11 | 0x80)), (7, 143, 139));
+        assert_eq!(status(End::Lost), 137);
     }
 
     #[test]

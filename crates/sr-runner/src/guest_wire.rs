@@ -30,6 +30,10 @@ pub(crate) enum Said {
     Go,
     /// Who joins: the command's wait status.
     Ended { status: i32 },
+    /// Who joins: the command was killed together with its init.
+    Lost,
+    /// Supervisor: with the run, the command has ended.
+    RunEnded,
 }
 
 impl Said {
@@ -45,6 +49,12 @@ impl Said {
     pub(crate) fn accepted(self) -> Result<Said, Fault> {
         match self {
             Said::Refused { path, found, remedy } => Err(Fault::new(Code::Run001, path, found, remedy)),
+            Said::RunEnded => Err(Fault::new(
+                Code::Run001,
+                "run",
+                "the run has ended meanwhile",
+                "a command can only join a sandbox that is running; start one with safe-run run",
+            )),
             other => Ok(other),
         }
     }

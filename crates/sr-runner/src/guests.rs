@@ -159,7 +159,7 @@ impl<'a> Guests<'a> {
         let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else {
             return;
         };
-        let welcome = if peer.uid != rustix::process::geteuid() {
+        let welcome = if peer.uid != rustix::process::geteuid() || !is_outside(peer.pid) {
             Err(fault("exec.user", "only the user who started this run may join it"))
         } else if self.guests.len() >= MOST {
             Err(fault(
@@ -200,6 +200,10 @@ impl<'a> Guests<'a> {
                 guest.ended(Some(status), None, log)?;
                 Ok(false)
             }
+            (Ok(Some((Said::Lost, _))), Some(_)) => {
+                guest.ended(None, Some("lost"), log)?;
+                Ok(false)
+            }
             // It is gone, or talks nonsense: its command goes too.
             (_, Some(_)) => {
                 guest.ended(None, Some("joinerGone"), log)?;
@@ -216,17 +220,15 @@ impl<'a> Guests<'a> {
             let _ = rustix::fs::unlinkat(self.host.dir, DOOR, AtFlags::empty());
         }
         for guest in &self.guests {
-            if guest.command.is_some() {
-                match guest_wire::receive(guest.socket.as_fd()) {
-                    Ok(Some((Said::Ended { status }, _))) => guest.ended(Some(status), None, log)?,
-                    _ => guest.ended(None, Some("runEnded"), log)?,
-                }
-                continue;
+            let socket = guest.socket.as_fd();
+            match (guest.command.is_some(), guest_wire::receive(socket)) {
+                (true, Ok(Some((Said::Ended { status }, _)))) => guest.ended(Some(status), None, log)?,
+                (true, _) => guest.ended(None, Some("runEnded"), log)?,
+                (false, _) => {}
             }
-            // It may hold its command by ptrace: the kernel ends no pid namespace before the last of its processes is
-            // reaped, and who is stopped reaps nothing.
-            let refused = fault("exec.join", "the run has ended");
-            let _ = guest_wire::send(guest.socket.as_fd(), &Said::refused(&refused), &[]);
+            let _ = guest_wire::send(socket, &Said::RunEnded, &[]);
+            // It may still hold its command by ptrace: the kernel ends no pid namespace before the last of its processes
+            // is reaped, and who is stopped reaps nothing.
             if let Some(joiner) = &guest.joiner {
                 let _ = pidfd_send_signal(joiner, Signal::CONT);
             }
@@ -416,6 +418,14 @@ impl Host<'_> {
         });
         Ok((pid, data, posture))
     }
+}
+
+/// Whether `peer` is in this process's own user namespace. An ordinary user's sandbox has the same uid: its program
+/// cannot reach the door, and would be sent away.
+fn is_outside(peer: Pid) -> bool {
+    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).ok();
+    let own = of("self");
+    own.is_some() && of(&peer.as_raw_nonzero().to_string()) == own
 }
 
 /// The pid, as this process counts it, of a pidfd.

@@ -125,7 +125,9 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             let told = s.running.listener().and_then(|listener| deny_next(listener, EACCES));
             record_denied(&mut s, &mut watch, told);
         }
-        match s.guests.turn(&ready.guests, s.log) {
+        // Where init has something to say that comes first: it may be why commands that joined are gone.
+        let guests = if ready.channel { &[] } else { ready.guests.as_slice() };
+        match s.guests.turn(guests, s.log) {
             Ok(told) => record_denied(&mut s, &mut watch, told),
             Err(fault) => unrecordable(&s, &mut watch, fault),
         }

@@ -24,6 +24,8 @@ fn main() {
         ("no_more_than_the_program", no_more_than_the_program),
         ("denied_calls", denied_calls),
         ("who_joins_gives_nothing_away", who_joins_gives_nothing_away),
+        ("memory_is_shared_with_the_run", memory_is_shared_with_the_run),
+        ("processes_are_shared_with_the_run", processes_are_shared_with_the_run),
         ("the_chain_tells", the_chain_tells),
         ("scripts_are_named", scripts_are_named),
         ("it_ends_with_the_run", it_ends_with_the_run),
@@ -257,6 +259,42 @@ fn who_joins_gives_nothing_away(place: &Place) -> Test {
     place.nothing_left()
 }
 
+/// Four processes that each keep within the limit, and together do not: the run ends, as if they were its own.
+fn memory_is_shared_with_the_run(place: &Place) -> Test {
+    needs(place, "python3")?;
+    let mut run = place.start(&["--memory", "200MB", "--", "sh", "-c", "echo ready; sleep 20"])?;
+    let script = "for i in 1 2 3 4; do python3 -c 'import time; b = b\"x\" * 80_000_000; time.sleep(10)' & done; wait";
+    let ran = place.tell(&["exec", "--", "sh", "-c", script]);
+    ensure!(run.wait()? == 137, "the run's limit did not hold: {ran}");
+    ensure!(ran.took < Duration::from_secs(9), "{ran}");
+    let result = &place.report()["result"];
+    ensure!(result["cause"] == "memory", "{result}");
+    place.nothing_left()
+}
+
+fn processes_are_shared_with_the_run(place: &Place) -> Test {
+    needs(place, "python3")?;
+    let run = place.start(&[
+        "--pids",
+        "24",
+        "--",
+        "sh",
+        "-c",
+        "for i in 1 2 3 4 5 6 7 8; do sleep 20 & done; echo ready; wait",
+    ])?;
+    let script = "import os, time\nn = 0\ntry:\n  while n < 40:\n    if os.fork() == 0: time.sleep(1); os._exit(0)\n    n += 1\n\
+                  except OSError as e: print('DENIED', e.errno, n)\nelse: print('GOT', n)\n";
+    let ran = place.tell(&["exec", "--", "python3", "-c", script]);
+    ran.ok()?;
+    let forks = ran
+        .out
+        .strip_prefix("DENIED 11 ")
+        .and_then(|n| n.trim().parse::<u32>().ok());
+    ensure!(forks.is_some_and(|n| n < 16), "{ran}");
+    run.cancel()?;
+    place.nothing_left()
+}
+
 fn the_chain_tells(place: &Place) -> Test {
     let mut run = place.start(&["--", "sh", "-c", "echo ready; while [ ! -e stop ]; do sleep 0.05; done"])?;
     place.tell(&["exec", "--", "sh", "-c", "exit 3", "a", "b c"]).ended(3)?;
@@ -419,27 +457,38 @@ fn signals_reach_it_alone(place: &Place) -> Test {
     place.nothing_left()
 }
 
+/// `safe-run exec` is stopped (Ctrl-Z) once its command runs, or as soon as it can be seen, which may be while it is held
+/// at its exec.
 fn who_is_stopped_holds_nothing_up(place: &Place) -> Test {
-    let mark = place.mark();
-    let mut run = place.start(&["--", "sh", "-c", "echo ready; sleep 1.5"])?;
-    let mut joiner = place
-        .safe_run(&["exec", "--", "sh", "-c", "sleep 30; :", &mark])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    soon("it did not start", || lives(&mark))?;
-    let pid = rustix::process::Pid::from_raw(joiner.id() as i32).unwrap();
-    rustix::process::kill_process(pid, Signal::STOP)?;
-    let begun = Instant::now();
-    let status = run.wait();
-    rustix::process::kill_process(pid, Signal::CONT)?;
-    let code = joiner.wait()?.code();
-    ensure!(
-        status? == 0 && begun.elapsed() < Duration::from_secs(5),
-        "after {:?}",
-        begun.elapsed()
-    );
-    ensure!(code == Some(137), "{code:?}");
+    for once_it_runs in [true, false, false, false] {
+        let mark = place.mark();
+        let mut run = place.start(&["--", "sh", "-c", "echo ready; sleep 1.5"])?;
+        let mut joiner = place
+            .safe_run(&["exec", "--", "sh", "-c", "echo on; sleep 30; :", &mark])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut said = [0; 3];
+        if once_it_runs {
+            std::io::Read::read_exact(joiner.stdout.as_mut().unwrap(), &mut said)?;
+        }
+        soon("it did not start", || lives(&mark))?;
+        let pid = rustix::process::Pid::from_raw(joiner.id() as i32).unwrap();
+        rustix::process::kill_process(pid, Signal::STOP)?;
+        let begun = Instant::now();
+        let status = run.wait();
+        rustix::process::kill_process(pid, Signal::CONT)?;
+        let code = joiner.wait()?.code();
+        ensure!(
+            status? == 0 && begun.elapsed() < Duration::from_secs(5),
+            "after {:?}",
+            begun.elapsed()
+        );
+        // 125: it had not been let go.
+        ensure!(code == Some(137) || (code == Some(125) && !once_it_runs), "{code:?}");
+        place.tell(&["report", "verify", "last"]).ok()?;
+    }
     place.nothing_left()
 }
 

@@ -9,9 +9,9 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-use support::{CANARY, LIMIT, Place, Test, end, fail, is_root, needs, skip};
+use support::{CANARY, End, LIMIT, Place, Test, end, fail, is_root, needs, skip};
 
 fn main() {
     support::main(&[
@@ -71,6 +71,20 @@ fn lives(mark: &str) -> bool {
             let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
             words.contains(&mark.as_bytes()) && words.first().is_some_and(|w| !w.ends_with(b"safe-run"))
         })
+}
+
+/// A command that has joined and runs: it has said so.
+fn joined(place: &Place, mark: &str) -> Result<Child, End> {
+    let mut joiner = place
+        .safe_run(&["exec", "--", "sh", "-c", "echo on; sleep 30; :", mark])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut said = [0; 3];
+    std::io::Read::read_exact(joiner.stdout.as_mut().expect("a pipe"), &mut said)?;
+    ensure!(lives(mark), "it does not live");
+    Ok(joiner)
 }
 
 fn the_same_sandbox(place: &Place) -> Test {
@@ -379,12 +393,7 @@ fn it_ends_with_the_run(place: &Place) -> Test {
 fn it_ends_with_who_joined(place: &Place) -> Test {
     let mark = place.mark();
     let run = place.start(&WAIT)?;
-    let mut joiner = place
-        .safe_run(&["exec", "--", "sh", "-c", "echo on; sleep 30; :", &mark])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    soon("it did not start", || lives(&mark))?;
+    let mut joiner = joined(place, &mark)?;
     joiner.kill()?;
     joiner.wait()?;
     soon("the command outlives who joined", || !lives(&mark))?;
@@ -400,13 +409,7 @@ fn it_ends_with_who_joined(place: &Place) -> Test {
 fn it_ends_with_the_supervisor(place: &Place) -> Test {
     let mark = place.mark();
     let run = place.start(&WAIT)?;
-    let joiner = place
-        .safe_run(&["exec", "--", "sh", "-c", "sleep 30; :", &mark])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    soon("it did not start", || lives(&mark))?;
+    let joiner = joined(place, &mark)?;
     run.signal(Signal::KILL)?;
     let output = joiner.wait_with_output()?;
     ensure!(output.status.code() == Some(137), "{output:?}");
@@ -438,9 +441,7 @@ fn signals_reach_it_alone(place: &Place) -> Test {
     let run = place.start(&["--", "sh", "-c", script])?;
     for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15)] {
         let mark = format!("{}-{number}", place.mark());
-        let mut command = place.safe_run(&["exec", "--", "sh", "-c", "sleep 30; :", &mark]);
-        let mut joiner = command.stdin(Stdio::null()).spawn()?;
-        soon("it did not start", || lives(&mark))?;
+        let mut joiner = joined(place, &mark)?;
         let pid = rustix::process::Pid::from_raw(joiner.id() as i32).unwrap();
         rustix::process::kill_process(pid, signal)?;
         let status = joiner.wait()?;
@@ -463,17 +464,14 @@ fn who_is_stopped_holds_nothing_up(place: &Place) -> Test {
     for once_it_runs in [true, false, false, false] {
         let mark = place.mark();
         let mut run = place.start(&["--", "sh", "-c", "echo ready; sleep 1.5"])?;
-        let mut joiner = place
-            .safe_run(&["exec", "--", "sh", "-c", "echo on; sleep 30; :", &mark])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut said = [0; 3];
-        if once_it_runs {
-            std::io::Read::read_exact(joiner.stdout.as_mut().unwrap(), &mut said)?;
-        }
-        soon("it did not start", || lives(&mark))?;
+        let mut joiner = if once_it_runs {
+            joined(place, &mark)?
+        } else {
+            let mut command = place.safe_run(&["exec", "--", "sh", "-c", "sleep 30; :", &mark]);
+            let joiner = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+            soon("it did not start", || lives(&mark))?;
+            joiner
+        };
         let pid = rustix::process::Pid::from_raw(joiner.id() as i32).unwrap();
         rustix::process::kill_process(pid, Signal::STOP)?;
         let begun = Instant::now();

@@ -9,6 +9,7 @@
 use crate::program::{self, Ends, Given};
 use crate::sandbox::{CAP_KILL, Ended, Stdio, go, init_fault};
 use crate::view::SLOT_PTY;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sr_common::{Code, Fault};
@@ -268,9 +269,12 @@ impl Joined {
         }
     }
 
+    /// Kills the command, and waits (a second at most) until it is gone.
     pub fn kill(&self) {
-        // It fails where the command has ended, which is what is wanted.
+        const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+        // Both fail where the command has ended, which is what is wanted.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&PATIENCE));
     }
 
     /// Sends a signal to the command's process group.
@@ -287,6 +291,7 @@ impl Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        self.kill();
+        // It fails where the command has ended, which is what is wanted.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 }

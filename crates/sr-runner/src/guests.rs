@@ -44,6 +44,8 @@ pub(crate) struct Guests<'a> {
     host: Host<'a>,
     door: Option<OwnedFd>,
     tried: bool,
+    /// On which denied calls are told, of commands and of what they left running.
+    listeners: Vec<OwnedFd>,
     guests: Vec<Guest>,
     count: u64,
 }
@@ -61,7 +63,6 @@ struct Guest {
 struct Command {
     pid: i32,
     pidfd: OwnedFd,
-    listener: Option<OwnedFd>,
 }
 
 fn fault(path: &str, found: impl Into<String>) -> Fault {
@@ -79,6 +80,7 @@ impl<'a> Guests<'a> {
             host,
             door: None,
             tried: false,
+            listeners: Vec::new(),
             guests: Vec::new(),
             count: 0,
         }
@@ -105,12 +107,9 @@ impl<'a> Guests<'a> {
 
     /// What to wait for; [`Guests::turn`] is given what came of it, in the same order.
     pub(crate) fn interest<'b>(&'b self, fds: &mut Vec<PollFd<'b>>) {
-        let mut wait = |fd: &'b OwnedFd| fds.push(PollFd::new(fd, PollFlags::IN));
-        self.door.iter().for_each(&mut wait);
-        for guest in &self.guests {
-            wait(&guest.socket);
-            guest.listener().into_iter().for_each(&mut wait);
-        }
+        let sockets = self.guests.iter().map(|guest| &guest.socket);
+        let all = self.door.iter().chain(&self.listeners).chain(sockets);
+        fds.extend(all.map(|fd| PollFd::new(fd, PollFlags::IN)));
     }
 
     /// Does what is to be done, without waiting. Gives the denied calls that were told; a fault is one of the evidence.
@@ -119,20 +118,16 @@ impl<'a> Guests<'a> {
         let mut next = || seen.next().unwrap_or(PollFlags::empty());
         let knocked = self.door.is_some() && !next().is_empty();
         let mut told = Vec::new();
-        let mut ready = Vec::new();
-        for guest in &mut self.guests {
-            ready.push(!next().is_empty());
-            let Some(listener) = guest.listener() else { continue };
+        self.listeners.retain(|listener| {
             let flags = next();
             if flags.contains(PollFlags::IN) {
                 told.extend(deny_next(listener.as_fd(), EACCES));
-            } else if !flags.is_empty()
-                && let Some(command) = &mut guest.command
-            {
-                // Every process under that filter is gone: it would be ready for ever.
-                command.listener = None;
+                return true;
             }
-        }
+            // Else every process under that filter is gone.
+            flags.is_empty()
+        });
+        let ready: Vec<bool> = self.guests.iter().map(|_| !next().is_empty()).collect();
         let mut index = 0;
         for ready in ready {
             if ready && !self.hear(index, log)? {
@@ -149,7 +144,10 @@ impl<'a> Guests<'a> {
 
     /// The commands that run, for who counts what the sandbox uses.
     pub(crate) fn pids(&self) -> impl Iterator<Item = i32> {
-        self.guests.iter().filter_map(|g| g.command.as_ref().map(|c| c.pid))
+        // By the handle: a number may be another process's by now.
+        self.guests
+            .iter()
+            .filter_map(|guest| pid_of(&guest.command.as_ref()?.pidfd))
     }
 
     fn admit(&mut self) {
@@ -193,8 +191,12 @@ impl<'a> Guests<'a> {
         match (guest_wire::receive(guest.socket.as_fd()), &guest.command) {
             (Err(e), _) if e.kind() == io::ErrorKind::WouldBlock => Ok(true),
             (Ok(Some((Said::Ready { listener, script }, fds))), None) => {
-                guest.command = self.host.ready(guest, listener, script, fds, log)?;
-                Ok(guest.command.is_some())
+                let Some((command, listener)) = self.host.ready(guest, listener, script, fds, log)? else {
+                    return Ok(false);
+                };
+                guest.command = Some(command);
+                self.listeners.extend(listener);
+                Ok(true)
             }
             (Ok(Some((Said::Ended { status }, _))), Some(_)) => {
                 guest.ended(Some(status), None, log)?;
@@ -240,10 +242,6 @@ impl<'a> Guests<'a> {
 const EACCES: u16 = 13;
 
 impl Guest {
-    fn listener(&self) -> Option<&OwnedFd> {
-        self.command.as_ref().and_then(|c| c.listener.as_ref())
-    }
-
     /// Records the end. A command that does not say how it ended is ended here.
     fn ended(&self, status: Option<i32>, cause: Option<&str>, log: &mut EventLog) -> Result<(), Fault> {
         let Some(command) = &self.command else { return Ok(()) };
@@ -319,7 +317,8 @@ impl Host<'_> {
         Ok(file.into())
     }
 
-    /// The command of `guest` is at its exec. Looks, records, lets it go; `None` where it was refused.
+    /// The command of `guest` is at its exec. Looks, records, lets it go; `None` where it was refused. With the command, on
+    /// what its denied calls are told.
     fn ready(
         &self,
         guest: &Guest,
@@ -327,7 +326,7 @@ impl Host<'_> {
         script: Option<String>,
         fds: Vec<OwnedFd>,
         log: &mut EventLog,
-    ) -> Result<Option<Command>, Fault> {
+    ) -> Result<Option<(Command, Option<OwnedFd>)>, Fault> {
         let mut fds = fds.into_iter();
         let (Some(pidfd), listener) = (fds.next(), listener.then(|| fds.next()).flatten()) else {
             return Ok(None);
@@ -351,7 +350,7 @@ impl Host<'_> {
                 log.append("kernel", "exec.started", data)?;
                 // If who joins is gone, so is its tracee, and the connection's end is what comes next.
                 let _ = guest_wire::send(guest.socket.as_fd(), &Said::Go, &[]);
-                Ok(Some(Command { pid, pidfd, listener }))
+                Ok(Some((Command { pid, pidfd }, listener)))
             }
             Err(refused) => {
                 let _ = pidfd_send_signal(&pidfd, Signal::KILL);

@@ -11,8 +11,10 @@ use crate::terminal::RawMode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use sr_common::{Code, Fault};
 use sr_compiler::CompileBundle;
+use sr_compiler::bundle::LimitMechanism;
 use sr_evidence::files;
 use sr_process::join::{self, End, Handles, Joined, NAMESPACES};
 use sr_process::{Ended, Stdio};
@@ -83,6 +85,14 @@ pub fn exec(joining: &Joining<'_>) -> Result<ExecOutcome, Fault> {
         digests::of_file(joining.store, file, &stat).map_err(|e| failed("the command cannot be hashed", e))?;
     }
     bundle.process_plan.argv.clone_from(&found.argv);
+    if let Some(cpu) = &bundle.resources_plan.cpu
+        && matches!(cpu.mechanism, LimitMechanism::Affinity { .. })
+    {
+        // The same CPUs as the program's: the first ones of those that the supervisor may use.
+        rustix::thread::sched_getaffinity(Some(supervisor.pid))
+            .and_then(|cpus| rustix::thread::sched_setaffinity(None, &cpus))
+            .map_err(|e| failed("the run's CPUs cannot be used", e))?;
+    }
 
     let (stdio, ours) = if joining.terminal {
         (Stdio::Terminal, None)
@@ -151,6 +161,7 @@ fn status(end: End) -> u8 {
 /// The connection to the run's supervisor.
 struct Supervisor {
     socket: OwnedFd,
+    pid: Pid,
 }
 
 struct Entrance {
@@ -194,7 +205,7 @@ impl Supervisor {
                             "use that user's account",
                         ));
                     }
-                    return Ok(Supervisor { socket });
+                    return Ok(Supervisor { socket, pid: peer.pid });
                 }
                 // Not open yet, or its queue is full.
                 Err(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN) if Instant::now() < until => {

@@ -29,6 +29,7 @@ fn main() {
         ),
         ("who_joins_gives_nothing_away", who_joins_gives_nothing_away),
         ("memory_is_shared_with_the_run", memory_is_shared_with_the_run),
+        ("cpus_are_shared_with_the_run", cpus_are_shared_with_the_run),
         ("processes_are_shared_with_the_run", processes_are_shared_with_the_run),
         ("the_chain_tells", the_chain_tells),
         ("scripts_are_named", scripts_are_named),
@@ -314,6 +315,34 @@ fn memory_is_shared_with_the_run(place: &Place) -> Test {
     ensure!(ran.took < Duration::from_secs(9), "{ran}");
     let result = &place.report()["result"];
     ensure!(result["cause"] == "memory", "{result}");
+    place.nothing_left()
+}
+
+/// Where CPU affinity is the limit it is the program's CPU that is shared, not one more.
+fn cpus_are_shared_with_the_run(place: &Place) -> Test {
+    needs(place, "taskset")?;
+    const ALLOWED: &str = "grep Cpus_allowed_list /proc/self/status";
+    let run = place.start(&[
+        "--cpu",
+        "1",
+        "--",
+        "sh",
+        "-c",
+        &format!("{ALLOWED} > own; echo ready; sleep 20"),
+    ])?;
+    let own = place.tell(&["exec", "--", "cat", "own"]).out;
+    let bundle = fs::read_to_string(place.last_run().join("bundle.json"))?;
+    let last = std::thread::available_parallelism()?.get() - 1;
+    let mut command = place.command("taskset");
+    command.args(["-c", &last.to_string()]).arg(support::safe_run());
+    command.args(["exec", "--", "sh", "-c", ALLOWED]);
+    let ran = end(command, b"", LIMIT);
+    ran.ok()?;
+    ensure!(
+        ran.out == own || !bundle.contains("\"affinity\""),
+        "the program's: {own}{ran}"
+    );
+    run.cancel()?;
     place.nothing_left()
 }
 

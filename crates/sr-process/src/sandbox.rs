@@ -477,6 +477,13 @@ impl Stopped {
 
     /// Kills the sandbox before the program's first instruction.
     pub fn abandon(self) {
+        if self.traced
+            && let Some(program) = rustix::process::Pid::from_raw(self.program)
+        {
+            // Its tracer must reap it first: until then the end of init waits for it, and this process for init.
+            let _ = rustix::process::kill_process(program, rustix::process::Signal::KILL);
+            while !matches!(ptrace::wait(self.program), Ok(ptrace::Stop::Gone(_)) | Err(_)) {}
+        }
         sr_kernel::process::kill_and_reap(&self.init);
     }
 }

@@ -138,6 +138,11 @@ impl State {
             }
             // SAFETY: unshare(2) takes flags only.
             Step::Unshare { namespaces } => check(unsafe { libc::unshare(*namespaces) }).map(drop),
+            Step::EnterNamespace { namespace } => {
+                // SAFETY: setns(2) takes numbers only; the descriptor was inherited open.
+                check(unsafe { libc::setns(*namespace, 0) }).map(drop)
+            }
+            Step::Respawn => respawn(),
             Step::PrivateMounts => {
                 let flags = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
                 Ok(rustix::mount::mount_change(c"/", flags)?)
@@ -512,6 +517,17 @@ impl State {
     }
 }
 
+/// Returns in the child; the process that called it ends.
+fn respawn() -> io::Result<()> {
+    let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as libc::c_ulong;
+    // SAFETY: the raw system call (no atfork handlers): fork semantics on a copy of this stack.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        0 => Ok(()),
+        pid if pid > 0 => exit(0),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 fn default_signals() -> io::Result<()> {
     // SAFETY: plain data for which zeroes are valid (SIG_DFL, no flags, empty mask); the calls get live pointers.
     // SIGKILL, SIGSTOP and the two that libc keeps answer EINVAL, which is as it should be.
@@ -652,7 +668,7 @@ fn send(channel: RawFd, message: Message, fd: Option<RawFd>) -> io::Result<()> {
     crate::wire::send(socket, message, fd)
 }
 
-/// PID 1 of the sandbox.
+/// PID 1 of the sandbox, and the init of a command that joined it.
 fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64) -> io::Result<()> {
     const SOCKET: RawFd = 0;
     const SIGNALS: RawFd = 1;
@@ -722,8 +738,16 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
                     }
                 },
                 Some(_) => {}
-                // The supervisor is gone: with this process, everything in the sandbox ends.
-                None => exit(0),
+                // The other side is gone: with PID 1 everything in the sandbox ends, with the init of a joined command
+                // that command.
+                None => {
+                    // SAFETY: kill(2) takes numbers.
+                    unsafe {
+                        libc::kill(-program, libc::SIGKILL);
+                        libc::kill(program, libc::SIGKILL);
+                    }
+                    exit(0)
+                }
             }
         }
     }

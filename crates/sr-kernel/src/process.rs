@@ -59,6 +59,18 @@ pub fn next_signal(fd: std::os::fd::BorrowedFd<'_>) -> Option<i32> {
     }
 }
 
+/// Lets the kernel reap this process's children by itself: one that ends in a sandbox must not hold up the end of its
+/// pid namespace because this process is stopped. Their statuses are lost, except while they are traced.
+pub fn ignore_children() -> io::Result<()> {
+    // SAFETY: SIG_IGN runs nothing; no other thread depends on SIGCHLD here.
+    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    if before == libc::SIG_ERR {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// Makes this process's memory and environment unreadable for others of the same user, and undumpable.
 pub fn set_not_dumpable() -> io::Result<()> {
     // SAFETY: prctl(PR_SET_DUMPABLE, 0) takes integers only.

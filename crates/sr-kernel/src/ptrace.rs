@@ -49,6 +49,30 @@ pub fn detach(pid: i32) -> io::Result<()> {
     request(libc::PTRACE_DETACH, pid, 0, 0)
 }
 
+/// Brings a seized `pid` to its fork: the child, seized too; `None` if `pid` ended before.
+pub fn to_fork(pid: i32) -> io::Result<Option<i32>> {
+    loop {
+        match wait(pid)? {
+            Stop::Forked(child) => return Ok(Some(child)),
+            Stop::Gone(_) => return Ok(None),
+            Stop::Execed => return Err(io::Error::other("an exec that was not expected")),
+            Stop::Other(signal) => resume(pid, signal)?,
+        }
+    }
+}
+
+/// Brings `pid`, newly forked and seized, to its exec stop; `false` if it ended before.
+pub fn to_exec(pid: i32) -> io::Result<bool> {
+    loop {
+        match wait(pid)? {
+            Stop::Execed => return Ok(true),
+            Stop::Gone(_) => return Ok(false),
+            Stop::Forked(_) => return Err(io::Error::other("a fork that was not expected")),
+            Stop::Other(signal) => resume(pid, signal)?,
+        }
+    }
+}
+
 /// Waits for the next stop of `pid`.
 pub fn wait(pid: i32) -> io::Result<Stop> {
     let mut status = 0;

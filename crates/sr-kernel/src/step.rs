@@ -52,6 +52,13 @@ pub enum Step {
     Unshare {
         namespaces: i32,
     },
+    /// Enters a namespace by its open `/proc/PID/ns` file.
+    EnterNamespace {
+        namespace: RawFd,
+    },
+    /// Goes on in a child of this process's own parent, and ends here: only a new process is in a pid namespace that was
+    /// entered.
+    Respawn,
     /// Makes every mount private to the new namespace.
     PrivateMounts,
     Hostname(CString),

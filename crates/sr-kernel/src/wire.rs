@@ -29,6 +29,8 @@ pub const TAG_HANDSHAKE: u8 = b'H';
 pub const TAG_ENDED: u8 = b'S';
 /// The filter's notification listener.
 pub const TAG_LISTENER: u8 = b'L';
+/// The Landlock ruleset of the view.
+pub const TAG_LANDLOCK: u8 = b'R';
 /// Supervisor to init: go on.
 pub const TAG_GO: u8 = b'G';
 /// Supervisor to init: send signal `a` to the program's process group.

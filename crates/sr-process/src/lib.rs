@@ -5,6 +5,7 @@
 //! carries them out, hands it the mounts of [`trees`] and brings the program to its exec stop, [`posture`] reads there
 //! what holds.
 
+pub mod join;
 pub mod posture;
 pub mod program;
 pub mod sandbox;

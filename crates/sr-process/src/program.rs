@@ -1,7 +1,7 @@
 //! The steps of the program's own process, in the order that design §5 gives: limits, capabilities, identity,
 //! no_new_privs, Landlock, descriptors, seccomp, exec.
 
-use crate::view::{SLOT_EXECUTABLE, SLOT_LANDLOCK, c_string};
+use crate::view::c_string;
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap, LimitMechanism};
 use sr_kernel::seccomp::Instruction;
@@ -17,19 +17,21 @@ pub(crate) struct Ends {
     pub terminal: bool,
 }
 
+/// What the program's process is given by descriptor besides.
+pub(crate) struct Given {
+    pub executable: Fd,
+    pub landlock: Fd,
+    /// The socket at which it waits for its go, where there is no exec stop.
+    pub gate: Option<RawFd>,
+}
+
 /// What the program's process inherits from the one that makes it, which does it while it waits for the supervisor.
 pub(crate) fn inherited() -> [Step; 2] {
     [Step::DropBounding, Step::DefaultSignals]
 }
 
-/// `channel`: the process's end of the socket to the supervisor. `gate`: the socket at which the program waits for its
-/// go, where there is no exec stop. [`inherited`] must have been done.
-pub(crate) fn steps(
-    bundle: &CompileBundle,
-    ends: &Ends,
-    channel: RawFd,
-    gate: Option<RawFd>,
-) -> Result<Vec<Step>, Fault> {
+/// `channel`: the process's end of the socket to the supervisor. [`inherited`] must have been done.
+pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, given: &Given, channel: RawFd) -> Result<Vec<Step>, Fault> {
     let process = &bundle.process_plan;
     let resources = &bundle.resources_plan;
     let mut steps = vec![
@@ -77,10 +79,10 @@ pub(crate) fn steps(
     steps.push(Step::NoNewPrivileges);
     if bundle.filesystem_plan.landlock.is_some() {
         steps.push(Step::EnterLandlock {
-            ruleset: Fd::Slot(SLOT_LANDLOCK),
+            ruleset: given.landlock,
         });
     }
-    if gate.is_some() {
+    if given.gate.is_some() {
         // Its memory is still a copy of the supervisor's from before there was a key, and no stranger runs inside yet.
         steps.push(Step::Dumpable);
     }
@@ -96,7 +98,7 @@ pub(crate) fn steps(
         program,
         listener: told.then_some(channel),
     });
-    if let Some(gate) = gate {
+    if let Some(gate) = given.gate {
         steps.push(Step::Handshake { channel, gate });
     }
     let argv = process.argv.iter().map(|a| c_string(a)).collect::<Result<_, _>>()?;
@@ -106,7 +108,7 @@ pub(crate) fn steps(
         .map(|(k, v)| c_string(&format!("{k}={v}")))
         .collect::<Result<_, _>>()?;
     steps.push(Step::Execute {
-        fd: Fd::Slot(SLOT_EXECUTABLE),
+        fd: given.executable,
         argv: CStringArray::new(argv),
         envp: CStringArray::new(envp),
     });

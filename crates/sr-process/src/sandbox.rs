@@ -1,15 +1,15 @@
 //! Starting a sandbox: the socket, the clone, the id maps, and the way of the program to its exec stop.
 
-use crate::program::{self, Ends};
+use crate::program::{self, Ends, Given};
 use crate::trees::OpenTrees;
-use crate::view::{self, SLOT_EXECUTABLE, SLOT_PTY, SLOT_ROOT, SLOT_SCRIPT};
+use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_PTY, SLOT_ROOT, SLOT_SCRIPT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
 use sr_kernel::clone::{self, BIRTH_NAMESPACES, Child};
 use sr_kernel::idmap::{self, MapLine};
 use sr_kernel::process::Arguments;
-use sr_kernel::ptrace::{self, Stop};
+use sr_kernel::ptrace;
 use sr_kernel::step::{Fd, Step};
 use sr_kernel::wire::{self, Message};
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
-const CAP_KILL: u64 = 1 << 5;
+pub(crate) const CAP_KILL: u64 = 1 << 5;
 
 /// The program's ends of its stdin, stdout and stderr.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ pub struct Building {
     steps: Steps,
     gate: Option<OwnedFd>,
     told: bool,
+    in_landlock: bool,
     /// Whether the program gets a pty, whose master will arrive.
     terminal: bool,
     /// Dropped when the view stands.
@@ -73,6 +74,9 @@ pub struct Prepared {
     pub writable: OwnedFd,
     /// The pty's master.
     pub terminal: Option<OwnedFd>,
+    /// Its ruleset, if it came already, where the program enters a Landlock domain.
+    landlock: Option<OwnedFd>,
+    in_landlock: bool,
 }
 
 /// Where there is no exec stop: the socket at which the program waits for its go, and whose end closes with its exec.
@@ -111,6 +115,7 @@ pub struct Stopped {
     gate: Option<OwnedFd>,
     steps: Steps,
     listener: Option<OwnedFd>,
+    landlock: Option<OwnedFd>,
     pub program: i32,
 }
 
@@ -120,6 +125,7 @@ pub struct Running {
     init: Child,
     channel: OwnedFd,
     listener: Option<OwnedFd>,
+    landlock: Option<OwnedFd>,
     pub program: i32,
 }
 
@@ -183,6 +189,7 @@ pub fn begin(bundle: &CompileBundle, options: Options<'_>) -> Result<Building, F
         steps,
         gate: gate.ours,
         told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
+        in_landlock: bundle.filesystem_plan.landlock.is_some(),
         terminal: matches!(options.stdio, Stdio::Terminal),
         _trees: trees,
     })
@@ -255,6 +262,14 @@ fn init_steps(
     )?);
     // While the supervisor hashes these.
     steps.extend(entry);
+    if bundle.filesystem_plan.landlock.is_some() {
+        // A command that joins later enters this very ruleset: by then the program may have moved what its paths name.
+        steps.push(Step::Send {
+            fd: Fd::Slot(SLOT_LANDLOCK),
+            channel,
+            tag: wire::TAG_LANDLOCK,
+        });
+    }
     steps.push(Step::Hostname(view::c_string(&process.hostname)?));
     let ends = match stdio {
         Stdio::Pipes(fds) => Ends {
@@ -283,8 +298,13 @@ fn init_steps(
         namespaces: clone::CGROUP_NAMESPACE,
     });
     steps.push(Step::NotDumpable);
+    let given = Given {
+        executable: Fd::Slot(SLOT_EXECUTABLE),
+        landlock: Fd::Slot(SLOT_LANDLOCK),
+        gate,
+    };
     steps.push(Step::Spawn {
-        program: program::steps(bundle, &ends, channel, gate)?,
+        program: program::steps(bundle, &ends, &given, channel)?,
         shared: gate.is_none(),
     });
     steps.push(Step::Init {
@@ -336,6 +356,8 @@ impl Building {
             mounts: arrived.mounts,
             writable,
             terminal: arrived.terminal,
+            landlock: arrived.landlock,
+            in_landlock: self.in_landlock,
         })
     }
 }
@@ -347,6 +369,7 @@ struct Arrived {
     mounts: BTreeMap<u32, OwnedFd>,
     writable: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
+    landlock: Option<OwnedFd>,
 }
 
 impl Arrived {
@@ -359,6 +382,7 @@ impl Arrived {
             }
             (wire::TAG_WRITABLE, Some(fd)) => self.writable = Some(fd),
             (wire::TAG_PTY, Some(fd)) => self.terminal = Some(fd),
+            (wire::TAG_LANDLOCK, Some(fd)) => self.landlock = Some(fd),
             (wire::TAG_FAILED, _) => return Err(words.fault(message)),
             _ => return Err(gone()),
         }
@@ -372,8 +396,8 @@ impl Steps {
         loop {
             match wire::receive(socket) {
                 Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => break self.fault(message),
-                // The filter was in place when the exec failed.
-                Ok(Some((message, _))) if message.tag == wire::TAG_LISTENER => {}
+                // These were in place when something else failed.
+                Ok(Some((message, _))) if [wire::TAG_LISTENER, wire::TAG_LANDLOCK].contains(&message.tag) => {}
                 _ => break otherwise,
             }
         }
@@ -452,7 +476,7 @@ fn maps(map: &IdMap, inside: u32) -> (Vec<MapLine>, Vec<MapLine>) {
     }
 }
 
-fn go(socket: BorrowedFd<'_>, with: &[BorrowedFd<'_>]) -> Result<(), Fault> {
+pub(crate) fn go(socket: BorrowedFd<'_>, with: &[BorrowedFd<'_>]) -> Result<(), Fault> {
     let message = Message {
         tag: wire::TAG_GO,
         a: 0,
@@ -471,7 +495,7 @@ fn gone() -> Fault {
     )
 }
 
-fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
+pub(crate) fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
     Fault::new(
         Code::Run001,
         path,
@@ -531,6 +555,8 @@ impl Prepared {
             steps,
             gate,
             told,
+            landlock,
+            in_landlock,
             ..
         } = self;
         go(channel.as_fd(), groups).map_err(|gone| steps.said(channel.as_fd(), gone))?;
@@ -542,43 +568,32 @@ impl Prepared {
             )
         };
         let said = || steps.said(channel.as_fd(), gone());
-        let listener_of = |told: bool| match told {
-            false => Ok(None),
-            true => match wire::receive(channel.as_fd()) {
-                Ok(Some((message, Some(fd)))) if message.tag == wire::TAG_LISTENER => Ok(Some(fd)),
-                Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => Err(steps.fault(message)),
-                _ => Err(gone()),
-            },
-        };
-        let listener;
         let program = if gate.is_none() {
-            let program = loop {
-                match ptrace::wait(guard.pid()).map_err(failed)? {
-                    Stop::Forked(pid) => break pid,
-                    Stop::Gone(_) => return Err(said()),
-                    Stop::Execed => return Err(gone()),
-                    Stop::Other(signal) => ptrace::resume(guard.pid(), signal).map_err(failed)?,
-                }
+            let Some(program) = ptrace::to_fork(guard.pid()).map_err(failed)? else {
+                return Err(said());
             };
             guard.tracee = Some(program);
             ptrace::detach(guard.pid()).map_err(failed)?;
-            let program = loop {
-                match ptrace::wait(program).map_err(failed)? {
-                    Stop::Execed => break program,
-                    Stop::Gone(_) => return Err(said()),
-                    Stop::Forked(_) => return Err(gone()),
-                    Stop::Other(signal) => ptrace::resume(program, signal).map_err(failed)?,
-                }
-            };
-            listener = listener_of(told)?;
+            if !ptrace::to_exec(program).map_err(failed)? {
+                return Err(said());
+            }
             program
         } else {
-            listener = listener_of(told)?;
+            -1
+        };
+        let (mut listener, mut landlock, mut held) = (None, landlock, gate.is_none());
+        while (told && listener.is_none()) || (in_landlock && landlock.is_none()) || !held {
             match wire::receive(channel.as_fd()) {
-                Ok(Some((message, _))) if message.tag == wire::TAG_HANDSHAKE => {}
+                Ok(Some((message, Some(fd)))) if message.tag == wire::TAG_LISTENER => listener = Some(fd),
+                Ok(Some((message, Some(fd)))) if message.tag == wire::TAG_LANDLOCK => landlock = Some(fd),
+                Ok(Some((message, _))) if message.tag == wire::TAG_HANDSHAKE => held = true,
                 Ok(Some((message, _))) if message.tag == wire::TAG_FAILED => return Err(steps.fault(message)),
                 _ => return Err(gone()),
             }
+        }
+        let program = if gate.is_none() {
+            program
+        } else {
             only_child(guard.pid())?
         };
         Ok(Stopped {
@@ -587,6 +602,7 @@ impl Prepared {
             gate,
             steps,
             listener,
+            landlock,
             program,
         })
     }
@@ -640,6 +656,7 @@ impl Stopped {
             init: self.init.release()?,
             channel: self.channel,
             listener: self.listener,
+            landlock: self.landlock,
             program: self.program,
         })
     }
@@ -653,6 +670,11 @@ impl Running {
     /// Readable when the filter tells of a denied call; `None` where it tells of none.
     pub fn listener(&self) -> Option<BorrowedFd<'_>> {
         self.listener.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The Landlock ruleset that the program entered.
+    pub fn landlock(&self) -> Option<BorrowedFd<'_>> {
+        self.landlock.as_ref().map(AsFd::as_fd)
     }
 
     /// Readable when init has something to say or is gone.

@@ -39,6 +39,13 @@ pub fn collect(store: &Store) -> Collected {
                 }
             }
         }
+        // The journal's name is the run's id: no line is needed for what stands in the run's own folder.
+        if let Some(name) = path.file_name() {
+            let door = store.path().join("runs").join(name).join(crate::guest_wire::DOOR);
+            if fs::remove_file(&door).is_ok() {
+                done.removed.push(door);
+            }
+        }
         if clean {
             match fs::remove_file(&path) {
                 Ok(()) => done.runs += 1,

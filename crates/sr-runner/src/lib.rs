@@ -3,8 +3,11 @@
 
 pub mod changes;
 pub mod digests;
+pub mod exec;
 pub mod facts;
 pub mod gc;
+mod guest_wire;
+mod guests;
 pub mod journal;
 mod redaction;
 mod refusal;
@@ -17,8 +20,10 @@ pub mod subject;
 mod supervise;
 pub mod takeover;
 mod terminal;
+mod told;
 mod usage;
 
+pub use exec::{ExecOutcome, Joining, exec};
 pub use request::{Caller, Outcome, Refusal, Request, compile_for_host};
 pub use run::run;
 pub use store::{CapturedLayer, RunDir, Store};

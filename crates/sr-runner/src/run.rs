@@ -4,12 +4,13 @@ use crate::changes;
 use crate::digests;
 use crate::digests::mounts::{self, Watched};
 use crate::gc;
+use crate::guests::{self, Guests};
 use crate::journal::{Journal, Resource};
 use crate::redaction;
 use crate::refusal;
 use crate::request::{Outcome, Refusal, Request, compile_for_host};
 use crate::session;
-use crate::stdio::{InputPump, OutputPump};
+use crate::stdio::{self, InputPump, OutputPump};
 use crate::store::{RunDir, Store};
 use crate::supervise::{self, BLOCKED, FORWARDED, Supervised, Supervision};
 use crate::terminal::RawMode;
@@ -305,6 +306,14 @@ impl<'a> Run<'a> {
         let stdin = rustix::stdio::stdin();
         let raw = master.as_ref().and_then(|_| RawMode::enter(stdin));
         let wall = self.bundle.resources_plan.wall_time.duration();
+        let guests = Guests::new(guests::Host {
+            bundle: self.bundle,
+            store: &self.request.store,
+            dir: self.dir_fd.as_fd(),
+            running: &running,
+            group: self.group.as_ref(),
+            posture: &self.posture,
+        });
         let mut seen = supervise::supervise(Supervision {
             running: &running,
             plan: &self.bundle.resources_plan,
@@ -319,6 +328,7 @@ impl<'a> Run<'a> {
             deadline: Instant::now() + wall,
             sample_interval: self.bundle.evidence_plan.sample_interval.duration(),
             log: &mut self.log,
+            guests,
         });
         let cpu = running.reap();
         self.clocks.ended_micros = self.clock();
@@ -431,28 +441,14 @@ impl<'a> Run<'a> {
             ));
         }
         let fault = |e: std::io::Error| Fault::new(Code::Run001, "launch.prepare.stdio", e.to_string(), "");
-        let pipe = || {
-            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-            Ok((above_stdio(read)?, above_stdio(write)?))
-        };
-        let (in_read, in_write) = pipe().map_err(fault)?;
-        let (out_read, out_write) = pipe().map_err(fault)?;
-        let (err_read, err_write) = pipe().map_err(fault)?;
-        if let IdMap::Range { base, .. } = self.bundle.process_plan.user.map {
-            let id = base + self.bundle.process_plan.user.inside;
-            for end in [&in_read, &out_write, &err_write] {
-                // So that `/dev/stdout` can be opened by the program.
-                let (uid, gid) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
-                rustix::fs::fchown(end, Some(uid), Some(gid)).map_err(|e| fault(e.into()))?;
-            }
-        }
+        let (inside, [in_write, out_read, err_read]) = stdio::pipes(&self.bundle.process_plan.user).map_err(fault)?;
         let input = InputPump::new(rustix::stdio::stdin(), in_write).map_err(fault).ok();
         let output = [(out_read, rustix::stdio::stdout()), (err_read, rustix::stdio::stderr())]
             .into_iter()
             .map(|(from, to)| OutputPump::new(from, to))
             .collect::<Result<_, _>>()
             .map_err(fault)?;
-        Ok((Stdio::Pipes([in_read, out_write, err_write]), Ends { input, output }))
+        Ok((Stdio::Pipes(inside), Ends { input, output }))
     }
 
     /// Hashes what will be executed and what is mounted, by the descriptors that were opened in the view.
@@ -807,16 +803,6 @@ impl Ends {
     }
 }
 
-/// The child copies these onto 0, 1 and 2: none may be one of them already (a caller may start us with 0 closed).
-fn above_stdio(fd: OwnedFd) -> std::io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
-    if fd.as_raw_fd() > 2 {
-        Ok(fd)
-    } else {
-        Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
-    }
-}
-
 fn group_fault(error: sr_kernel::cgroup::CgroupError) -> Fault {
     Fault::new(
         Code::Run001,
@@ -826,7 +812,7 @@ fn group_fault(error: sr_kernel::cgroup::CgroupError) -> Fault {
     )
 }
 
-fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault> {
+pub(crate) fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault> {
     let fault =
         |e: sr_kernel::cgroup::CgroupError| Fault::new(Code::Run002, "launch.posture.cgroup", e.to_string(), "");
     let member = group.contains(program.unsigned_abs()).map_err(fault)?;

@@ -5,6 +5,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use sr_common::digest::Hasher;
+use sr_compiler::bundle::{IdMap, UserPlan};
 use sr_evidence::report::StreamOutput;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -58,6 +59,11 @@ impl OutputPump {
 
     pub fn passed(&self) -> u64 {
         self.passed
+    }
+
+    /// Whether something waits for the caller to take it.
+    pub fn is_waiting(&self) -> bool {
+        self.has_pending()
     }
 
     pub fn is_open(&self) -> bool {
@@ -237,6 +243,36 @@ impl InputPump {
                 self.sent = self.pending.len();
             }
         }
+    }
+}
+
+/// The program's ends of stdin, stdout and stderr, and ours of the same.
+pub fn pipes(user: &UserPlan) -> std::io::Result<([OwnedFd; 3], [OwnedFd; 3])> {
+    let pipe = || -> std::io::Result<(OwnedFd, OwnedFd)> {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        Ok((above_stdio(read)?, above_stdio(write)?))
+    };
+    let (in_read, in_write) = pipe()?;
+    let (out_read, out_write) = pipe()?;
+    let (err_read, err_write) = pipe()?;
+    if let IdMap::Range { base, .. } = user.map {
+        let id = base + user.inside;
+        for end in [&in_read, &out_write, &err_write] {
+            // So that `/dev/stdout` can be opened by the program.
+            let (uid, gid) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
+            rustix::fs::fchown(end, Some(uid), Some(gid))?;
+        }
+    }
+    Ok(([in_read, out_write, err_write], [in_write, out_read, err_read]))
+}
+
+/// The child copies these onto 0, 1 and 2: none may be one of them already (a caller may start us with 0 closed).
+fn above_stdio(fd: OwnedFd) -> std::io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    if fd.as_raw_fd() > 2 {
+        Ok(fd)
+    } else {
+        Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
     }
 }
 

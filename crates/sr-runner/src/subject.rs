@@ -9,7 +9,7 @@ pub(crate) mod glob;
 mod hidden;
 mod install;
 mod mounts;
-mod shebang;
+pub(crate) mod shebang;
 mod shims;
 mod view;
 mod workspace;

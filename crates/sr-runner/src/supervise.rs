@@ -1,16 +1,16 @@
 //! The supervisor's loop while the program runs: it moves input and output, forwards signals, keeps the clock, samples
 //! usage, and ends the sandbox when a limit that only it can hold is used up.
 
+use crate::guests::Guests;
 use crate::stdio::{InputPump, OutputPump, Progress};
-use crate::usage;
+use crate::{told, usage};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::json;
 use sr_common::{Cause, Fault, Usage};
 use sr_compiler::bundle::{LimitMechanism, ResourcesPlan, SyscallsPlan};
-use sr_compiler::{Arch, syscall_name};
 use sr_evidence::log::EventLog;
 use sr_kernel::cgroup::RunGroup;
-use sr_kernel::seccomp;
+use sr_kernel::seccomp::Notification;
 use sr_process::{Ended, Running};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -46,6 +46,7 @@ pub struct Supervision<'a> {
     pub deadline: Instant,
     pub sample_interval: Duration,
     pub log: &'a mut EventLog,
+    pub guests: Guests<'a>,
 }
 
 /// What the loop saw.
@@ -110,6 +111,8 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         }
         if now >= next_sample {
             sample(&mut s, &mut watch, now);
+            // Not at the start: most runs end before anybody could join them.
+            s.guests.open();
             if let Some(input) = &mut s.input {
                 input.tick();
             }
@@ -119,7 +122,17 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         let ready = wait(&s, until.saturating_duration_since(now), watch.deaf);
         watch.deaf = ready.deaf;
         if ready.told {
-            answer_told(&mut s, &mut watch);
+            let told = s
+                .running
+                .listener()
+                .and_then(|listener| told::answer_next(listener, s.calls));
+            record_denied(&mut s, &mut watch, told);
+        }
+        // Where init has something to say that comes first: it may be why commands that joined are gone.
+        let guests = if ready.channel { &[] } else { ready.guests.as_slice() };
+        match s.guests.turn(guests, s.log) {
+            Ok(told) => record_denied(&mut s, &mut watch, told),
+            Err(fault) => unrecordable(&s, &mut watch, fault),
         }
         if ready.signal {
             forward_signals(&s, &mut watch);
@@ -153,6 +166,8 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         }
     };
     sample(&mut s, &mut watch, Instant::now());
+    let dismissed = s.guests.dismiss(s.log);
+    watch.evidence = watch.evidence.or(dismissed.err());
     Supervised {
         ended,
         killed_for: watch.killed_for,
@@ -198,6 +213,7 @@ struct Ready {
     signal: bool,
     input: bool,
     output: Vec<usize>,
+    guests: Vec<PollFlags>,
 }
 
 fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
@@ -218,6 +234,8 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
     let listener = s.running.listener().filter(|_| !deaf);
     let listener_at = listener.is_some().then_some(fds.len());
     fds.extend(listener.map(|l| PollFd::from_borrowed_fd(l, PollFlags::IN)));
+    let guests_at = fds.len();
+    s.guests.interest(&mut fds);
     let timeout = Timespec {
         tv_sec: timeout.as_secs() as i64,
         tv_nsec: i64::from(timeout.subsec_nanos()),
@@ -230,6 +248,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
             signal: false,
             input: false,
             output: Vec::new(),
+            guests: Vec::new(),
         };
     }
     let fired = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
@@ -248,6 +267,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
             .filter(|(i, _)| fired(i + 2))
             .map(|(_, pump)| *pump)
             .collect(),
+        guests: fds.iter().skip(guests_at).map(PollFd::revents).collect(),
     }
 }
 
@@ -267,56 +287,28 @@ fn family(number: u64) -> String {
 /// How many different denied operations are told apart; a program could make up any number.
 const MOST_DENIED: usize = 64;
 
-/// Answers a call that the filter told of, as the plan's rule says.
-fn answer_told(s: &mut Supervision<'_>, watch: &mut Watch) {
-    const EACCES: u16 = 13;
-    let Some(listener) = s.running.listener() else { return };
-    // `None`: the caller was killed while it waited.
-    let Some(told) = seccomp::next_told(listener) else {
-        return;
-    };
-    let number = u32::try_from(told.number).unwrap_or(u32::MAX);
-    let name = Arch::parse(&s.calls.arch).and_then(|arch| syscall_name(arch, number));
-    let rule = s
-        .calls
-        .conditional
-        .iter()
-        .find(|rule| rule.told && Some(rule.syscall.as_str()) == name);
-    let errno = rule.and_then(|rule| rule.otherwise_errno).unwrap_or(EACCES);
-    if let Some(rule) = rule
-        && !rule.only_for.is_empty()
-    {
-        // No operation is denied here: the program does by other means what it meant to do. The name is the caller's own
-        // choice and may change at once (seccomp_unotify(2)); the policy allows either answer.
-        let denies = executable_name(told.pid).is_some_and(|name| rule.denies(&name));
-        if denies && seccomp::still_waits(listener, &told) {
-            seccomp::deny(listener, &told, errno);
-        } else {
-            seccomp::let_go_on(listener, &told, errno);
+fn record_denied(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterator<Item = Notification>) {
+    for told in told {
+        // socket(2) is the only call that is denied to all, and its family is no pointer.
+        let mut operation = format!("socket {}", family(told.args[0] & 0xffff_ffff));
+        if watch.denied.len() >= MOST_DENIED && !watch.denied.contains_key(&operation) {
+            operation = "socket (other families)".into();
         }
-        return;
-    }
-    seccomp::deny(listener, &told, errno);
-    // socket(2) is the only call that is denied to all, and its family is no pointer.
-    let mut operation = format!("socket {}", family(told.args[0] & 0xffff_ffff));
-    if watch.denied.len() >= MOST_DENIED && !watch.denied.contains_key(&operation) {
-        operation = "socket (other families)".into();
-    }
-    let count = watch.denied.entry(operation.clone()).or_insert(0);
-    *count += 1;
-    if *count == 1 && watch.evidence.is_none() {
-        let data = json!({"operation": operation, "clause": "network.mode"});
-        if let Err(fault) = s.log.append("kernel", "network.denied", data) {
-            watch.evidence = Some(fault);
-            end(s, watch, Cause::Supervisor, "");
+        let count = watch.denied.entry(operation.clone()).or_insert(0);
+        *count += 1;
+        if *count == 1 && watch.evidence.is_none() {
+            let data = json!({"operation": operation, "clause": "network.mode"});
+            if let Err(fault) = s.log.append("kernel", "network.denied", data) {
+                unrecordable(s, watch, fault);
+            }
         }
     }
 }
 
-/// The last name of what a process executes, as the kernel knows it; `None` where it cannot be seen.
-fn executable_name(pid: u32) -> Option<String> {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    Some(path.file_name()?.to_str()?.to_owned())
+/// What cannot be recorded does not go on.
+fn unrecordable(s: &Supervision<'_>, watch: &mut Watch, fault: Fault) {
+    watch.evidence.get_or_insert(fault);
+    end(s, watch, Cause::Supervisor, "");
 }
 
 fn forward_signals(s: &Supervision<'_>, watch: &mut Watch) {
@@ -345,7 +337,7 @@ fn end(s: &Supervision<'_>, watch: &mut Watch, cause: Cause, clause: &'static st
     if !clause.is_empty() {
         watch.limits_hit.insert(clause);
     }
-    let cpu = usage::cpu_of_tree(s.running.init_pid());
+    let cpu = usage::cpu_of_tree(&roots(s));
     watch.peaks.cpu_micros = watch.peaks.cpu_micros.max(Some(cpu));
     s.running.kill();
 }
@@ -357,7 +349,7 @@ fn sample(s: &mut Supervision<'_>, watch: &mut Watch, now: Instant) {
     };
     let sampled = |mechanism: &LimitMechanism| !matches!(mechanism, LimitMechanism::Cgroup { .. });
     if sampled(&s.plan.memory.mechanism) || sampled(&s.plan.pids.mechanism) {
-        let tree = usage::of_tree(s.running.init_pid());
+        let tree = usage::of_tree(&roots(s));
         usage.memory_bytes = usage.memory_bytes.or(tree.memory_bytes);
         usage.pids = usage.pids.or(tree.pids);
     }
@@ -376,10 +368,14 @@ fn sample(s: &mut Supervision<'_>, watch: &mut Watch, now: Instant) {
     if worth && watch.evidence.is_none() {
         watch.recorded = watch.recorded.max(usage);
         if let Err(fault) = s.log.append("supervisor", "resource.sample", json!(usage)) {
-            watch.evidence = Some(fault);
-            end(s, watch, Cause::Supervisor, "");
+            unrecordable(s, watch, fault);
         }
     }
+}
+
+/// The processes from which every other of the sandbox descends.
+fn roots(s: &Supervision<'_>) -> Vec<i32> {
+    std::iter::once(s.running.init_pid()).chain(s.guests.pids()).collect()
 }
 
 fn disk(s: &Supervision<'_>, watch: &mut Watch, usage: &mut Usage, now: Instant) {
@@ -429,7 +425,7 @@ fn enforce(s: &Supervision<'_>, watch: &mut Watch, usage: &Usage, now: Instant) 
     let memory = &s.plan.memory;
     if memory.mechanism == LimitMechanism::Watchdog
         && usage.memory_bytes.is_some_and(|used| used > memory.value)
-        && usage::exact_memory(s.running.init_pid()).is_none_or(|used| used > memory.value)
+        && usage::exact_memory(&roots(s)).is_none_or(|used| used > memory.value)
     {
         return end(s, watch, Cause::Memory, "resources.memory");
     }

@@ -6,9 +6,9 @@ use std::fs;
 /// More processes than any policy allows: a tree this large is cut off rather than walked.
 const MAX_PROCESSES: usize = 100_000;
 
-/// The tree below (and with) `init`. `memory_bytes` counts private and shared-memory pages of each process; pages that
+/// The trees below (and with) `roots`: init, and commands that joined. `memory_bytes` counts private and shared-memory pages of each process; pages that
 /// processes share after a fork count for each, so see [`exact_memory`] before acting on it.
-pub fn of_tree(init: i32) -> Usage {
+pub fn of_tree(roots: &[i32]) -> Usage {
     let mut usage = Usage {
         pids: Some(0),
         memory_bytes: Some(0),
@@ -16,7 +16,7 @@ pub fn of_tree(init: i32) -> Usage {
     };
     let mut tasks = 0u64;
     let mut memory = 0u64;
-    for pid in tree(init) {
+    for pid in tree(roots) {
         let Ok(status) = sr_kernel::pseudo::text(format!("/proc/{pid}/status")) else {
             continue;
         };
@@ -43,10 +43,10 @@ pub fn of_tree(init: i32) -> Usage {
     usage
 }
 
-/// Proportional set sizes of the tree, in bytes: shared pages count once. Slow; `None` if /proc does not tell.
-pub fn exact_memory(init: i32) -> Option<u64> {
+/// Proportional set sizes of the trees, in bytes: shared pages count once. Slow; `None` if /proc does not tell.
+pub fn exact_memory(roots: &[i32]) -> Option<u64> {
     let mut total = 0;
-    for pid in tree(init) {
+    for pid in tree(roots) {
         let Ok(text) = sr_kernel::pseudo::text(format!("/proc/{pid}/smaps_rollup")) else {
             continue;
         };
@@ -59,12 +59,12 @@ pub fn exact_memory(init: i32) -> Option<u64> {
     Some(total)
 }
 
-/// User and system time of the tree so far, in microseconds, with that of the processes that init has reaped. Asked just
-/// before init is killed: what the kernel reaps in its place it accounts to nobody.
-pub fn cpu_of_tree(init: i32) -> u64 {
-    tree(init)
+/// User and system time of the trees so far, in microseconds, with that of the processes that an init has reaped. Asked
+/// just before init is killed: what the kernel reaps in its place it accounts to nobody.
+pub fn cpu_of_tree(roots: &[i32]) -> u64 {
+    tree(roots)
         .into_iter()
-        .filter_map(|pid| cpu_micros(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
+        .filter_map(|pid| cpu_micros(&sr_kernel::pseudo::text(format!("/proc/{pid}/stat")).ok()?))
         .sum()
 }
 
@@ -75,9 +75,9 @@ fn cpu_micros(stat: &str) -> Option<u64> {
     Some(ticks.sum::<u64>() * 10_000)
 }
 
-/// Every process of the sandbox: orphans are init's children, so the tree is whole.
-fn tree(init: i32) -> Vec<i32> {
-    let mut found = vec![init];
+/// Every process of the sandbox: orphans are init's children, so the trees are whole.
+fn tree(roots: &[i32]) -> Vec<i32> {
+    let mut found = roots.to_vec();
     let mut next = 0;
     while let Some(&pid) = found.get(next) {
         next += 1;
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn the_tree_of_this_process_is_counted() {
         let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
-        let usage = of_tree(std::process::id() as i32);
+        let usage = of_tree(&[std::process::id() as i32]);
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(usage.pids.unwrap() >= 2);

@@ -11,6 +11,7 @@ use support::{LIMIT, Place, Ran, Test, end, is_root, needs};
 
 fn main() {
     support::main(&[
+        ("a_fault_at_the_exec_stop", a_fault_at_the_exec_stop),
         ("memory", memory),
         ("memory_of_many_processes", memory_of_many_processes),
         ("memory_a_process", memory_a_process),
@@ -75,6 +76,18 @@ fn ended_by(place: &Place, ran: &Ran, status: i32, cause: &str) -> Test {
     let result = &place.report()["result"];
     ensure!(result["cause"] == cause, "wanted cause {cause}: {result}\n{ran}");
     place.tell(&["report", "verify"]).ok()?;
+    place.nothing_left()
+}
+
+/// The key is loaded while the program is held at its exec. A held program that is given up once kept its init, and
+/// with it the supervisor, from ending.
+fn a_fault_at_the_exec_stop(place: &Place) -> Test {
+    use std::os::unix::fs::PermissionsExt;
+    place.run(&["--", "true"]).ok()?;
+    fs::set_permissions(place.keys.join("default.key"), fs::Permissions::from_mode(0o755))?;
+    let ran = place.run(&["--", "sh", "-c", "echo started"]);
+    ran.ended(125)?;
+    ensure!(ran.err.contains("evidence.key") && ran.out.is_empty(), "{ran}");
     place.nothing_left()
 }
 

@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use support::{Place, Test, needs, skip};
+use support::{Place, Test, needs};
 
 fn main() {
     support::main(&[
@@ -365,31 +365,13 @@ fn home_is_no_working_directory(place: &Place) -> Test {
 }
 
 fn exec_joins_a_run(place: &Place) -> Test {
-    let mark = place.mark();
-    let mut first = place
-        .safe_run(&[
-            "run",
-            "--timeout",
-            "20s",
-            "--",
-            "sh",
-            "-c",
-            "echo inside > /tmp/here; sleep 15",
-            &mark,
-        ])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()?;
-    std::thread::sleep(std::time::Duration::from_millis(700));
-    let ran = place.tell(&["exec", "last", "--", "cat", "/tmp/here"]);
-    first.kill()?;
-    first.wait()?;
-    place.tell(&["gc"]).ok()?;
-    if ran.status == 125 && ran.err.contains("not available in this build") {
-        return skip("exec is not available in this build");
-    }
+    let run = place.start(&["--", "sh", "-c", "echo inside > here; echo ready; sleep 15"])?;
+    let ran = place.tell(&["exec", "last", "--", "cat", "here"]);
     ran.ok()?;
     ensure!(ran.out == "inside\n", "{ran}");
+    place.tell(&["exec", "--", "sh", "-c", "exit 7"]).ended(7)?;
+    run.cancel()?;
+    place.tell(&["report", "verify", "last"]).ok()?;
     place.nothing_left()
 }
 

@@ -127,13 +127,20 @@ pub enum Command {
 /// Run another command inside a sandbox that is running.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "safe-run exec [RUN] -- COMMAND [ARGS]...",
-    after_help = "The command stands behind the same wall as the run's own program. Its exit status is passed on."
+    override_usage = "safe-run exec [OPTIONS] [RUN] -- COMMAND [ARGS]...",
+    after_help = "\
+The command is looked up in the run's own files and stands behind the same wall as its program:
+namespaces, user, limits, Landlock, system-call filter, environment, working directory. The run's
+supervisor looks at it before its first instruction and records it. It ends with the run, and does
+not keep the run going. Its exit status is passed on; 125: it was not started."
 )]
 pub struct ExecArguments {
     /// A unique beginning of the run's id, or `last`.
     #[arg(default_value = "last")]
     pub run: String,
+    /// Give the command a terminal of its own.
+    #[arg(long, short)]
+    pub tty: bool,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub argv: Vec<OsString>,

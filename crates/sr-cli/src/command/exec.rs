@@ -1,19 +1,24 @@
-//! `exec`: another command inside a sandbox that is running. The runner has no way in yet; it is refused, not ignored.
+//! `exec`: another command inside a sandbox that is running.
 
 use crate::arguments::ExecArguments;
 use crate::environment::Environment;
 use crate::failure::Done;
-use sr_common::{Code, Fault};
+use crate::terminal;
+use sr_runner::Joining;
 
 pub fn exec(arguments: ExecArguments, env: &Environment) -> Done {
-    super::command_line(arguments.argv)?;
+    let argv: Vec<String> = super::command_line(arguments.argv)?
+        .map(|line| std::iter::once(line.command).chain(line.args).collect())
+        .unwrap_or_default();
     let (store, run) = super::find_run(env, &arguments.run)?;
-    if !store.is_running(&run.id) {
-        let found = format!("run {} has ended", run.id.short());
-        let remedy = "a command can only join a sandbox that is running; start one with safe-run run";
-        return Err(Fault::new(Code::Run001, "run", found, remedy).into());
+    let outcome = sr_runner::exec(&Joining {
+        store: &store,
+        run: &run,
+        argv: &argv,
+        terminal: arguments.tty,
+    })?;
+    for note in &outcome.notes {
+        terminal::err(&format!("safe-run: {}", terminal::clean(note)));
     }
-    let found = "joining a running sandbox is not available in this build";
-    let remedy = "start another run; with --session NAME successive runs share their captured writes";
-    Err(Fault::new(Code::Run001, "exec", found, remedy).into())
+    Ok(outcome.status)
 }

@@ -4,19 +4,20 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// As many bytes as the kernel looks at.
 const LOOKED_AT: u64 = 256;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     pub interpreter: PathBuf,
     pub argument: Option<Vec<u8>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Malformed {
+pub(crate) enum Malformed {
     /// Nothing after `#!`.
     Empty,
     /// The interpreter's path does not end within the bytes that the kernel reads.
@@ -27,6 +28,14 @@ pub(super) enum Malformed {
 pub(super) fn read(host: &Path) -> io::Result<Option<Result<Line, Malformed>>> {
     let mut head = Vec::with_capacity(256);
     File::open(host)?.take(LOOKED_AT).read_to_end(&mut head)?;
+    Ok(parse(&head))
+}
+
+/// The same of an open file.
+pub(crate) fn of_file(file: &File) -> io::Result<Option<Result<Line, Malformed>>> {
+    let mut head = vec![0; LOOKED_AT as usize];
+    let read = file.read_at(&mut head, 0)?;
+    head.truncate(read);
     Ok(parse(&head))
 }
 

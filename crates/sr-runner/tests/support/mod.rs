@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -173,6 +173,22 @@ impl Place {
         self.input(words, b"")
     }
 
+    /// `safe-run run WORDS`, left running once the program has said something.
+    pub fn start(&self, words: &[&str]) -> Result<Going, End> {
+        let mut command = self.safe_run(&[&["run", "--quiet"], words].concat());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let mut out = child.stdout.take().expect("a pipe");
+        let mut said = [0; 64];
+        let length = out.read(&mut said)?;
+        let going = Going { child, _out: out };
+        ensure!(length > 0, "the run ended before its program said something");
+        Ok(going)
+    }
+
     /// The same, with something on its standard input.
     pub fn input(&self, words: &[&str], input: &[u8]) -> Ran {
         end(self.safe_run(&[&["run"], words].concat()), input, LIMIT)
@@ -211,6 +227,17 @@ impl Place {
         let path = self.last_run().join("run_report.json");
         let text = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_slice(&text).expect("a report in JSON")
+    }
+
+    /// The events of the last run so far whose type begins with `kind`.
+    pub fn events(&self, kind: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.last_run().join("events.jsonl")).expect("the events");
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("an event in JSON"));
+        lines
+            .filter(|event| event["type"].as_str().is_some_and(|t| t.starts_with(kind)))
+            .collect()
     }
 
     /// Whatever a run of this place could leave behind: processes, journals, control groups.
@@ -334,6 +361,49 @@ pub fn sorted(names: &[&str]) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// A run that goes on. It is ended, come what may.
+pub struct Going {
+    child: Child,
+    _out: ChildStdout,
+}
+
+impl Going {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, and waits for that.
+    pub fn cancel(mut self) -> Result<i32, End> {
+        self.signal(rustix::process::Signal::TERM)?;
+        self.wait()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) -> Test {
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).expect("a pid");
+        Ok(rustix::process::kill_process(pid, signal)?)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> Result<i32, End> {
+        let until = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+            }
+            ensure!(Instant::now() < until, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        // Both fail where it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// How a command ended.

@@ -1,4 +1,4 @@
-//! clone3(2): the first process of a sandbox, which carries out a list of steps.
+//! Making processes: one that carries out a list of steps, and one that shares this process's memory.
 
 use crate::child;
 use crate::step::Step;
@@ -6,28 +6,30 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+/// `struct clone_args`.
 #[repr(C)]
-#[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
+#[derive(Debug, Default)]
+pub(crate) struct CloneArgs {
+    pub flags: u64,
+    pub pidfd: u64,
+    pub child_tid: u64,
+    pub parent_tid: u64,
+    pub exit_signal: u64,
+    pub stack: u64,
+    pub stack_size: u64,
+    pub tls: u64,
+    pub set_tid: u64,
+    pub set_tid_size: u64,
+    pub cgroup: u64,
 }
 
-/// Flags of the namespaces that a sandbox gets at its birth.
-pub const BIRTH_NAMESPACES: u64 = (libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID) as u64;
-
-/// Those that it makes itself as its first step: a network namespace is half a millisecond of work, which the
-/// supervisor would have to wait for in clone3(2).
-pub const OWN_NAMESPACES: i32 = libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+impl CloneArgs {
+    pub fn in_cgroup(&mut self, group: RawFd) {
+        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+        self.flags |= CLONE_INTO_CGROUP;
+        self.cgroup = group as u64;
+    }
+}
 
 /// Made once the process is in its group, so that the group is that namespace's root.
 pub const CGROUP_NAMESPACE: i32 = libc::CLONE_NEWCGROUP;
@@ -39,46 +41,43 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
-/// What a paused process runs on, which needs next to nothing.
-const PAUSED_STACK: usize = 16 << 10;
-
-/// A child in a new user namespace that does nothing until it is killed. It shares this process's memory, which makes it
-/// several times cheaper than a copy.
+/// A child that shares this process's memory, on a stack of its own: many times cheaper than a copy. What it runs must
+/// make its system calls itself and not by libc, whose `errno` it shares with this process. Dropping it kills it.
 #[derive(Debug)]
-pub(crate) struct Paused {
+pub(crate) struct Companion {
     pub child: Child,
     _stack: Box<[MaybeUninit<u128>]>,
 }
 
-impl Paused {
-    pub fn in_user_namespace() -> io::Result<Self> {
-        extern "C" fn pause(_: *mut libc::c_void) -> libc::c_int {
-            // SAFETY: prctl(2) and pause(2) take integers and touch no memory; neither fails here, so that libc's errno,
-            // which this process shares with its parent, is left alone.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
-                loop {
-                    libc::pause();
-                }
-            }
-        }
-        let mut stack = Box::new_uninit_slice(PAUSED_STACK / size_of::<u128>());
+impl Companion {
+    /// `flags` of clone(2) besides `CLONE_VM` and `CLONE_PIDFD`; `stack` in bytes.
+    ///
+    /// # Safety
+    /// `entry` must be sound to run beside this process in its memory, with `argument`, until it ends or the returned
+    /// value is dropped.
+    pub unsafe fn start(
+        flags: libc::c_int,
+        stack: usize,
+        entry: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+        argument: *mut libc::c_void,
+    ) -> io::Result<Self> {
+        let mut stack = Box::new_uninit_slice(stack / size_of::<u128>());
         let mut pidfd: libc::c_int = -1;
-        // SAFETY: the child runs on a stack of its own, which lives until it was waited for (see `drop`), and does nothing
-        // but the two calls above; clone(2) stores the descriptor into a live int.
+        // SAFETY: the stack lives until the child was waited for (see `drop`), the rest is the caller's promise; clone(2)
+        // stores the descriptor into a live int.
         let pid = unsafe {
             libc::clone(
-                pause,
+                entry,
                 stack.as_mut_ptr_range().end.cast(),
-                libc::CLONE_VM | libc::CLONE_NEWUSER | libc::CLONE_PIDFD | libc::SIGCHLD,
-                std::ptr::null_mut(),
+                flags | libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD,
+                argument,
                 &raw mut pidfd,
             )
         };
         if pid < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Paused {
+        Ok(Companion {
             child: Child {
                 pid,
                 // SAFETY: clone succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nothing else owns.
@@ -89,10 +88,41 @@ impl Paused {
     }
 }
 
-impl Drop for Paused {
+impl Drop for Companion {
     fn drop(&mut self) {
         crate::process::kill_and_reap(&self.child);
     }
+}
+
+/// clone3(2) without libc, for a [`Companion`]: the child's id, 0 in the child, or a negative errno.
+///
+/// # Safety
+/// As for clone3 itself: `args` must describe a child that this code can be.
+pub(crate) unsafe fn raw_clone3(args: &CloneArgs) -> isize {
+    let answer: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the system call's convention; without CLONE_VM the child returns here too, on a copy of this stack.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") libc::SYS_clone3 as isize => answer,
+            in("rdi") &raw const *args,
+            in("rsi") size_of::<CloneArgs>(),
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            in("x8") libc::SYS_clone3,
+            inlateout("x0") &raw const *args as isize => answer,
+            in("x1") size_of::<CloneArgs>(),
+        );
+    }
+    answer
 }
 
 /// Starts a process in new namespaces that carries out `steps` and reports a failure on `channel`.
@@ -112,9 +142,7 @@ pub fn spawn(
         ..CloneArgs::default()
     };
     if let Some(group) = cgroup {
-        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = group.as_raw_fd() as u64;
+        args.in_cgroup(group.as_raw_fd());
     }
     // SAFETY: `args` is a live struct clone_args of the given size; without CLONE_VM and with no stack given the child
     // runs on a copy of this stack, like fork(2), and `child::run` never returns.

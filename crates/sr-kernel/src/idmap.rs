@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::clone::Paused;
+use crate::clone::Companion;
 use crate::step::MountFlags;
 
 /// One line of a uid or gid map.
@@ -39,12 +39,24 @@ pub struct MapNamespace {
     namespace: OwnedFd,
     /// The process that it was made with: killed once that is held open, and waited for when this is dropped, for a
     /// process takes a while to end.
-    _holder: Paused,
+    _holder: Companion,
+}
+
+/// What a process that does nothing needs.
+const PAUSED_STACK: usize = 16 << 10;
+
+/// Waits to be killed. No libc here: its errno is the supervisor's.
+extern "C" fn pause(_: *mut libc::c_void) -> libc::c_int {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    loop {
+        let _ = rustix::event::pause();
+    }
 }
 
 impl MapNamespace {
     pub fn new(uids: &[MapLine], gids: &[MapLine]) -> io::Result<Self> {
-        let holder = Paused::in_user_namespace()?;
+        // SAFETY: `pause` touches no memory.
+        let holder = unsafe { Companion::start(libc::CLONE_NEWUSER, PAUSED_STACK, pause, std::ptr::null_mut()) }?;
         write_maps(holder.child.pid, uids, gids, false)?;
         let namespace = std::fs::File::open(format!("/proc/{}/ns/user", holder.child.pid))?;
         crate::process::kill(&holder.child);

@@ -103,10 +103,13 @@ pub fn receive_each(socket: BorrowedFd<'_>, mut keep: impl FnMut(OwnedFd)) -> io
     let mut bytes = [0u8; Message::LEN];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut reset = false;
     let received = loop {
         let mut data = [IoSliceMut::new(&mut bytes)];
         match recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Err(rustix::io::Errno::INTR) => {}
+            // The other side ended with something unread; what it had sent before is read after this.
+            Err(rustix::io::Errno::CONNRESET) if !reset => reset = true,
             other => break other?,
         }
     };

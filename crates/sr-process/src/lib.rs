@@ -12,4 +12,4 @@ pub mod sandbox;
 pub mod trees;
 pub mod view;
 
-pub use sandbox::{Building, Ended, Options, Prepared, Running, Stdio, Stopped, begin};
+pub use sandbox::{Building, Ended, Namespaces, Options, Prepared, Running, Stdio, Stopped, begin};

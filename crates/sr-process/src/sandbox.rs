@@ -6,7 +6,8 @@ use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_PTY, SLOT_ROOT, SLO
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
-use sr_kernel::clone::{self, BIRTH_NAMESPACES, Child};
+use sr_kernel::clone::{self, Child};
+use sr_kernel::cradle::Cradle;
 use sr_kernel::idmap::{self, MapLine};
 use sr_kernel::process::Arguments;
 use sr_kernel::ptrace;
@@ -135,8 +136,21 @@ pub struct Ended {
     pub status: i32,
 }
 
+/// The namespaces of a sandbox, being made while the supervisor finds out what is to be in them. That they cannot be made
+/// is told by [`begin`]: what else speaks against the run comes first.
+#[derive(Debug)]
+pub struct Namespaces(io::Result<Cradle>);
+
+impl Namespaces {
+    pub fn begin() -> Self {
+        Namespaces(Cradle::new())
+    }
+}
+
 /// Starts the sandbox's first process, which builds the sandbox up to the point where only the go is missing.
-pub fn begin(bundle: &CompileBundle, options: Options<'_>) -> Result<Building, Fault> {
+pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_>) -> Result<Building, Fault> {
+    const CANNOT: &str = "cannot make the sandbox's namespaces";
+    let cradle = namespaces.0.map_err(|e| no_namespaces(CANNOT, &e))?;
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|e| init_fault("launch.prepare.socket", "cannot make a socket pair", &e.into()))?;
@@ -158,20 +172,26 @@ pub fn begin(bundle: &CompileBundle, options: Options<'_>) -> Result<Building, F
         .chain(&gate.ours)
         .map(AsRawFd::as_raw_fd)
         .collect();
-    let init = clone::spawn(BIRTH_NAMESPACES, options.cgroup, &steps, channel, &close)
-        .map_err(|e| no_namespaces("cannot make the sandbox's namespaces", &e))?;
+    let (uids, gids) = maps(&process.user.map, process.user.inside);
+    let range = matches!(process.user.map, IdMap::Range { .. });
+    idmap::write_maps(cradle.pid(), &uids, &gids, !range)
+        .map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
+    let birth = cradle
+        .order(options.cgroup, &steps, channel, &close)
+        .map_err(|e| init_fault("launch.prepare", CANNOT, &e))?;
+    // Meanwhile it is born.
+    let trees = trees.open()?;
+    let init = birth.wait().map_err(|failure| match failure.in_namespaces {
+        true => no_namespaces(CANNOT, &failure.error),
+        false => init_fault("launch.prepare", CANNOT, &failure.error),
+    })?;
     drop((theirs, gate.theirs));
     let init = Guard {
         init: Some(init),
         tracee: None,
     };
-    let pid = init.pid();
-    let (uids, gids) = maps(&process.user.map, process.user.inside);
-    let range = matches!(process.user.map, IdMap::Range { .. });
-    idmap::write_maps(pid, &uids, &gids, !range)
-        .map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
     if traced {
-        ptrace::seize(pid).map_err(|e| {
+        ptrace::seize(init.pid()).map_err(|e| {
             init_fault(
                 "launch.preflight.ptrace",
                 "cannot trace the sandbox's first process",
@@ -179,8 +199,6 @@ pub fn begin(bundle: &CompileBundle, options: Options<'_>) -> Result<Building, F
             )
         })?;
     }
-    // Meanwhile it makes its namespaces.
-    let trees = trees.open()?;
     let steps = Steps(steps);
     go(ours.as_fd(), &trees.mounts()).map_err(|gone| steps.said(ours.as_fd(), gone))?;
     Ok(Building {
@@ -224,9 +242,6 @@ fn init_steps(
     let mut steps = vec![
         Step::DieWithParent,
         Step::HideArguments(arguments),
-        Step::Unshare {
-            namespaces: clone::OWN_NAMESPACES,
-        },
         Step::Await { channel, slots: trees },
     ];
     if range {

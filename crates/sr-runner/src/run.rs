@@ -32,7 +32,7 @@ use sr_evidence::report::{
 use sr_evidence::seal;
 use sr_kernel::cgroup::{Clause, Limits, RunGroup};
 use sr_process::posture::{self, Before, Identity};
-use sr_process::{Options, Prepared, Stdio, Stopped};
+use sr_process::{Namespaces, Options, Prepared, Stdio, Stopped};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -43,6 +43,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// could not be written; how a program that ran ended is in the [`Outcome`].
 pub fn run(request: &Request) -> Result<Outcome, Refusal> {
     let start = Instant::now();
+    let namespaces = Namespaces::begin();
     gc::collect(&request.store);
     let (facts, _subject, bundle) = match compile_for_host(&request.policy, &request.caller, &request.store) {
         Ok(compiled) => compiled,
@@ -55,7 +56,7 @@ pub fn run(request: &Request) -> Result<Outcome, Refusal> {
     })?;
     tracing::debug!(micros = run.clock(), "evidence opened");
     let dir = run.dir.path.clone();
-    match run.live() {
+    match run.live(namespaces) {
         Ok(()) => run.finish().map_err(|fault| Refusal {
             faults: vec![fault],
             dir: Some(dir),
@@ -225,7 +226,7 @@ impl<'a> Run<'a> {
     }
 
     /// Everything between the opened and the sealed evidence. While the sandbox builds itself, its evidence is begun.
-    fn live(&mut self) -> Result<(), Fault> {
+    fn live(&mut self, namespaces: Namespaces) -> Result<(), Fault> {
         let (name, limits) = self.group_limits();
         let born_in_group = [&limits.memory, &limits.cpu, &limits.pids]
             .into_iter()
@@ -239,6 +240,7 @@ impl<'a> Run<'a> {
             .map_err(|e| Fault::new(Code::Run001, "launch.prepare.signals", e.to_string(), ""))?;
         let (stdio, mut ends) = self.make_stdio()?;
         let building = sr_process::begin(
+            namespaces,
             self.bundle,
             Options {
                 layers: self.layers.as_deref(),

@@ -659,7 +659,7 @@ fn system_directories(place: &Place) -> Test {
         t('rename', 'EROFS|EACCES', '', lambda: os.rename('/usr/bin/env', '/usr/bin/vne'))\n\
         t('chmod', 'EROFS|EPERM', '', lambda: os.chmod('/usr/bin/env', 0o777))\n\
         for d in ('/tmp', '/dev/shm', '.'): t(d, 'GOT', 'GOT', lambda: os.close(os.open(d + '/safe-run-test-file', new)) or os.unlink(d + '/safe-run-test-file'))\n";
-    inside(place, &[], text, 27)?;
+    inside(place, &[], text, 25)?;
     outside(place, &[], text, 3)
 }
 

@@ -1,0 +1,256 @@
+//! Where a sandbox's first process comes from: a process that makes its namespaces while the supervisor still compiles,
+//! and then, given the steps, makes it as the supervisor's own child.
+//!
+//! A network namespace is half a millisecond of work in the kernel, and the copy of the supervisor's memory another tenth:
+//! this way both happen on another CPU. The process shares the supervisor's memory and descriptors (the steps and what they
+//! name need not be sent), runs nothing but the few system calls below, and ends before the program exists.
+
+use crate::child;
+use crate::clone::{Child, CloneArgs, Companion, raw_clone3};
+use crate::step::Step;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+/// The namespaces that it makes for itself and the first process: users first, with the rights over the others.
+const OWN: u32 = (libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u32;
+/// Those in which the first process is born.
+const BIRTH: u64 = (libc::CLONE_NEWNS | libc::CLONE_NEWPID) as u64;
+/// The first process goes on with a copy of this stack.
+const STACK: usize = 256 << 10;
+
+/// What the two say to each other.
+#[derive(Debug)]
+struct Shared {
+    /// The supervisor writes: the order is complete.
+    ordered: OwnedFd,
+    /// It writes: `pid` and `errno` are set.
+    done: OwnedFd,
+    order: Order,
+    given: AtomicBool,
+    /// Of the first process, once it is made.
+    pid: AtomicI32,
+    pidfd: AtomicI32,
+    /// Why there is none, and whether its namespaces could not be made.
+    errno: AtomicI32,
+    in_namespaces: AtomicBool,
+}
+
+/// What the first process carries out. The pointers are the supervisor's, which waits before it gives up what they mean.
+#[derive(Debug)]
+struct Order {
+    steps: *const [Step],
+    close: *const [RawFd],
+    channel: RawFd,
+    cgroup: Option<RawFd>,
+}
+
+/// Namespaces that are being made.
+#[derive(Debug)]
+pub struct Cradle {
+    process: Companion,
+    // Shared with it: never moved, and never referred to as a whole while it runs.
+    shared: *mut Shared,
+}
+
+/// Why there is no first process.
+#[derive(Debug)]
+pub struct Failure {
+    /// The namespaces could not be made.
+    pub in_namespaces: bool,
+    pub error: io::Error,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure {
+            in_namespaces: false,
+            error,
+        }
+    }
+}
+
+impl Cradle {
+    pub fn new() -> io::Result<Cradle> {
+        let shared = Box::into_raw(Box::new(Shared {
+            ordered: eventfd(0, EventfdFlags::CLOEXEC)?,
+            done: eventfd(0, EventfdFlags::CLOEXEC)?,
+            order: Order {
+                steps: &[],
+                close: &[],
+                channel: -1,
+                cgroup: None,
+            },
+            given: AtomicBool::new(false),
+            pid: AtomicI32::new(-1),
+            pidfd: AtomicI32::new(-1),
+            errno: AtomicI32::new(0),
+            in_namespaces: AtomicBool::new(false),
+        }));
+        let flags = libc::CLONE_NEWUSER | libc::CLONE_FILES;
+        // SAFETY: `rock` makes system calls without libc and touches only `shared`, which lives until it has ended.
+        match unsafe { Companion::start(flags, STACK, rock, shared.cast()) } {
+            Ok(process) => Ok(Cradle { process, shared }),
+            Err(e) => {
+                // SAFETY: made above, and nobody else has it.
+                drop(unsafe { Box::from_raw(shared) });
+                Err(e)
+            }
+        }
+    }
+
+    /// Whose user namespace gets the maps.
+    pub fn pid(&self) -> i32 {
+        self.process.child.pid
+    }
+
+    /// Orders the first process, which carries out `steps`, reports a failure on `channel` and closes `close` first. It is
+    /// born into the v2 group `cgroup`.
+    pub fn order<'a>(
+        self,
+        cgroup: Option<BorrowedFd<'a>>,
+        steps: &'a [Step],
+        channel: RawFd,
+        close: &'a [RawFd],
+    ) -> io::Result<Birth<'a>> {
+        let shared = self.shared;
+        // SAFETY: the other process reads the order only after it has been told so, below.
+        unsafe {
+            (*shared).order = Order {
+                steps,
+                close,
+                channel,
+                cgroup: cgroup.map(|group| group.as_raw_fd()),
+            };
+            (*shared).given.store(true, Ordering::Release);
+            rustix::io::write(&(*shared).ordered, &1u64.to_ne_bytes())?;
+        }
+        Ok(Birth {
+            cradle: self,
+            awaited: false,
+            _of: PhantomData,
+        })
+    }
+}
+
+impl Drop for Cradle {
+    fn drop(&mut self) {
+        // Not before the process that uses it is gone.
+        crate::process::kill_and_reap(&self.process.child);
+        // SAFETY: made by `new`; its other user has ended.
+        drop(unsafe { Box::from_raw(self.shared) });
+    }
+}
+
+/// A first process that is being made. Dropping this ends it.
+#[derive(Debug)]
+pub struct Birth<'a> {
+    cradle: Cradle,
+    awaited: bool,
+    _of: PhantomData<&'a Step>,
+}
+
+impl Birth<'_> {
+    /// Waits for the first process.
+    pub fn wait(mut self) -> Result<Child, Failure> {
+        self.outcome()
+    }
+
+    fn outcome(&mut self) -> Result<Child, Failure> {
+        self.awaited = true;
+        let shared = self.cradle.shared;
+        // SAFETY: the descriptor is not written to by the other process.
+        let done = unsafe { &(*shared).done };
+        let mut count = [0u8; 8];
+        loop {
+            let mut ready = [
+                rustix::event::PollFd::new(done, rustix::event::PollFlags::IN),
+                // It ended without a word: killed, as a rule for want of memory.
+                rustix::event::PollFd::new(&self.cradle.process.child.pidfd, rustix::event::PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut ready, None) {
+                Err(Errno::INTR) => continue,
+                Err(e) => return Err(io::Error::from(e).into()),
+                Ok(_) if ready[0].revents().is_empty() => {
+                    return Err(io::Error::other("the process that makes the namespaces was killed").into());
+                }
+                Ok(_) => {}
+            }
+            rustix::io::read(done, &mut count).map_err(io::Error::from)?;
+            break;
+        }
+        // SAFETY: it has said that it is done with these.
+        unsafe {
+            let pid = (*shared).pid.load(Ordering::Acquire);
+            if pid > 0 {
+                return Ok(Child {
+                    pid,
+                    // The descriptor table is shared, and nothing else owns this one.
+                    pidfd: OwnedFd::from_raw_fd((*shared).pidfd.load(Ordering::Acquire)),
+                });
+            }
+            Err(Failure {
+                in_namespaces: (*shared).in_namespaces.load(Ordering::Acquire),
+                error: io::Error::from_raw_os_error((*shared).errno.load(Ordering::Acquire)),
+            })
+        }
+    }
+}
+
+impl Drop for Birth<'_> {
+    fn drop(&mut self) {
+        if !self.awaited
+            && let Ok(child) = self.outcome()
+        {
+            crate::process::kill_and_reap(&child);
+        }
+    }
+}
+
+/// What the other process runs. No libc here: its errno is the supervisor's.
+extern "C" fn rock(argument: *mut libc::c_void) -> libc::c_int {
+    let shared: *mut Shared = argument.cast();
+    // SAFETY: `shared` lives until this process has ended. What it changes, the supervisor reads after `done` only; the
+    // order is read after `ordered` only, when the supervisor no longer writes it.
+    unsafe {
+        let fail = |error: Errno, in_namespaces: bool| {
+            (*shared).errno.store(error.raw_os_error(), Ordering::Release);
+            (*shared).in_namespaces.store(in_namespaces, Ordering::Release);
+            let _ = rustix::io::write(&(*shared).done, &1u64.to_ne_bytes());
+            1
+        };
+        // The supervisor's end is this process's.
+        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+        let own = rustix::thread::UnshareFlags::from_bits_retain(OWN);
+        if let Err(e) = rustix::thread::unshare_unsafe(own) {
+            return fail(e, true);
+        }
+        let mut count = [0u8; 8];
+        while rustix::io::read(&(*shared).ordered, &mut count) == Err(Errno::INTR) {}
+        if !(*shared).given.load(Ordering::Acquire) {
+            return 1;
+        }
+        let order = &(*shared).order;
+        let mut args = CloneArgs {
+            // The supervisor's child, as if it had made it; the signal of its end goes with that.
+            flags: BIRTH | (libc::CLONE_PIDFD | libc::CLONE_PARENT) as u64,
+            pidfd: (*shared).pidfd.as_ptr() as u64,
+            ..CloneArgs::default()
+        };
+        if let Some(group) = order.cgroup {
+            args.in_cgroup(group);
+        }
+        match raw_clone3(&args) {
+            0 => child::run(&*order.steps, order.channel, &*order.close),
+            pid if pid > 0 => {
+                (*shared).pid.store(pid as i32, Ordering::Release);
+                let _ = rustix::io::write(&(*shared).done, &1u64.to_ne_bytes());
+                0
+            }
+            error => fail(Errno::from_raw_os_error(-error as i32), true),
+        }
+    }
+}

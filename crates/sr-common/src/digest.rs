@@ -86,6 +86,17 @@ pub fn hex(bytes: &[u8]) -> String {
     out
 }
 
+/// The bytes that [`hex`] writes as `text`; `None` for anything else.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let byte = |[high, low]: &[u8; 2]| Some(nibble(*high)? << 4 | nibble(*low)?);
+    if rest.is_empty() {
+        pairs.iter().map(byte).collect()
+    } else {
+        None
+    }
+}
+
 // Only lower case: one digest has one spelling.
 fn nibble(c: u8) -> Option<u8> {
     match c {
@@ -123,6 +134,15 @@ impl From<Digest> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hexadecimal_has_one_spelling() {
+        assert_eq!(unhex(&hex(&[0, 0x1f, 0xff])), Some(vec![0, 0x1f, 0xff]));
+        assert_eq!(unhex(""), Some(vec![]));
+        for bad in ["0", "0g", "FF", "é"] {
+            assert_eq!(unhex(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn digests_have_one_spelling() {

@@ -1,5 +1,6 @@
 //! The bundle: every plan of a run, in types that cannot express a dangerous state.
 
+use crate::syscalls::interpreter::Instruction;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sr_common::{ByteSize, Digest, Millis, Obligation, Strength};
@@ -289,8 +290,28 @@ pub struct SyscallsPlan {
     pub allowed: Vec<String>,
     /// Allowed only with some arguments; every other argument gets `onDenied` or the rule's own errno.
     pub conditional: Vec<ConditionalRule>,
-    /// The compiled classic BPF: `[code, jt, jf, k]` a line.
-    pub program: Vec<(u16, u8, u8, u32)>,
+    /// The compiled classic BPF (code, jt, jf, k). As text: the `struct sock_filter`s as they are loaded, little-endian, in
+    /// hexadecimal; their digest is in the bundle's `renderings`.
+    #[serde(with = "filter_text")]
+    #[schemars(with = "String")]
+    pub program: Vec<Instruction>,
+}
+
+/// A filter as text: hundreds of lists of numbers would be most of the bundle's parts, and tell nobody more.
+mod filter_text {
+    use crate::syscalls::{bpf, interpreter::Instruction};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(program: &[Instruction], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&sr_common::digest::hex(&bpf::bytes(program)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Instruction>, D::Error> {
+        let text = String::deserialize(from)?;
+        sr_common::digest::unhex(&text)
+            .and_then(|bytes| bpf::from_bytes(&bytes))
+            .ok_or_else(|| D::Error::custom("not a filter in hexadecimal"))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

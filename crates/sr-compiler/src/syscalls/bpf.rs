@@ -106,6 +106,20 @@ pub fn bytes(program: &[Instruction]) -> Vec<u8> {
     out
 }
 
+/// What [`bytes`] was made from.
+pub fn from_bytes(bytes: &[u8]) -> Option<Vec<Instruction>> {
+    let (parts, rest) = bytes.as_chunks::<8>();
+    let instruction = |[c0, c1, jt, jf, k0, k1, k2, k3]: &[u8; 8]| {
+        (
+            u16::from_le_bytes([*c0, *c1]),
+            *jt,
+            *jf,
+            u32::from_le_bytes([*k0, *k1, *k2, *k3]),
+        )
+    };
+    rest.is_empty().then(|| parts.iter().map(instruction).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::interpreter::{Program, SeccompData};

@@ -78,6 +78,8 @@ struct CgroupMount {
 /// The cgroup lines of mountinfo: `id parent dev root point options [tags] - type source super-options`.
 fn cgroup_mounts(text: &str) -> Vec<CgroupMount> {
     text.lines()
+        // Most lines of a host with many mounts are not.
+        .filter(|line| line.contains(" - cgroup"))
         .filter_map(|line| {
             let (left, right) = line.split_once(" - ")?;
             let mut right = right.split(' ');

@@ -34,9 +34,9 @@ struct Shared {
     /// Of the first process, once it is made.
     pid: AtomicI32,
     pidfd: AtomicI32,
-    /// Why there is none, and whether its namespaces could not be made.
+    /// Why there is none.
     errno: AtomicI32,
-    in_namespaces: AtomicBool,
+    unshared: AtomicBool,
 }
 
 /// What the first process carries out. The pointers are the supervisor's, which waits before it gives up what they mean.
@@ -58,19 +58,12 @@ pub struct Cradle {
 
 /// Why there is no first process.
 #[derive(Debug)]
-pub struct Failure {
-    /// The namespaces could not be made.
-    pub in_namespaces: bool,
-    pub error: io::Error,
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Failure {
-            in_namespaces: false,
-            error,
-        }
-    }
+pub enum Failure {
+    /// The network, ipc and uts namespaces could not be made (unshare(2)).
+    Unshare(io::Error),
+    /// Nor it in its mount and pid namespaces (clone3(2)).
+    Clone(io::Error),
+    Other(io::Error),
 }
 
 impl Cradle {
@@ -88,7 +81,7 @@ impl Cradle {
             pid: AtomicI32::new(-1),
             pidfd: AtomicI32::new(-1),
             errno: AtomicI32::new(0),
-            in_namespaces: AtomicBool::new(false),
+            unshared: AtomicBool::new(false),
         }));
         let flags = libc::CLONE_NEWUSER | libc::CLONE_FILES;
         // SAFETY: `rock` makes system calls without libc and touches only `shared`, which lives until it has ended.
@@ -173,13 +166,14 @@ impl Birth<'_> {
             ];
             match rustix::event::poll(&mut ready, None) {
                 Err(Errno::INTR) => continue,
-                Err(e) => return Err(io::Error::from(e).into()),
+                Err(e) => return Err(Failure::Other(e.into())),
                 Ok(_) if ready[0].revents().is_empty() => {
-                    return Err(io::Error::other("the process that makes the namespaces was killed").into());
+                    let killed = "the process that makes the namespaces was killed";
+                    return Err(Failure::Other(io::Error::other(killed)));
                 }
                 Ok(_) => {}
             }
-            rustix::io::read(done, &mut count).map_err(io::Error::from)?;
+            rustix::io::read(done, &mut count).map_err(|e| Failure::Other(e.into()))?;
             break;
         }
         // SAFETY: it has said that it is done with these.
@@ -192,10 +186,11 @@ impl Birth<'_> {
                     pidfd: OwnedFd::from_raw_fd((*shared).pidfd.load(Ordering::Acquire)),
                 });
             }
-            Err(Failure {
-                in_namespaces: (*shared).in_namespaces.load(Ordering::Acquire),
-                error: io::Error::from_raw_os_error((*shared).errno.load(Ordering::Acquire)),
-            })
+            let error = io::Error::from_raw_os_error((*shared).errno.load(Ordering::Acquire));
+            match (*shared).unshared.load(Ordering::Acquire) {
+                true => Err(Failure::Clone(error)),
+                false => Err(Failure::Unshare(error)),
+            }
         }
     }
 }
@@ -216,9 +211,8 @@ extern "C" fn rock(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `shared` lives until this process has ended. What it changes, the supervisor reads after `done` only; the
     // order is read after `ordered` only, when the supervisor no longer writes it.
     unsafe {
-        let fail = |error: Errno, in_namespaces: bool| {
+        let fail = |error: Errno| {
             (*shared).errno.store(error.raw_os_error(), Ordering::Release);
-            (*shared).in_namespaces.store(in_namespaces, Ordering::Release);
             let _ = rustix::io::write(&(*shared).done, &1u64.to_ne_bytes());
             1
         };
@@ -226,8 +220,9 @@ extern "C" fn rock(argument: *mut libc::c_void) -> libc::c_int {
         let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
         let own = rustix::thread::UnshareFlags::from_bits_retain(OWN);
         if let Err(e) = rustix::thread::unshare_unsafe(own) {
-            return fail(e, true);
+            return fail(e);
         }
+        (*shared).unshared.store(true, Ordering::Release);
         let mut count = [0u8; 8];
         while rustix::io::read(&(*shared).ordered, &mut count) == Err(Errno::INTR) {}
         if !(*shared).given.load(Ordering::Acquire) {
@@ -250,7 +245,7 @@ extern "C" fn rock(argument: *mut libc::c_void) -> libc::c_int {
                 let _ = rustix::io::write(&(*shared).done, &1u64.to_ne_bytes());
                 0
             }
-            error => fail(Errno::from_raw_os_error(-error as i32), true),
+            error => fail(Errno::from_raw_os_error(-error as i32)),
         }
     }
 }

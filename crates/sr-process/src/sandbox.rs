@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
 use sr_kernel::clone::{self, Child};
-use sr_kernel::cradle::Cradle;
+use sr_kernel::cradle::{Cradle, Failure};
 use sr_kernel::idmap::{self, MapLine};
 use sr_kernel::process::Arguments;
 use sr_kernel::ptrace;
@@ -181,9 +181,17 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         .map_err(|e| init_fault("launch.prepare", CANNOT, &e))?;
     // Meanwhile it is born.
     let trees = trees.open()?;
-    let init = birth.wait().map_err(|failure| match failure.in_namespaces {
-        true => no_namespaces(CANNOT, &failure.error),
-        false => init_fault("launch.prepare", CANNOT, &failure.error),
+    let init = birth.wait().map_err(|failure| match failure {
+        Failure::Unshare(e) => Fault {
+            remedy: "see `safe-run doctor`; in a container, its filter must let unshare(2) through".into(),
+            ..init_fault(
+                "launch.preflight.namespaces",
+                "cannot make the network, ipc and uts namespaces",
+                &e,
+            )
+        },
+        Failure::Clone(e) => no_namespaces(CANNOT, &e),
+        Failure::Other(e) => init_fault("launch.prepare", CANNOT, &e),
     })?;
     drop((theirs, gate.theirs));
     let init = Guard {

@@ -498,7 +498,7 @@ fn what_the_kernel_takes_back_at_the_launch(place: &Place) -> Test {
     for (call, word) in [
         ("landlock_add_rule", "Landlock"),
         ("landlock_restrict_self", "Landlock"),
-        ("unshare", "cgroup namespace"),
+        ("unshare", "network, ipc and uts namespaces"),
         ("mount_setattr", "mount"),
         ("move_mount", "mount"),
         ("fsopen", "file system"),

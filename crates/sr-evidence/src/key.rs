@@ -4,12 +4,13 @@
 //! Signatures by P-256 are made by `ring`: three of them stand on the path of every run, and it makes one in a tenth
 //! of the time of `p256`, which reads, writes and verifies.
 
-use ecdsa::hazmat::VerifyPrimitive;
+use p256::SecretKey;
+use p256::ecdsa::VerifyingKey;
+use p256::ecdsa::signature::Verifier;
 use p256::elliptic_curve::rand_core::OsRng;
 use p256::elliptic_curve::sec1::ToEncodedPoint;
 use p256::pkcs8::der::{Decode, pem::PemLabel};
 use p256::pkcs8::{Document, EncodePrivateKey, LineEnding, ObjectIdentifier, PrivateKeyInfo, SecretDocument};
-use p256::{AffinePoint, SecretKey};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use serde::{Deserialize, Serialize};
@@ -147,9 +148,7 @@ impl PublicKey {
                 let Ok(signature) = p256::ecdsa::Signature::from_der(signature) else {
                     return false;
                 };
-                let hash = Sha256::digest(message);
-                self.p256()
-                    .is_some_and(|point| point.verify_prehashed(&hash, &signature).is_ok())
+                self.p256().is_some_and(|key| key.verify(message, &signature).is_ok())
             }
             Algorithm::Ed25519 => {
                 let Ok(signature) = ed25519_dalek::Signature::from_slice(signature) else {
@@ -161,10 +160,8 @@ impl PublicKey {
         }
     }
 
-    fn p256(&self) -> Option<AffinePoint> {
-        p256::PublicKey::from_sec1_bytes(&self.spki[SPKI_P256.len()..])
-            .ok()
-            .map(|key| *key.as_affine())
+    fn p256(&self) -> Option<VerifyingKey> {
+        VerifyingKey::from_sec1_bytes(&self.spki[SPKI_P256.len()..]).ok()
     }
 
     fn ed25519(&self) -> Option<ed25519_dalek::VerifyingKey> {

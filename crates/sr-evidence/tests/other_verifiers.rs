@@ -112,7 +112,7 @@ fn openssl_verifies(algorithm: Algorithm, what: fn(&support::Run, &SigningKey) -
     if let Some(skip) = absent("openssl", &["version"]) {
         return Ok(skip);
     }
-    let signer = SigningKey::generate(algorithm).unwrap();
+    let signer = SigningKey::generate(algorithm)?;
     let run = support::run(1, Some(&signer));
     let Signed {
         payload_type,
@@ -225,7 +225,7 @@ fn securesystemslib_verifies() -> Outcome {
         return Ok(skip);
     }
     for algorithm in [Algorithm::EcdsaP256, Algorithm::Ed25519] {
-        let run = support::run(1, Some(&SigningKey::generate(algorithm).unwrap()));
+        let run = support::run(1, Some(&SigningKey::generate(algorithm)?));
         let (bundle, key) = (run.path(files::ATTESTATION), run.path(files::SIGNER));
         let arguments = ["-c", PYTHON, text(&bundle), text(&key)];
         let output = Command::new(&python).args(arguments).output()?;
@@ -233,7 +233,7 @@ fn securesystemslib_verifies() -> Outcome {
             let why = String::from_utf8_lossy(&output.stderr).into_owned();
             return Err(format!("securesystemslib refuses our {algorithm} attestation: {why}").into());
         }
-        let other = support::run(2, Some(&SigningKey::generate(algorithm).unwrap()));
+        let other = support::run(2, Some(&SigningKey::generate(algorithm)?));
         run.write(files::SIGNER, &other.read(files::SIGNER));
         if succeeds(&python, &arguments)? {
             return Err("securesystemslib accepts a stranger's key".into());

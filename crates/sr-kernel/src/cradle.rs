@@ -10,6 +10,7 @@ use crate::clone::{Child, CloneArgs, Companion, raw_clone3};
 use crate::step::Step;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -29,6 +30,7 @@ struct Shared {
     ordered: OwnedFd,
     /// It writes: `pid` and `errno` are set.
     done: OwnedFd,
+    supervisor: Option<Pid>,
     order: Order,
     given: AtomicBool,
     /// Of the first process, once it is made.
@@ -71,6 +73,7 @@ impl Cradle {
         let shared = Box::into_raw(Box::new(Shared {
             ordered: eventfd(0, EventfdFlags::CLOEXEC)?,
             done: eventfd(0, EventfdFlags::CLOEXEC)?,
+            supervisor: Some(rustix::process::getpid()),
             order: Order {
                 steps: &[],
                 close: &[],
@@ -216,8 +219,11 @@ extern "C" fn rock(argument: *mut libc::c_void) -> libc::c_int {
             let _ = rustix::io::write(&(*shared).done, &1u64.to_ne_bytes());
             1
         };
-        // The supervisor's end is this process's.
+        // The supervisor's end is this process's; that it has not ended before this is looked at after.
         let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+        if rustix::process::getppid() != (*shared).supervisor {
+            return 1;
+        }
         let own = rustix::thread::UnshareFlags::from_bits_retain(OWN);
         if let Err(e) = rustix::thread::unshare_unsafe(own) {
             return fail(e);
@@ -247,5 +253,60 @@ extern "C" fn rock(argument: *mut libc::c_void) -> libc::c_int {
             }
             error => fail(Errno::from_raw_os_error(-error as i32)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::os::fd::AsFd;
+
+    fn namespace(pid: i32, name: &str) -> std::path::PathBuf {
+        std::fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap()
+    }
+
+    #[test]
+    fn given_up_it_leaves_nothing() {
+        let cradle = Cradle::new().unwrap();
+        let pid = cradle.pid();
+        assert_ne!(namespace(pid, "user"), namespace(std::process::id() as i32, "user"));
+        drop(cradle);
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn the_first_process_is_this_ones_child_in_namespaces_of_its_own() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let channel = theirs.as_raw_fd();
+        let steps = [
+            Step::Await {
+                channel,
+                slots: Vec::new(),
+            },
+            Step::ChangeDir(c"/no/such/place".into()),
+        ];
+        let close = [ours.as_raw_fd()];
+        let birth = Cradle::new().unwrap().order(None, &steps, channel, &close).unwrap();
+        let first = birth.wait().unwrap();
+        drop(theirs);
+        for name in ["user", "mnt", "pid", "net", "ipc", "uts"] {
+            let own = namespace(std::process::id() as i32, name);
+            // The pid namespace of its children is the one that it was born into.
+            assert_ne!(namespace(first.pid, name), own, "{name}");
+        }
+        let go = wire::Message {
+            tag: wire::TAG_GO,
+            a: 0,
+            b: 0,
+        };
+        wire::send(ours.as_fd(), go, None).unwrap();
+        let (said, _) = wire::receive(ours.as_fd()).unwrap().unwrap();
+        assert_eq!((said.tag, said.a, said.b as i32), (wire::TAG_FAILED, 1, libc::ENOENT));
+        assert!(wire::receive(ours.as_fd()).unwrap().is_none(), "it has ended");
+        crate::process::kill_and_reap(&first);
+        assert!(!std::path::Path::new(&format!("/proc/{}", first.pid)).exists());
     }
 }

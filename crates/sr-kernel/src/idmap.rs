@@ -49,7 +49,7 @@ const PAUSED_STACK: usize = 16 << 10;
 extern "C" fn pause(_: *mut libc::c_void) -> libc::c_int {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     loop {
-        let _ = rustix::event::pause();
+        rustix::event::pause();
     }
 }
 

@@ -174,14 +174,13 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         .collect();
     let (uids, gids) = maps(&process.user.map, process.user.inside);
     let range = matches!(process.user.map, IdMap::Range { .. });
-    idmap::write_maps(cradle.pid(), &uids, &gids, !range)
-        .map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
+    let mapped = idmap::write_maps(cradle.pid(), &uids, &gids, !range);
     let birth = cradle
         .order(options.cgroup, &steps, channel, &close)
         .map_err(|e| init_fault("launch.prepare", CANNOT, &e))?;
     // Meanwhile it is born.
     let trees = trees.open()?;
-    let init = birth.wait().map_err(|failure| match failure {
+    let born = birth.wait().map_err(|failure| match failure {
         Failure::Unshare(e) => Fault {
             remedy: "see `safe-run doctor`; in a container, its filter must let unshare(2) through".into(),
             ..init_fault(
@@ -195,9 +194,11 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
     })?;
     drop((theirs, gate.theirs));
     let init = Guard {
-        init: Some(init),
+        init: Some(born),
         tracee: None,
     };
+    // A process that could not make its namespaces has ended and cannot be mapped: that comes first.
+    mapped.map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
     if traced {
         ptrace::seize(init.pid()).map_err(|e| {
             init_fault(

@@ -87,6 +87,8 @@ impl Cradle {
             unshared: AtomicBool::new(false),
         }));
         let flags = libc::CLONE_NEWUSER | libc::CLONE_FILES;
+        // What a terminal sends to its whole group is the supervisor's to answer.
+        let _deaf = crate::process::BlockedSignals::all();
         // SAFETY: `rock` makes system calls without libc and touches only `shared`, which lives until it has ended.
         match unsafe { Companion::start(flags, STACK, rock, shared.cast()) } {
             Ok(process) => Ok(Cradle { process, shared }),

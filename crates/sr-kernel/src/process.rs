@@ -50,6 +50,29 @@ pub fn signal_descriptor(signals: &[i32]) -> io::Result<std::os::fd::OwnedFd> {
     }
 }
 
+/// All signals blocked for this thread, and for processes that it makes, until this is dropped.
+pub(crate) struct BlockedSignals(libc::sigset_t);
+
+impl BlockedSignals {
+    pub fn all() -> Self {
+        // SAFETY: sigset_t is plain data that the calls initialise; they get live pointers and cannot fail with these.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            BlockedSignals(before)
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: the set is the one that `all` got from the same call.
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+    }
+}
+
 /// The next pending signal of a descriptor made by [`signal_descriptor`].
 pub fn next_signal(fd: std::os::fd::BorrowedFd<'_>) -> Option<i32> {
     let mut info = [0u8; 128];

@@ -95,7 +95,12 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Said, Vec<Ow
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
+    let mut receive = || recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
+    let received = match receive() {
+        // The other side closed without having read all: what it had said before comes after this.
+        Err(rustix::io::Errno::CONNRESET) => receive()?,
+        other => other?,
+    };
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(more) = message {

@@ -2,15 +2,19 @@
 
 use super::fault::{run, text};
 use super::{gitconfig, glob};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
+use rustix::io::Errno;
 use sr_common::Fault;
 use sr_common::facts::{HiddenPath, ResolvedMount};
 use sr_policy::PolicySpec;
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 const MOST_ENTRIES: usize = 1_000_000;
+/// For the entries of a directory at a time.
+const BUFFER: usize = 32 << 10;
 const GIT_CONFIG: &str = ".git/config";
 /// Marks a directory that a tool can make anew (the Cache Directory Tagging Specification).
 const CACHE_TAG: &str = "CACHEDIR.TAG";
@@ -45,34 +49,51 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn tree(&mut self, top: &Path, most: usize) -> Result<(), Fault> {
+        // Read by the system call: this is on the path of every start, and a work tree has hundreds of directories.
+        let mut buffer = Vec::with_capacity(BUFFER);
         let mut todo = vec![top.to_owned()];
         while let Some(dir) = todo.pop() {
-            let entries = match std::fs::read_dir(&dir) {
-                Ok(entries) => entries,
-                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = match openat(CWD, &dir, flags, Mode::empty()) {
+                Ok(opened) => opened,
+                // It is gone, or something else by now.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if dir != top => continue,
                 // Its owner could open it up from inside: what cannot be looked into is not shown.
-                Err(e) if e.kind() == ErrorKind::PermissionDenied && dir != top => {
+                Err(Errno::ACCESS | Errno::PERM) if dir != top => {
                     self.hide(&dir, UNREADABLE, None)?;
                     continue;
                 }
-                Err(e) => return Err(self.unreadable(&dir, &e)),
+                Err(e) => return Err(self.unreadable(&dir, &e.into())),
             };
             let mut below = Vec::new();
             let mut regenerated = dir.ends_with("node_modules");
-            for entry in entries {
-                let entry = entry.map_err(|e| self.unreadable(&dir, &e))?;
-                regenerated |= entry.file_name() == CACHE_TAG;
+            let mut entries = RawDir::new(&opened, buffer.spare_capacity_mut());
+            while let Some(entry) = entries.next() {
+                let entry = entry.map_err(|e| self.unreadable(&dir, &e.into()))?;
+                let name = entry.file_name();
+                if matches!(name.to_bytes(), b"." | b"..") {
+                    continue;
+                }
+                regenerated |= name.to_bytes() == CACHE_TAG.as_bytes();
                 self.seen += 1;
                 if self.seen > most {
                     let found = format!("{} holds more than {most} files", top.display());
                     let remedy = "mount a smaller directory, or empty `hide` if nothing in it is secret";
                     return Err(run(&self.field, found, remedy));
                 }
-                let kind = entry.file_type().map_err(|e| self.unreadable(&dir, &e))?;
-                if !kind.is_dir() && !self.may_match(entry.file_name().as_bytes()) {
+                let kind = match entry.file_type() {
+                    // This file system does not say.
+                    FileType::Unknown => match statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                        Err(Errno::NOENT) => continue,
+                        Err(e) => return Err(self.unreadable(&dir, &e.into())),
+                    },
+                    kind => kind,
+                };
+                if !kind.is_dir() && !self.may_match(name.to_bytes()) {
                     continue;
                 }
-                let path = entry.path();
+                let path = dir.join(OsStr::from_bytes(name.to_bytes()));
                 let relative: Vec<&[u8]> = path
                     .strip_prefix(top)
                     .unwrap_or(&path)

@@ -73,6 +73,11 @@ fn carry_out(state: &mut State, steps: &[Step], channel: RawFd) {
     }
 }
 
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: close_range takes numbers only; this process has a descriptor table of its own.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) as i32 }).map(drop)
+}
+
 fn exit(code: i32) -> ! {
     // SAFETY: _exit(2) runs no handlers and never returns.
     unsafe { libc::_exit(code) }
@@ -365,6 +370,24 @@ impl State {
             Step::Send { fd, channel, tag } => {
                 let raw = self.fd(*fd)?.as_raw_fd();
                 send(*channel, Message { tag: *tag, a: 0, b: 0 }, Some(raw))
+            }
+            Step::CloseAllBut(kept) => {
+                let mut numbers = [0u32; 8];
+                let kept = numbers.get_mut(..kept.len()).ok_or(Errno::INVAL).and_then(|numbers| {
+                    for (number, fd) in numbers.iter_mut().zip(kept) {
+                        *number = self.fd(*fd).map_err(|_| Errno::BADF)?.as_raw_fd().unsigned_abs();
+                    }
+                    numbers.sort_unstable();
+                    Ok(numbers)
+                })?;
+                let mut from = 3;
+                for number in kept.iter().copied().filter(|number| *number >= 3) {
+                    if number > from {
+                        close_range(from, number - 1)?;
+                    }
+                    from = number + 1;
+                }
+                close_range(from, u32::MAX)
             }
             Step::PrepareLandlock { ruleset, slot } => {
                 let fd = ruleset.create()?;
@@ -697,7 +720,7 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
         let signals = check(libc::fcntl(signals, libc::F_DUPFD, 3))?;
         check(libc::dup2(channel, SOCKET))?;
         check(libc::dup2(signals, SIGNALS))?;
-        check(libc::syscall(libc::SYS_close_range, 2u32, u32::MAX, 0u32) as i32)?;
+        close_range(2, u32::MAX)?;
     }
     limit_capabilities(keep)?;
     // SAFETY: prctl with integer arguments only.

@@ -172,6 +172,8 @@ pub enum Step {
         channel: RawFd,
         tag: u8,
     },
+    /// Closes every descriptor from 3 up but these, eight at most.
+    CloseAllBut(Vec<Fd>),
     PrepareLandlock {
         ruleset: Ruleset,
         slot: u16,

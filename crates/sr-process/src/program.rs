@@ -45,6 +45,11 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, given: &Given, channel:
     if ends.terminal {
         steps.push(Step::ControllingTerminal);
     }
+    // What is open counts against the limit on descriptors, which the filter's listener needs one of.
+    let mut kept = vec![given.executable, Fd::Inherited(channel)];
+    kept.extend(bundle.filesystem_plan.landlock.as_ref().map(|_| given.landlock));
+    kept.extend(given.gate.map(Fd::Inherited));
+    steps.push(Step::CloseAllBut(kept));
     for (name, value) in &resources.rlimits {
         let (resource, hard) = sr_kernel::process::rlimit(name).ok_or_else(|| {
             Fault::new(

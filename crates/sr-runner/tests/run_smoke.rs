@@ -14,6 +14,14 @@ fn main() {
         ("signals_give_128_plus_n", signals_give_128_plus_n),
         ("stdin_is_piped", stdin_is_piped),
         ("streams_stay_apart", streams_stay_apart),
+        (
+            "few_descriptors_are_enough_to_start",
+            few_descriptors_are_enough_to_start,
+        ),
+        (
+            "the_callers_umask_and_no_blocked_signal",
+            the_callers_umask_and_no_blocked_signal,
+        ),
         ("python_imports_and_writes", python_imports_and_writes),
         ("gcc_builds_a_program", gcc_builds_a_program),
         ("git_clones_a_local_repository", git_clones_a_local_repository),
@@ -44,6 +52,32 @@ fn echo(place: &Place) -> Test {
     ensure!(ran.out == "hello there\n", "{ran}");
     ensure!(ran.err.lines().count() >= 1, "no last line: {ran}");
     place.nothing_left()
+}
+
+/// The filter's listener needs a number below the limit, whatever is open when it is made.
+fn few_descriptors_are_enough_to_start(place: &Place) -> Test {
+    let ran = place.run(&["--open-files", "8", "--", "sh", "-c", "ulimit -n"]);
+    ran.ok()?;
+    ensure!(ran.out == "8\n", "{ran}");
+    Ok(())
+}
+
+/// Init makes the view without a umask and with every signal blocked; the program gets neither.
+fn the_callers_umask_and_no_blocked_signal(place: &Place) -> Test {
+    let script = format!(
+        "umask 027; exec {} run --quiet -- sh -c 'umask; grep -E \"Sig(Blk|Ign)\" /proc/self/status'",
+        support::safe_run().display()
+    );
+    let mut command = place.command("sh");
+    command.args(["-c", &script]);
+    let ran = support::end(command, b"", support::LIMIT);
+    ran.ok()?;
+    let lines: Vec<&str> = ran.out.lines().collect();
+    ensure!(
+        lines == ["0027", "SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"],
+        "{ran}"
+    );
+    Ok(())
 }
 
 fn exit_status_passes_through(place: &Place) -> Test {

@@ -94,6 +94,14 @@ impl Drop for Companion {
     }
 }
 
+/// In a [`Companion`]: the end of `parent` is this process's, also if it came before this.
+pub(crate) fn die_with(parent: i32) {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    if rustix::process::getppid() != rustix::process::Pid::from_raw(parent) {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
 /// clone3(2) without libc, for a [`Companion`]: the child's id, 0 in the child, or a negative errno.
 ///
 /// # Safety

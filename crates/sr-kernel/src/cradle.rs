@@ -6,11 +6,10 @@
 //! name need not be sent), runs nothing but the few system calls below, and ends before the program exists.
 
 use crate::child;
-use crate::clone::{Child, CloneArgs, Companion, raw_clone3};
+use crate::clone::{Child, CloneArgs, Companion, die_with, raw_clone3};
 use crate::step::Step;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
-use rustix::process::Pid;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -30,7 +29,7 @@ struct Shared {
     ordered: OwnedFd,
     /// It writes: `pid` and `errno` are set.
     done: OwnedFd,
-    supervisor: Option<Pid>,
+    supervisor: i32,
     order: Order,
     given: AtomicBool,
     /// Of the first process, once it is made.
@@ -73,7 +72,7 @@ impl Cradle {
         let shared = Box::into_raw(Box::new(Shared {
             ordered: eventfd(0, EventfdFlags::CLOEXEC)?,
             done: eventfd(0, EventfdFlags::CLOEXEC)?,
-            supervisor: Some(rustix::process::getpid()),
+            supervisor: std::process::id() as i32,
             order: Order {
                 steps: &[],
                 close: &[],
@@ -221,11 +220,7 @@ extern "C" fn rock(argument: *mut libc::c_void) -> libc::c_int {
             let _ = rustix::io::write(&(*shared).done, &1u64.to_ne_bytes());
             1
         };
-        // The supervisor's end is this process's; that it has not ended before this is looked at after.
-        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-        if rustix::process::getppid() != (*shared).supervisor {
-            return 1;
-        }
+        die_with((*shared).supervisor);
         let own = rustix::thread::UnshareFlags::from_bits_retain(OWN);
         if let Err(e) = rustix::thread::unshare_unsafe(own) {
             return fail(e);

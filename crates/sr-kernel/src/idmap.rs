@@ -45,9 +45,9 @@ pub struct MapNamespace {
 /// What a process that does nothing needs.
 const PAUSED_STACK: usize = 16 << 10;
 
-/// Waits to be killed. No libc here: its errno is the supervisor's.
-extern "C" fn pause(_: *mut libc::c_void) -> libc::c_int {
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+/// Waits to be killed, or for the end of its parent, whose id the argument is. No libc here: its errno is the parent's.
+extern "C" fn pause(parent: *mut libc::c_void) -> libc::c_int {
+    crate::clone::die_with(parent.addr() as i32);
     loop {
         rustix::event::pause();
     }
@@ -55,8 +55,9 @@ extern "C" fn pause(_: *mut libc::c_void) -> libc::c_int {
 
 impl MapNamespace {
     pub fn new(uids: &[MapLine], gids: &[MapLine]) -> io::Result<Self> {
+        let own = std::ptr::without_provenance_mut(std::process::id() as usize);
         // SAFETY: `pause` touches no memory.
-        let holder = unsafe { Companion::start(libc::CLONE_NEWUSER, PAUSED_STACK, pause, std::ptr::null_mut()) }?;
+        let holder = unsafe { Companion::start(libc::CLONE_NEWUSER, PAUSED_STACK, pause, own) }?;
         write_maps(holder.child.pid, uids, gids, false)?;
         let namespace = std::fs::File::open(format!("/proc/{}/ns/user", holder.child.pid))?;
         crate::process::kill(&holder.child);

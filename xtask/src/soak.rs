@@ -112,7 +112,9 @@ impl House {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|e| e.to_string())?;
-        std::thread::sleep(Duration::from_micros(random.below(120_000)));
+        // Half of them while the sandbox is being made, the other half anywhere.
+        let span = if random.below(2) == 0 { 8_000 } else { 120_000 };
+        std::thread::sleep(Duration::from_micros(random.below(span)));
         // It may have come to its end before.
         let _ = child.kill();
         child.wait().map_err(|e| e.to_string())?;
@@ -172,7 +174,11 @@ impl House {
             .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
         {
             let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&words).contains(&self.mark) {
+            // An init shows no command line; its environment is the supervisor's, for those who may read it.
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let says = |bytes: &[u8], what: &str| String::from_utf8_lossy(bytes).contains(what);
+            let own = pid.parse() == Ok(std::process::id());
+            if says(&words, &self.mark) || (!own && says(&environment, &format!("SAFE_RUN_WORKDIR_BASE={scratch}"))) {
                 return Some(format!(
                     "process {pid} is left: {}",
                     String::from_utf8_lossy(&words).replace('\0', " ")

@@ -33,10 +33,9 @@ pub enum Control {
 
 impl Control {
     /// The controls whose absence `degrade:` may accept. The others are the wall itself.
-    pub const DEGRADABLE: [Control; 7] = [
+    pub const DEGRADABLE: [Control; 6] = [
         Control::Landlock,
         Control::PostureAtExec,
-        Control::CgroupNamespace,
         Control::Cpu,
         Control::Memory,
         Control::Pids,

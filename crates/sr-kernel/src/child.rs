@@ -552,13 +552,25 @@ fn respawn() -> io::Result<()> {
 }
 
 fn default_signals() -> io::Result<()> {
-    // SAFETY: plain data for which zeroes are valid (SIG_DFL, no flags, empty mask); the calls get live pointers.
-    // SIGKILL, SIGSTOP and the two that libc keeps answer EINVAL, which is as it should be.
+    const SIGNALS: libc::c_long = 64;
+    // SIG_DFL, no flags, empty mask: all of the kernel's struct sigaction, and more than it is long, is zero.
+    let action = [0u64; 8];
+    for signal in 1..=SIGNALS {
+        // The system call itself: libc does not touch the two signals that it keeps for its threads, which a caller may
+        // have ignored. SIGKILL and SIGSTOP answer EINVAL, which is as it should be.
+        // SAFETY: the kernel reads one struct sigaction with a mask of eight bytes from `action`, which is alive.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                action.as_ptr(),
+                0usize,
+                size_of::<u64>(),
+            )
+        };
+    }
+    // SAFETY: plain data that the call initialises; it gets live pointers.
     unsafe {
-        let action: libc::sigaction = std::mem::zeroed();
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
-        }
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         check(libc::sigprocmask(

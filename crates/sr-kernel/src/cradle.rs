@@ -16,9 +16,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// The namespaces that it makes for itself and the first process: users first, with the rights over the others.
-const OWN: u32 = (libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u32;
-/// Those in which the first process is born.
-const BIRTH: u64 = (libc::CLONE_NEWNS | libc::CLONE_NEWPID) as u64;
+const OWN: u32 = (libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u32;
+/// That into which the first process is born, as its init.
+const BIRTH: u64 = libc::CLONE_NEWPID as u64;
 /// The first process goes on with a copy of this stack.
 const STACK: usize = 256 << 10;
 
@@ -60,9 +60,9 @@ pub struct Cradle {
 /// Why there is no first process.
 #[derive(Debug)]
 pub enum Failure {
-    /// The network, ipc and uts namespaces could not be made (unshare(2)).
+    /// The mount, network, ipc and uts namespaces could not be made (unshare(2)).
     Unshare(io::Error),
-    /// Nor it in its mount and pid namespaces (clone3(2)).
+    /// Nor it in a pid namespace (clone3(2)).
     Clone(io::Error),
     Other(io::Error),
 }

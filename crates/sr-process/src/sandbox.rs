@@ -185,7 +185,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
             remedy: "see `safe-run doctor`; in a container, its filter must let unshare(2) through".into(),
             ..init_fault(
                 "launch.preflight.namespaces",
-                "cannot make the network, ipc and uts namespaces",
+                "cannot make the mount, network, ipc and uts namespaces",
                 &e,
             )
         },

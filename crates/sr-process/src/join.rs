@@ -8,7 +8,6 @@
 
 use crate::program::{self, Ends, Given};
 use crate::sandbox::{CAP_KILL, Ended, Stdio, go, init_fault};
-use crate::view::SLOT_PTY;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -182,23 +181,7 @@ fn steps(
     steps.extend([Step::NotDumpable, Step::Respawn, Step::DieWithParent, Step::NewSession]);
     // Who joins ignores its children's ends; this process waits for one.
     steps.extend(program::inherited());
-    let ends = match stdio {
-        Stdio::Pipes(fds) => Ends {
-            fds: [0, 1, 2].map(|i: usize| Fd::Inherited(fds[i].as_raw_fd())),
-            terminal: false,
-        },
-        Stdio::Terminal => {
-            steps.push(Step::OpenPty {
-                channel,
-                slave: SLOT_PTY,
-                owner: bundle.process_plan.user.inside,
-            });
-            Ends {
-                fds: [Fd::Slot(SLOT_PTY); 3],
-                terminal: true,
-            }
-        }
-    };
+    let ends = Ends::of(stdio, bundle.process_plan.user.inside, channel, &mut steps);
     let given = Given {
         executable: Fd::Inherited(executable.as_raw_fd()),
         landlock: Fd::Inherited(handles.landlock.as_ref().map_or(-1, AsRawFd::as_raw_fd)),

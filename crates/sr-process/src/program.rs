@@ -1,12 +1,13 @@
 //! The steps of the program's own process, in the order that design §5 gives: limits, capabilities, identity,
 //! no_new_privs, Landlock, descriptors, seccomp, exec.
 
-use crate::view::c_string;
+use crate::sandbox::Stdio;
+use crate::view::{SLOT_PTY, c_string};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap, LimitMechanism};
 use sr_kernel::seccomp::Instruction;
 use sr_kernel::step::{CStringArray, Fd, Step};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 const CAP_SETGID: u64 = 1 << 6;
 const CAP_SETUID: u64 = 1 << 7;
@@ -15,6 +16,29 @@ const CAP_SETUID: u64 = 1 << 7;
 pub(crate) struct Ends {
     pub fds: [Fd; 3],
     pub terminal: bool,
+}
+
+impl Ends {
+    /// A terminal is one more step: it becomes `owner`'s, and its master is sent over `channel`.
+    pub(crate) fn of(stdio: &Stdio, owner: u32, channel: RawFd, steps: &mut Vec<Step>) -> Self {
+        match stdio {
+            Stdio::Pipes(fds) => Ends {
+                fds: [0, 1, 2].map(|i: usize| Fd::Inherited(fds[i].as_raw_fd())),
+                terminal: false,
+            },
+            Stdio::Terminal => {
+                steps.push(Step::OpenPty {
+                    channel,
+                    slave: SLOT_PTY,
+                    owner,
+                });
+                Ends {
+                    fds: [Fd::Slot(SLOT_PTY); 3],
+                    terminal: true,
+                }
+            }
+        }
+    }
 }
 
 /// What the program's process is given by descriptor besides.

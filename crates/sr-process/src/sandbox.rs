@@ -2,7 +2,7 @@
 
 use crate::program::{self, Ends, Given};
 use crate::trees::OpenTrees;
-use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_PTY, SLOT_ROOT, SLOT_SCRIPT};
+use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
@@ -295,23 +295,7 @@ fn init_steps(
         });
     }
     steps.push(Step::Hostname(view::c_string(&process.hostname)?));
-    let ends = match stdio {
-        Stdio::Pipes(fds) => Ends {
-            fds: [0, 1, 2].map(|i: usize| Fd::Inherited(fds[i].as_raw_fd())),
-            terminal: false,
-        },
-        Stdio::Terminal => {
-            steps.push(Step::OpenPty {
-                channel,
-                slave: SLOT_PTY,
-                owner: process.user.inside,
-            });
-            Ends {
-                fds: [Fd::Slot(SLOT_PTY); 3],
-                terminal: true,
-            }
-        }
-    };
+    let ends = Ends::of(stdio, process.user.inside, channel, &mut steps);
     steps.extend(program::inherited());
     steps.push(Step::Await {
         channel,

@@ -163,7 +163,6 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
     let ends = ChildEnds {
         channel,
         gate: gate.theirs.as_ref().map(AsRawFd::as_raw_fd),
-        trees: trees.slots(),
         groups: (view.next_slot..).take(options.groups).collect(),
     };
     let steps = init_steps(bundle, &options.stdio, ends, view.steps, view.entry)?;
@@ -178,8 +177,6 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
     let birth = cradle
         .order(options.cgroup, &steps, channel, &close)
         .map_err(|e| init_fault("launch.prepare", CANNOT, &e))?;
-    // Meanwhile it is born.
-    let trees = trees.open()?;
     let born = birth.wait().map_err(|failure| match failure {
         Failure::Unshare(e) => Fault {
             remedy: "see `safe-run doctor`; in a container, its filter must let unshare(2) through".into(),
@@ -209,7 +206,11 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         })?;
     }
     let steps = Steps(steps);
-    go(ours.as_fd(), &trees.mounts()).map_err(|gone| steps.said(ours.as_fd(), gone))?;
+    let go = |with: &[BorrowedFd<'_>]| go(ours.as_fd(), with).map_err(|gone| steps.said(ours.as_fd(), gone));
+    go(&[])?;
+    // Meanwhile it begins the view.
+    let trees = trees.open()?;
+    go(&trees.mounts())?;
     Ok(Building {
         init,
         channel: ours,
@@ -226,7 +227,6 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
 struct ChildEnds {
     channel: RawFd,
     gate: Option<RawFd>,
-    trees: Vec<u16>,
     groups: Vec<u16>,
 }
 
@@ -243,7 +243,6 @@ fn init_steps(
     let ChildEnds {
         channel,
         gate,
-        trees,
         groups,
     } = ends;
     let arguments = Arguments::of_this_process()
@@ -251,7 +250,11 @@ fn init_steps(
     let mut steps = vec![
         Step::DieWithParent,
         Step::HideArguments(arguments),
-        Step::Await { channel, slots: trees },
+        // A tracer without CAP_SYS_PTRACE must have seized it before it changes its identity (ptrace(2)).
+        Step::Await {
+            channel,
+            slots: Vec::new(),
+        },
     ];
     if range {
         steps.push(Step::Identity {

@@ -1,4 +1,4 @@
-//! The mounts that a privileged supervisor opens for a view while the sandbox's first process is being made: that
+//! The mounts that a privileged supervisor opens for a view while the sandbox's first process begins it: that
 //! process may not read everything that root may, and cannot map owners.
 
 use crate::sandbox::no_namespaces;
@@ -44,12 +44,7 @@ impl Trees {
         Trees { trees, shown }
     }
 
-    /// The slots, in the order of [`OpenTrees::mounts`].
-    pub fn slots(&self) -> Vec<u16> {
-        self.trees.iter().map(|tree| tree.slot).collect()
-    }
-
-    /// Opens each as a detached mount with its attributes.
+    /// Opens each as a detached mount with its attributes, in the order in which they were given.
     pub fn open(&self) -> Result<OpenTrees, Fault> {
         let mut opened = OpenTrees {
             mounts: Vec::with_capacity(self.trees.len()),

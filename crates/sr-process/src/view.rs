@@ -35,7 +35,7 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// The steps that build a view, and the mounts that the supervisor must hand over before they are carried out.
+/// The steps that build a view, and the mounts that the supervisor hands over meanwhile.
 #[derive(Debug)]
 pub struct View {
     /// Up to where [`SLOT_ROOT`] is the view's root.
@@ -602,14 +602,17 @@ impl Builder<'_> {
         });
         if self.root_is_overlay {
             steps.push(mkdir(c"k"));
-            steps.extend(self.skeleton);
-            steps.extend(self.layers);
         } else {
             steps.push(tmpfs(None, SLOT_SKELETON, false)?);
             steps.push(at(SLOT_SKELETON, c"r"));
-            steps.extend(self.skeleton);
-            steps.extend(self.layers);
         }
+        steps.extend(self.skeleton);
+        // All up to here goes on while the supervisor opens these.
+        steps.push(Step::Await {
+            channel,
+            slots: self.trees.iter().map(|tree| tree.slot).collect(),
+        });
+        steps.extend(self.layers);
         steps.push(Step::OpenDir {
             path: c"r".into(),
             slot: SLOT_ROOT,

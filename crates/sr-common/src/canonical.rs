@@ -1,64 +1,233 @@
 //! Canonical JSON (RFC 8785), the only byte form in which Safe-Run hashes or signs a document.
 //!
-//! Most documents hold nothing but integers, text and ASCII names, for which serde_json's own writer gives the canonical
-//! bytes, several times faster than the canonicalizer; they are told apart by looking.
+//! The documents hold text, numbers and ASCII names: those are written in one pass, members put into order as their object
+//! ends, without the tree of values that the canonicalizer builds. What is beyond that goes to the canonicalizer.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde::ser::Error as _;
+use serde_json::Error;
+use serde_json::ser::{Formatter, Serializer};
+use std::cell::RefCell;
+use std::io;
 
 /// The largest integer that a JSON number holds exactly for every reader (RFC 8785 §3.2.2.3): 2^53 - 1.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
-/// The canonical bytes of `value`. Fails on what RFC 8785 cannot express: NaN, infinities, non-string keys.
-pub fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
-    value_bytes(&serde_json::to_value(value)?)
+/// The canonical bytes of `value`. Fails on names that are no text; numbers that are none (NaN) become `null`, and integers
+/// beyond [`MAX_INTEGER`] the nearest number that every reader has.
+pub fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    write(value).map(|(bytes, _)| bytes)
 }
 
-/// The canonical bytes of a JSON value.
-pub fn value_bytes(value: &Value) -> Result<Vec<u8>, serde_json::Error> {
-    if is_plain(value) {
-        serde_json::to_vec(value)
-    } else {
-        serde_json_canonicalizer::to_vec(value)
+/// Like [`to_bytes`], but fails on an integer beyond [`MAX_INTEGER`], naming the member that holds it.
+pub fn to_exact_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    match write(value)? {
+        (bytes, None) => Ok(bytes),
+        (_, Some(name)) => Err(Error::custom(format!("{name} is an integer beyond 2^53"))),
     }
 }
 
-/// The canonical text of a JSON value.
-pub fn value_text(value: &Value) -> Result<String, serde_json::Error> {
-    if is_plain(value) {
-        serde_json::to_string(value)
-    } else {
-        serde_json_canonicalizer::to_string(value)
-    }
+/// The bytes, and the member that holds the first integer that they do not carry exactly.
+fn write<T: Serialize>(value: &T) -> Result<(Vec<u8>, Option<String>), Error> {
+    let page = RefCell::new(Page::default());
+    value.serialize(&mut Serializer::with_formatter(Pen(&page), Pen(&page)))?;
+    let page = page.into_inner();
+    let bytes = match page.foreign {
+        true => serde_json_canonicalizer::to_vec(value)?,
+        false => page.bytes,
+    };
+    Ok((bytes, page.inexact))
+}
+
+/// The canonical text of `value`.
+pub fn to_text<T: Serialize>(value: &T) -> Result<String, Error> {
+    String::from_utf8(to_bytes(value)?).map_err(Error::custom)
 }
 
 /// A string as it stands in canonical JSON: serde_json escapes exactly what RFC 8785 §3.2.2.2 does.
-pub fn string(text: &str) -> Result<String, serde_json::Error> {
+pub fn string(text: &str) -> Result<String, Error> {
     serde_json::to_string(text)
 }
 
 /// SHA-256 of the canonical bytes.
-pub fn digest<T: Serialize>(value: &T) -> Result<crate::Digest, serde_json::Error> {
+pub fn digest<T: Serialize>(value: &T) -> Result<crate::Digest, Error> {
     Ok(crate::Digest::of(&to_bytes(value)?))
 }
 
-/// Exact integers, no floats, and names in ASCII that already stand in order: byte order is then UTF-16 order.
-fn is_plain(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => true,
-        Value::Number(n) => match n.as_u64() {
-            Some(u) => u <= MAX_INTEGER,
-            None => n.as_i64().is_some_and(|i| i.unsigned_abs() <= MAX_INTEGER),
-        },
-        Value::Array(items) => items.iter().all(is_plain),
-        Value::Object(map) => {
-            let mut last: Option<&str> = None;
-            map.iter().all(|(key, item)| {
-                let ordered = key.is_ascii() && last.is_none_or(|last| last < key.as_str());
-                last = Some(key);
-                ordered && is_plain(item)
-            })
+/// What is written so far.
+#[derive(Default)]
+struct Page {
+    bytes: Vec<u8>,
+    /// Of every object that is open: where its members begin in `members`.
+    open: Vec<usize>,
+    members: Vec<Member>,
+    /// There is something here whose order this does not know.
+    foreign: bool,
+    /// The name of the member with the first integer that a JSON number does not hold exactly.
+    inexact: Option<String>,
+}
+
+/// Where a member stands in `bytes`: its name from `name` up to `name_end`, both within the quotation marks.
+#[derive(Clone, Copy)]
+struct Member {
+    name: usize,
+    name_end: usize,
+    end: usize,
+}
+
+impl Page {
+    fn name<'a>(&'a self, member: &Member) -> &'a [u8] {
+        &self.bytes[member.name..member.name_end]
+    }
+
+    /// Notes the name that was just written; in ASCII, byte order is UTF-16 order (RFC 8785 §3.2.3).
+    fn end_name(&mut self) {
+        let name_end = self.bytes.len() - 1;
+        if let Some(member) = self.members.last_mut() {
+            member.name_end = name_end;
+            let name = &self.bytes[member.name..name_end];
+            self.foreign |= !name.is_ascii() || name.contains(&b'\\');
         }
+    }
+
+    fn end_member(&mut self) {
+        let end = self.bytes.len();
+        if let Some(member) = self.members.last_mut() {
+            member.end = end;
+        }
+    }
+
+    /// Puts the members of the object that ends into order.
+    fn end_object(&mut self) {
+        let Some(first) = self.open.pop() else { return };
+        let ordered = |pair: &[Member]| self.name(&pair[0]) < self.name(&pair[1]);
+        if !self.members[first..].windows(2).all(ordered) {
+            let mut members = self.members[first..].to_vec();
+            let start = members[0].name - 1;
+            members.sort_by(|a, b| self.name(a).cmp(self.name(b)));
+            // A name that comes twice: the last one counts, elsewhere.
+            self.foreign |= members
+                .windows(2)
+                .any(|pair| self.name(&pair[0]) == self.name(&pair[1]));
+            let mut sorted = Vec::with_capacity(self.bytes.len() - start);
+            for member in members {
+                if !sorted.is_empty() {
+                    sorted.push(b',');
+                }
+                sorted.extend_from_slice(&self.bytes[member.name - 1..member.end]);
+            }
+            self.bytes[start..].copy_from_slice(&sorted);
+        }
+        self.members.truncate(first);
+    }
+
+    fn large_integer(&mut self, number: impl Serialize) -> io::Result<()> {
+        if self.inexact.is_none() {
+            let name = self.members.last().map(|member| self.name(member));
+            self.inexact = Some(String::from_utf8_lossy(name.unwrap_or(b"it")).into_owned());
+        }
+        self.number(number)
+    }
+
+    /// A number whose shortest form the canonicalizer knows.
+    fn number(&mut self, number: impl Serialize) -> io::Result<()> {
+        self.bytes.extend(serde_json_canonicalizer::to_vec(&number)?);
+        Ok(())
+    }
+}
+
+/// Serde's way to a [`Page`], both as that to which bytes are written and as what is told where they belong.
+#[derive(Clone, Copy)]
+struct Pen<'a>(&'a RefCell<Page>);
+
+impl io::Write for Pen<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes).map(|_| ())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Formatter for Pen<'_> {
+    fn begin_object<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        let page = &mut *self.0.borrow_mut();
+        page.open.push(page.members.len());
+        page.bytes.push(b'{');
+        Ok(())
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, _: &mut W, first: bool) -> io::Result<()> {
+        let page = &mut *self.0.borrow_mut();
+        if !first {
+            page.bytes.push(b',');
+        }
+        let name = page.bytes.len() + 1;
+        page.members.push(Member {
+            name,
+            name_end: name,
+            end: name,
+        });
+        Ok(())
+    }
+
+    fn end_object_key<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.0.borrow_mut().end_name();
+        Ok(())
+    }
+
+    fn end_object_value<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.0.borrow_mut().end_member();
+        Ok(())
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        let page = &mut *self.0.borrow_mut();
+        page.end_object();
+        page.bytes.push(b'}');
+        Ok(())
+    }
+
+    fn write_u64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: u64) -> io::Result<()> {
+        if value > MAX_INTEGER {
+            return self.0.borrow_mut().large_integer(value);
+        }
+        serde_json::ser::CompactFormatter.write_u64(writer, value)
+    }
+
+    fn write_i64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: i64) -> io::Result<()> {
+        if value.unsigned_abs() > MAX_INTEGER {
+            return self.0.borrow_mut().large_integer(value);
+        }
+        serde_json::ser::CompactFormatter.write_i64(writer, value)
+    }
+
+    fn write_f64<W: ?Sized + io::Write>(&mut self, _: &mut W, value: f64) -> io::Result<()> {
+        let page = &mut *self.0.borrow_mut();
+        match value.abs() > MAX_INTEGER as f64 {
+            true => page.large_integer(value),
+            false => page.number(value),
+        }
+    }
+
+    fn write_f32<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
+        self.write_f64(writer, value.into())
+    }
+
+    fn write_u128<W: ?Sized + io::Write>(&mut self, _: &mut W, _: u128) -> io::Result<()> {
+        self.0.borrow_mut().foreign = true;
+        Ok(())
+    }
+
+    fn write_i128<W: ?Sized + io::Write>(&mut self, _: &mut W, _: i128) -> io::Result<()> {
+        self.0.borrow_mut().foreign = true;
+        Ok(())
     }
 }
 
@@ -66,7 +235,7 @@ fn is_plain(value: &Value) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
@@ -90,12 +259,30 @@ mod tests {
         })
     }
 
+    /// The same value as a struct would have it written: members in another order than that of their names.
+    struct Shuffled(Value);
+
+    impl Serialize for Shuffled {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match &self.0 {
+                Value::Array(items) => serializer.collect_seq(items.iter().cloned().map(Shuffled)),
+                Value::Object(map) => {
+                    let (odd, even): (Vec<_>, Vec<_>) = map.iter().enumerate().partition(|(n, _)| n % 2 == 1);
+                    let members = odd.into_iter().chain(even.into_iter().rev());
+                    serializer.collect_map(members.map(|(_, (name, item))| (name, Shuffled(item.clone()))))
+                }
+                other => other.serialize(serializer),
+            }
+        }
+    }
+
     proptest! {
         #[test]
-        fn the_fast_way_gives_the_canonical_bytes(value in any_json()) {
+        fn one_pass_gives_the_canonical_bytes(value in any_json()) {
             let canonical = serde_json_canonicalizer::to_vec(&value).unwrap();
-            prop_assert_eq!(value_bytes(&value).unwrap(), canonical.clone());
-            prop_assert_eq!(value_text(&value).unwrap().into_bytes(), canonical);
+            prop_assert_eq!(to_bytes(&value).unwrap(), canonical.clone());
+            prop_assert_eq!(to_text(&value).unwrap().into_bytes(), canonical.clone());
+            prop_assert_eq!(to_bytes(&Shuffled(value)).unwrap(), canonical);
         }
 
         #[test]
@@ -111,10 +298,34 @@ mod tests {
             "\u{20ac}": "Euro Sign", "\r": "Carriage Return", "\u{fb33}": "Hebrew Letter Dalet With Dagesh", "1": "One",
             "\u{1f600}": "Emoji: Grinning Face", "\u{80}": "Control", "\u{f6}": "Latin Small Letter O With Diaeresis"
         });
-        let text = value_text(&value).unwrap();
+        let text = to_text(&value).unwrap();
         let order =
             ["Carriage", "One", "Control", "Latin", "Euro", "Emoji", "Hebrew"].map(|name| text.find(name).unwrap());
         assert!(order.is_sorted(), "{text}");
+    }
+
+    #[test]
+    fn a_name_that_comes_twice_is_the_canonicalizers_to_judge() {
+        struct Twice;
+        impl Serialize for Twice {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map([("b", 1), ("a", 2), ("b", 3)])
+            }
+        }
+        assert_eq!(
+            to_bytes(&Twice).unwrap(),
+            serde_json_canonicalizer::to_vec(&Twice).unwrap()
+        );
+    }
+
+    #[test]
+    fn what_has_no_canonical_form_is_refused() {
+        assert!(to_bytes(&std::collections::BTreeMap::from([((1, 2), 3)])).is_err());
+        let large = json!({"a": [1, {"b": MAX_INTEGER, "c": MAX_INTEGER + 1}]});
+        let refused = to_exact_bytes(&large).unwrap_err();
+        assert_eq!(refused.to_string(), "c is an integer beyond 2^53");
+        assert!(to_exact_bytes(&large["a"][1]["b"]).is_ok());
+        assert!(to_exact_bytes(&i64::MIN).is_err() && to_exact_bytes(&1e20).is_err());
     }
 
     /// RFC 8785 §3.2.2: the sample object.
@@ -126,7 +337,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            value_text(&value).unwrap(),
+            to_text(&value).unwrap(),
             "{\"literals\":[null,true,false],\"numbers\":[333333333.3333333,1e+30,4.5,0.002,1e-27],\
              \"string\":\"€$\\u000f\\nA'B\\\"\\\\\\\\\\\"/\"}"
         );

@@ -57,7 +57,7 @@ impl Draft<'_> {
     /// The event's hash and its canonical text, without a newline. Sorted by name, `hash` stands between `data` and
     /// `monotonic`, so both forms are made from one serialization of the data.
     pub fn encode(&self) -> Result<(Digest, String), serde_json::Error> {
-        let data = canonical::value_text(self.data)?;
+        let data = canonical::to_text(self.data)?;
         let rest = format!(
             r#","monotonic":{},"prev":"{}","seq":{},"source":{},"time":{},"type":{}}}"#,
             self.monotonic,

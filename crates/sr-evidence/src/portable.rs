@@ -12,21 +12,6 @@ pub fn portable(value: Value) -> Option<Value> {
     below(value, MAX_DEPTH)
 }
 
-/// The path of the first integer in `value` that canonical JSON cannot carry exactly.
-pub fn first_unportable(value: &Value) -> Option<String> {
-    match value {
-        Value::Number(n) => large(n).map(|_| String::new()),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .find_map(|(i, item)| first_unportable(item).map(|rest| format!("[{i}]{rest}"))),
-        Value::Object(map) => map
-            .iter()
-            .find_map(|(k, item)| first_unportable(item).map(|rest| format!(".{k}{rest}"))),
-        _ => None,
-    }
-}
-
 fn below(value: Value, depth: usize) -> Option<Value> {
     Some(match value {
         Value::Number(n) => match large(&n) {
@@ -71,18 +56,19 @@ fn large(n: &serde_json::Number) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use sr_common::canonical;
 
     #[test]
     fn large_integers_become_strings() {
         let value = json!({"a": u64::MAX, "b": [i64::MIN, MAX_INTEGER, -1], "c": 1.5, "d": 1e20});
-        assert_eq!(first_unportable(&value), Some(".a".into()));
+        assert!(canonical::to_exact_bytes(&value).is_err());
         let value = portable(value).unwrap();
         assert_eq!(
             value,
             json!({"a": "18446744073709551615", "b": ["-9223372036854775808", MAX_INTEGER, -1], "c": 1.5,
                    "d": "100000000000000000000"})
         );
-        assert_eq!(first_unportable(&value), None);
+        assert!(canonical::to_exact_bytes(&value).is_ok());
     }
 
     #[test]

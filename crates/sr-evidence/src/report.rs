@@ -1,7 +1,7 @@
 //! The run report: what was asked, what held, what happened. Fields are stable; units stand in their names or comments.
 
 use crate::log::ChainState;
-use crate::portable::{first_unportable, portable};
+use crate::portable::portable;
 use crate::{clock, files};
 use rustix::fs::Mode;
 use schemars::JsonSchema;
@@ -270,18 +270,13 @@ pub fn report_schema() -> Value {
 impl RunReport {
     /// The bytes of `run_report.json`: canonical JSON and a newline.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Fault> {
-        let mut value = serde_json::to_value(self).map_err(|e| fault(e.to_string()))?;
         // `host` is free-form: it may hold 64-bit numbers, which become strings. The typed fields cannot grow so large.
-        if let Some(host) = value.get_mut("host") {
-            *host = portable(host.take()).ok_or_else(|| fault("host nests too deep"))?;
-        }
-        if let Some(path) = first_unportable(&value) {
-            return Err(fault(format!(
-                "{} is an integer beyond 2^53",
-                path.trim_start_matches('.')
-            )));
-        }
-        let mut bytes = canonical::value_bytes(&value).map_err(|e| fault(e.to_string()))?;
+        let host = portable(self.host.clone()).ok_or_else(|| fault("host nests too deep"))?;
+        let encoded = match host == self.host {
+            true => canonical::to_exact_bytes(self),
+            false => canonical::to_exact_bytes(&RunReport { host, ..self.clone() }),
+        };
+        let mut bytes = encoded.map_err(|e| fault(e.to_string()))?;
         bytes.push(b'\n');
         Ok(bytes)
     }

@@ -240,11 +240,7 @@ fn init_steps(
 ) -> Result<Vec<Step>, Fault> {
     let process = &bundle.process_plan;
     let range = matches!(process.user.map, IdMap::Range { .. });
-    let ChildEnds {
-        channel,
-        gate,
-        groups,
-    } = ends;
+    let ChildEnds { channel, gate, groups } = ends;
     let arguments = Arguments::of_this_process()
         .map_err(|e| init_fault("launch.prepare.arguments", "cannot find the own command line", &e))?;
     let mut steps = vec![

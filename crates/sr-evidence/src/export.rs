@@ -11,13 +11,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Files that an unsigned run has, or that no attestation names.
-const ALWAYS: [&str; 9] = [
+const ALWAYS: [&str; 8] = [
     files::EVENTS,
     files::POLICY,
     files::BUNDLE,
     files::CHANGES,
     files::HEAD_LAUNCH,
-    files::HEAD_END,
     files::SIGNER,
     files::ATTESTATION,
     files::APPROVALS,

@@ -1,4 +1,4 @@
-//! Signed chain heads: how far the chain had come at the launch and at the end.
+//! The signed head: how far the chain had come at the launch, with all that precedes the program's first instruction.
 
 use crate::clock;
 use crate::dsse::Envelope;
@@ -12,31 +12,11 @@ use std::os::fd::AsFd;
 
 pub const HEAD_TYPE: &str = "application/vnd.safe-run.head+json";
 
-/// When a head was signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Phase {
-    /// As the program starts, all that precedes its first instruction recorded.
-    Launch,
-    /// After the last event.
-    End,
-}
-
-impl Phase {
-    pub const fn file_name(self) -> &'static str {
-        match self {
-            Phase::Launch => files::HEAD_LAUNCH,
-            Phase::End => files::HEAD_END,
-        }
-    }
-}
-
-/// The payload of `head.launch.json` and `head.end.json`.
+/// The payload of `head.launch.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Head {
     pub run_id: RunId,
-    pub phase: Phase,
     /// Number of events so far.
     pub count: u64,
     /// `hash` of the last of them.
@@ -61,9 +41,9 @@ impl Head {
     }
 }
 
-/// Signs `head` and writes it, atomically, under its phase's name. Gives the file's digest.
+/// Signs `head` and writes it, atomically. Gives the file's digest.
 pub fn write_head(dir: impl AsFd, head: &Head, key: &SigningKey, durable: bool) -> Result<Digest, Fault> {
-    let name = head.phase.file_name();
+    let name = files::HEAD_LAUNCH;
     let encoded = canonical::to_bytes(head)
         .map_err(|e| e.to_string())
         .and_then(|payload| Envelope::sign(HEAD_TYPE, &payload, key))

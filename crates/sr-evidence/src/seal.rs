@@ -2,7 +2,7 @@
 
 use crate::attestation::{Subject, write_attestation, write_signer};
 use crate::files;
-use crate::head::{Head, Phase, write_head};
+use crate::head::{Head, write_head};
 use crate::key::SigningKey;
 use crate::log::{ChainState, EventLog};
 use crate::report::{RunReport, now, write_report};
@@ -20,14 +20,28 @@ pub fn seal_launch(
     bundle: Digest,
     key: Option<&SigningKey>,
 ) -> Result<Option<Subject>, Fault> {
-    let head = sign_head(dir.as_fd(), log, Phase::Launch, run_id, policy, bundle, key)?;
-    if let Some(key) = key {
-        write_signer(dir, key)?;
-    }
-    Ok(head)
+    log.sync()?;
+    let Some(key) = key else { return Ok(None) };
+    let ChainState {
+        count,
+        head,
+        merkle_root,
+    } = log.state();
+    let head = Head {
+        run_id: run_id.clone(),
+        count,
+        head,
+        merkle_root,
+        policy,
+        bundle,
+        time: now(),
+    };
+    let digest = write_head(dir.as_fd(), &head, key, log.durable())?;
+    write_signer(dir, key)?;
+    Ok(Some(Subject::new(files::HEAD_LAUNCH, digest)))
 }
 
-/// Ends the evidence: the log is flushed, the end head signed, the report written, the attestation signed.
+/// Ends the evidence: the log is flushed, the report written, the attestation signed, which holds the chain's last head.
 /// A kill in between leaves evidence that says it is incomplete.
 ///
 /// `report.evidence` must tell the log as it now stands. `subjects` are the other files of the run's directory that
@@ -47,8 +61,7 @@ pub fn seal(
             "this is a defect of Safe-Run: please report it",
         ));
     }
-    let (policy, bundle) = (report.digests.policy, report.digests.bundle);
-    let end = sign_head(dir.as_fd(), log, Phase::End, &report.run_id, policy, bundle, key)?;
+    log.sync()?;
     let written = write_report(dir.as_fd(), report, log.durable())?;
     let Some(key) = key else { return Ok(()) };
     let mut all = vec![
@@ -56,36 +69,5 @@ pub fn seal(
         Subject::new(files::EVENTS, log.content_digest()),
     ];
     all.extend(subjects.iter().cloned());
-    all.extend(end);
     write_attestation(dir, &all, report, key, log.durable())
-}
-
-fn sign_head(
-    dir: impl AsFd,
-    log: &mut EventLog,
-    phase: Phase,
-    run_id: &RunId,
-    policy: Digest,
-    bundle: Digest,
-    key: Option<&SigningKey>,
-) -> Result<Option<Subject>, Fault> {
-    log.sync()?;
-    let Some(key) = key else { return Ok(None) };
-    let ChainState {
-        count,
-        head,
-        merkle_root,
-    } = log.state();
-    let head = Head {
-        run_id: run_id.clone(),
-        phase,
-        count,
-        head,
-        merkle_root,
-        policy,
-        bundle,
-        time: now(),
-    };
-    let digest = write_head(dir, &head, key, log.durable())?;
-    Ok(Some(Subject::new(phase.file_name(), digest)))
 }

@@ -73,7 +73,6 @@ fn the_files_of_a_run() {
             files::ATTESTATION,
             files::BUNDLE,
             files::EVENTS,
-            files::HEAD_END,
             files::HEAD_LAUNCH,
             files::POLICY,
             files::REPORT,
@@ -113,7 +112,7 @@ fn a_forger_with_a_key_of_their_own_is_an_unknown_signer() {
     let forged = run(1, Some(&forger));
     assert_eq!(forged.verify(&[&signer]).status, Status::SignerUnknown);
     // One forged file among genuine ones is found.
-    for name in [files::ATTESTATION, files::HEAD_LAUNCH, files::HEAD_END] {
+    for name in [files::ATTESTATION, files::HEAD_LAUNCH] {
         let kept = genuine.read(name);
         genuine.write(name, &forged.read(name));
         assert_eq!(genuine.verify(&[&signer]).status, Status::Failed, "{name}");
@@ -144,7 +143,7 @@ fn an_unsigned_run_is_consistent_and_no_more() {
     // Nor does a signed run become acceptable by losing its signatures.
     let signer = key();
     let signed = support::run(2, Some(&signer));
-    for name in [files::ATTESTATION, files::HEAD_LAUNCH, files::HEAD_END, files::SIGNER] {
+    for name in [files::ATTESTATION, files::HEAD_LAUNCH, files::SIGNER] {
         std::fs::remove_file(signed.path(name)).unwrap();
     }
     assert_eq!(signed.verify(&[&signer]).status, Status::Incomplete);
@@ -191,15 +190,27 @@ fn a_kill_between_the_last_files_is_incomplete() {
     let run = run(4, Some(&key));
     std::fs::remove_file(run.path(files::ATTESTATION)).unwrap();
     assert_eq!(run.verify(&[&key]).status, Status::Incomplete);
-    std::fs::remove_file(run.report()).unwrap();
-    assert_eq!(run.verify(&[&key]).status, Status::Incomplete);
-    // But the signed end still holds the chain fast.
+    // But the report still holds the chain fast.
     let kept = lines(&run);
     run.write(files::EVENTS, &kept[..4].concat());
     assert_failed(&run.verify(&[&key]), files::EVENTS);
     run.write(files::EVENTS, &kept.concat());
-    std::fs::remove_file(run.path(files::HEAD_END)).unwrap();
+    std::fs::remove_file(run.report()).unwrap();
     assert_eq!(run.verify(&[&key]).status, Status::Incomplete);
+}
+
+/// No report says how the chain ended, but the attestation does.
+#[test]
+fn the_attestation_signs_the_chain_as_it_ended() {
+    let key = key();
+    let run = run(4, Some(&key));
+    let kept = lines(&run);
+    run.write(files::EVENTS, &kept[..4].concat());
+    std::fs::remove_file(run.report()).unwrap();
+    let v = verify_dir(run.dir.path(), &trusting(&[&key]));
+    assert_eq!(v.status, Status::Failed);
+    let end = v.checks.iter().find(|check| check.name == "head.end").unwrap();
+    assert!(!end.ok, "{v:#?}");
 }
 
 #[test]
@@ -283,7 +294,7 @@ fn every_changed_byte_of_the_signed_files_is_found() {
         files::EVENTS,
         files::ATTESTATION,
         files::POLICY,
-        files::HEAD_END,
+        files::HEAD_LAUNCH,
     ] {
         let whole = run.read(name);
         for extra in [&b"\n"[..], b" ", b"\0", b"{}"] {
@@ -294,7 +305,7 @@ fn every_changed_byte_of_the_signed_files_is_found() {
         assert_eq!(run.verify(&[&key]).status, Status::Failed, "{name} cut");
         run.write(name, &whole);
     }
-    for name in [files::POLICY, files::BUNDLE, files::HEAD_LAUNCH, files::HEAD_END] {
+    for name in [files::POLICY, files::BUNDLE, files::HEAD_LAUNCH] {
         let whole = run.read(name);
         std::fs::remove_file(run.path(name)).unwrap();
         assert_failed(&run.verify(&[&key]), name);
@@ -309,7 +320,6 @@ fn a_report_that_contradicts_its_events_fails_even_when_signed() {
     use serde_json::json;
     use sr_evidence::attestation::{Subject, write_attestation};
     use sr_evidence::event::{RUN_END, RUN_START, start_data};
-    use sr_evidence::head::{Head, Phase, write_head};
     let key = key();
     let run = Run {
         dir: tempfile::tempdir().unwrap(),
@@ -334,18 +344,6 @@ fn a_report_that_contradicts_its_events_fails_even_when_signed() {
         report.evidence.chain_head,
         report.evidence.merkle_root,
     ) = (count, head, merkle_root);
-    let time = sr_evidence::report::now();
-    let signed = Head {
-        run_id: run.id.clone(),
-        phase: Phase::End,
-        count,
-        head,
-        merkle_root,
-        policy,
-        bundle: policy,
-        time,
-    };
-    write_head(&dir, &signed, &key, false).unwrap();
     let written = sr_evidence::report::write_report(&dir, &report, false).unwrap();
     let subjects = [
         Subject::new(files::REPORT, written),
@@ -445,7 +443,6 @@ fn the_statement_is_in_toto() {
         files::POLICY,
         files::BUNDLE,
         files::HEAD_LAUNCH,
-        files::HEAD_END,
     ];
     assert_eq!(names, all);
 }
@@ -493,7 +490,7 @@ mod properties {
 
         #[test]
         fn one_flipped_bit_is_found(
-            name in prop::sample::select(vec![files::EVENTS, files::REPORT, files::ATTESTATION, files::HEAD_END]),
+            name in prop::sample::select(vec![files::EVENTS, files::REPORT, files::ATTESTATION, files::HEAD_LAUNCH]),
             at: prop::sample::Index,
             bit in 0u8..8,
         ) {
@@ -531,7 +528,7 @@ mod properties {
         #[test]
         fn arbitrary_bytes_are_refused_without_panic(
             bytes in prop::collection::vec(any::<u8>(), 0..300),
-            name in prop::sample::select(vec![files::EVENTS, files::REPORT, files::ATTESTATION, files::HEAD_END, files::SIGNER, files::POLICY]),
+            name in prop::sample::select(vec![files::EVENTS, files::REPORT, files::ATTESTATION, files::HEAD_LAUNCH, files::SIGNER, files::POLICY]),
         ) {
             prop_assert_eq!(verify_with(name, &bytes).status, Status::Failed);
         }

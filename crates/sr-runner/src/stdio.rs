@@ -93,19 +93,14 @@ impl OutputPump {
         let Some(from) = &self.from else {
             return Progress::Nothing;
         };
-        self.pending.resize(CHUNK, 0);
         self.sent = 0;
-        let n = match rustix::io::read(from, &mut self.pending[..]) {
+        let n = match read(from.as_fd(), &mut self.pending) {
             Ok(n) => n,
-            Err(Errno::AGAIN | Errno::INTR) => {
-                self.pending.clear();
-                return Progress::Nothing;
-            }
+            Err(Errno::AGAIN | Errno::INTR) => return Progress::Nothing,
             // A pty's master answers EIO when the last slave is closed.
             Err(_) => 0,
         };
         if n == 0 {
-            self.pending.clear();
             self.from = None;
             return Progress::Nothing;
         }
@@ -208,28 +203,21 @@ impl InputPump {
     pub fn turn(&mut self) {
         let Some(to) = &self.to else { return };
         if !self.has_pending() {
-            self.pending.resize(CHUNK, 0);
             self.sent = 0;
-            match rustix::io::read(&self.from, &mut self.pending[..]) {
+            match read(self.from.as_fd(), &mut self.pending) {
                 Ok(0) => {
-                    self.pending.clear();
                     self.ended = true;
                     self.to = None;
                     return;
                 }
-                Ok(n) => self.pending.truncate(n),
-                Err(Errno::AGAIN | Errno::INTR) => {
-                    self.pending.clear();
-                    return;
-                }
+                Ok(_) => {}
+                Err(Errno::AGAIN | Errno::INTR) => return,
                 Err(Errno::IO) => {
-                    self.pending.clear();
                     self.paused = true;
                     return;
                 }
                 // A directory or a closed descriptor as stdin: the program sees an end of file.
                 Err(_) => {
-                    self.pending.clear();
                     self.to = None;
                     return;
                 }
@@ -244,6 +232,13 @@ impl InputPump {
             }
         }
     }
+}
+
+/// Reads at most [`CHUNK`] bytes in place of what `into` holds. No more of it is touched than is read.
+fn read(from: BorrowedFd<'_>, into: &mut Vec<u8>) -> rustix::io::Result<usize> {
+    into.clear();
+    into.reserve_exact(CHUNK);
+    rustix::io::read(from, rustix::buffer::spare_capacity(into))
 }
 
 /// The program's ends of stdin, stdout and stderr, and ours of the same.

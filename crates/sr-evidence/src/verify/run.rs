@@ -9,7 +9,7 @@ use crate::attestation::{Predicate, STATEMENT_MEDIA_TYPE, Statement, Subject, pa
 use crate::dsse::Envelope;
 use crate::event::{CAPTURE_DONE, end_data, start_data};
 use crate::files::{self, Unreadable};
-use crate::head::{HEAD_TYPE, Head, Phase, parse_payload};
+use crate::head::{HEAD_TYPE, Head, parse_payload};
 use crate::key::PublicKey;
 use crate::report::RunReport;
 use serde_json::Value;
@@ -35,15 +35,14 @@ pub(super) fn verify(
 
     let report = given.and_then(|(name, bytes)| v.report(name, bytes));
     let attested = v.attestation();
-    let launch = v.head(Phase::Launch);
-    let end = v.head(Phase::End);
+    let launch = v.launch_head();
+    let end = attested.as_ref().map(|(statement, _)| &statement.predicate);
     v.signer_file();
 
     let told = [
         report.as_ref().map(|r| &r.run_id),
-        attested.as_ref().map(|(s, _)| &s.predicate.run_id),
+        end.map(|predicate| &predicate.run_id),
         launch.as_ref().map(|h| &h.run_id),
-        end.as_ref().map(|h| &h.run_id),
         id.as_ref(),
     ];
     let run_id = told.into_iter().flatten().next().cloned();
@@ -68,13 +67,13 @@ pub(super) fn verify(
         }
     }
     if let Some(chain) = chain.as_ref().filter(|c| c.broken.is_none()) {
-        v.heads(chain, launch.as_ref(), end.as_ref());
+        v.heads(chain, launch.as_ref(), end);
         if let Some(report) = &report {
             v.report_chain(report, chain);
         }
     }
     match &report {
-        Some(report) => v.report_files(report, &[launch.as_ref(), end.as_ref()]),
+        Some(report) => v.report_files(report, launch.as_ref()),
         None => v.policy(launch.as_ref().map(|head| head.policy)),
     }
     let anchor = match (&chain, &report) {
@@ -89,13 +88,7 @@ pub(super) fn verify(
         }),
         _ => None,
     };
-    v.completeness(
-        given,
-        report.as_ref(),
-        attested.is_some(),
-        launch.is_some(),
-        end.is_some(),
-    );
+    v.completeness(given, report.as_ref(), attested.is_some(), launch.is_some());
     let status = v.f.status();
     let approvals = v.approvals(anchor, report.as_ref());
 
@@ -202,8 +195,8 @@ impl Verifier<'_> {
         }
     }
 
-    fn head(&mut self, phase: Phase) -> Option<Head> {
-        let name = phase.file_name();
+    fn launch_head(&mut self) -> Option<Head> {
+        let name = files::HEAD_LAUNCH;
         let bytes = match files::read_regular(self.dir, name, files::MAX_SMALL) {
             Ok(bytes) => bytes,
             Err(Unreadable::Absent) => return None,
@@ -220,11 +213,7 @@ impl Verifier<'_> {
                     false => Err("is not canonical JSON and one newline".into()),
                 },
             )
-            .and_then(|envelope| Ok((parse_payload(&envelope.open(HEAD_TYPE)?)?, envelope)))
-            .and_then(|(head, envelope)| match head.phase == phase {
-                true => Ok((head, envelope)),
-                false => Err("is the head of another phase".into()),
-            });
+            .and_then(|envelope| Ok((parse_payload(&envelope.open(HEAD_TYPE)?)?, envelope)));
         match parsed {
             Ok((head, envelope)) => {
                 self.signature("head.signature", name, &envelope);
@@ -341,7 +330,8 @@ impl Verifier<'_> {
         Ok(digest)
     }
 
-    fn heads(&mut self, chain: &Chain, launch: Option<&Head>, end: Option<&Head>) {
+    /// The chain is the one that was signed at the launch and, in the attestation, at the end.
+    fn heads(&mut self, chain: &Chain, launch: Option<&Head>, end: Option<&Predicate>) {
         if let Some(head) = launch {
             let ok = chain.prefix == Some(head.chain());
             self.f.require(
@@ -360,28 +350,25 @@ impl Verifier<'_> {
                 },
             );
         }
-        if let Some(head) = end {
-            let ok = chain.state == head.chain() && chain.partial.is_none();
+        if let Some(end) = end {
+            let signed = end.chain.count;
             self.f.require(
                 "head.end",
-                ok,
-                format!("all {} events are those signed at the end", head.count),
+                chain.state == end.chain && chain.partial.is_none(),
+                format!("all {signed} events are those signed at the end"),
                 || {
-                    let found = match chain.state.count == head.count {
+                    let found = match chain.state.count == signed {
                         true => "is not the chain signed at the end".to_owned(),
-                        false => format!(
-                            "has {} events; {} were signed at the end",
-                            chain.state.count, head.count
-                        ),
+                        false => format!("has {} events; {signed} were signed at the end", chain.state.count),
                     };
                     Problem::new(files::EVENTS, found)
                 },
             );
         }
         if let (Some(launch), Some(end)) = (launch, end) {
-            let ok = (launch.policy, launch.bundle) == (end.policy, end.bundle) && launch.count <= end.count;
+            let ok = (launch.policy, launch.bundle) == (end.policy, end.bundle) && launch.count <= end.chain.count;
             self.f.require("heads", ok, "launch and end agree", || {
-                Problem::new(files::HEAD_END, "does not continue the head signed at launch")
+                Problem::new(files::ATTESTATION, "does not continue the head signed at launch")
             });
         }
     }
@@ -440,7 +427,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn report_files(&mut self, report: &RunReport, heads: &[Option<&Head>]) {
+    fn report_files(&mut self, report: &RunReport, launch: Option<&Head>) {
         let digests = &report.digests;
         self.policy(Some(digests.policy));
         for (name, told) in [
@@ -460,23 +447,16 @@ impl Verifier<'_> {
                 }
             }
         }
-        for head in heads.iter().flatten() {
+        if let Some(head) = launch {
             let ok = (head.policy, head.bundle) == (digests.policy, digests.bundle);
             self.f.require("head", ok, "names the report's policy and bundle", || {
-                Problem::new(head.phase.file_name(), "names another policy or bundle than the report")
+                Problem::new(files::HEAD_LAUNCH, "names another policy or bundle than the report")
             });
         }
     }
 
     /// Whether what should be there at the end of a run is there.
-    fn completeness(
-        &mut self,
-        given: Option<(&str, &[u8])>,
-        report: Option<&RunReport>,
-        attested: bool,
-        launch: bool,
-        end: bool,
-    ) {
+    fn completeness(&mut self, given: Option<(&str, &[u8])>, report: Option<&RunReport>, attested: bool, launch: bool) {
         let Some((name, _)) = given else {
             let problem = Problem::new(files::REPORT, "is missing: the run was killed or still goes on");
             return match attested {
@@ -490,8 +470,7 @@ impl Verifier<'_> {
             self.f.note("complete", Status::Incomplete, problem);
         }
         match (report.evidence.signed, attested) {
-            (true, true) if !end => self.f.fail("signed", Problem::new(files::HEAD_END, "is missing")),
-            (true, true) => self.f.pass("signed", "head and attestation are there"),
+            (true, true) => self.f.pass("signed", "the attestation is there"),
             (true, false) => {
                 let problem = Problem::new(
                     files::ATTESTATION,
@@ -499,7 +478,7 @@ impl Verifier<'_> {
                 );
                 self.f.note("signed", Status::Incomplete, problem);
             }
-            (false, false) if !launch && !end => {
+            (false, false) if !launch => {
                 let problem = Problem::new(name, "the run was not signed");
                 self.f.note("signed", Status::Unsigned, problem);
             }

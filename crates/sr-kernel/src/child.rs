@@ -606,6 +606,15 @@ fn attach(tree: BorrowedFd<'_>, place: &OwnedFd) -> io::Result<()> {
 fn make_file(path: &CStr, content: &[u8], writable: bool) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mode = Mode::from_raw_mode(if writable { 0o666 } else { 0o444 });
+    if content.is_empty() {
+        return Ok(rustix::fs::mknodat(
+            CWD,
+            path,
+            rustix::fs::FileType::RegularFile,
+            mode,
+            0,
+        )?);
+    }
     let file = rustix::fs::openat(CWD, path, flags, mode)?;
     let mut rest = content;
     while !rest.is_empty() {

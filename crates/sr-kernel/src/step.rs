@@ -80,7 +80,7 @@ pub enum Step {
         tree: Fd,
         flags: MountFlags,
     },
-    /// Mounts `tree` on an absolute path of the old root.
+    /// Mounts `tree` on a path that earlier steps made, or an absolute one of the old root.
     AttachAt {
         tree: Fd,
         path: CString,

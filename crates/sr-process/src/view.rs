@@ -61,6 +61,7 @@ pub fn build(
         mounts: Vec::new(),
         trees: Vec::new(),
         made: BTreeSet::new(),
+        links: Vec::new(),
         covered: Vec::new(),
         next_slot: FIRST_FREE_SLOT,
         scratch: Vec::new(),
@@ -86,6 +87,8 @@ struct Builder<'a> {
     trees: Vec<Tree>,
     /// Skeleton paths already made.
     made: BTreeSet<String>,
+    /// Its symbolic links.
+    links: Vec<String>,
     /// Targets of mounts: what stands below them is not the skeleton's.
     covered: Vec<String>,
     next_slot: u16,
@@ -200,14 +203,30 @@ impl Builder<'_> {
     }
 
     fn attach(&mut self, tree: Fd, target: &str) -> Result<(), Fault> {
-        let path = c_string(target.trim_start_matches('/'))?;
-        self.mounts.push(Step::AttachIn {
-            tree,
-            root: Fd::Slot(SLOT_ROOT),
-            path,
+        self.mounts.push(if self.on_skeleton(target) {
+            Step::AttachAt {
+                tree,
+                path: c_string(&self.skeleton_path(target))?,
+            }
+        } else {
+            Step::AttachIn {
+                tree,
+                root: Fd::Slot(SLOT_ROOT),
+                path: c_string(target.trim_start_matches('/'))?,
+            }
         });
         self.covered.push(target.to_owned());
         Ok(())
+    }
+
+    /// Whether all of the way to `target` was made by these steps, without a symbolic link: nothing can lead astray there.
+    fn on_skeleton(&self, target: &str) -> bool {
+        let below = |above: &String| {
+            target
+                .strip_prefix(above.as_str())
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        !self.root_is_overlay && !self.in_mount(target) && !self.links.iter().any(below)
     }
 
     /// A detached mount of a host path with `flags`; with `owner`, idmapped to the sandbox's user.
@@ -244,6 +263,7 @@ impl Builder<'_> {
             ViewKind::Symlink { to } => {
                 self.parents(target)?;
                 if self.made.insert(target.to_owned()) {
+                    self.links.push(target.to_owned());
                     let path = c_string(&self.skeleton_path(target))?;
                     self.skeleton.push(Step::Symlink {
                         to: c_string(to)?,
@@ -603,7 +623,13 @@ impl Builder<'_> {
         if self.root_is_overlay {
             steps.push(mkdir(c"k"));
         } else {
-            steps.push(tmpfs(None, SLOT_SKELETON, false)?);
+            // A mount of its own, to be made read-only.
+            steps.push(Step::OpenTree {
+                path: c"r".into(),
+                recursive: false,
+                no_symlinks: false,
+                slot: SLOT_SKELETON,
+            });
             steps.push(at(SLOT_SKELETON, c"r"));
         }
         steps.extend(self.skeleton);

@@ -39,15 +39,20 @@ pub fn open_dir(path: &Path) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Writes `value` as canonical JSON, without a newline, so that the digest of the document is what `sha256sum` says
-/// of the file. Atomic. Gives that digest.
+/// of the file. Gives that digest: it vouches for the whole document in the event that follows it, so that half of one,
+/// after a kill, is nobody's.
 pub fn write_document<T: serde::Serialize>(
     dir: impl AsFd,
     name: &str,
     value: &T,
     durable: bool,
 ) -> std::io::Result<Digest> {
+    let dir = dir.as_fd();
     let bytes = canonical::to_bytes(value)?;
-    write_atomic(dir.as_fd(), name, &bytes, Mode::RUSR | Mode::WUSR, durable)?;
+    write_file(dir, name, &bytes, OFlags::TRUNC, Mode::RUSR | Mode::WUSR, durable)?;
+    if durable {
+        rustix::fs::fsync(dir)?;
+    }
     Ok(Digest::of(&bytes))
 }
 
@@ -79,15 +84,27 @@ pub(crate) fn write_temporary(
     durable: bool,
 ) -> rustix::io::Result<String> {
     let temporary = format!(".{name}.{:016x}", OsRng.next_u64());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, temporary.as_str(), flags, mode)?;
+    write_file(dir, &temporary, bytes, OFlags::EXCL, mode, durable)?;
+    Ok(temporary)
+}
+
+/// Writes a whole file, or leaves none. `how`: `EXCL` for a name that is new, `TRUNC` to replace what is there.
+fn write_file(
+    dir: BorrowedFd,
+    name: &str,
+    bytes: &[u8],
+    how: OFlags,
+    mode: Mode,
+    durable: bool,
+) -> rustix::io::Result<()> {
+    let flags = how | OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, mode)?;
     let written =
         write_all(file.as_fd(), bytes).and_then(|()| if durable { rustix::fs::fdatasync(&file) } else { Ok(()) });
-    if let Err(e) = written {
-        let _ = rustix::fs::unlinkat(dir, temporary.as_str(), AtFlags::empty());
-        return Err(e);
+    if written.is_err() {
+        let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
     }
-    Ok(temporary)
+    written
 }
 
 pub(crate) fn write_all(file: BorrowedFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
@@ -196,19 +213,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_are_atomic_and_their_digest_is_the_files() {
+    fn the_digest_of_a_document_is_that_of_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let fd = open_dir(dir.path()).unwrap();
         let digest = write_document(&fd, POLICY, &serde_json::json!({"b": 1, "a": [2]}), true).unwrap();
         let bytes = std::fs::read(dir.path().join(POLICY)).unwrap();
         assert_eq!(bytes, br#"{"a":[2],"b":1}"#);
         assert_eq!(digest, Digest::of(&bytes));
+        // Written again, it is the new one and no more.
+        write_document(&fd, POLICY, &1, false).unwrap();
+        assert_eq!(std::fs::read(dir.path().join(POLICY)).unwrap(), b"1");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = open_dir(dir.path()).unwrap();
         std::fs::create_dir(dir.path().join("d")).unwrap();
         assert!(write_document(&fd, "d", &1, false).is_err());
+        assert!(write_atomic(fd.as_fd(), "d", b"1", Mode::RUSR, false).is_err());
         assert_eq!(
             std::fs::read_dir(dir.path()).unwrap().count(),
-            2,
+            1,
             "the temporary is gone after a failure"
         );
     }

@@ -89,7 +89,7 @@ struct Place {
 pub struct RunGroup {
     places: Vec<Place>,
     v2: Option<OwnedFd>,
-    read_back: Vec<ReadBack>,
+    written: Vec<file::Limit>,
 }
 
 impl Place {
@@ -126,7 +126,7 @@ impl RunGroup {
         let mut group = RunGroup {
             places: places(name, limits)?,
             v2: None,
-            read_back: Vec::new(),
+            written: Vec::new(),
         };
         let mut made = 0;
         let result = group.build(limits, &mut made);
@@ -156,7 +156,7 @@ impl RunGroup {
             };
             if let Some(limit) = clause.limit {
                 let write = if place.version == 2 { v2::limit } else { v1::limit };
-                write(&place.dir, which, limit, &mut self.read_back)?;
+                write(&place.dir, which, limit, &mut self.written)?;
             }
         }
         if let Some(place) = self.places.iter().find(|p| p.version == 2) {
@@ -171,21 +171,13 @@ impl RunGroup {
     }
 
     /// The limits as the kernel gave them back when they were written.
-    pub fn read_back(&self) -> &[ReadBack] {
-        &self.read_back
+    pub fn read_back(&self) -> impl Iterator<Item = &ReadBack> {
+        self.written.iter().map(|limit| &limit.read_back)
     }
 
     /// The limits as the kernel gives them now, from the same files.
     pub fn observe(&self) -> Result<Vec<ReadBack>, CgroupError> {
-        self.read_back
-            .iter()
-            .map(|r| {
-                Ok(ReadBack {
-                    file: r.file.clone(),
-                    value: file::read(&r.file)?.trim().to_owned(),
-                })
-            })
-            .collect()
+        self.written.iter().map(file::Limit::observe).collect()
     }
 
     /// Puts a process into every v1 directory of the group, and into the v2 one unless `CLONE_INTO_CGROUP` did.

@@ -44,7 +44,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub fn run(request: &Request) -> Result<Outcome, Refusal> {
     let start = Instant::now();
     let namespaces = Namespaces::begin();
-    gc::collect(&request.store);
     let (facts, _subject, bundle) = match compile_for_host(&request.policy, &request.caller, &request.store) {
         Ok(compiled) => compiled,
         Err(faults) => return Err(refusal::record(request, faults)),
@@ -116,8 +115,8 @@ pub(crate) fn write_fault(what: &str, error: &std::io::Error) -> Fault {
 pub(crate) fn new_id() -> Result<RunId, Fault> {
     let mut random = [0u8; 10];
     let fault = |why: String| Fault::new(Code::Run001, "launch.prepare", why, "");
-    fs::File::open("/dev/urandom")
-        .and_then(|mut f| std::io::Read::read_exact(&mut f, &mut random))
+    // As few bytes as this come whole, or not at all (getrandom(2)).
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(|e| fault(format!("no random numbers: {e}")))?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -252,6 +251,7 @@ impl<'a> Run<'a> {
         tracing::debug!(micros = self.clock(), "sandbox begun");
         self.record_start()?;
         tracing::debug!(micros = self.clock(), "evidence begun");
+        gc::collect(&self.request.store);
         if !born_in_group {
             self.make_group(&name, &limits)?;
         }
@@ -818,7 +818,6 @@ pub(crate) fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observ
     let fault =
         |e: sr_kernel::cgroup::CgroupError| Fault::new(Code::Run002, "launch.posture.cgroup", e.to_string(), "");
     let member = group.contains(program.unsigned_abs()).map_err(fault)?;
-    let written = group.read_back();
     let mut seen = vec![Observed {
         control: Control::Memory,
         requested: "member of the run's control group".into(),
@@ -826,7 +825,7 @@ pub(crate) fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observ
         observed: format!("/proc/PID/cgroup names the group: {member}"),
         holds: member,
     }];
-    for (asked, now) in written.iter().zip(group.observe().map_err(fault)?) {
+    for (asked, now) in group.read_back().zip(group.observe().map_err(fault)?) {
         let file = now.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let control = match file.split('.').next() {
             Some("cpu") => Control::Cpu,

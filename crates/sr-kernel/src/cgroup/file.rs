@@ -1,5 +1,6 @@
 //! Reading and writing cgroup files, each failure with the file's name and the kernel's answer.
 
+use super::ReadBack;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, open, statfs, unlinkat};
 use rustix::io::Errno;
 use std::fmt;
@@ -62,11 +63,15 @@ impl std::error::Error for CgroupError {}
 pub(super) fn write(file: &Path, text: &str) -> Result<(), CgroupError> {
     let fail = |errno| CgroupError::errno("write", file, errno);
     let fd = open(file, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).map_err(fail)?;
+    put(&fd, file, text)
+}
+
+fn put(open: &OwnedFd, file: &Path, text: &str) -> Result<(), CgroupError> {
     loop {
-        match rustix::io::write(&fd, text.as_bytes()) {
+        match rustix::io::write(open, text.as_bytes()) {
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
-            Err(errno) => return Err(fail(errno)),
+            Err(errno) => return Err(CgroupError::errno("write", file, errno)),
         }
     }
 }
@@ -78,18 +83,52 @@ pub(super) fn read(file: &Path) -> Result<String, CgroupError> {
     })
 }
 
-/// Writes, and reads back what the kernel now holds: it must be `expected`.
-pub(super) fn write_checked(file: &Path, text: &str, expected: &str) -> Result<String, CgroupError> {
-    write(file, text)?;
-    let held = read(file)?.trim().to_owned();
-    if held != expected {
-        let problem = Problem::Differs {
-            wrote: text.to_owned(),
-            read: held,
-        };
-        return Err(CgroupError::new("limit", file, problem));
+/// A limit that was written, its file still open.
+#[derive(Debug)]
+pub(super) struct Limit {
+    open: OwnedFd,
+    /// As the kernel gave it back then.
+    pub read_back: ReadBack,
+}
+
+impl Limit {
+    /// Writes, and reads back what the kernel now holds: it must be `expected`.
+    pub fn write(file: PathBuf, text: &str, expected: &str) -> Result<Self, CgroupError> {
+        let open = open(&file, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+            .map_err(|errno| CgroupError::errno("write", &file, errno))?;
+        put(&open, &file, text)?;
+        let value = held(&open, &file)?;
+        if value != expected {
+            let problem = Problem::Differs {
+                wrote: text.to_owned(),
+                read: value,
+            };
+            return Err(CgroupError::new("limit", &file, problem));
+        }
+        Ok(Limit {
+            open,
+            read_back: ReadBack { file, value },
+        })
     }
-    Ok(held)
+
+    /// As the kernel gives it now.
+    pub fn observe(&self) -> Result<ReadBack, CgroupError> {
+        let file = self.read_back.file.clone();
+        let value = held(&self.open, &file)?;
+        Ok(ReadBack { file, value })
+    }
+}
+
+/// The one line of an open file, read from its beginning.
+fn held(open: &OwnedFd, file: &Path) -> Result<String, CgroupError> {
+    let mut buffer = [0u8; 256];
+    loop {
+        match rustix::io::pread(open, &mut buffer, 0) {
+            Ok(n) => return Ok(String::from_utf8_lossy(&buffer[..n]).trim().to_owned()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(CgroupError::errno("read", file, errno)),
+        }
+    }
 }
 
 pub(super) fn exists(file: &Path) -> bool {

@@ -1,19 +1,12 @@
 //! The v1 files of a group: one hierarchy for each controller.
 
-use super::file::{CgroupError, exists, number, write_checked};
-use super::{Controller, ReadBack};
+use super::Controller;
+use super::file::{CgroupError, Limit, exists, number};
 use std::path::Path;
 
-pub(super) fn limit(
-    dir: &Path,
-    which: Controller,
-    limit: u64,
-    read_back: &mut Vec<ReadBack>,
-) -> Result<(), CgroupError> {
+pub(super) fn limit(dir: &Path, which: Controller, limit: u64, written: &mut Vec<Limit>) -> Result<(), CgroupError> {
     let mut put = |name: &str, text: String, expected: String| -> Result<(), CgroupError> {
-        let file = dir.join(name);
-        let value = write_checked(&file, &text, &expected)?;
-        read_back.push(ReadBack { file, value });
+        written.push(Limit::write(dir.join(name), &text, &expected)?);
         Ok(())
     };
     match which {

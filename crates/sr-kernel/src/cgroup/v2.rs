@@ -1,7 +1,7 @@
 //! The v2 files of a group, and switching controllers on for it.
 
-use super::file::{CgroupError, exists, keyed, number, read, write, write_checked};
-use super::{Controller, ReadBack};
+use super::Controller;
+use super::file::{CgroupError, Limit, exists, keyed, number, read, write};
 use std::path::Path;
 
 /// Switches the controllers on for the children of the directory in which `dir` will be made. What is on stays on:
@@ -28,16 +28,9 @@ pub(super) fn quota_and_period(milli_cpus: u64) -> (u64, u64) {
     ((milli_cpus.saturating_mul(period) / 1000).max(1000), period)
 }
 
-pub(super) fn limit(
-    dir: &Path,
-    which: Controller,
-    limit: u64,
-    read_back: &mut Vec<ReadBack>,
-) -> Result<(), CgroupError> {
+pub(super) fn limit(dir: &Path, which: Controller, limit: u64, written: &mut Vec<Limit>) -> Result<(), CgroupError> {
     let mut put = |name: &str, text: String, expected: String| -> Result<(), CgroupError> {
-        let file = dir.join(name);
-        let value = write_checked(&file, &text, &expected)?;
-        read_back.push(ReadBack { file, value });
+        written.push(Limit::write(dir.join(name), &text, &expected)?);
         Ok(())
     };
     match which {

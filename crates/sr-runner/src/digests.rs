@@ -59,17 +59,24 @@ impl Read for Endable<'_> {
 }
 
 fn key(stat: &Stat) -> Option<String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-    #[allow(clippy::unnecessary_cast)] // The types differ between architectures.
-    let (mtime, ctime) = (stat.st_mtime as i64, stat.st_ctime as i64);
-    let old = |t: i64| u64::try_from(t).is_ok_and(|t| t + 2 <= now);
-    let own_device = rustix::fs::major(stat.st_dev) != 0;
-    (own_device && old(mtime) && old(ctime)).then(|| {
+    settled(stat).then(|| {
         format!(
-            "{} {mtime}.{} {ctime}.{}",
-            stat.st_size, stat.st_mtime_nsec, stat.st_ctime_nsec
+            "{} {}.{} {}.{}",
+            stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec
         )
     })
+}
+
+/// Whether a later change of a file or directory is bound to show in its times.
+pub(crate) fn settled(stat: &Stat) -> bool {
+    let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else {
+        return false;
+    };
+    #[allow(clippy::unnecessary_cast)] // The types differ between architectures.
+    let (mtime, ctime) = (stat.st_mtime as i64, stat.st_ctime as i64);
+    let old = |t: i64| u64::try_from(t).is_ok_and(|t| t + 2 <= now.as_secs());
+    let own_device = rustix::fs::major(stat.st_dev) != 0;
+    own_device && old(mtime) && old(ctime)
 }
 
 #[cfg(test)]

@@ -81,9 +81,11 @@ pub fn compile_for_host(
     let private = [caller.keys.clone()];
     let facts = facts::gather(store.path(), &private, caller.home.as_deref(), caller.id_base).map_err(|f| vec![f])?;
     tracing::debug!("host's facts gathered");
+    let cache = store.cache();
     let surroundings = Surroundings {
         facts: &facts,
         pyenv_version: caller.pyenv_version.as_deref(),
+        cache: Some(&cache),
     };
     let subject = subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
     tracing::debug!("subject found");

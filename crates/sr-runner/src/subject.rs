@@ -8,6 +8,7 @@ mod gitconfig;
 pub(crate) mod glob;
 mod hidden;
 mod install;
+mod listing;
 mod mounts;
 pub(crate) mod shebang;
 mod shims;
@@ -25,6 +26,8 @@ pub struct Surroundings<'a> {
     pub facts: &'a HostFacts,
     /// `PYENV_VERSION` of the caller.
     pub pyenv_version: Option<&'a OsStr>,
+    /// Where directory listings are remembered for the next search.
+    pub cache: Option<&'a Path>,
 }
 
 /// What is to be run. `cwd` is the caller's current directory, `path_var` its `PATH`.
@@ -38,7 +41,7 @@ pub fn subject(
     let place = workspace::find(cwd, facts)?;
     let root = mounts::root(&policy.rootfs)?;
     let mounts = mounts::resolve(&policy.mounts, &place, facts)?;
-    let hidden = hidden::find(policy, &mounts)?;
+    let hidden = hidden::find(policy, &mounts, surroundings.cache)?;
     let view = view::View::new(root.as_ref(), &mounts, facts);
     let command = command::resolve(policy, &place.cwd, path_var, &view, surroundings)?;
     Ok(Subject {

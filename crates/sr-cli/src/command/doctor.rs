@@ -81,6 +81,7 @@ fn trial(facts: &HostFacts, env: &Environment) -> Result<Vec<Obligation>, Vec<Fa
     let surroundings = Surroundings {
         facts,
         pyenv_version: None,
+        cache: None,
     };
     let subject = subject(&policy, Path::new("/"), &env.path, &surroundings).map_err(|f| vec![f])?;
     Ok(sr_compiler::compile(&policy, facts, &subject)?.obligations)

@@ -1,18 +1,20 @@
 //! The names in captured mounts that the view does not show. Walks without following symbolic links.
 
 use super::fault::{run, text};
+use super::listing::{Identity, Listing, Memory, Name};
 use super::{gitconfig, glob};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, fstat, openat, statat};
 use rustix::io::Errno;
 use sr_common::Fault;
 use sr_common::facts::{HiddenPath, ResolvedMount};
 use sr_policy::PolicySpec;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-const MOST_ENTRIES: usize = 1_000_000;
+const MOST_ENTRIES: u64 = 1_000_000;
 /// For the entries of a directory at a time.
 const BUFFER: usize = 32 << 10;
 const GIT_CONFIG: &str = ".git/config";
@@ -21,7 +23,12 @@ const CACHE_TAG: &str = "CACHEDIR.TAG";
 /// What stands for a pattern where a directory could not be looked into.
 const UNREADABLE: &str = "(unreadable directory)";
 
-pub(super) fn find(policy: &PolicySpec, mounts: &[ResolvedMount]) -> Result<Vec<HiddenPath>, Fault> {
+/// `cache`: a directory in which listings are remembered until the next search.
+pub(super) fn find(
+    policy: &PolicySpec,
+    mounts: &[ResolvedMount],
+    cache: Option<&Path>,
+) -> Result<Vec<HiddenPath>, Fault> {
     let mut found = BTreeSet::new();
     if policy.hide.is_empty() {
         return Ok(Vec::new());
@@ -32,9 +39,13 @@ pub(super) fn find(policy: &PolicySpec, mounts: &[ResolvedMount]) -> Result<Vec<
                 hide: &policy.hide,
                 field: format!("mounts[{i}].source"),
                 seen: 0,
+                most: MOST_ENTRIES,
                 found: &mut found,
             };
-            walk.tree(Path::new(&resolved.source), MOST_ENTRIES)?;
+            let top = Path::new(&resolved.source);
+            let mut memory = cache.map_or_else(Memory::default, |cache| Memory::load(cache, top, &policy.hide));
+            walk.tree(top, &mut memory)?;
+            memory.keep();
         }
     }
     Ok(found.into_iter().collect())
@@ -43,57 +54,36 @@ pub(super) fn find(policy: &PolicySpec, mounts: &[ResolvedMount]) -> Result<Vec<
 struct Walk<'a> {
     hide: &'a [String],
     field: String,
-    seen: usize,
+    seen: u64,
+    most: u64,
     found: &'a mut BTreeSet<HiddenPath>,
 }
 
 impl Walk<'_> {
-    fn tree(&mut self, top: &Path, most: usize) -> Result<(), Fault> {
-        // Read by the system call: this is on the path of every start, and a work tree has hundreds of directories.
+    fn tree(&mut self, top: &Path, memory: &mut Memory) -> Result<(), Fault> {
         let mut buffer = Vec::with_capacity(BUFFER);
         let mut todo = vec![top.to_owned()];
         while let Some(dir) = todo.pop() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let opened = match openat(CWD, &dir, flags, Mode::empty()) {
-                Ok(opened) => opened,
-                // It is gone, or something else by now.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if dir != top => continue,
-                // Its owner could open it up from inside: what cannot be looked into is not shown.
-                Err(Errno::ACCESS | Errno::PERM) if dir != top => {
-                    self.hide(&dir, UNREADABLE, None)?;
-                    continue;
-                }
-                Err(e) => return Err(self.unreadable(&dir, &e.into())),
+            let place = dir.strip_prefix(top).unwrap_or(&dir);
+            let listing = match memory.recall(&dir, place) {
+                Some(listing) => listing,
+                None => match self.read(&dir, top, buffer.spare_capacity_mut())? {
+                    Some((identity, listing)) => {
+                        memory.learn(place, identity, &listing);
+                        listing
+                    }
+                    None => continue,
+                },
             };
+            self.seen += listing.seen;
+            if self.seen > self.most {
+                let found = format!("{} holds more than {} files", top.display(), self.most);
+                let remedy = "mount a smaller directory, or empty `hide` if nothing in it is secret";
+                return Err(run(&self.field, found, remedy));
+            }
             let mut below = Vec::new();
-            let mut regenerated = dir.ends_with("node_modules");
-            let mut entries = RawDir::new(&opened, buffer.spare_capacity_mut());
-            while let Some(entry) = entries.next() {
-                let entry = entry.map_err(|e| self.unreadable(&dir, &e.into()))?;
-                let name = entry.file_name();
-                if matches!(name.to_bytes(), b"." | b"..") {
-                    continue;
-                }
-                regenerated |= name.to_bytes() == CACHE_TAG.as_bytes();
-                self.seen += 1;
-                if self.seen > most {
-                    let found = format!("{} holds more than {most} files", top.display());
-                    let remedy = "mount a smaller directory, or empty `hide` if nothing in it is secret";
-                    return Err(run(&self.field, found, remedy));
-                }
-                let kind = match entry.file_type() {
-                    // This file system does not say.
-                    FileType::Unknown => match statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) {
-                        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                        Err(Errno::NOENT) => continue,
-                        Err(e) => return Err(self.unreadable(&dir, &e.into())),
-                    },
-                    kind => kind,
-                };
-                if !kind.is_dir() && !self.may_match(name.to_bytes()) {
-                    continue;
-                }
-                let path = dir.join(OsStr::from_bytes(name.to_bytes()));
+            for Name { name, directory } in &listing.names {
+                let path = dir.join(name);
                 let relative: Vec<&[u8]> = path
                     .strip_prefix(top)
                     .unwrap_or(&path)
@@ -103,16 +93,73 @@ impl Walk<'_> {
                 if self.judge(&path, &relative)? {
                     continue;
                 }
-                if kind.is_dir() && !only_git_data(&relative) {
+                if *directory && !only_git_data(&relative) {
                     below.push(path);
                 }
             }
             // Their own names were judged; what tools have put deeper is theirs, and can be millions of files.
-            if !regenerated || dir == top {
+            if !listing.regenerated || dir == top {
                 todo.extend(below);
             }
         }
         Ok(())
+    }
+
+    /// The listing of `dir`; `None` where it is not to be searched.
+    fn read(
+        &mut self,
+        dir: &Path,
+        top: &Path,
+        buffer: &mut [MaybeUninit<u8>],
+    ) -> Result<Option<(Option<Identity>, Listing)>, Fault> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = match openat(CWD, dir, flags, Mode::empty()) {
+            Ok(opened) => opened,
+            // It is gone, or something else by now.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if dir != top => return Ok(None),
+            // Its owner could open it up from inside: what cannot be looked into is not shown.
+            Err(Errno::ACCESS | Errno::PERM) if dir != top => {
+                self.hide(dir, UNREADABLE, None)?;
+                return Ok(None);
+            }
+            Err(e) => return Err(self.unreadable(dir, &e.into())),
+        };
+        // As it is before it is read: what changes meanwhile shows the next time.
+        let stat = fstat(&opened).map_err(|e| self.unreadable(dir, &e.into()))?;
+        let mut listing = Listing {
+            regenerated: dir.ends_with("node_modules"),
+            ..Listing::default()
+        };
+        // Read by the system call: this is on the path of every start.
+        let mut entries = RawDir::new(&opened, buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|e| self.unreadable(dir, &e.into()))?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            listing.regenerated |= name.to_bytes() == CACHE_TAG.as_bytes();
+            listing.seen += 1;
+            if self.seen + listing.seen > self.most {
+                break;
+            }
+            let kind = match entry.file_type() {
+                // This file system does not say.
+                FileType::Unknown => match statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                    Err(Errno::NOENT) => continue,
+                    Err(e) => return Err(self.unreadable(dir, &e.into())),
+                },
+                kind => kind,
+            };
+            if kind.is_dir() || self.may_match(name.to_bytes()) {
+                listing.names.push(Name {
+                    name: OsStr::from_bytes(name.to_bytes()).to_owned(),
+                    directory: kind.is_dir(),
+                });
+            }
+        }
+        Ok(Some((Identity::of(&stat), listing)))
     }
 
     /// Whether a name alone could be that of something to hide: most names are not, and need no path to be judged.
@@ -213,9 +260,10 @@ mod tests {
             hide: &hide,
             field: "mounts[0].source".into(),
             seen: 0,
+            most: 50,
             found: &mut found,
         }
-        .tree(top, 50)?;
+        .tree(top, &mut Memory::default())?;
         let strip = |p: String| p.strip_prefix(&format!("{}/", top.display())).unwrap().to_owned();
         Ok(found
             .into_iter()
@@ -251,6 +299,74 @@ mod tests {
             ("s/.git/modules/x/config", true),
         ];
         assert_eq!(found, expected.map(|(p, r)| (p.to_owned(), r)));
+    }
+
+    /// What was listed once is found changed in whatever way it can be.
+    #[test]
+    fn a_remembered_tree_shows_every_change() {
+        let (cache, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let top = dir.path();
+        for i in 0..20 {
+            std::fs::create_dir_all(top.join(format!("d{i}/e"))).unwrap();
+        }
+        std::fs::write(top.join("d3/e/.env"), "").unwrap();
+        let hide = [".env".to_owned(), GIT_CONFIG.to_owned()];
+        let search = |hide: &[String]| {
+            let mut found = BTreeSet::new();
+            let mut memory = Memory::load(cache.path(), top, hide);
+            let mut walk = Walk {
+                hide,
+                field: "mounts[0].source".into(),
+                seen: 0,
+                most: 100,
+                found: &mut found,
+            };
+            walk.tree(top, &mut memory).unwrap();
+            let read = memory.learned();
+            memory.keep();
+            let strip = |p: &str| p.strip_prefix(&format!("{}/", top.display())).unwrap().to_owned();
+            (read, found.iter().map(|h| strip(&h.path)).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            search(&hide),
+            (0, vec!["d3/e/.env".to_owned()]),
+            "too young to remember"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(3_100));
+        let remembers = rustix::fs::major(statat(CWD, top, AtFlags::empty()).unwrap().st_dev) != 0;
+        let read = |count: usize| if remembers { count } else { 0 };
+        assert_eq!(search(&hide), (read(41), vec!["d3/e/.env".to_owned()]));
+        assert_eq!(search(&hide), (0, vec!["d3/e/.env".to_owned()]), "all of it is known");
+        // Other patterns, other listings.
+        assert_eq!(search(&["e".to_owned()]).1.len(), 20);
+        assert_eq!(search(&hide).1, ["d3/e/.env"]);
+
+        std::fs::write(top.join("d7/e/.env"), "").unwrap();
+        assert_eq!(search(&hide).1, ["d3/e/.env", "d7/e/.env"], "made");
+        std::fs::rename(top.join("d7/e/.env"), top.join("d7/e/env")).unwrap();
+        assert_eq!(search(&hide).1, ["d3/e/.env"], "renamed away");
+        std::fs::hard_link(top.join("d7/e/env"), top.join("d8/.env")).unwrap();
+        assert_eq!(search(&hide).1, ["d3/e/.env", "d8/.env"], "linked");
+        std::fs::rename(top.join("d3"), top.join("d4/e/f")).unwrap();
+        assert_eq!(
+            search(&hide).1,
+            ["d4/e/f/e/.env", "d8/.env"],
+            "moved with its directory"
+        );
+        std::fs::create_dir_all(top.join("d9/e/.git")).unwrap();
+        std::fs::write(top.join("d9/e/.git/config"), "url = https://u:p@example.com/x\n").unwrap();
+        assert_eq!(search(&hide).1, ["d4/e/f/e/.env", "d8/.env", "d9/e/.git/config"]);
+        std::fs::write(top.join("d9/e/.git/config"), "url = https://example.com/x\n").unwrap();
+        assert_eq!(search(&hide).1, ["d4/e/f/e/.env", "d8/.env"], "text is not remembered");
+        // A directory under the name of another, and another's whole tree.
+        std::fs::create_dir(top.join("d5/n")).unwrap();
+        std::fs::write(top.join("d5/n/.env"), "").unwrap();
+        let flags = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(CWD, top.join("d5/n"), CWD, top.join("d6/e"), flags).unwrap();
+        assert_eq!(search(&hide).1, ["d4/e/f/e/.env", "d6/e/.env", "d8/.env"], "exchanged");
+        std::fs::remove_dir_all(top.join("d4")).unwrap();
+        std::os::unix::fs::symlink("/", top.join("d4")).unwrap();
+        assert_eq!(search(&hide).1, ["d6/e/.env", "d8/.env"], "a link in its place");
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl World {
         let surroundings = Surroundings {
             facts: &facts,
             pyenv_version: None,
+            cache: None,
         };
         subject(
             policy,

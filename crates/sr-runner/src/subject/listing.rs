@@ -1,0 +1,280 @@
+//! Directory listings, remembered from the last search for hidden names: a work tree has hundreds of directories, hardly
+//! any of which change between two runs, and looking at one costs a tenth of reading it.
+//!
+//! A listing is the directory's as long as device, inode, ctime and mtime are, under the rule that digests of files follow
+//! too: on a device of its own (elsewhere times need not move with a change), and not younger than two seconds when it was
+//! read. What does not look right is read again.
+
+use rustix::fs::{AtFlags, CWD, Stat, statat};
+use sr_common::Digest;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8] = b"safe-run listings 1\n";
+/// Fewer directories are read as fast as their listings.
+const WORTH: usize = 8;
+/// Bytes of one memory.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What the search must know of a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Listing {
+    /// How many entries it has.
+    pub seen: u64,
+    /// Whether a tool can make it anew.
+    pub regenerated: bool,
+    /// The directories in it, and what may have a hidden name.
+    pub names: Vec<Name>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    pub name: OsString,
+    pub directory: bool,
+}
+
+/// The listings below one directory.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Where they are kept; `None`: nowhere.
+    file: Option<PathBuf>,
+    known: BTreeMap<PathBuf, (Identity, Listing)>,
+    /// To be kept: all that was recalled or is new.
+    records: Vec<u8>,
+    count: usize,
+    /// How many of them are new.
+    new: usize,
+    hide: Option<Digest>,
+}
+
+/// Of a directory as it was before it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity([u64; 6]);
+
+impl Identity {
+    /// `None` where a later change might not show.
+    pub fn of(stat: &Stat) -> Option<Self> {
+        crate::digests::settled(stat).then(|| Identity::shown(stat))
+    }
+
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
+    fn shown(stat: &Stat) -> Self {
+        Identity([
+            stat.st_dev as u64,
+            stat.st_ino as u64,
+            stat.st_ctime as u64,
+            stat.st_ctime_nsec as u64,
+            stat.st_mtime as u64,
+            stat.st_mtime_nsec as u64,
+        ])
+    }
+}
+
+impl Memory {
+    /// What `cache` remembers of the directory `top`, searched for `hide`.
+    pub fn load(cache: &Path, top: &Path, hide: &[String]) -> Memory {
+        let Ok(stat) = statat(CWD, top, AtFlags::SYMLINK_NOFOLLOW) else {
+            return Memory::default();
+        };
+        let hide = Digest::of(hide.join("\0").as_bytes());
+        let file = cache.join(format!("listings-{:x}-{:x}", stat.st_dev, stat.st_ino));
+        let known = fs::read(&file).ok().and_then(|bytes| decode(&bytes, &hide));
+        Memory {
+            file: Some(file),
+            known: known.unwrap_or_default(),
+            hide: Some(hide),
+            ..Memory::default()
+        }
+    }
+
+    /// The listing of `dir`, `relative` to the top, if it is still that.
+    pub fn recall(&mut self, dir: &Path, relative: &Path) -> Option<Listing> {
+        let (identity, listing) = self.known.remove(relative)?;
+        let stat = statat(CWD, dir, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        if Identity::shown(&stat) != identity {
+            return None;
+        }
+        self.record(relative, identity, &listing);
+        Some(listing)
+    }
+
+    /// Remembers what was just read.
+    pub fn learn(&mut self, relative: &Path, identity: Option<Identity>, listing: &Listing) {
+        if let Some(identity) = identity
+            && self.file.is_some()
+        {
+            self.new += 1;
+            self.record(relative, identity, listing);
+        }
+    }
+
+    fn record(&mut self, relative: &Path, identity: Identity, listing: &Listing) {
+        if self.records.len() > MOST_BYTES {
+            return;
+        }
+        self.count += 1;
+        let to = &mut self.records;
+        put_text(to, relative.as_os_str());
+        for number in identity.0.into_iter().chain([listing.seen]) {
+            to.extend(number.to_le_bytes());
+        }
+        to.push(listing.regenerated.into());
+        to.extend((listing.names.len() as u64).to_le_bytes());
+        for Name { name, directory } in &listing.names {
+            to.push((*directory).into());
+            put_text(to, name);
+        }
+    }
+
+    /// How many listings are new.
+    #[cfg(test)]
+    pub fn learned(&self) -> usize {
+        self.new
+    }
+
+    /// Keeps the listings for the next search. If that fails it costs time, not truth.
+    pub fn keep(self) {
+        let (Some(file), Some(hide)) = (self.file, self.hide) else {
+            return;
+        };
+        if self.new == 0 || self.count < WORTH || self.records.len() > MOST_BYTES {
+            return;
+        }
+        let body = [hide.as_bytes().as_slice(), &self.records].concat();
+        let bytes = [MAGIC, Digest::of(&body).as_bytes().as_slice(), &body].concat();
+        let temporary = file.with_extension(std::process::id().to_string());
+        if fs::write(&temporary, bytes).is_err() || fs::rename(&temporary, &file).is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+    }
+}
+
+fn put_text(to: &mut Vec<u8>, text: &OsStr) {
+    to.extend((text.len() as u64).to_le_bytes());
+    to.extend_from_slice(text.as_bytes());
+}
+
+/// `None` unless it is whole, and was made in a search for `hide`.
+fn decode(bytes: &[u8], hide: &Digest) -> Option<BTreeMap<PathBuf, (Identity, Listing)>> {
+    let mut rest = bytes.strip_prefix(MAGIC)?;
+    let digest = take(&mut rest, 32)?;
+    if Digest::of(rest).as_bytes() != digest || take(&mut rest, 32)? != hide.as_bytes() {
+        return None;
+    }
+    let mut known = BTreeMap::new();
+    while !rest.is_empty() {
+        let path = take_text(&mut rest)?;
+        let mut identity = Identity([0; 6]);
+        for number in &mut identity.0 {
+            *number = take_number(&mut rest)?;
+        }
+        let mut listing = Listing {
+            seen: take_number(&mut rest)?,
+            regenerated: take(&mut rest, 1)? != [0],
+            names: Vec::new(),
+        };
+        for _ in 0..take_number(&mut rest)? {
+            listing.names.push(Name {
+                directory: take(&mut rest, 1)? != [0],
+                name: take_text(&mut rest)?,
+            });
+        }
+        known.insert(PathBuf::from(path), (identity, listing));
+    }
+    Some(known)
+}
+
+fn take<'a>(from: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = from.split_at_checked(count)?;
+    *from = rest;
+    Some(taken)
+}
+
+fn take_number(from: &mut &[u8]) -> Option<u64> {
+    take(from, 8)?.try_into().ok().map(u64::from_le_bytes)
+}
+
+fn take_text(from: &mut &[u8]) -> Option<OsString> {
+    let length = usize::try_from(take_number(from)?).ok()?;
+    take(from, length).map(|bytes| OsString::from_vec(bytes.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(memory: &Memory) -> Vec<u8> {
+        let body = [memory.hide.unwrap().as_bytes().as_slice(), &memory.records].concat();
+        [MAGIC, Digest::of(&body).as_bytes().as_slice(), &body].concat()
+    }
+
+    fn listing() -> impl Strategy<Value = Listing> {
+        let name = (prop::collection::vec(any::<u8>(), 0..20), any::<bool>()).prop_map(|(name, directory)| Name {
+            name: OsString::from_vec(name),
+            directory,
+        });
+        (any::<u64>(), any::<bool>(), prop::collection::vec(name, 0..5)).prop_map(|(seen, regenerated, names)| {
+            Listing {
+                seen,
+                regenerated,
+                names,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_recalled(listings in prop::collection::vec((".{0,9}", any::<[u64; 6]>(), listing()), 0..8)) {
+            let hide = Digest::of(b".env");
+            let mut memory = Memory { file: Some("f".into()), hide: Some(hide), ..Memory::default() };
+            let mut expected = BTreeMap::new();
+            for (path, identity, listing) in listings {
+                memory.learn(Path::new(&path), Some(Identity(identity)), &listing);
+                expected.insert(PathBuf::from(path), (Identity(identity), listing));
+            }
+            let bytes = of(&memory);
+            prop_assert_eq!(decode(&bytes, &hide), Some(expected));
+            prop_assert_eq!(decode(&bytes, &Digest::of(b"*.pem")), None);
+        }
+
+        #[test]
+        fn what_is_no_memory_is_none(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let hide = Digest::of(b"");
+            prop_assert_eq!(decode(&bytes, &hide), None);
+            // Nor is one that is well signed and badly formed, unless it is empty.
+            let body = [hide.as_bytes().as_slice(), &bytes].concat();
+            let _ = decode(&[MAGIC, Digest::of(&body).as_bytes().as_slice(), &body].concat(), &hide);
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let hide = Digest::of(b".env");
+        let mut memory = Memory {
+            file: Some("f".into()),
+            hide: Some(hide),
+            ..Memory::default()
+        };
+        let name = Name {
+            name: ".env".into(),
+            directory: false,
+        };
+        let listing = Listing {
+            names: vec![name],
+            ..Listing::default()
+        };
+        memory.learn(Path::new("a"), Some(Identity([1; 6])), &listing);
+        let bytes = of(&memory);
+        assert!(decode(&bytes, &hide).is_some());
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1 << (at % 8);
+            assert_eq!(decode(&bad, &hide), None, "byte {at}");
+            assert_eq!(decode(&bytes[..at], &hide), None, "cut at {at}");
+        }
+    }
+}

@@ -29,7 +29,11 @@ pub fn to_exact_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
 
 /// The bytes, and the member that holds the first integer that they do not carry exactly.
 fn write<T: Serialize>(value: &T) -> Result<(Vec<u8>, Option<String>), Error> {
-    let page = RefCell::new(Page::default());
+    let page = RefCell::new(Page {
+        // Room for most documents: it costs nothing until it is written to.
+        bytes: Vec::with_capacity(32 << 10),
+        ..Page::default()
+    });
     value.serialize(&mut Serializer::with_formatter(Pen(&page), Pen(&page)))?;
     let page = page.into_inner();
     let bytes = match page.foreign {
@@ -61,6 +65,8 @@ struct Page {
     /// Of every object that is open: where its members begin in `members`.
     open: Vec<usize>,
     members: Vec<Member>,
+    /// Where an object's members are put into order.
+    sorted: Vec<u8>,
     /// There is something here whose order this does not know.
     foreign: bool,
     /// The name of the member with the first integer that a JSON number does not hold exactly.
@@ -75,11 +81,13 @@ struct Member {
     end: usize,
 }
 
-impl Page {
-    fn name<'a>(&'a self, member: &Member) -> &'a [u8] {
-        &self.bytes[member.name..member.name_end]
+impl Member {
+    fn name_in<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.name..self.name_end]
     }
+}
 
+impl Page {
     /// Notes the name that was just written; in ASCII, byte order is UTF-16 order (RFC 8785 §3.2.3).
     fn end_name(&mut self) {
         let name_end = self.bytes.len() - 1;
@@ -100,30 +108,28 @@ impl Page {
     /// Puts the members of the object that ends into order.
     fn end_object(&mut self) {
         let Some(first) = self.open.pop() else { return };
-        let ordered = |pair: &[Member]| self.name(&pair[0]) < self.name(&pair[1]);
-        if !self.members[first..].windows(2).all(ordered) {
-            let mut members = self.members[first..].to_vec();
+        let (bytes, members) = (&mut self.bytes, &mut self.members[first..]);
+        let ordered = |pair: &[Member]| pair[0].name_in(bytes) < pair[1].name_in(bytes);
+        if !members.windows(2).all(ordered) {
             let start = members[0].name - 1;
-            members.sort_by(|a, b| self.name(a).cmp(self.name(b)));
+            members.sort_unstable_by(|a, b| a.name_in(bytes).cmp(b.name_in(bytes)));
             // A name that comes twice: the last one counts, elsewhere.
-            self.foreign |= members
-                .windows(2)
-                .any(|pair| self.name(&pair[0]) == self.name(&pair[1]));
-            let mut sorted = Vec::with_capacity(self.bytes.len() - start);
+            self.foreign |= !members.windows(2).all(ordered);
+            self.sorted.clear();
             for member in members {
-                if !sorted.is_empty() {
-                    sorted.push(b',');
+                if !self.sorted.is_empty() {
+                    self.sorted.push(b',');
                 }
-                sorted.extend_from_slice(&self.bytes[member.name - 1..member.end]);
+                self.sorted.extend_from_slice(&bytes[member.name - 1..member.end]);
             }
-            self.bytes[start..].copy_from_slice(&sorted);
+            bytes[start..].copy_from_slice(&self.sorted);
         }
         self.members.truncate(first);
     }
 
     fn large_integer(&mut self, number: impl Serialize) -> io::Result<()> {
         if self.inexact.is_none() {
-            let name = self.members.last().map(|member| self.name(member));
+            let name = self.members.last().map(|member| member.name_in(&self.bytes));
             self.inexact = Some(String::from_utf8_lossy(name.unwrap_or(b"it")).into_owned());
         }
         self.number(number)

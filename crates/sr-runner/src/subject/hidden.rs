@@ -82,18 +82,17 @@ impl Walk<'_> {
                 return Err(run(&self.field, found, remedy));
             }
             let mut below = Vec::new();
-            for Name { name, directory } in &listing.names {
+            for Name {
+                name,
+                directory,
+                suspect,
+            } in &listing.names
+            {
                 let path = dir.join(name);
-                let relative: Vec<&[u8]> = path
-                    .strip_prefix(top)
-                    .unwrap_or(&path)
-                    .iter()
-                    .map(|name| name.as_bytes())
-                    .collect();
-                if self.judge(&path, &relative)? {
+                if *suspect && self.judge(&path, top)? {
                     continue;
                 }
-                if *directory && !only_git_data(&relative) {
+                if *directory && (dir == top || !only_git_data(&dir, name)) {
                     below.push(path);
                 }
             }
@@ -152,10 +151,12 @@ impl Walk<'_> {
                 },
                 kind => kind,
             };
-            if kind.is_dir() || self.may_match(name.to_bytes()) {
+            let (directory, suspect) = (kind.is_dir(), self.may_match(name.to_bytes()));
+            if directory || suspect {
                 listing.names.push(Name {
                     name: OsStr::from_bytes(name.to_bytes()).to_owned(),
-                    directory: kind.is_dir(),
+                    directory,
+                    suspect,
                 });
             }
         }
@@ -171,14 +172,16 @@ impl Walk<'_> {
     }
 
     /// Whether the path is settled: hidden, or shown with other text.
-    fn judge(&mut self, path: &Path, relative: &[&[u8]]) -> Result<bool, Fault> {
+    fn judge(&mut self, path: &Path, top: &Path) -> Result<bool, Fault> {
         let hide = self.hide;
+        let relative = path.strip_prefix(top).unwrap_or(path);
+        let relative: Vec<&[u8]> = relative.iter().map(|name| name.as_bytes()).collect();
         for pattern in hide {
             if pattern == GIT_CONFIG {
-                if is_git_config(relative) && self.git_config(path)? {
+                if is_git_config(&relative) && self.git_config(path)? {
                     return Ok(true);
                 }
-            } else if glob::matches_suffix(pattern, relative) {
+            } else if glob::matches_suffix(pattern, &relative) {
                 self.hide(path, pattern, None)?;
                 return Ok(true);
             }
@@ -225,16 +228,13 @@ impl Walk<'_> {
     }
 }
 
-/// `config` and `config.worktree` of a repository, of its submodules and of its other work trees.
-/// Whether a directory is git's own and holds neither work files nor configuration: of `.git` only `modules` and
+/// Whether directory `name` of `dir` is git's own and holds neither work files nor configuration: of `.git` only `modules` and
 /// `worktrees` lead to more of the latter. Below these everything is searched: a submodule may have any name.
-fn only_git_data(relative: &[&[u8]]) -> bool {
-    match relative {
-        [.., git, name] => *git == b".git" && *name != b"modules" && *name != b"worktrees",
-        _ => false,
-    }
+fn only_git_data(dir: &Path, name: &OsStr) -> bool {
+    dir.file_name().is_some_and(|dir| dir == ".git") && name != "modules" && name != "worktrees"
 }
 
+/// `config` and `config.worktree` of a repository, of its submodules and of its other work trees.
 fn is_git_config(relative: &[&[u8]]) -> bool {
     let Some((name, dirs)) = relative.split_last() else {
         return false;

@@ -26,7 +26,7 @@ pub(super) struct Listing {
     pub seen: u64,
     /// Whether a tool can make it anew.
     pub regenerated: bool,
-    /// The directories in it, and what may have a hidden name.
+    /// The directories in it, and what else may have a hidden name.
     pub names: Vec<Name>,
 }
 
@@ -34,6 +34,8 @@ pub(super) struct Listing {
 pub(super) struct Name {
     pub name: OsString,
     pub directory: bool,
+    /// Whether its name could be one to hide.
+    pub suspect: bool,
 }
 
 /// The listings below one directory.
@@ -123,8 +125,14 @@ impl Memory {
         }
         to.push(listing.regenerated.into());
         to.extend((listing.names.len() as u64).to_le_bytes());
-        for Name { name, directory } in &listing.names {
+        for Name {
+            name,
+            directory,
+            suspect,
+        } in &listing.names
+        {
             to.push((*directory).into());
+            to.push((*suspect).into());
             put_text(to, name);
         }
     }
@@ -179,6 +187,7 @@ fn decode(bytes: &[u8], hide: &Digest) -> Option<BTreeMap<PathBuf, (Identity, Li
         for _ in 0..take_number(&mut rest)? {
             listing.names.push(Name {
                 directory: take(&mut rest, 1)? != [0],
+                suspect: take(&mut rest, 1)? != [0],
                 name: take_text(&mut rest)?,
             });
         }
@@ -213,9 +222,11 @@ mod tests {
     }
 
     fn listing() -> impl Strategy<Value = Listing> {
-        let name = (prop::collection::vec(any::<u8>(), 0..20), any::<bool>()).prop_map(|(name, directory)| Name {
+        let name = (prop::collection::vec(any::<u8>(), 0..20), any::<[bool; 2]>());
+        let name = name.prop_map(|(name, [directory, suspect])| Name {
             name: OsString::from_vec(name),
             directory,
+            suspect,
         });
         (any::<u64>(), any::<bool>(), prop::collection::vec(name, 0..5)).prop_map(|(seen, regenerated, names)| {
             Listing {
@@ -262,6 +273,7 @@ mod tests {
         let name = Name {
             name: ".env".into(),
             directory: false,
+            suspect: true,
         };
         let listing = Listing {
             names: vec![name],

@@ -83,7 +83,7 @@ pub struct Digests {
     pub script: Option<FileDigest>,
     /// The policy's mounts, then its root directory, as the view showed them before the launch.
     pub mounts: Vec<MountDigest>,
-    /// The manifest of captured changes (`changes.json`, byte for byte).
+    /// The manifest of captured changes (`changes.json`, byte for byte); `null`: there were none.
     pub captured_changes: Option<Digest>,
 }
 

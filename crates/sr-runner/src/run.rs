@@ -90,6 +90,8 @@ struct Run<'a> {
     session_lock: Option<OwnedFd>,
     /// Where the captured layers are, if in the store.
     layers: Option<PathBuf>,
+    /// Those of them that this run made.
+    new_layers: BTreeSet<u32>,
     digests: Digests,
     posture: Vec<Observed>,
     attested: Vec<Attested>,
@@ -172,6 +174,7 @@ impl<'a> Run<'a> {
             group: None,
             session_lock: None,
             layers: None,
+            new_layers: BTreeSet::new(),
             posture: Vec::new(),
             result: None,
             peaks: Usage::default(),
@@ -399,11 +402,15 @@ impl<'a> Run<'a> {
             IdMap::Single { .. } => None,
         };
         for layer in self.captured().map(|(layer, ..)| layer) {
+            let own = root.join(layer.to_string());
+            if !own.join("upper").is_dir() {
+                self.new_layers.insert(layer);
+            }
             for (name, id) in [
                 ("upper", owner(self.bundle.process_plan.user.inside)),
                 ("work", owner(0)),
             ] {
-                let path = root.join(layer.to_string()).join(name);
+                let path = own.join(name);
                 let made = fs::create_dir_all(&path).and_then(|()| match id {
                     Some(id) => std::os::unix::fs::chown(&path, Some(id), Some(id)),
                     None => Ok(()),
@@ -628,7 +635,11 @@ impl<'a> Run<'a> {
                 }
             };
             let own = upper.parent().filter(|_| self.session_lock.is_some());
-            let started = own.map_or(self.dir.started(), |own| session::began(own, self.dir.started()));
+            // A new layer begins with this run. When it was made tells less: such times lag behind by a tick of the clock.
+            let started = match own.filter(|_| !self.new_layers.contains(&layer)) {
+                Some(own) => session::began(own, self.dir.started()),
+                None => self.dir.started(),
+            };
             let scanned = changes::read(&changes::Layer {
                 upper: &upper,
                 lower: Path::new(source),
@@ -660,11 +671,16 @@ impl<'a> Run<'a> {
         if !any {
             return Ok(());
         }
-        let durable = self.bundle.evidence_plan.durable;
-        let digest = files::write_document(&self.dir_fd, files::CHANGES, &all, durable)
-            .map_err(|e| write_fault(files::CHANGES, &e))?;
-        self.digests.captured_changes = Some(digest);
-        self.attested.push(Attested::new(files::CHANGES, digest));
+        // Without an entry there is nothing to take over, and nothing to vouch for.
+        let mut digest = None;
+        if all.iter().any(changes::LayerRecord::has_entries) {
+            let durable = self.bundle.evidence_plan.durable;
+            let written = files::write_document(&self.dir_fd, files::CHANGES, &all, durable)
+                .map_err(|e| write_fault(files::CHANGES, &e))?;
+            self.attested.push(Attested::new(files::CHANGES, written));
+            digest = Some(written);
+        }
+        self.digests.captured_changes = digest;
         self.log.append(
             "supervisor",
             CAPTURE_DONE,

@@ -23,7 +23,7 @@ use std::path::Path;
 pub struct Basis {
     /// Whether a key that is trusted signed it. `false`: the run was not signed, so anyone could have written it.
     pub signed: bool,
-    /// Digest of `changes.json`; `None` where nothing was captured.
+    /// Digest of `changes.json`; `None` where nothing was captured. A layer that is there all the same is none of the run's.
     manifest: Option<Digest>,
     records: Vec<LayerRecord>,
     anchor: Anchor,

@@ -19,6 +19,10 @@ fn main() {
         ("a_changed_layer_is_refused", a_changed_layer_is_refused),
         ("a_layer_that_is_gone_is_refused", a_layer_that_is_gone_is_refused),
         ("changed_evidence_is_refused", changed_evidence_is_refused),
+        (
+            "what_is_put_beside_a_run_without_changes_is_ignored",
+            planted_beside_nothing,
+        ),
         ("an_unknown_signer_is_refused", an_unknown_signer_is_refused),
         ("an_unsigned_run_is_compared_and_said_to_be_unsigned", an_unsigned_run),
         ("approvals_are_shown_verified_and_taken_out", approvals_are_shown),
@@ -32,6 +36,10 @@ fn main() {
             conflicts_of_a_session,
         ),
         ("an_applied_session_begins_anew", an_applied_session_begins_anew),
+        (
+            "what_was_written_just_before_a_session_is_no_conflict",
+            written_just_before,
+        ),
         ("a_session_keeps_what_is_left", a_session_keeps_what_is_left),
         (
             "a_session_goes_on_and_its_older_runs_are_refused",
@@ -180,6 +188,25 @@ fn a_layer_that_is_gone_is_refused(place: &Place) -> Test {
     shell(place, "echo run > edit")?;
     fs::remove_dir_all(upper(place))?;
     refused(place, &["is gone from the store"])
+}
+
+fn planted_beside_nothing(place: &Place) -> Test {
+    place.write("edit", "host\n");
+    shell(place, "true")?;
+    ensure!(!place.last_run().join("changes.json").exists(), "a manifest of nothing");
+    fs::create_dir_all(upper(place))?;
+    fs::write(upper(place).join("edit"), "planted\n")?;
+    fs::write(upper(place).join("new"), "planted\n")?;
+    for command in ["diff", "apply --yes"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let ran = place.tell(&words);
+        ensure!(!format!("{ran}").contains("planted"), "{command}: {ran}");
+    }
+    ensure!(
+        text(place, "edit")? == "host\n" && !place.project.join("new").exists(),
+        "it was applied"
+    );
+    Ok(())
 }
 
 fn changed_evidence_is_refused(place: &Place) -> Test {
@@ -492,6 +519,19 @@ fn an_applied_session_begins_anew(place: &Place) -> Test {
     place.tell(&["apply", "--yes"]).ok()?;
     ensure!(text(place, "edit")? == "host\nrun\n", "{:?}", text(place, "edit")?);
     place.nothing_left()
+}
+
+/// The time at which the layer was made lags behind that of a file written a moment before.
+fn written_just_before(place: &Place) -> Test {
+    for round in 0..10 {
+        place.write("edit", "one\n");
+        let name = format!("s{round}");
+        place
+            .run(&["--session", &name, "--", "sh", "-c", "echo run >> edit"])
+            .ok()?;
+        place.tell(&["apply", "--yes"]).ok()?;
+    }
+    Ok(())
 }
 
 fn a_session_keeps_what_is_left(place: &Place) -> Test {

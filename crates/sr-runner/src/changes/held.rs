@@ -59,6 +59,10 @@ impl LayerRecord {
         }
     }
 
+    pub(crate) fn has_entries(&self) -> bool {
+        !(self.entries.is_empty() && self.changes.is_empty())
+    }
+
     /// When the layer began to be filled.
     pub fn began(&self) -> SystemTime {
         UNIX_EPOCH

@@ -44,10 +44,25 @@ fn make_private(path: &Path) -> Result<(), Fault> {
     }
 }
 
+/// Has an ext4 place the directories made in `dir` apart from what is around it (`T` of chattr(1)). One without a journal
+/// passes over every inode in a directory's neighbourhood that was deleted in the last minutes, whenever it makes a file:
+/// beside a busy `/tmp` that is a third of a millisecond each. Other file systems do not know the attribute, nor need it.
+fn spread(dir: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let set = |dir: OwnedFd| {
+        let now = rustix::fs::ioctl_getflags(&dir)?;
+        rustix::fs::ioctl_setflags(&dir, now | rustix::fs::IFlags::TOPDIR)
+    };
+    // It costs time, not truth.
+    let _ = rustix::fs::open(dir, flags, Mode::empty()).and_then(set);
+}
+
 impl Store {
     /// Opens the store at `base`, making it if it is not there.
     pub fn open(base: &Path) -> Result<Store, Fault> {
         if !base.join("journal").is_dir() {
+            make_private(base)?;
+            spread(base);
             for part in ["runs", "sessions", "journal", "cache"] {
                 make_private(&base.join(part))?;
             }

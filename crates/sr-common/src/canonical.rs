@@ -37,7 +37,8 @@ fn write<T: Serialize>(value: &T) -> Result<(Vec<u8>, Option<String>), Error> {
     value.serialize(&mut Serializer::with_formatter(Pen(&page), Pen(&page)))?;
     let page = page.into_inner();
     let bytes = match page.foreign {
-        true => serde_json_canonicalizer::to_vec(value)?,
+        // Of the values: written by itself it rounds a name that is a large number.
+        true => serde_json_canonicalizer::to_vec(&serde_json::to_value(value)?)?,
         false => page.bytes,
     };
     Ok((bytes, page.inexact))
@@ -113,7 +114,7 @@ impl Page {
         if !members.windows(2).all(ordered) {
             let start = members[0].name - 1;
             members.sort_unstable_by(|a, b| a.name_in(bytes).cmp(b.name_in(bytes)));
-            // A name that comes twice: the last one counts, elsewhere.
+            // A name that comes twice: the last one counts, as a tree of values has it.
             self.foreign |= !members.windows(2).all(ordered);
             self.sorted.clear();
             for member in members {
@@ -127,17 +128,13 @@ impl Page {
         self.members.truncate(first);
     }
 
-    fn large_integer(&mut self, number: impl Serialize) -> io::Result<()> {
+    /// As a value it becomes the nearest number, as a name it stays what it is: the canonicalizer's affair.
+    fn large_integer(&mut self) -> io::Result<()> {
+        self.foreign = true;
         if self.inexact.is_none() {
             let name = self.members.last().map(|member| member.name_in(&self.bytes));
             self.inexact = Some(String::from_utf8_lossy(name.unwrap_or(b"it")).into_owned());
         }
-        self.number(number)
-    }
-
-    /// A number whose shortest form the canonicalizer knows.
-    fn number(&mut self, number: impl Serialize) -> io::Result<()> {
-        self.bytes.extend(serde_json_canonicalizer::to_vec(&number)?);
         Ok(())
     }
 }
@@ -202,24 +199,26 @@ impl Formatter for Pen<'_> {
 
     fn write_u64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: u64) -> io::Result<()> {
         if value > MAX_INTEGER {
-            return self.0.borrow_mut().large_integer(value);
+            return self.0.borrow_mut().large_integer();
         }
         serde_json::ser::CompactFormatter.write_u64(writer, value)
     }
 
     fn write_i64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: i64) -> io::Result<()> {
         if value.unsigned_abs() > MAX_INTEGER {
-            return self.0.borrow_mut().large_integer(value);
+            return self.0.borrow_mut().large_integer();
         }
         serde_json::ser::CompactFormatter.write_i64(writer, value)
     }
 
     fn write_f64<W: ?Sized + io::Write>(&mut self, _: &mut W, value: f64) -> io::Result<()> {
         let page = &mut *self.0.borrow_mut();
-        match value.abs() > MAX_INTEGER as f64 {
-            true => page.large_integer(value),
-            false => page.number(value),
+        if value.abs() > MAX_INTEGER as f64 {
+            return page.large_integer();
         }
+        // A number whose shortest form the canonicalizer knows.
+        page.bytes.extend(serde_json_canonicalizer::to_vec(&value)?);
+        Ok(())
     }
 
     fn write_f32<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
@@ -311,16 +310,22 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_comes_twice_is_the_canonicalizers_to_judge() {
+    fn of_a_name_that_comes_twice_the_last_counts() {
         struct Twice;
         impl Serialize for Twice {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_map([("b", 1), ("a", 2), ("b", 3)])
             }
         }
+        assert_eq!(to_text(&Twice).unwrap(), r#"{"a":2,"b":3}"#);
+    }
+
+    #[test]
+    fn a_large_number_as_a_name_stays_what_it_is() {
+        let map = std::collections::BTreeMap::from([(u64::MAX, u64::MAX), (7, 1)]);
         assert_eq!(
-            to_bytes(&Twice).unwrap(),
-            serde_json_canonicalizer::to_vec(&Twice).unwrap()
+            to_text(&map).unwrap(),
+            "{\"18446744073709551615\":18446744073709552000,\"7\":1}"
         );
     }
 

@@ -117,11 +117,7 @@ impl Builder<'_> {
     }
 
     fn in_mount(&self, target: &str) -> bool {
-        self.covered.iter().any(|c| {
-            target
-                .strip_prefix(c.as_str())
-                .is_some_and(|rest| rest.starts_with('/'))
-        })
+        self.covered.iter().any(|c| lies_below(target, c))
     }
 
     fn directory(&mut self, target: &str, mode: u32) -> Result<(), Fault> {
@@ -166,12 +162,8 @@ impl Builder<'_> {
 
     /// The scratch directory in which `target` lies, if that is the innermost mount above it, and the path in it.
     fn in_scratch(&self, target: &str) -> Option<(usize, String)> {
-        let above = |c: &&String| {
-            target
-                .strip_prefix(c.as_str())
-                .is_some_and(|rest| rest.starts_with('/'))
-        };
-        let innermost = self.covered.iter().filter(above).max_by_key(|c| c.len())?;
+        let above = self.covered.iter().filter(|c| lies_below(target, c));
+        let innermost = above.max_by_key(|c| c.len())?;
         let number = self.scratch.iter().position(|s| s == innermost)?;
         Some((number, target[innermost.len() + 1..].to_owned()))
     }
@@ -221,12 +213,8 @@ impl Builder<'_> {
 
     /// Whether all of the way to `target` was made by these steps, without a symbolic link: nothing can lead astray there.
     fn on_skeleton(&self, target: &str) -> bool {
-        let below = |above: &String| {
-            target
-                .strip_prefix(above.as_str())
-                .is_some_and(|rest| rest.starts_with('/'))
-        };
-        !self.root_is_overlay && !self.in_mount(target) && !self.links.iter().any(below)
+        let through_link = self.links.iter().any(|link| lies_below(target, link));
+        !self.root_is_overlay && !self.in_mount(target) && !through_link
     }
 
     /// A detached mount of a host path with `flags`; with `owner`, idmapped to the sandbox's user.
@@ -714,6 +702,10 @@ impl Builder<'_> {
             next_slot: self.next_slot,
         })
     }
+}
+
+fn lies_below(target: &str, above: &str) -> bool {
+    target.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn overlay(lowers: &str, upper: Option<(&str, &str)>, slot: u16) -> Result<Step, Fault> {

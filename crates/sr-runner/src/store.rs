@@ -328,3 +328,27 @@ impl RunDir {
         self.path.join("layers").join(layer.to_string()).join("upper")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::IFlags;
+
+    #[test]
+    fn a_new_store_on_ext4_is_placed_apart_and_an_old_one_is_left_as_it_is() {
+        const EXT4: i64 = 0xef53;
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("s");
+        Store::open(&base).unwrap();
+        #[allow(clippy::unnecessary_cast, reason = "the field's type differs between architectures")]
+        if rustix::fs::statfs(&base).unwrap().f_type as i64 != EXT4 {
+            return;
+        }
+        let open = || fs::File::open(&base).unwrap();
+        let flags = rustix::fs::ioctl_getflags(open()).unwrap();
+        assert!(flags.contains(IFlags::TOPDIR));
+        rustix::fs::ioctl_setflags(open(), flags - IFlags::TOPDIR).unwrap();
+        Store::open(&base).unwrap();
+        assert!(!rustix::fs::ioctl_getflags(open()).unwrap().contains(IFlags::TOPDIR));
+    }
+}

@@ -4,6 +4,7 @@
 use rustix::fs::{CWD, Mode, OFlags};
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Larger than almost all of them.
@@ -11,8 +12,13 @@ const CHUNK: usize = 8192;
 
 /// The whole file. Also right for any small regular file; a FIFO reads as empty.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    read_at(CWD, path)
+}
+
+/// The same of a path below a directory.
+pub fn read_at(dir: impl AsFd, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::openat(CWD, path.as_ref(), flags, Mode::empty())?;
+    let file = rustix::fs::openat(dir, path.as_ref(), flags, Mode::empty())?;
     let mut buffer = [MaybeUninit::uninit(); CHUNK];
     let mut bytes = Vec::new();
     loop {

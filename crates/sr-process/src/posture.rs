@@ -2,11 +2,13 @@
 //! having seen it.
 
 use crate::view::DEVICES;
-use rustix::fs::Stat;
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat};
 use sr_common::{Code, Control, Fault, Observed};
 use sr_compiler::bundle::{CompileBundle, FilesystemPlan, IdMap, ViewKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 
 /// A file's identity when it was hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub struct Before {
 
 impl Before {
     pub fn take(bundle: &CompileBundle) -> Result<Self, Fault> {
-        let own = Reader("/proc/self".into());
+        let own = Reader::open("/proc/self".into())?;
         Ok(Before {
             namespaces: NAMESPACES
                 .iter()
@@ -58,7 +60,7 @@ pub fn observe(
     program: i32,
     executable: (&fs::File, Identity),
 ) -> Result<Vec<Observed>, Fault> {
-    let reader = Reader(format!("/proc/{program}"));
+    let reader = Reader::open(format!("/proc/{program}"))?;
     let status = Status::parse(&reader.read("status")?);
     let at_exec = bundle.process_plan.posture_at_exec;
     let mut seen = vec![
@@ -104,32 +106,45 @@ pub fn first_mismatch(posture: &[Observed]) -> Option<Fault> {
     })
 }
 
-/// A process's directory in /proc.
-struct Reader(String);
+/// A process's directory in /proc, held open: the way there is most of what a look at a file costs.
+struct Reader {
+    dir: OwnedFd,
+    path: String,
+}
 
 impl Reader {
-    fn fail(&self, path: &str, error: &std::io::Error) -> Fault {
-        Fault::new(
-            Code::Run002,
-            "launch.posture",
-            format!("cannot read {path}: {error}"),
-            "the posture could not be observed, so the program was not started; see `safe-run doctor`",
-        )
+    fn open(path: String) -> Result<Self, Fault> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(dir) => Ok(Reader { dir, path }),
+            Err(e) => Err(unseen(&path, &e.into())),
+        }
+    }
+
+    fn fail(&self, name: &str, error: &std::io::Error) -> Fault {
+        unseen(&format!("{}/{name}", self.path), error)
     }
 
     fn read(&self, name: &str) -> Result<String, Fault> {
-        let path = format!("{}/{name}", self.0);
-        sr_kernel::pseudo::read(&path)
+        sr_kernel::pseudo::read_at(&self.dir, name)
             .map(|b| String::from_utf8_lossy(&b).into_owned())
-            .map_err(|e| self.fail(&path, &e))
+            .map_err(|e| self.fail(name, &e))
     }
 
     fn link(&self, name: &str) -> Result<String, Fault> {
-        let path = format!("{}/{name}", self.0);
-        fs::read_link(&path)
-            .map(|p| p.to_string_lossy().into_owned())
-            .map_err(|e| self.fail(&path, &e))
+        rustix::fs::readlinkat(&self.dir, name, Vec::with_capacity(64))
+            .map(|target| target.to_string_lossy().into_owned())
+            .map_err(|e| self.fail(name, &e.into()))
     }
+}
+
+fn unseen(path: &str, error: &std::io::Error) -> Fault {
+    Fault::new(
+        Code::Run002,
+        "launch.posture",
+        format!("cannot read {path}: {error}"),
+        "the posture could not be observed, so the program was not started; see `safe-run doctor`",
+    )
 }
 
 struct Status(BTreeMap<String, String>);
@@ -167,8 +182,8 @@ fn executable_posture(
     let same = |a: Identity, b: Identity| a.dev == b.dev && a.ino == b.ino && a.size == b.size && a.ctime == b.ctime;
     let changed = !same(now, hashed);
     let (observed, holds) = if at_exec {
-        let path = format!("{}/exe", reader.0);
-        let running = Identity::of(&rustix::fs::stat(&path).map_err(|e| reader.fail(&path, &e.into()))?);
+        let exe = rustix::fs::statat(&reader.dir, "exe", AtFlags::empty());
+        let running = Identity::of(&exe.map_err(|e| reader.fail("exe", &e.into()))?);
         (format!("exe: inode {}", running.ino), same(running, hashed))
     } else {
         ("exe: not executed yet".to_owned(), true)
@@ -413,11 +428,18 @@ fn unescape(text: &str) -> String {
 }
 
 fn descriptor_posture(reader: &Reader, at_exec: bool) -> Result<Observed, Fault> {
-    let path = format!("{}/fd", reader.0);
+    let fail = |e: rustix::io::Errno| reader.fail("fd", &e.into());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::openat(&reader.dir, "fd", flags, Mode::empty()).map_err(fail)?;
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(dir, &mut buffer);
     let mut open: Vec<i64> = Vec::new();
-    for entry in fs::read_dir(&path).map_err(|e| reader.fail(&path, &e))? {
-        let name = entry.map_err(|e| reader.fail(&path, &e))?.file_name();
-        let name = name.to_string_lossy();
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().to_string_lossy();
+        if name.starts_with('.') {
+            continue;
+        }
         // What the exec will close does not count before it.
         if at_exec || !closes_on_exec(&reader.read(&format!("fdinfo/{name}"))?) {
             open.push(name.parse().unwrap_or(-1));

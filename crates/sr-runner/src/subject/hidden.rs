@@ -65,7 +65,7 @@ impl Walk<'_> {
         let mut todo = vec![top.to_owned()];
         while let Some(dir) = todo.pop() {
             let place = dir.strip_prefix(top).unwrap_or(&dir);
-            let listing = match memory.recall(&dir, place) {
+            let listing = match memory.recall(place) {
                 Some(listing) => listing,
                 None => match self.read(&dir, top, buffer.spare_capacity_mut())? {
                     Some((identity, listing)) => {

@@ -5,11 +5,12 @@
 //! too: on a device of its own (elsewhere times need not move with a change), and not younger than two seconds when it was
 //! read. What does not look right is read again.
 
-use rustix::fs::{AtFlags, CWD, Stat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, statat};
 use sr_common::Digest;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,10 @@ pub(super) struct Name {
 pub(super) struct Memory {
     /// Where they are kept; `None`: nowhere.
     file: Option<PathBuf>,
-    known: BTreeMap<PathBuf, (Identity, Listing)>,
+    /// The directory itself, from where the others are looked at.
+    top: Option<OwnedFd>,
+    /// By their paths below it.
+    known: HashMap<OsString, (Identity, Listing)>,
     /// To be kept: all that was recalled or is new.
     records: Vec<u8>,
     count: usize,
@@ -78,7 +82,9 @@ impl Identity {
 impl Memory {
     /// What `cache` remembers of the directory `top`, searched for `hide`.
     pub fn load(cache: &Path, top: &Path, hide: &[String]) -> Memory {
-        let Ok(stat) = statat(CWD, top, AtFlags::SYMLINK_NOFOLLOW) else {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(CWD, top, flags, Mode::empty());
+        let Ok((top, stat)) = opened.and_then(|top| fstat(&top).map(|stat| (top, stat))) else {
             return Memory::default();
         };
         let hide = Digest::of(hide.join("\0").as_bytes());
@@ -86,16 +92,18 @@ impl Memory {
         let known = fs::read(&file).ok().and_then(|bytes| decode(&bytes, &hide));
         Memory {
             file: Some(file),
+            top: Some(top),
             known: known.unwrap_or_default(),
             hide: Some(hide),
             ..Memory::default()
         }
     }
 
-    /// The listing of `dir`, `relative` to the top, if it is still that.
-    pub fn recall(&mut self, dir: &Path, relative: &Path) -> Option<Listing> {
-        let (identity, listing) = self.known.remove(relative)?;
-        let stat = statat(CWD, dir, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    /// The listing of the directory at `relative` below the top, if it is still that.
+    pub fn recall(&mut self, relative: &Path) -> Option<Listing> {
+        let (identity, listing) = self.known.remove(relative.as_os_str())?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+        let stat = statat(self.top.as_ref()?, relative, flags).ok()?;
         if Identity::shown(&stat) != identity {
             return None;
         }
@@ -166,13 +174,13 @@ fn put_text(to: &mut Vec<u8>, text: &OsStr) {
 }
 
 /// `None` unless it is whole, and was made in a search for `hide`.
-fn decode(bytes: &[u8], hide: &Digest) -> Option<BTreeMap<PathBuf, (Identity, Listing)>> {
+fn decode(bytes: &[u8], hide: &Digest) -> Option<HashMap<OsString, (Identity, Listing)>> {
     let mut rest = bytes.strip_prefix(MAGIC)?;
     let digest = take(&mut rest, 32)?;
     if Digest::of(rest).as_bytes() != digest || take(&mut rest, 32)? != hide.as_bytes() {
         return None;
     }
-    let mut known = BTreeMap::new();
+    let mut known = HashMap::new();
     while !rest.is_empty() {
         let path = take_text(&mut rest)?;
         let mut identity = Identity([0; 6]);
@@ -191,7 +199,7 @@ fn decode(bytes: &[u8], hide: &Digest) -> Option<BTreeMap<PathBuf, (Identity, Li
                 name: take_text(&mut rest)?,
             });
         }
-        known.insert(PathBuf::from(path), (identity, listing));
+        known.insert(path, (identity, listing));
     }
     Some(known)
 }
@@ -242,10 +250,10 @@ mod tests {
         fn what_is_kept_is_recalled(listings in prop::collection::vec((".{0,9}", any::<[u64; 6]>(), listing()), 0..8)) {
             let hide = Digest::of(b".env");
             let mut memory = Memory { file: Some("f".into()), hide: Some(hide), ..Memory::default() };
-            let mut expected = BTreeMap::new();
+            let mut expected = HashMap::new();
             for (path, identity, listing) in listings {
                 memory.learn(Path::new(&path), Some(Identity(identity)), &listing);
-                expected.insert(PathBuf::from(path), (Identity(identity), listing));
+                expected.insert(OsString::from(path), (Identity(identity), listing));
             }
             let bytes = of(&memory);
             prop_assert_eq!(decode(&bytes, &hide), Some(expected));

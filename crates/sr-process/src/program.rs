@@ -49,7 +49,7 @@ pub(crate) struct Given {
     pub gate: Option<RawFd>,
 }
 
-/// What the program's process inherits from the one that makes it, which does it while it waits for the supervisor.
+/// What the program's process inherits from the one that makes it, which does it before it has to wait for anything.
 pub(crate) fn inherited() -> [Step; 2] {
     [Step::DropBounding, Step::DefaultSignals]
 }

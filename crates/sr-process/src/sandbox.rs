@@ -262,6 +262,7 @@ fn init_steps(
         steps.push(Step::DieWithParent);
     }
     steps.push(Step::NewSession);
+    steps.extend(program::inherited());
     steps.extend(view);
     for (number, mount) in (0u32..).zip(&bundle.evidence_plan.mounts) {
         if mount.hashed {
@@ -295,7 +296,6 @@ fn init_steps(
     }
     steps.push(Step::Hostname(view::c_string(&process.hostname)?));
     let ends = Ends::of(stdio, process.user.inside, channel, &mut steps);
-    steps.extend(program::inherited());
     steps.push(Step::Await {
         channel,
         slots: groups.clone(),

@@ -57,6 +57,8 @@ pub fn build(
     let mut builder = Builder {
         sources: Vec::new(),
         skeleton: Vec::new(),
+        own: Vec::new(),
+        proc: None,
         layers: Vec::new(),
         mounts: Vec::new(),
         trees: Vec::new(),
@@ -81,6 +83,10 @@ struct Builder<'a> {
     /// Opens sources, before the staging area hides the old root's `/tmp`.
     sources: Vec<Step>,
     skeleton: Vec<Step>,
+    /// Mounts on the skeleton that need nothing of the supervisor's.
+    own: Vec<Step>,
+    /// The target of a proc file system among them.
+    proc: Option<String>,
     layers: Vec<Step>,
     mounts: Vec<Step>,
     /// Sources that a privileged supervisor opens, and maps to the sandbox's user.
@@ -195,7 +201,23 @@ impl Builder<'_> {
     }
 
     fn attach(&mut self, tree: Fd, target: &str) -> Result<(), Fault> {
-        self.mounts.push(if self.on_skeleton(target) {
+        let attached = self.attached(tree, target)?;
+        self.mounts.push(attached);
+        Ok(())
+    }
+
+    /// For what `make` makes without the supervisor: on the skeleton while that opens the other mounts.
+    fn attach_own(&mut self, make: impl IntoIterator<Item = Step>, tree: Fd, target: &str) -> Result<(), Fault> {
+        let early = self.on_skeleton(target);
+        let attached = self.attached(tree, target)?;
+        let steps = if early { &mut self.own } else { &mut self.mounts };
+        steps.extend(make);
+        steps.push(attached);
+        Ok(())
+    }
+
+    fn attached(&mut self, tree: Fd, target: &str) -> Result<Step, Fault> {
+        let step = if self.on_skeleton(target) {
             Step::AttachAt {
                 tree,
                 path: c_string(&self.skeleton_path(target))?,
@@ -206,9 +228,9 @@ impl Builder<'_> {
                 root: Fd::Slot(SLOT_ROOT),
                 path: c_string(target.trim_start_matches('/'))?,
             }
-        });
+        };
         self.covered.push(target.to_owned());
-        Ok(())
+        Ok(step)
     }
 
     /// Whether all of the way to `target` was made by these steps, without a symbolic link: nothing can lead astray there.
@@ -309,25 +331,30 @@ impl Builder<'_> {
                 self.mount_point(target, true)?;
                 let directory = format!("w/s{}", self.scratch.len());
                 self.scratch.push(target.to_owned());
-                self.layers.push(Step::Mkdir {
-                    path: c_string(&directory)?,
-                    mode: *mode,
-                });
-                self.own(&directory)?;
                 let slot = self.slot();
-                self.mounts.push(Step::OpenTree {
-                    path: c_string(&directory)?,
-                    recursive: false,
-                    no_symlinks: true,
-                    slot,
-                });
-                self.mounts.push(Step::Flags {
-                    tree: Fd::Slot(slot),
-                    flags: MountFlags::default(),
-                });
-                self.attach(Fd::Slot(slot), target)
+                let make = [
+                    Step::Mkdir {
+                        path: c_string(&directory)?,
+                        mode: *mode,
+                    },
+                    self.owned(&directory)?,
+                    Step::OpenTree {
+                        path: c_string(&directory)?,
+                        recursive: false,
+                        no_symlinks: true,
+                        slot,
+                    },
+                    Step::Flags {
+                        tree: Fd::Slot(slot),
+                        flags: MountFlags::default(),
+                    },
+                ];
+                self.attach_own(make, Fd::Slot(slot), target)
             }
-            ViewKind::Proc => self.fresh(target, c"proc", &[], false),
+            ViewKind::Proc => {
+                self.proc = self.on_skeleton(target).then(|| target.to_owned());
+                self.fresh(target, c"proc", &[], false)
+            }
             ViewKind::Devpts => {
                 let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
                 self.fresh(target, c"devpts", &options, true)
@@ -367,13 +394,13 @@ impl Builder<'_> {
             devices,
             ..Default::default()
         };
-        self.mounts.push(Step::NewFs {
+        let make = Step::NewFs {
             fs,
             options,
             flags,
             slot,
-        });
-        self.attach(Fd::Slot(slot), target)
+        };
+        self.attach_own([make], Fd::Slot(slot), target)
     }
 
     fn dev(&mut self, target: &str) -> Result<(), Fault> {
@@ -396,12 +423,17 @@ impl Builder<'_> {
     }
 
     fn own(&mut self, path: &str) -> Result<(), Fault> {
-        self.layers.push(Step::Owner {
+        let owned = self.owned(path)?;
+        self.layers.push(owned);
+        Ok(())
+    }
+
+    fn owned(&self, path: &str) -> Result<Step, Fault> {
+        Ok(Step::Owner {
             path: c_string(path)?,
             uid: self.inside,
             gid: self.inside,
-        });
-        Ok(())
+        })
     }
 
     fn captured(
@@ -621,33 +653,44 @@ impl Builder<'_> {
             steps.push(at(SLOT_SKELETON, c"r"));
         }
         steps.extend(self.skeleton);
-        // All up to here goes on while the supervisor opens these.
-        steps.push(Step::Await {
-            channel,
-            slots: self.trees.iter().map(|tree| tree.slot).collect(),
-        });
-        steps.extend(self.layers);
-        steps.push(Step::OpenDir {
+        steps.extend(self.own);
+        let root = Fd::Slot(SLOT_ROOT);
+        let open_root = || Step::OpenDir {
             path: c"r".into(),
             slot: SLOT_ROOT,
-        });
-        steps.extend(self.mounts);
-        let root = Fd::Slot(SLOT_ROOT);
-        for path in &plan.masked {
+        };
+        let (mut early, mut late) = (Vec::new(), Vec::new());
+        let masks = plan.masked.iter().map(|path| (path, true));
+        for (path, masked) in masks.chain(plan.read_only_paths.iter().map(|path| (path, false))) {
+            let of_proc = self.proc.as_ref().is_some_and(|proc| lies_below(path, proc));
             let path = c_string(path.trim_start_matches('/'))?;
-            steps.push(Step::Mask {
-                root,
-                path,
-                file: c"f".into(),
-                directory: c"e".into(),
-            });
+            let cover = match masked {
+                true => Step::Mask {
+                    root,
+                    path,
+                    file: c"f".into(),
+                    directory: c"e".into(),
+                },
+                false => Step::MakeReadOnly { root, path },
+            };
+            if of_proc { &mut early } else { &mut late }.push(cover);
         }
-        for path in &plan.read_only_paths {
-            steps.push(Step::MakeReadOnly {
-                root,
-                path: c_string(path.trim_start_matches('/'))?,
-            });
+        let wait = Step::Await {
+            channel,
+            slots: self.trees.iter().map(|tree| tree.slot).collect(),
+        };
+        // All that can be comes before the wait: it goes on while the supervisor opens these.
+        if !self.root_is_overlay {
+            steps.push(open_root());
+            steps.extend(early);
         }
+        steps.push(wait);
+        steps.extend(self.layers);
+        if self.root_is_overlay {
+            steps.push(open_root());
+        }
+        steps.extend(self.mounts);
+        steps.extend(late);
         if !self.root_is_overlay {
             let flags = MountFlags {
                 read_only: true,

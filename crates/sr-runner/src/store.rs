@@ -2,7 +2,7 @@
 //! Everything is the owner's alone (0700): no view ever shows it.
 
 use crate::session;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use sr_common::{Code, Fault, RunId};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{LayerMask, ViewKind};
@@ -57,14 +57,34 @@ fn spread(dir: &Path) {
     let _ = rustix::fs::open(dir, flags, Mode::empty()).and_then(set);
 }
 
+/// Makes the directory `name` in `dir`, unless it is there. An ext4 chooses its place by the name that it is made under,
+/// the same for the same name: a store would come to lie where one that was removed a moment ago has left its inodes. So it
+/// is made under a name of its own.
+fn make_apart(dir: &Path, name: &str) -> Result<(), Fault> {
+    let path = dir.join(name);
+    if path.is_dir() {
+        return Ok(());
+    }
+    let first = dir.join(format!(".{name}-{}", crate::run::new_id()?));
+    make_private(&first)?;
+    match rustix::fs::renameat_with(CWD, &first, CWD, &path, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Another start made it meanwhile, or this file system cannot rename so.
+        Err(_) => fs::remove_dir(&first)
+            .map_err(|e| unusable(&first, &e))
+            .and_then(|()| make_private(&path)),
+    }
+}
+
 impl Store {
     /// Opens the store at `base`, making it if it is not there.
     pub fn open(base: &Path) -> Result<Store, Fault> {
         if !base.join("journal").is_dir() {
             make_private(base)?;
             spread(base);
-            for part in ["runs", "sessions", "journal", "cache"] {
-                make_private(&base.join(part))?;
+            // The journal's last: where it is, all are.
+            for part in ["runs", "sessions", "cache", "journal"] {
+                make_apart(base, part)?;
             }
         }
         // Views hide the store by its canonical path.
@@ -333,6 +353,7 @@ impl RunDir {
 mod tests {
     use super::*;
     use rustix::fs::IFlags;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_new_store_on_ext4_is_placed_apart_and_an_old_one_is_left_as_it_is() {
@@ -350,5 +371,37 @@ mod tests {
         rustix::fs::ioctl_setflags(open(), flags - IFlags::TOPDIR).unwrap();
         Store::open(&base).unwrap();
         assert!(!rustix::fs::ioctl_getflags(open()).unwrap().contains(IFlags::TOPDIR));
+    }
+
+    #[test]
+    fn starts_that_make_a_store_together_make_one() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let base = dir.path().join(round.to_string());
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        let store = Store::open(&base).unwrap();
+                        let id = crate::run::new_id().unwrap();
+                        fs::write(store.journal(&id), "").unwrap();
+                        store.create_run(&id).unwrap();
+                    });
+                }
+            });
+            let names = |dir: &Path| {
+                let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+                names.sort();
+                names
+            };
+            assert_eq!(names(&base), ["cache", "journal", "runs", "sessions"]);
+            assert_eq!(
+                (names(&base.join("runs")).len(), names(&base.join("journal")).len()),
+                (4, 4)
+            );
+            for name in names(&base) {
+                let mode = fs::metadata(base.join(name)).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o700);
+            }
+        }
     }
 }

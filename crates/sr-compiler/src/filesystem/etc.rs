@@ -89,9 +89,9 @@ pub(crate) fn add(input: Input<'_>, tree: &mut Tree) {
     }
 }
 
-// Debian's python3, java-17-openjdk, php/8.2 keep a directory of settings a version.
+// Debian keeps a directory of settings for each version, such as java-17-openjdk.
 fn version_directory(name: &str) -> bool {
-    ["java", "python"].iter().any(|stem| name.starts_with(stem))
+    name.starts_with("java")
 }
 
 fn passwd(user: u32) -> String {

@@ -335,6 +335,10 @@ impl<'a> Run<'a> {
             log: &mut self.log,
             guests,
         });
+        running.kill();
+        // While the kernel takes the sandbox down, which waits for its own grace periods.
+        self.peaks = seen.peaks;
+        self.count(&mut seen.limits_hit);
         let cpu = running.reap();
         self.clocks.ended_micros = self.clock();
         tracing::debug!(micros = self.clock(), "program ended");
@@ -567,18 +571,22 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn judge(&mut self, seen: Supervised, cpu_micros: u64) -> Result<(), Fault> {
-        let mut limits_hit: BTreeSet<&str> = seen.limits_hit;
-        self.peaks = seen.peaks;
-        if let Some(group) = &self.group {
-            self.peaks = self.peaks.max(group.peaks());
-            if group.oom_kills().is_some_and(|n| n > 0) {
-                limits_hit.insert("resources.memory");
-            }
-            if group.pids_limit_hits().is_some_and(|n| n > 0) {
-                limits_hit.insert("resources.pids");
-            }
+    /// What the run's group has counted.
+    fn count(&mut self, limits_hit: &mut BTreeSet<&'static str>) {
+        let Some(group) = &self.group else {
+            return;
+        };
+        self.peaks = self.peaks.max(group.peaks());
+        if group.oom_kills().is_some_and(|n| n > 0) {
+            limits_hit.insert("resources.memory");
         }
+        if group.pids_limit_hits().is_some_and(|n| n > 0) {
+            limits_hit.insert("resources.pids");
+        }
+    }
+
+    fn judge(&mut self, seen: Supervised, cpu_micros: u64) -> Result<(), Fault> {
+        let limits_hit: BTreeSet<&str> = seen.limits_hit;
         self.peaks.cpu_micros = self.peaks.cpu_micros.max(Some(cpu_micros));
         self.samples = seen.samples;
         let mut output = seen.output.into_iter().map(OutputPump::result);

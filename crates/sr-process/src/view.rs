@@ -57,7 +57,7 @@ pub fn build(
     let mut builder = Builder {
         sources: Vec::new(),
         skeleton: Vec::new(),
-        own: Vec::new(),
+        early: Vec::new(),
         proc: None,
         layers: Vec::new(),
         mounts: Vec::new(),
@@ -84,7 +84,7 @@ struct Builder<'a> {
     sources: Vec<Step>,
     skeleton: Vec<Step>,
     /// Mounts on the skeleton that need nothing of the supervisor's.
-    own: Vec<Step>,
+    early: Vec<Step>,
     /// The target of a proc file system among them.
     proc: Option<String>,
     layers: Vec<Step>,
@@ -207,10 +207,10 @@ impl Builder<'_> {
     }
 
     /// For what `make` makes without the supervisor: on the skeleton while that opens the other mounts.
-    fn attach_own(&mut self, make: impl IntoIterator<Item = Step>, tree: Fd, target: &str) -> Result<(), Fault> {
-        let early = self.on_skeleton(target);
+    fn attach_early(&mut self, make: impl IntoIterator<Item = Step>, tree: Fd, target: &str) -> Result<(), Fault> {
+        let on_skeleton = self.on_skeleton(target);
         let attached = self.attached(tree, target)?;
-        let steps = if early { &mut self.own } else { &mut self.mounts };
+        let steps = if on_skeleton { &mut self.early } else { &mut self.mounts };
         steps.extend(make);
         steps.push(attached);
         Ok(())
@@ -349,7 +349,7 @@ impl Builder<'_> {
                         flags: MountFlags::default(),
                     },
                 ];
-                self.attach_own(make, Fd::Slot(slot), target)
+                self.attach_early(make, Fd::Slot(slot), target)
             }
             ViewKind::Proc => {
                 self.proc = self.on_skeleton(target).then(|| target.to_owned());
@@ -400,7 +400,7 @@ impl Builder<'_> {
             flags,
             slot,
         };
-        self.attach_own([make], Fd::Slot(slot), target)
+        self.attach_early([make], Fd::Slot(slot), target)
     }
 
     fn dev(&mut self, target: &str) -> Result<(), Fault> {
@@ -653,13 +653,13 @@ impl Builder<'_> {
             steps.push(at(SLOT_SKELETON, c"r"));
         }
         steps.extend(self.skeleton);
-        steps.extend(self.own);
+        steps.extend(self.early);
         let root = Fd::Slot(SLOT_ROOT);
         let open_root = || Step::OpenDir {
             path: c"r".into(),
             slot: SLOT_ROOT,
         };
-        let (mut early, mut late) = (Vec::new(), Vec::new());
+        let (mut on_proc, mut elsewhere) = (Vec::new(), Vec::new());
         let masks = plan.masked.iter().map(|path| (path, true));
         for (path, masked) in masks.chain(plan.read_only_paths.iter().map(|path| (path, false))) {
             let of_proc = self.proc.as_ref().is_some_and(|proc| lies_below(path, proc));
@@ -673,7 +673,7 @@ impl Builder<'_> {
                 },
                 false => Step::MakeReadOnly { root, path },
             };
-            if of_proc { &mut early } else { &mut late }.push(cover);
+            if of_proc { &mut on_proc } else { &mut elsewhere }.push(cover);
         }
         let wait = Step::Await {
             channel,
@@ -682,7 +682,7 @@ impl Builder<'_> {
         // All that can be comes before the wait: it goes on while the supervisor opens these.
         if !self.root_is_overlay {
             steps.push(open_root());
-            steps.extend(early);
+            steps.extend(on_proc);
         }
         steps.push(wait);
         steps.extend(self.layers);
@@ -690,7 +690,7 @@ impl Builder<'_> {
             steps.push(open_root());
         }
         steps.extend(self.mounts);
-        steps.extend(late);
+        steps.extend(elsewhere);
         if !self.root_is_overlay {
             let flags = MountFlags {
                 read_only: true,

@@ -65,7 +65,12 @@ fn archives(names: &[&str]) -> Option<Vec<(String, PathBuf)>> {
             .output()
             .ok()?;
         let path = PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim());
-        (path.is_absolute() && path.exists()).then_some((file, path))
+        let found = path.is_absolute() && path.exists();
+        if found {
+            // A library that was mended since is linked anew.
+            println!("cargo::rerun-if-changed={}", path.display());
+        }
+        found.then_some((file, path))
     };
     names.iter().map(find).collect()
 }

@@ -2,7 +2,8 @@
 
 use crate::redaction;
 use crate::request::{Refusal, Request};
-use crate::run::{failed_result, new_id, write_fault};
+use crate::run::{failed_result, write_fault};
+use crate::store::new_id;
 use serde_json::json;
 use sr_common::{Digest, Fault, Usage, canonical};
 use sr_evidence::attestation::Subject;

@@ -11,7 +11,7 @@ use crate::refusal;
 use crate::request::{Outcome, Refusal, Request, compile_for_host};
 use crate::session;
 use crate::stdio::{self, InputPump, OutputPump};
-use crate::store::{RunDir, Store};
+use crate::store::{RunDir, Store, new_id};
 use crate::supervise::{self, BLOCKED, FORWARDED, Supervised, Supervision};
 use crate::terminal::RawMode;
 use rustix::fs::{Mode, OFlags};
@@ -37,7 +37,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// Runs `request` to its end. A refusal means that the program was not started, or was killed because its evidence
 /// could not be written; how a program that ran ended is in the [`Outcome`].
@@ -112,18 +112,6 @@ pub(crate) fn write_fault(what: &str, error: &std::io::Error) -> Fault {
         format!("{what} cannot be written: {error}"),
         "make room in the run store and see that it is writable, or name another with SAFE_RUN_WORKDIR_BASE",
     )
-}
-
-pub(crate) fn new_id() -> Result<RunId, Fault> {
-    let mut random = [0u8; 10];
-    let fault = |why: String| Fault::new(Code::Run001, "launch.prepare", why, "");
-    // As few bytes as this come whole, or not at all (getrandom(2)).
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-        .map_err(|e| fault(format!("no random numbers: {e}")))?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_err(|e| fault(e.to_string()))?;
-    Ok(RunId::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), random))
 }
 
 impl<'a> Run<'a> {

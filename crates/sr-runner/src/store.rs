@@ -37,6 +37,19 @@ fn unusable(path: &Path, error: &io::Error) -> Fault {
     )
 }
 
+/// An id that no other run has.
+pub(crate) fn new_id() -> Result<RunId, Fault> {
+    let mut random = [0u8; 10];
+    let fault = |why: String| Fault::new(Code::Run001, "launch.prepare", why, "");
+    // As few bytes as this come whole, or not at all (getrandom(2)).
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .map_err(|e| fault(format!("no random numbers: {e}")))?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|e| fault(e.to_string()))?;
+    Ok(RunId::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), random))
+}
+
 fn make_private(path: &Path) -> Result<(), Fault> {
     match fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
         Ok(()) => Ok(()),
@@ -46,7 +59,8 @@ fn make_private(path: &Path) -> Result<(), Fault> {
 
 /// Has an ext4 place the directories made in `dir` apart from what is around it (`T` of chattr(1)). One without a journal
 /// passes over every inode in a directory's neighbourhood that was deleted in the last minutes, whenever it makes a file:
-/// beside a busy `/tmp` that is a third of a millisecond each. Other file systems do not know the attribute, nor need it.
+/// beside a busy `/tmp` that is a third of a millisecond each (`recently_deleted` in fs/ext4/ialloc.c). Other file systems do
+/// not know the attribute, nor need it.
 fn spread(dir: &Path) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let set = |dir: OwnedFd| {
@@ -58,14 +72,14 @@ fn spread(dir: &Path) {
 }
 
 /// Makes the directory `name` in `dir`, unless it is there. An ext4 chooses its place by the name that it is made under,
-/// the same for the same name: a store would come to lie where one that was removed a moment ago has left its inodes. So it
-/// is made under a name of its own.
+/// the same for the same name (`find_group_orlov` in fs/ext4/ialloc.c): a store would come to lie where one that was removed
+/// a moment ago has left its inodes. So it is made under a name of its own.
 fn make_apart(dir: &Path, name: &str) -> Result<(), Fault> {
     let path = dir.join(name);
     if path.is_dir() {
         return Ok(());
     }
-    let first = dir.join(format!(".{name}-{}", crate::run::new_id()?));
+    let first = dir.join(format!(".{name}-{}", new_id()?));
     make_private(&first)?;
     match rustix::fs::renameat_with(CWD, &first, CWD, &path, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
@@ -353,16 +367,26 @@ impl RunDir {
 mod tests {
     use super::*;
     use rustix::fs::IFlags;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    /// One with groups of inodes to choose from. Says so where it is not.
+    fn on_ext4(dir: &Path) -> bool {
+        const EXT4: i64 = 0xef53;
+        #[allow(clippy::unnecessary_cast, reason = "the field's type differs between architectures")]
+        let ext4 = rustix::fs::statfs(dir).unwrap().f_type as i64 == EXT4;
+        let large = rustix::fs::statvfs(dir).unwrap().f_files > 1 << 20;
+        if !(ext4 && large) {
+            eprintln!("SKIPPED: {} is not on a large ext4", dir.display());
+        }
+        ext4 && large
+    }
 
     #[test]
     fn a_new_store_on_ext4_is_placed_apart_and_an_old_one_is_left_as_it_is() {
-        const EXT4: i64 = 0xef53;
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().join("s");
         Store::open(&base).unwrap();
-        #[allow(clippy::unnecessary_cast, reason = "the field's type differs between architectures")]
-        if rustix::fs::statfs(&base).unwrap().f_type as i64 != EXT4 {
+        if !on_ext4(&base) {
             return;
         }
         let open = || fs::File::open(&base).unwrap();
@@ -374,6 +398,26 @@ mod tests {
     }
 
     #[test]
+    fn a_store_in_the_place_of_a_removed_one_lies_elsewhere_on_ext4() {
+        let dir = tempfile::tempdir().unwrap();
+        if !on_ext4(dir.path()) {
+            return;
+        }
+        let base = dir.path().join("s");
+        let places: std::collections::BTreeSet<u64> = (0..8)
+            .map(|_| {
+                Store::open(&base).unwrap();
+                let inode = fs::metadata(base.join("runs")).unwrap().ino();
+                fs::remove_dir_all(&base).unwrap();
+                inode
+            })
+            .collect();
+        // Under its own name it was the same inode, or the one beside it, each time.
+        let spread = places.last().unwrap() - places.first().unwrap();
+        assert!(spread > 8192, "{places:?}");
+    }
+
+    #[test]
     fn starts_that_make_a_store_together_make_one() {
         let dir = tempfile::tempdir().unwrap();
         for round in 0..20 {
@@ -382,7 +426,7 @@ mod tests {
                 for _ in 0..4 {
                     scope.spawn(|| {
                         let store = Store::open(&base).unwrap();
-                        let id = crate::run::new_id().unwrap();
+                        let id = new_id().unwrap();
                         fs::write(store.journal(&id), "").unwrap();
                         store.create_run(&id).unwrap();
                     });

@@ -22,6 +22,7 @@ pub mod takeover;
 mod terminal;
 mod told;
 mod usage;
+mod verdict;
 
 pub use exec::{ExecOutcome, Joining, exec};
 pub use request::{Caller, Outcome, Refusal, Request, compile_for_host};

@@ -2,8 +2,9 @@
 
 use crate::redaction;
 use crate::request::{Refusal, Request};
-use crate::run::{failed_result, write_fault};
+use crate::run::write_fault;
 use crate::store::new_id;
+use crate::verdict::failed_result;
 use serde_json::json;
 use sr_common::{Digest, Fault, Usage, canonical};
 use sr_evidence::attestation::Subject;

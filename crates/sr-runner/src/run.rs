@@ -14,9 +14,10 @@ use crate::stdio::{self, InputPump, OutputPump};
 use crate::store::{RunDir, Store, new_id};
 use crate::supervise::{self, BLOCKED, FORWARDED, Supervised, Supervision};
 use crate::terminal::RawMode;
+use crate::verdict::{failed_result, verdict};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
-use sr_common::{Cause, Code, Control, Digest, Fault, HostFacts, Observed, RunId, Usage};
+use sr_common::{Code, Control, Digest, Fault, HostFacts, Observed, RunId, Usage};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{Backing, IdMap, LimitMechanism, ViewKind};
 use sr_evidence::attestation::Subject as Attested;
@@ -853,81 +854,4 @@ pub(crate) fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observ
         });
     }
     Ok(seen)
-}
-
-pub(crate) fn failed_result(fault: Option<&Fault>) -> RunResult {
-    RunResult {
-        cause: Cause::Supervisor,
-        exit_code: None,
-        signal: None,
-        status: 125,
-        limits_hit: Vec::new(),
-        message: fault.map(|f| format!("{} {}: {}", f.code, f.path, f.found)),
-    }
-}
-
-const SIGKILL: i32 = 9;
-const SIGXFSZ: i32 = 25;
-const SIGSYS: i32 = 31;
-
-/// The one cause of an end, from the wait status and what the supervisor knows.
-fn verdict(status: i32, killed_for: Option<Cause>, hit: &BTreeSet<&str>, bundle: &CompileBundle) -> RunResult {
-    let signal = (status & 0x7f != 0).then_some(status & 0x7f);
-    let exit_code = signal.is_none().then_some((status >> 8) & 0xff);
-    let own_status = match (exit_code, signal) {
-        (Some(code), _) => u8::try_from(code).unwrap_or(125),
-        (_, Some(signal)) => u8::try_from(128 + signal).unwrap_or(137),
-        _ => 125,
-    };
-    let failed = own_status != 0;
-    let (cause, status) = match killed_for {
-        Some(Cause::Timeout) => (Cause::Timeout, 124),
-        Some(cause) => (cause, 137),
-        // The kernel ended one process of the run for want of memory: what it left is not the program's own result.
-        None if hit.contains("resources.memory") => (Cause::Memory, 137),
-        None if signal == Some(SIGSYS) => (Cause::Policy, own_status),
-        None if failed && (hit.contains("resources.disk") || signal == Some(SIGXFSZ)) => (Cause::Disk, own_status),
-        None if failed && hit.contains("resources.pids") => (Cause::Pids, own_status),
-        None if signal.is_some() => (Cause::Signal, own_status),
-        None => (Cause::Exit, own_status),
-    };
-    let resources = &bundle.resources_plan;
-    let message = match cause {
-        Cause::Timeout => Some(format!(
-            "the wall time of {} was used up (resources.wallTime)",
-            resources.wall_time
-        )),
-        Cause::Memory => Some(format!(
-            "the memory limit of {} was used up (resources.memory)",
-            sr_common::ByteSize(resources.memory.value)
-        )),
-        Cause::Pids => Some(format!(
-            "the limit of {} processes was used up (resources.pids)",
-            resources.pids.value
-        )),
-        Cause::Disk => Some(format!(
-            "the disk limit of {} was used up (resources.disk)",
-            sr_common::ByteSize(resources.disk.value)
-        )),
-        Cause::Output => Some(format!(
-            "the output limit of {} was used up (resources.output)",
-            resources.output
-        )),
-        Cause::Policy => {
-            Some("a system call that the policy denies ended the program (syscalls.onDenied: kill)".into())
-        }
-        _ => None,
-    };
-    RunResult {
-        cause,
-        exit_code,
-        signal: if killed_for.is_some() {
-            signal.or(Some(SIGKILL))
-        } else {
-            signal
-        },
-        status,
-        limits_hit: hit.iter().map(|s| (*s).to_owned()).collect(),
-        message,
-    }
 }

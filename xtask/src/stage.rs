@@ -1,4 +1,4 @@
-//! Steps with a name, a clock, a time limit and a log; on failure the log is shown.
+//! Steps with a name, a clock, a time limit and a log; on failure what the log says of it is shown.
 
 use crate::{Outcome, plain, tree};
 use std::collections::VecDeque;
@@ -55,7 +55,7 @@ pub fn run(command: &mut Command, log: &str, limit: Duration, mut seen: impl FnM
         }
     });
     let deadline = Instant::now() + limit;
-    let mut last = VecDeque::new();
+    let mut shown = Shown::default();
     let mut over = false;
     loop {
         match lines.recv_timeout(Duration::from_millis(200)) {
@@ -65,10 +65,7 @@ pub fn run(command: &mut Command, log: &str, limit: Duration, mut seen: impl FnM
                 if let Some(progress) = seen(&line) {
                     println!("   {progress}");
                 }
-                last.push_back(line);
-                if last.len() > SHOWN {
-                    last.pop_front();
-                }
+                shown.line(line);
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
@@ -87,26 +84,50 @@ pub fn run(command: &mut Command, log: &str, limit: Duration, mut seen: impl FnM
     let status = child.wait().map_err(|e| e.to_string())?;
     if over {
         return Err(format!(
-            "{}\n   not done within {}: killed",
-            shown(&last),
+            "{}   not done within {}: killed",
+            shown.text(),
             plain::seconds(limit)
         ));
     }
     match status.success() {
         true => Ok(()),
-        false => Err(format!(
-            "{}\n   {status}; all of it in {}",
-            shown(&last),
-            path.display()
-        )),
+        false => Err(format!("{}   {status}; all of it in {}", shown.text(), path.display())),
     }
 }
 
-/// The last lines, from the first one that speaks of a failure.
-fn shown(last: &VecDeque<String>) -> String {
-    let bad = |line: &String| line == "failures:" || line.starts_with("error") || line.starts_with("Diff in ");
-    let from = last.iter().position(bad).unwrap_or(last.len().saturating_sub(40));
-    last.iter().skip(from).map(|line| format!("   | {line}\n")).collect()
+/// What of a step's output is shown if it fails: every part in which a test program speaks of its failures, however
+/// much comes after it, and the last lines.
+#[derive(Default)]
+struct Shown {
+    failures: Vec<String>,
+    within: bool,
+    last: VecDeque<String>,
+}
+
+impl Shown {
+    fn line(&mut self, line: String) {
+        self.within |= line == "failures:";
+        if self.within {
+            self.within = !line.starts_with("test result: ");
+            if self.failures.len() < SHOWN {
+                self.failures.push(line);
+            }
+            return;
+        }
+        self.last.push_back(line);
+        if self.last.len() > SHOWN {
+            self.last.pop_front();
+        }
+    }
+
+    /// The last lines begin with the first one that speaks of an error.
+    fn text(&self) -> String {
+        let bad = |line: &String| line.starts_with("error") || line.starts_with("Diff in ");
+        let from = self.last.iter().position(bad);
+        let from = from.unwrap_or(self.last.len().saturating_sub(40));
+        let lines = self.failures.iter().chain(self.last.iter().skip(from));
+        lines.map(|line| format!("   | {line}\n")).collect()
+    }
 }
 
 fn kill_tree(child: &mut Child) {
@@ -139,4 +160,35 @@ pub fn children(parent: u32) -> Vec<u32> {
         .flatten()
         .filter_map(|e| e.file_name().to_str().and_then(|n| n.parse().ok()));
     pids.filter(|pid| of(*pid) == Some(parent)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_shown_however_much_follows() {
+        let mut shown = Shown::default();
+        let failed = [
+            "running 1 test",
+            "failures:",
+            "---- d ----",
+            "left != right",
+            "failures:",
+            "    d",
+        ];
+        let ended = ["test result: FAILED. 0 passed; 1 failed", "after"];
+        let output = failed.into_iter().chain(ended).map(str::to_owned);
+        let more = (0..2 * SHOWN).map(|n| format!("line {n}"));
+        output
+            .chain(more)
+            .chain(["error: 1 target failed:".into()])
+            .for_each(|line| shown.line(line));
+        let text = shown.text();
+        assert!(
+            text.starts_with("   | failures:\n   | ---- d ----\n   | left != right\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("1 failed\n   | error: 1 target failed:\n"), "{text}");
+    }
 }

@@ -16,6 +16,8 @@ pub struct Skip {
 pub struct Tally {
     pub passed: u64,
     pub failed: u64,
+    /// The tests that failed, by name.
+    pub failures: Vec<String>,
     pub skips: Vec<Skip>,
 }
 
@@ -23,6 +25,7 @@ impl Tally {
     pub fn add(&mut self, other: Tally) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.failures.extend(other.failures);
         self.skips.extend(other.skips);
     }
 
@@ -48,7 +51,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Takes one line. Gives a summary where the line ends a test program.
+    /// Takes one line. Gives a summary where the line ends a test program, and the name of a test that failed.
     pub fn line(&mut self, line: &str) -> Option<String> {
         if let Some(rest) = line.strip_prefix("---- ") {
             self.section = rest
@@ -59,6 +62,9 @@ impl Reader {
             self.section = None;
         } else if let Some(result) = line.strip_prefix("test result: ") {
             return Some(self.program_ended(result));
+        } else if let Some(test) = failed(line) {
+            self.tally.failures.push(test.to_owned());
+            return Some(format!("{test} FAILED"));
         } else if let Some(skip) = self.own_skip(line) {
             if self.skipped.insert(skip.test.clone()) {
                 self.tally.skips.push(skip);
@@ -102,6 +108,11 @@ impl Reader {
         self.section = None;
         format!("{passed} passed, {failed} failed, {skipped} skipped")
     }
+}
+
+/// `test NAME ... FAILED`.
+fn failed(line: &str) -> Option<&str> {
+    Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.trim())
 }
 
 /// `test NAME ... ignored, REASON`.
@@ -192,7 +203,8 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
     fn a_test_that_skips_itself_is_no_pass() {
         let mut reader = Reader::default();
         let ends: Vec<String> = OUTPUT.lines().filter_map(|l| reader.line(l)).collect();
-        assert_eq!(ends, ["1 passed, 1 failed, 2 skipped"]);
+        assert_eq!(ends, ["d FAILED", "1 passed, 1 failed, 2 skipped"]);
+        assert_eq!(reader.tally.failures, ["d"]);
         assert_eq!(reader.tally.line(), "1 passed, 1 failed, 2 skipped");
         let skips: Vec<_> = reader
             .tally

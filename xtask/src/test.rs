@@ -119,7 +119,7 @@ impl Sum {
                 self.failed.push(format!("skip of {}", skip.test));
             }
         }
-        for failed in &self.failed {
+        for failed in self.failed.iter().chain(&self.tally.failures) {
             println!("FAILED: {failed}");
         }
         println!("all steps in {}", plain::seconds(start.elapsed()));

@@ -120,6 +120,13 @@ fn the_same_sandbox(place: &Place) -> Test {
     place.nothing_left()
 }
 
+/// The run may end before the command that ends it does, and takes it along.
+fn ends_the_run(place: &Place, script: &str) -> Test {
+    let ran = place.tell(&["exec", "--", "sh", "-c", script]);
+    ensure!(ran.status == 0 || ran.err.contains("the run has ended"), "{ran}");
+    Ok(())
+}
+
 fn writes_are_captured_with_the_runs_own(place: &Place) -> Test {
     let run = place.start(&[
         "--",
@@ -128,9 +135,7 @@ fn writes_are_captured_with_the_runs_own(place: &Place) -> Test {
         "echo ready; while [ ! -e stop ]; do sleep 0.05; done; cat stop",
     ])?;
     place.tell(&["exec", "--", "sh", "-c", "echo joined > new"]).ok()?;
-    // The run may end before the command that ends it, and takes it along.
-    let ran = place.tell(&["exec", "--", "sh", "-c", "echo go > stop"]);
-    ensure!(ran.status == 0 || ran.err.contains("the run has ended"), "{ran}");
+    ends_the_run(place, "echo go > stop")?;
     let mut run = run;
     ensure!(run.wait()? == 0, "the program did not see the file");
     ensure!(!place.project.join("new").exists(), "a captured write reached the host");
@@ -394,7 +399,7 @@ fn the_chain_tells(place: &Place) -> Test {
         ended[0]["data"]["status"] == 3 && ended[0]["data"]["id"] == data["id"],
         "{ended:?}"
     );
-    place.tell(&["exec", "--", "touch", "stop"]).ok()?;
+    ends_the_run(place, "touch stop")?;
     ensure!(run.wait()? == 0, "the run");
     place.tell(&["report", "verify", "last"]).ok()?;
     // One byte of what joined is one byte of the chain.

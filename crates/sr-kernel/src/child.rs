@@ -748,7 +748,8 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
     seccomp::install(filter)?;
     // A program that ended before SIGCHLD was blocked left no signal behind, only a zombie.
-    reap(program, SOCKET);
+    let mut used = 0;
+    reap(program, SOCKET, &mut used);
     loop {
         let mut wait = [
             libc::pollfd {
@@ -768,7 +769,7 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
             let mut drain = [0u8; 128];
             // SAFETY: `drain` is a live buffer of that length.
             while unsafe { libc::read(SIGNALS, drain.as_mut_ptr().cast(), drain.len()) } > 0 {}
-            reap(program, SOCKET);
+            reap(program, SOCKET, &mut used);
         }
         if wait[0].revents != 0 {
             let mut buffer = [0u8; Message::LEN];
@@ -797,26 +798,87 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
     }
 }
 
-fn reap(program: i32, socket: RawFd) {
-    loop {
-        let mut status = 0;
-        // SAFETY: `status` is a live int.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-        if pid <= 0 {
-            return;
+/// Waits for what has ended. With the program ends this process, and says whether others are left: orphans are its
+/// children. `used` is the CPU time of all so far, in microseconds.
+fn reap(program: i32, socket: RawFd, used: &mut u64) {
+    let mut ended = None;
+    let alone = loop {
+        match crate::process::ended_child() {
+            Some((0, ..)) => break false,
+            Some((pid, status, micros)) => {
+                *used = used.saturating_add(micros);
+                if pid == program {
+                    ended = Some(status);
+                }
+            }
+            None => break true,
         }
-        if pid == program {
-            // If the supervisor is gone the status interests nobody.
-            let _ = send(
-                socket,
-                Message {
-                    tag: wire::TAG_ENDED,
-                    a: status as u32,
-                    b: 0,
-                },
-                None,
-            );
-            exit(0);
-        }
+    };
+    let Some(status) = ended else { return };
+    let micros = if alone {
+        u32::try_from((*used).max(1)).unwrap_or(0)
+    } else {
+        0
+    };
+    // If the supervisor is gone the status interests nobody.
+    let _ = send(
+        socket,
+        Message {
+            tag: wire::TAG_ENDED,
+            a: status as u32,
+            b: micros,
+        },
+        None,
+    );
+    exit(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::CStringArray;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::os::fd::AsFd;
+
+    fn words(words: &[&str]) -> CStringArray {
+        CStringArray::new(words.iter().map(|w| std::ffi::CString::new(*w).unwrap()).collect())
+    }
+
+    /// What init says when `sh -c SCRIPT` has ended: its status, and the CPU time where nothing else is left.
+    fn end_of(script: &str) -> (i32, u32) {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let shell = std::fs::File::open("/bin/sh").unwrap();
+        let channel = theirs.as_raw_fd();
+        let steps = [
+            Step::Spawn {
+                program: vec![Step::Execute {
+                    fd: Fd::Inherited(shell.as_raw_fd()),
+                    argv: words(&["sh", "-c", script]),
+                    envp: words(&["PATH=/usr/bin:/bin"]),
+                }],
+                shared: true,
+            },
+            Step::Init {
+                channel,
+                filter: seccomp::allow_list(&crate::process::INIT_CALLS),
+                keep_capabilities: 0,
+            },
+        ];
+        let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWPID) as u64;
+        let init = crate::clone::spawn(namespaces, None, &steps, channel, &[ours.as_raw_fd()]).unwrap();
+        drop(theirs);
+        let (said, _) = wire::receive(ours.as_fd()).unwrap().unwrap();
+        crate::process::kill_and_reap(&init);
+        assert_eq!(said.tag, wire::TAG_ENDED);
+        (libc::WEXITSTATUS(said.a as i32), said.b)
+    }
+
+    #[test]
+    fn init_says_whether_anything_is_left() {
+        let (status, used) = end_of("exit 3");
+        assert!(status == 3 && used > 0, "{status} {used}");
+        assert_eq!(end_of("sleep 60 & exit 4"), (4, 0));
+        assert_eq!(end_of("(setsid sleep 60 &) ; exit 5"), (5, 0));
     }
 }

@@ -175,20 +175,34 @@ pub const INIT_CALLS: [libc::c_long; 9] = [
 
 /// Waits for `pid`, a child, to end; the CPU time of it and of what it waited for, in microseconds.
 pub fn reap_with_usage(pid: i32) -> u64 {
+    loop {
+        match wait_with_usage(pid, libc::__WALL) {
+            (ended, _, micros) if ended == pid => return micros,
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => return 0,
+        }
+    }
+}
+
+/// A child that has ended, without waiting for one: its pid (0: none has yet), wait status and CPU time in microseconds.
+/// `None` where there is no child.
+pub(crate) fn ended_child() -> Option<(i32, i32, u64)> {
+    let (pid, status, micros) = wait_with_usage(-1, libc::WNOHANG);
+    (pid >= 0).then_some((pid, status, micros))
+}
+
+/// wait4(2): its answer, the status, and the CPU time of the process and of what it waited for.
+fn wait_with_usage(pid: i32, options: libc::c_int) -> (i32, i32, u64) {
     let mut status = 0;
     // SAFETY: rusage is plain data for which zeroes are valid; wait4 gets live pointers.
-    let usage = unsafe {
+    let (answer, usage) = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
-        while libc::wait4(pid, &raw mut status, libc::__WALL, &raw mut usage) != pid {
-            if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-                break;
-            }
-        }
-        usage
+        let answer = libc::wait4(pid, &raw mut status, options, &raw mut usage);
+        (answer, usage)
     };
     let micros =
         |t: libc::timeval| u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0);
-    micros(usage.ru_utime) + micros(usage.ru_stime)
+    (answer, status, micros(usage.ru_utime) + micros(usage.ru_stime))
 }
 
 #[cfg(test)]

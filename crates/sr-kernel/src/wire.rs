@@ -25,7 +25,8 @@ pub const TAG_WRITABLE: u8 = b'W';
 pub const TAG_PTY: u8 = b'P';
 /// The program's process is at the handshake.
 pub const TAG_HANDSHAKE: u8 = b'H';
-/// The program ended: `a` is the wait status.
+/// The program ended: `a` is the wait status, `b` the CPU time of all that ran, in microseconds, where nothing else of
+/// the sandbox is left; 0 where something is, or the time does not fit.
 pub const TAG_ENDED: u8 = b'S';
 /// The filter's notification listener.
 pub const TAG_LISTENER: u8 = b'L';

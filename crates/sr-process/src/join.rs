@@ -241,9 +241,7 @@ impl Joined {
     /// How the command ended; `None` while it runs.
     pub fn ended(&self) -> Option<End> {
         match wire::receive(self.channel.as_fd()) {
-            Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Some(End::Known(Ended {
-                status: message.a as i32,
-            })),
+            Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Some(End::Known(Ended::with(message.a as i32))),
             Ok(Some(_)) => None,
             _ => {
                 // The run's program may have killed the command's init, which is no PID 1: then the command still runs.

@@ -130,10 +130,20 @@ pub struct Running {
     pub program: i32,
 }
 
-/// How the program ended: its wait status (wait(2)).
+/// How the program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
+    /// Its wait status (wait(2)).
     pub status: i32,
+    /// The CPU time of all that ran, in microseconds, where init saw that nothing of it is left.
+    pub alone: Option<u64>,
+}
+
+impl Ended {
+    /// What else is left is not known.
+    pub fn with(status: i32) -> Self {
+        Ended { status, alone: None }
+    }
 }
 
 /// The namespaces of a sandbox, being made while the supervisor finds out what is to be in them. That they cannot be made
@@ -694,11 +704,12 @@ impl Running {
         match wire::receive(self.channel.as_fd()) {
             Ok(Some((message, _))) if message.tag == wire::TAG_ENDED => Ok(Some(Ended {
                 status: message.a as i32,
+                alone: (message.b > 0).then_some(u64::from(message.b)),
             })),
             Ok(Some(_)) => Ok(None),
             // Init was killed, by us or by the kernel.
-            Ok(None) => Ok(Some(Ended { status: 9 })),
-            Err(e) if e.raw_os_error() == Some(104) => Ok(Some(Ended { status: 9 })),
+            Ok(None) => Ok(Some(Ended::with(9))),
+            Err(e) if e.raw_os_error() == Some(104) => Ok(Some(Ended::with(9))),
             Err(e) => Err(e),
         }
     }

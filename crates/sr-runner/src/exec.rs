@@ -147,7 +147,7 @@ pub fn exec(joining: &Joining<'_>) -> Result<ExecOutcome, Fault> {
 
 fn status(end: End) -> u8 {
     let status = match end {
-        End::Known(Ended { status }) => status,
+        End::Known(Ended { status, .. }) => status,
         End::Lost => SIGKILL,
     };
     let signal = status & 0x7f;
@@ -316,7 +316,7 @@ impl Supervisor {
     /// Has the end recorded before this process ends too. `true`: the run has ended.
     fn tell_end(&self, end: End) -> bool {
         let said = match end {
-            End::Known(Ended { status }) => Said::Ended { status },
+            End::Known(Ended { status, .. }) => Said::Ended { status },
             End::Lost => Said::Lost,
         };
         // If it cannot be told, the supervisor has closed, and may have said why.
@@ -559,7 +559,7 @@ fn attend(joined: &Joined, pumps: &mut Pumps, signals: &OwnedFd, terminal: Optio
                     if asked >= PATIENCE {
                         // Not by its init, which the run's program may have stopped.
                         joined.kill();
-                        return End::Known(Ended { status: SIGKILL });
+                        return End::Known(Ended::with(SIGKILL));
                     }
                 }
             }
@@ -578,7 +578,7 @@ mod tests {
 
     #[test]
     fn statuses_are_those_of_a_shell() {
-        let of = |wait_status| status(End::Known(Ended { status: wait_status }));
+        let of = |wait_status| status(End::Known(Ended::with(wait_status)));
         assert_eq!((of(7 << 8), of(15), of(11 | 0x80)), (7, 143, 139));
         assert_eq!(status(End::Lost), 137);
     }

@@ -144,6 +144,11 @@ impl<'a> Guests<'a> {
         Ok(told)
     }
 
+    /// Whether nobody joins or has joined.
+    pub(crate) fn none(&self) -> bool {
+        self.guests.is_empty()
+    }
+
     /// The commands that run, for who counts what the sandbox uses.
     pub(crate) fn pids(&self) -> impl Iterator<Item = i32> {
         // By the handle: a number may be another process's by now.

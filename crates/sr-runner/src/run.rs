@@ -33,7 +33,7 @@ use sr_evidence::report::{
 use sr_evidence::seal;
 use sr_kernel::cgroup::{Clause, Limits, RunGroup};
 use sr_process::posture::{self, Before, Identity};
-use sr_process::{Namespaces, Options, Prepared, Stdio, Stopped};
+use sr_process::{Namespaces, Options, Prepared, Running, Stdio, Stopped};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -87,6 +87,8 @@ struct Run<'a> {
     recorded: bool,
     key: Option<SigningKey>,
     group: Option<RunGroup>,
+    /// What is left of the sandbox: its init, which ends.
+    ending: Option<Running>,
     /// Keeps a session to this run.
     session_lock: Option<OwnedFd>,
     /// Where the captured layers are, if in the store.
@@ -161,6 +163,7 @@ impl<'a> Run<'a> {
             recorded: false,
             key: None,
             group: None,
+            ending: None,
             session_lock: None,
             layers: None,
             new_layers: BTreeSet::new(),
@@ -328,7 +331,14 @@ impl<'a> Run<'a> {
         // While the kernel takes the sandbox down, which waits for its own grace periods.
         self.peaks = seen.peaks;
         self.count(&mut seen.limits_hit);
-        let cpu = running.reap();
+        // Where init has seen that nothing is left to write, the rest is done meanwhile too.
+        let cpu = match seen.ended.alone {
+            Some(cpu) => {
+                self.ending = Some(running);
+                cpu
+            }
+            None => running.reap(),
+        };
         self.clocks.ended_micros = self.clock();
         tracing::debug!(micros = self.clock(), "program ended");
         supervise::drain(&mut seen.output, &self.bundle.resources_plan, &mut seen.limits_hit);
@@ -721,8 +731,11 @@ impl<'a> Run<'a> {
         self.clean();
     }
 
-    /// Removes what the run made outside its namespaces. Problems are told, and left to `safe-run gc`.
+    /// Waits for what is left of the sandbox, and removes what the run made outside its namespaces. Problems are told, and left to `safe-run gc`.
     fn clean(&mut self) -> Option<String> {
+        if let Some(init) = self.ending.take() {
+            init.reap();
+        }
         if let Some(group) = self.group.take()
             && !group.remove_empty()
         {

@@ -104,7 +104,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
     };
     // The first look comes early: short runs shall have a sample too.
     let mut next_sample = start + s.sample_interval.min(Duration::from_millis(20));
-    let ended = loop {
+    let mut ended = loop {
         let now = Instant::now();
         if watch.killed_for.is_none() && now >= s.deadline {
             end(&s, &mut watch, Cause::Timeout, "resources.wallTime");
@@ -161,11 +161,15 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             match s.running.ended() {
                 Ok(Some(ended)) => break ended,
                 Ok(None) => {}
-                Err(_) => break Ended { status: 9 },
+                Err(_) => break Ended::with(9),
             }
         }
     };
     sample(&mut s, &mut watch, Instant::now());
+    if !s.guests.none() {
+        // They are not its init's children.
+        ended.alone = None;
+    }
     let dismissed = s.guests.dismiss(s.log);
     watch.evidence = watch.evidence.or(dismissed.err());
     Supervised {

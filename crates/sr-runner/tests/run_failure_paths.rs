@@ -19,6 +19,7 @@ fn main() {
         ("threads_without_end", threads_without_end),
         ("pids_met_once_is_no_cause", pids_met_once_is_no_cause),
         ("daemon_that_outlives_the_program", daemon_that_outlives_the_program),
+        ("daemon_that_writes_to_the_end", daemon_that_writes_to_the_end),
         ("timeout_of_a_daemon_that_holds_stdout", timeout_of_a_daemon),
         ("timeout_of_a_stopped_program", timeout_of_a_stopped_program),
         ("timeout_of_an_endless_loop", timeout_of_an_endless_loop),
@@ -250,6 +251,21 @@ fn daemon_that_outlives_the_program(place: &Place) -> Test {
     let ran = place.run(&["--timeout", "20s", "--", "sh", "-c", script, &place.mark()]);
     ensure!(ran.took < Duration::from_secs(6) && ran.out == "up\n", "{ran}");
     ended_by(place, &ran, 5, "exit")
+}
+
+/// What a daemon writes while the program ends is all in the manifest, or not in the layer: `apply` compares the two.
+fn daemon_that_writes_to_the_end(place: &Place) -> Test {
+    let writer = "(setsid sh -c 'n=0; while :; do echo $n >> log; echo $n > f$((n % 100)); n=$((n+1)); done' $0 > /dev/null 2>&1 &) ; sleep 0.1";
+    for _ in 0..5 {
+        let ran = place.run(&["--timeout", "20s", "--", "sh", "-c", writer, &place.mark()]);
+        ended_by(place, &ran, 0, "exit")?;
+        place.tell(&["apply", "--yes"]).ok()?;
+        let written = fs::read_to_string(place.project.join("log"))?.lines().count();
+        ensure!(written > 0, "the daemon wrote nothing");
+        fs::remove_dir_all(&place.project)?;
+        fs::create_dir(&place.project)?;
+    }
+    Ok(())
 }
 
 fn timeout_of_a_daemon(place: &Place) -> Test {

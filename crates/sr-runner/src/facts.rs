@@ -22,8 +22,8 @@ const ETC: [&str; 24] = [
     "alternatives",
     "crypto-policies",
     "fonts",
-    "java-*",
-    "ld-musl-*.path",
+    "ld-musl-aarch64.path",
+    "ld-musl-x86_64.path",
     "ld.so.cache",
     "ld.so.conf",
     "ld.so.conf.d",
@@ -64,7 +64,7 @@ pub fn gather(store: &Path, private: &[PathBuf], home: Option<&Path>, id_base: u
         ptrace: probe::ptrace_allowed(),
         cgroup: sr_kernel::cgroup::discover(),
         system: system(Path::new("/"))?,
-        etc: etc(Path::new("/etc"))?,
+        etc: etc(Path::new("/etc"), Path::new("/usr/lib/jvm"))?,
         store: text(store)?,
         private: private.iter().map(text).collect::<Result<_, _>>()?,
         home: home.map(text).transpose()?,
@@ -115,7 +115,9 @@ fn system(root: &Path) -> Result<Vec<SystemDir>, Fault> {
     Ok(found)
 }
 
-fn etc(dir: &Path) -> Result<Vec<String>, Fault> {
+/// What of `dir` may be seen. `jvm` holds the Java installations, whose settings lie there under their names: it has a few
+/// entries, where to list all of `/etc` costs as much as a mount.
+fn etc(dir: &Path, jvm: &Path) -> Result<Vec<String>, Fault> {
     let unreadable = |e: Errno| unreadable(dir, &e.into());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = match openat(CWD, dir, flags, Mode::empty()) {
@@ -131,24 +133,34 @@ fn etc(dir: &Path) -> Result<Vec<String>, Fault> {
             found.push(format!("/etc/{relative}{}", if directory { "/" } else { "" }));
         }
     };
-    let (several, single): (Vec<&str>, Vec<&str>) = ETC.iter().partition(|pattern| pattern.contains('*'));
-    single.into_iter().for_each(&mut look);
-    let mut buffer = [MaybeUninit::uninit(); 16 << 10];
-    let mut entries = RawDir::new(&opened, &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name().to_bytes();
-        if several
-            .iter()
-            .any(|pattern| crate::subject::glob::matches(pattern.as_bytes(), name))
-            && let Ok(name) = std::str::from_utf8(name)
-        {
-            look(name);
-        }
+    ETC.into_iter().for_each(&mut look);
+    for java in java(jvm) {
+        look(&java);
     }
     found.sort();
     found.dedup();
     Ok(found)
+}
+
+/// The names that the settings of an installation may have: its own, or without the architecture (`java-17-openjdk` for
+/// `java-17-openjdk-amd64`). None where there is no Java.
+fn java(jvm: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(opened) = openat(CWD, jvm, flags, Mode::empty()) else {
+        return names;
+    };
+    let mut buffer = [MaybeUninit::uninit(); 4 << 10];
+    let mut entries = RawDir::new(&opened, &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        if let Ok(name) = entry.file_name().to_str()
+            && name.starts_with("java-")
+        {
+            names.extend(name.rsplit_once('-').map(|(whole, _)| whole.to_owned()));
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 fn text(path: impl AsRef<OsStr>) -> Result<String, Fault> {
@@ -203,11 +215,17 @@ mod tests {
         ] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
+        let jvm = dir.path().join("jvm");
+        std::fs::create_dir_all(jvm.join("java-17-openjdk-amd64")).unwrap();
         assert_eq!(
-            etc(dir.path()).unwrap(),
+            etc(dir.path(), &jvm).unwrap(),
             ["/etc/java-17-openjdk/", "/etc/ld.so.cache/", "/etc/ssl/certs/"]
         );
-        assert_eq!(etc(&dir.path().join("none")).unwrap(), [""; 0]);
+        assert_eq!(
+            etc(dir.path(), &dir.path().join("none")).unwrap(),
+            ["/etc/ld.so.cache/", "/etc/ssl/certs/"]
+        );
+        assert_eq!(etc(&dir.path().join("none"), &jvm).unwrap(), [""; 0]);
     }
 
     #[test]

@@ -328,10 +328,8 @@ impl<'a> Run<'a> {
             guests,
         });
         running.kill();
-        // While the kernel takes the sandbox down, which waits for its own grace periods.
         self.peaks = seen.peaks;
-        self.count(&mut seen.limits_hit);
-        // Where init has seen that nothing is left to write, the rest is done meanwhile too.
+        // Where init has seen that nothing is left to write, the rest is done while the kernel takes the sandbox down.
         let cpu = match seen.ended.alone {
             Some(cpu) => {
                 self.ending = Some(running);
@@ -568,20 +566,6 @@ impl<'a> Run<'a> {
         };
         self.key = Some(key);
         Ok(())
-    }
-
-    /// What the run's group has counted.
-    fn count(&mut self, limits_hit: &mut BTreeSet<&'static str>) {
-        let Some(group) = &self.group else {
-            return;
-        };
-        self.peaks = self.peaks.max(group.peaks());
-        if group.oom_kills().is_some_and(|n| n > 0) {
-            limits_hit.insert("resources.memory");
-        }
-        if group.pids_limit_hits().is_some_and(|n| n > 0) {
-            limits_hit.insert("resources.pids");
-        }
     }
 
     fn judge(&mut self, seen: Supervised, cpu_micros: u64) -> Result<(), Fault> {

@@ -165,7 +165,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             }
         }
     };
-    sample(&mut s, &mut watch, Instant::now());
+    last_sample(&mut s, &mut watch);
     if !s.guests.none() {
         // They are not its init's children.
         ended.alone = None;
@@ -347,10 +347,27 @@ fn end(s: &Supervision<'_>, watch: &mut Watch, cause: Cause, clause: &'static st
 }
 
 fn sample(s: &mut Supervision<'_>, watch: &mut Watch, now: Instant) {
-    let mut usage = match s.group {
-        Some(group) => group.usage(),
-        None => Usage::default(),
-    };
+    let usage = s.group.map(RunGroup::usage).unwrap_or_default();
+    look(s, watch, usage, now);
+}
+
+/// What the group held at most says more now than what it holds.
+fn last_sample(s: &mut Supervision<'_>, watch: &mut Watch) {
+    let peaks = s.group.map(RunGroup::peaks).unwrap_or_default();
+    let killed = watch.killed_for.is_some();
+    look(s, watch, peaks, Instant::now());
+    // A limit that was met besides the one for which it was ended.
+    if let Some(group) = s.group.filter(|_| killed) {
+        if group.oom_kills().is_some_and(|n| n > 0) {
+            watch.limits_hit.insert("resources.memory");
+        }
+        if group.pids_limit_hits().is_some_and(|n| n > 0) {
+            watch.limits_hit.insert("resources.pids");
+        }
+    }
+}
+
+fn look(s: &mut Supervision<'_>, watch: &mut Watch, mut usage: Usage, now: Instant) {
     let sampled = |mechanism: &LimitMechanism| !matches!(mechanism, LimitMechanism::Cgroup { .. });
     if sampled(&s.plan.memory.mechanism) || sampled(&s.plan.pids.mechanism) {
         let tree = usage::of_tree(&roots(s));

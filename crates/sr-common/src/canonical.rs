@@ -16,19 +16,40 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 /// The canonical bytes of `value`. Fails on names that are no text; numbers that are none (NaN) become `null`, and integers
 /// beyond [`MAX_INTEGER`] the nearest number that every reader has.
 pub fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    write(value).map(|(bytes, _)| bytes)
+    write(value).map(|written| written.bytes)
 }
 
 /// Like [`to_bytes`], but fails on an integer beyond [`MAX_INTEGER`], naming the member that holds it.
 pub fn to_exact_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     match write(value)? {
-        (bytes, None) => Ok(bytes),
-        (_, Some(name)) => Err(Error::custom(format!("{name} is an integer beyond 2^53"))),
+        Written {
+            inexact: None, bytes, ..
+        } => Ok(bytes),
+        Written {
+            inexact: Some(name), ..
+        } => Err(Error::custom(format!("{name} is an integer beyond 2^53"))),
     }
 }
 
-/// The bytes, and the member that holds the first integer that they do not carry exactly.
-fn write<T: Serialize>(value: &T) -> Result<(Vec<u8>, Option<String>), Error> {
+/// The canonical text of `value`; `None` where it holds an integer beyond [`MAX_INTEGER`], or its arrays and objects nest
+/// deeper than `depth`.
+pub fn to_exact_text<T: Serialize + ?Sized>(value: &T, depth: usize) -> Result<Option<String>, Error> {
+    let written = write(value)?;
+    match written.inexact.is_none() && written.depth <= depth {
+        true => String::from_utf8(written.bytes).map(Some).map_err(Error::custom),
+        false => Ok(None),
+    }
+}
+
+struct Written {
+    bytes: Vec<u8>,
+    /// The member that holds the first integer that they do not carry exactly.
+    inexact: Option<String>,
+    /// How deep arrays and objects nest.
+    depth: usize,
+}
+
+fn write<T: Serialize + ?Sized>(value: &T) -> Result<Written, Error> {
     let page = RefCell::new(Page {
         // Room for most documents: it costs nothing until it is written to.
         bytes: Vec::with_capacity(32 << 10),
@@ -41,7 +62,11 @@ fn write<T: Serialize>(value: &T) -> Result<(Vec<u8>, Option<String>), Error> {
         true => serde_json_canonicalizer::to_vec(&serde_json::to_value(value)?)?,
         false => page.bytes,
     };
-    Ok((bytes, page.inexact))
+    Ok(Written {
+        bytes,
+        inexact: page.inexact,
+        depth: page.deepest,
+    })
 }
 
 /// The canonical text of `value`.
@@ -66,6 +91,9 @@ struct Page {
     /// Of every object that is open: where its members begin in `members`.
     open: Vec<usize>,
     members: Vec<Member>,
+    /// How many arrays and objects are open, and the most there were.
+    depth: usize,
+    deepest: usize,
     /// Where an object's members are put into order.
     sorted: Vec<u8>,
     /// There is something here whose order this does not know.
@@ -89,6 +117,17 @@ impl Member {
 }
 
 impl Page {
+    fn begin(&mut self, bracket: u8) {
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+        self.bytes.push(bracket);
+    }
+
+    fn end(&mut self, bracket: u8) {
+        self.depth -= 1;
+        self.bytes.push(bracket);
+    }
+
     /// Notes the name that was just written; in ASCII, byte order is UTF-16 order (RFC 8785 §3.2.3).
     fn end_name(&mut self) {
         let name_end = self.bytes.len() - 1;
@@ -162,7 +201,17 @@ impl Formatter for Pen<'_> {
     fn begin_object<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
         let page = &mut *self.0.borrow_mut();
         page.open.push(page.members.len());
-        page.bytes.push(b'{');
+        page.begin(b'{');
+        Ok(())
+    }
+
+    fn begin_array<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.0.borrow_mut().begin(b'[');
+        Ok(())
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.0.borrow_mut().end(b']');
         Ok(())
     }
 
@@ -193,7 +242,7 @@ impl Formatter for Pen<'_> {
     fn end_object<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
         let page = &mut *self.0.borrow_mut();
         page.end_object();
-        page.bytes.push(b'}');
+        page.end(b'}');
         Ok(())
     }
 

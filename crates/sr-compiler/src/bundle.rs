@@ -4,6 +4,7 @@ use crate::syscalls::interpreter::Instruction;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sr_common::{ByteSize, Digest, Millis, Obligation, Strength};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What a backend is given: nothing else decides what a run may do.
@@ -287,7 +288,7 @@ pub struct SyscallsPlan {
     /// What an unnamed, known system call gets.
     pub on_denied: DeniedAction,
     /// Allowed whatever the arguments, sorted.
-    pub allowed: Vec<String>,
+    pub allowed: Vec<Cow<'static, str>>,
     /// Allowed only with some arguments; every other argument gets `onDenied` or the rule's own errno.
     pub conditional: Vec<ConditionalRule>,
     /// The compiled classic BPF (code, jt, jf, k). As text: the `struct sock_filter`s as they are loaded, little-endian, in

@@ -14,6 +14,7 @@ use interpreter::{Instruction, MAX_INSTRUCTIONS, Program, SeccompData};
 use profiles::{ENOSYS, EPERM, PROBED, STANDARD, STRICT, WALL, words};
 use sr_common::{Code, Fault};
 use sr_policy::spec::{OnDenied, SyscallProfile, Syscalls};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What a start without an exec stop does under the filter, besides the exec.
@@ -102,11 +103,13 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
     let here = |name: &str| table::row(name).is_some_and(|row| arch.number(row).is_some());
     // The table is sorted too.
     let mut rows = table::TABLE.iter().peekable();
-    names.retain(|name| {
+    let allowed = names.iter().filter_map(|name| {
         while rows.next_if(|row| row.0 < *name).is_some() {}
-        let row = rows.peek().filter(|row| row.0 == *name);
-        row.is_some_and(|row| arch.number(row).is_some()) && !rules.contains_key(name)
+        let row = rows.next_if(|row| row.0 == *name)?;
+        let open = arch.number(row).is_some() && !rules.contains_key(name);
+        open.then_some(Cow::Borrowed(row.0))
     });
+    let allowed = allowed.collect();
     rules.retain(|name, _| here(name));
     if faults.len() > before {
         return None;
@@ -115,7 +118,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
         profile: profile.to_owned(),
         arch: arch.name().to_owned(),
         on_denied,
-        allowed: names.into_iter().map(str::to_owned).collect(),
+        allowed,
         conditional: rules.into_values().collect(),
         program: Vec::new(),
     };
@@ -184,7 +187,7 @@ enum Word<'a> {
 /// Every call that the architecture has, with its number. The table and the plan's lists are sorted by name, so one walk
 /// along the three finds all.
 fn words_by_number(plan: &SyscallsPlan, arch: Arch) -> impl Iterator<Item = (u32, Word<'_>)> {
-    let mut allowed = plan.allowed.iter().map(String::as_str).peekable();
+    let mut allowed = plan.allowed.iter().map(Cow::as_ref).peekable();
     let mut rules = plan.conditional.iter().peekable();
     table::TABLE.iter().filter_map(move |row| {
         while allowed.next_if(|name| *name < row.0).is_some() {}
@@ -238,7 +241,7 @@ pub fn expected(plan: &SyscallsPlan, data: &SeccompData) -> u32 {
 fn expected_by_name(plan: &SyscallsPlan, name: &str, args: &[u64; 6]) -> u32 {
     if plan
         .allowed
-        .binary_search_by(|allowed| allowed.as_str().cmp(name))
+        .binary_search_by(|allowed| allowed.as_ref().cmp(name))
         .is_ok()
     {
         return RET_ALLOW;

@@ -520,7 +520,7 @@ fn limits_take_the_strongest_mechanism_there_is() {
         );
     }
     assert!(!plan.rlimits.contains_key("NPROC") && !plan.rlimits.contains_key("AS"));
-    assert!(bundle.syscalls_plan.allowed.contains(&"sched_setaffinity".to_owned()));
+    assert!(bundle.syscalls_plan.allowed.contains(&"sched_setaffinity".into()));
     assert_eq!(plan.rlimits["CORE"], 1);
 
     let plan = compile(&policy(), &ordinary(), &subject()).resources_plan;
@@ -535,7 +535,7 @@ fn limits_take_the_strongest_mechanism_there_is() {
 #[test]
 fn an_affinity_cannot_be_widened_by_the_program() {
     let plan = compile(&policy(), &ordinary(), &subject()).syscalls_plan;
-    assert!(!plan.allowed.contains(&"sched_setaffinity".to_owned()));
+    assert!(!plan.allowed.contains(&"sched_setaffinity".into()));
     let rule = plan
         .conditional
         .iter()

@@ -9,7 +9,7 @@ use crate::dsse::{Envelope, Signature};
 use crate::event::{Draft, Event};
 use crate::files::{self, Unreadable};
 use crate::key::SigningKey;
-use crate::portable::{MAX_INTEGER, portable};
+use crate::portable::{self, MAX_INTEGER};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::fs::{Mode, OFlags};
@@ -287,8 +287,7 @@ impl<'a> ApprovalLog<'a> {
     /// Adds an event; it is on the disk when this returns. Gives its hash.
     pub fn append<T: Serialize>(&mut self, kind: &str, data: &T) -> Result<Digest, Fault> {
         let problem = |e: String| fault(format!("{kind} cannot be recorded: {e}"));
-        let data = serde_json::to_value(data).map_err(|e| problem(e.to_string()))?;
-        let data: Value = portable(data).ok_or_else(|| problem("it nests too deep".into()))?;
+        let data = portable::text(data).map_err(problem)?;
         let time = clock::rfc3339(SystemTime::now());
         let draft = Draft {
             seq: self.at.count + 1,

@@ -49,7 +49,8 @@ pub(crate) struct Draft<'a> {
     pub monotonic: u64,
     pub source: &'a str,
     pub kind: &'a str,
-    pub data: &'a Value,
+    /// Its canonical text.
+    pub data: &'a str,
     pub prev: &'a Digest,
 }
 
@@ -57,7 +58,6 @@ impl Draft<'_> {
     /// The event's hash and its canonical text, without a newline. Sorted by name, `hash` stands between `data` and
     /// `monotonic`, so both forms are made from one serialization of the data.
     pub fn encode(&self) -> Result<(Digest, String), serde_json::Error> {
-        let data = canonical::to_text(self.data)?;
         let rest = format!(
             r#","monotonic":{},"prev":"{}","seq":{},"source":{},"time":{},"type":{}}}"#,
             self.monotonic,
@@ -67,9 +67,9 @@ impl Draft<'_> {
             canonical::string(self.time)?,
             canonical::string(self.kind)?,
         );
-        let mut line = String::with_capacity(data.len() + rest.len() + 100);
+        let mut line = String::with_capacity(self.data.len() + rest.len() + 100);
         line.push_str(r#"{"data":"#);
-        line.push_str(&data);
+        line.push_str(self.data);
         let at = line.len();
         line.push_str(&rest);
         let hash = Digest::of(line.as_bytes());
@@ -104,24 +104,23 @@ impl Event {
                 event.time
             ));
         }
-        let (hash, text) = event
-            .draft()
-            .encode()
-            .map_err(|e| format!("has no canonical form: {e}"))?;
+        let no_form = |e: serde_json::Error| format!("has no canonical form: {e}");
+        let data = canonical::to_text(&event.data).map_err(no_form)?;
+        let (hash, text) = event.draft(&data).encode().map_err(no_form)?;
         match hash == event.hash {
             true => Ok(text),
             false => Err(format!("hash is {}, its content gives {hash}", event.hash)),
         }
     }
 
-    fn draft(&self) -> Draft<'_> {
+    fn draft<'a>(&'a self, data: &'a str) -> Draft<'a> {
         Draft {
             seq: self.seq,
             time: &self.time,
             monotonic: self.monotonic,
             source: &self.source,
             kind: &self.kind,
-            data: &self.data,
+            data,
             prev: &self.prev,
         }
     }
@@ -163,13 +162,15 @@ mod tests {
     use sr_common::canonical;
 
     fn event() -> (Digest, String) {
+        let data = json!({"z": 1.0, "\u{20ac}": [true, null, -0.0, 1e21, 1e-7, "\u{7}\u{2028}"], "a": {"y": 333_333_333.333_333_3}});
+        let data = canonical::to_text(&data).unwrap();
         let draft = Draft {
             seq: 1,
             time: "2026-11-22T23:32:05.000001Z",
             monotonic: 17,
             source: "super\u{e9}\"",
             kind: RUN_START,
-            data: &json!({"z": 1.0, "\u{20ac}": [true, null, -0.0, 1e21, 1e-7, "\u{7}\u{2028}"], "a": {"y": 333_333_333.333_333_3}}),
+            data: &data,
             prev: &Digest::ZERO,
         };
         draft.encode().unwrap()

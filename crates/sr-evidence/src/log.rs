@@ -2,13 +2,12 @@
 
 use crate::event::{Draft, genesis};
 use crate::merkle::MerkleTree;
-use crate::portable::{MAX_DEPTH, MAX_INTEGER, portable};
-use crate::{clock, files};
+use crate::portable::MAX_INTEGER;
+use crate::{clock, files, portable};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sr_common::digest::Hasher;
 use sr_common::{Code, Digest, Fault, RunId};
 use std::os::fd::{AsFd, OwnedFd};
@@ -79,16 +78,16 @@ impl EventLog {
 
     /// Adds an event and gives its hash. `data` must be an object. On an error the log is as it was before: a line
     /// that was written in part is cut off again, and if that fails too, every later call fails.
-    pub fn append(&mut self, source: &str, kind: &str, data: Value) -> Result<Digest, Fault> {
+    pub fn append(&mut self, source: &str, kind: &str, data: impl Serialize) -> Result<Digest, Fault> {
         if self.broken {
             return Err(fault(
                 "an earlier event was written in part and could not be taken back",
             ));
         }
-        if !data.is_object() {
+        let data = portable::text(&data).map_err(|e| fault(format!("the data of {kind}: {e}")))?;
+        if !data.starts_with('{') {
             return Err(fault(format!("the data of {kind} is not an object")));
         }
-        let data = portable(data).ok_or_else(|| fault(format!("the data of {kind} nests deeper than {MAX_DEPTH}")))?;
         let micros = u64::try_from(self.start.elapsed().as_micros())
             .unwrap_or(MAX_INTEGER)
             .min(MAX_INTEGER);

@@ -1,42 +1,49 @@
 //! JSON values that every reader reads alike: integers beyond ±(2⁵³−1) travel as strings, nesting is bounded.
 
+use serde::Serialize;
 use serde_json::Value;
+use sr_common::canonical;
 
 pub use sr_common::canonical::MAX_INTEGER;
 
 /// How deep arrays and objects may nest in an event's data.
 pub const MAX_DEPTH: usize = 64;
 
-/// `value` with large integers as decimal strings. `None` where it nests deeper than [`MAX_DEPTH`].
-pub fn portable(value: Value) -> Option<Value> {
-    below(value, MAX_DEPTH)
+/// The canonical text of `value`, with large integers as decimal strings; else why it has none.
+pub fn text<T: Serialize>(value: &T) -> Result<String, String> {
+    let problem = |e: serde_json::Error| e.to_string();
+    if let Some(text) = canonical::to_exact_text(value, MAX_DEPTH).map_err(problem)? {
+        return Ok(text);
+    }
+    let value = portable(serde_json::to_value(value).map_err(problem)?);
+    let value = value.ok_or_else(|| format!("it nests deeper than {MAX_DEPTH}"))?;
+    canonical::to_text(&value).map_err(problem)
 }
 
-fn below(value: Value, depth: usize) -> Option<Value> {
-    Some(match value {
-        Value::Number(n) => match large(&n) {
-            Some(text) => Value::String(text),
-            None => Value::Number(n),
-        },
+/// `value` with large integers as decimal strings. `None` where it nests deeper than [`MAX_DEPTH`].
+pub fn portable(mut value: Value) -> Option<Value> {
+    below(&mut value, MAX_DEPTH)?;
+    Some(value)
+}
+
+fn below(value: &mut Value, depth: usize) -> Option<()> {
+    match value {
+        Value::Number(n) => {
+            if let Some(text) = large(n) {
+                *value = Value::String(text);
+            }
+            Some(())
+        }
         Value::Array(items) => {
             let depth = depth.checked_sub(1)?;
-            Value::Array(
-                items
-                    .into_iter()
-                    .map(|item| below(item, depth))
-                    .collect::<Option<_>>()?,
-            )
+            items.iter_mut().try_for_each(|item| below(item, depth))
         }
         Value::Object(map) => {
             let depth = depth.checked_sub(1)?;
-            Value::Object(
-                map.into_iter()
-                    .map(|(k, item)| Some((k, below(item, depth)?)))
-                    .collect::<Option<_>>()?,
-            )
+            map.values_mut().try_for_each(|item| below(item, depth))
         }
-        other => other,
-    })
+        _ => Some(()),
+    }
 }
 
 fn large(n: &serde_json::Number) -> Option<String> {
@@ -56,13 +63,14 @@ fn large(n: &serde_json::Number) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
-    use sr_common::canonical;
 
     #[test]
     fn large_integers_become_strings() {
         let value = json!({"a": u64::MAX, "b": [i64::MIN, MAX_INTEGER, -1], "c": 1.5, "d": 1e20});
         assert!(canonical::to_exact_bytes(&value).is_err());
+        let text = text(&value).unwrap();
         let value = portable(value).unwrap();
+        assert_eq!(text, canonical::to_text(&value).unwrap());
         assert_eq!(
             value,
             json!({"a": "18446744073709551615", "b": ["-9223372036854775808", MAX_INTEGER, -1], "c": 1.5,
@@ -76,5 +84,7 @@ mod tests {
         let deep = |n: usize| (0..n).fold(json!(1), |inner, _| json!([inner]));
         assert!(portable(deep(MAX_DEPTH)).is_some());
         assert!(portable(deep(MAX_DEPTH + 1)).is_none());
+        assert!(text(&deep(MAX_DEPTH)).is_ok());
+        assert!(text(&deep(MAX_DEPTH + 1)).unwrap_err().contains("nests deeper"));
     }
 }

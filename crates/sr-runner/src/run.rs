@@ -16,6 +16,7 @@ use crate::supervise::{self, BLOCKED, FORWARDED, Supervised, Supervision};
 use crate::terminal::RawMode;
 use crate::verdict::{failed_result, verdict};
 use rustix::fs::{Mode, OFlags};
+use serde::Serialize;
 use serde_json::json;
 use sr_common::{Code, Control, Digest, Fault, HostFacts, Observed, RunId, Usage};
 use sr_compiler::CompileBundle;
@@ -28,7 +29,7 @@ use sr_evidence::keystore::KeyStore;
 use sr_evidence::log::EventLog;
 use sr_evidence::report::{
     ChangeSummary, Clocks, CommandLine, DeniedOperation, Digests, Durability, EvidenceSummary, FileDigest, HiddenEntry,
-    NetworkSummary, Outputs, REPORT_KIND, RunReport, RunResult, StreamOutput,
+    MountDigest, NetworkSummary, Outputs, REPORT_KIND, RunReport, RunResult, StreamOutput,
 };
 use sr_evidence::seal;
 use sr_kernel::cgroup::{Clause, Limits, RunGroup};
@@ -518,16 +519,13 @@ impl<'a> Run<'a> {
         let (unchanged, changed) = watched.observe();
         self.posture.extend(unchanged);
         let holds = changed.or_else(|| posture::first_mismatch(&self.posture));
-        self.log.append(
-            "kernel",
-            "launch.posture",
-            json!({
-                "posture": self.posture,
-                "executable": self.digests.executable,
-                "script": self.digests.script,
-                "mounts": self.digests.mounts,
-            }),
-        )?;
+        let seen = Seen {
+            posture: &self.posture,
+            executable: self.digests.executable.as_ref(),
+            script: self.digests.script.as_ref(),
+            mounts: &self.digests.mounts,
+        };
+        self.log.append("kernel", "launch.posture", seen)?;
         if let Some(fault) = holds {
             return Err(fault);
         }
@@ -792,6 +790,15 @@ impl<'a> Run<'a> {
             complete: true,
         }
     }
+}
+
+/// What is recorded at the exec stop.
+#[derive(Serialize)]
+struct Seen<'a> {
+    posture: &'a [Observed],
+    executable: Option<&'a FileDigest>,
+    script: Option<&'a FileDigest>,
+    mounts: &'a [MountDigest],
 }
 
 /// The supervisor's ends of stdin, stdout and stderr.

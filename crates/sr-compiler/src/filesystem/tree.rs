@@ -4,9 +4,9 @@ use crate::bundle::{ViewEntry, ViewKind};
 use crate::paths;
 use std::collections::BTreeMap;
 
-/// Entries by the components of their path, so that a parent sorts before its children.
+/// Entries by [`key`], so that a parent sorts before its children, and both before what else begins with its name.
 #[derive(Default)]
-pub(crate) struct Tree(BTreeMap<Vec<String>, ViewKind>);
+pub(crate) struct Tree(BTreeMap<String, ViewKind>);
 
 /// What the nearest entry above a place is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,54 +37,58 @@ impl Tree {
     /// Takes out `target` and all below it.
     pub fn remove_below(&mut self, target: &str) {
         let key = key(target);
-        self.0.retain(|path, _| !path.starts_with(&key));
+        let below = |path: &String| {
+            path.strip_prefix(&key)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(SEPARATOR))
+        };
+        self.0.retain(|path, _| !below(path));
     }
 
     /// What the nearest entry strictly above `target` is.
     pub fn cover(&self, target: &str) -> Cover {
-        let key = key(target);
-        (0..key.len())
-            .rev()
-            .find_map(|n| self.0.get(&key[..n]))
-            .map_or(Cover::Nothing, cover_of)
+        let above = above(&key(target)).filter_map(|path| self.0.get(path)).last();
+        above.map_or(Cover::Nothing, cover_of)
     }
 
     /// Whether the way to `target` leads through a link, a file or a file system of the kernel's own.
     pub fn passes_through(&self, target: &str) -> bool {
-        let key = key(target);
-        (0..key.len())
-            .filter_map(|n| self.0.get(&key[..n]))
+        above(&key(target))
+            .filter_map(|path| self.0.get(path))
             .any(|what| cover_of(what) == Cover::Closed)
     }
 
     /// Makes the directories that lead to entries and that no tree of the host's holds.
     pub fn add_parents(&mut self) {
-        let targets: Vec<Vec<String>> = self.0.keys().cloned().collect();
-        for target in targets {
-            let mut cover = self.0.get(&Vec::new()).map_or(Cover::Nothing, cover_of);
-            for n in 1..target.len() {
-                match self.0.get(&target[..n]) {
+        let mut missing: Vec<String> = Vec::new();
+        for target in self.0.keys() {
+            let mut cover = Cover::Nothing;
+            for path in above(target) {
+                match self.0.get(path) {
                     Some(what) => cover = cover_of(what),
-                    None if cover == Cover::Bind => {}
+                    None if cover == Cover::Bind || path.is_empty() => {}
                     None => {
-                        self.0.insert(target[..n].to_vec(), ViewKind::Directory { mode: 0o755 });
+                        missing.push(path.to_owned());
                         cover = Cover::Skeleton;
                     }
                 }
             }
         }
+        let directories = missing
+            .into_iter()
+            .map(|path| (path, ViewKind::Directory { mode: 0o755 }));
+        self.0.extend(directories);
     }
 
     pub fn into_entries(self) -> Vec<ViewEntry> {
-        let place = |path: Vec<String>| {
+        let place = |path: String| {
             if path.is_empty() {
                 "/".to_owned()
             } else {
-                format!("/{}", path.join("/"))
+                path.replace(SEPARATOR, "/")
             }
         };
-        self.0
-            .into_iter()
+        let entries = self.0.into_iter();
+        entries
             .map(|(path, what)| ViewEntry {
                 target: place(path),
                 what,
@@ -93,12 +97,22 @@ impl Tree {
     }
 }
 
-fn key(target: &str) -> Vec<String> {
-    target
-        .split('/')
-        .filter(|part| !part.is_empty())
-        .map(str::to_owned)
-        .collect()
+/// In place of `/`: it sorts before every character that a name can have.
+const SEPARATOR: char = '\0';
+
+/// The path with each name behind a [`SEPARATOR`]; the root is empty.
+fn key(target: &str) -> String {
+    let mut key = String::with_capacity(target.len());
+    for name in target.split('/').filter(|name| !name.is_empty()) {
+        key.push(SEPARATOR);
+        key.push_str(name);
+    }
+    key
+}
+
+/// The keys strictly above `key`, the root's first.
+fn above(key: &str) -> impl Iterator<Item = &str> {
+    key.match_indices(SEPARATOR).map(|(at, _)| &key[..at])
 }
 
 fn cover_of(what: &ViewKind) -> Cover {

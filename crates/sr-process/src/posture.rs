@@ -5,6 +5,7 @@ use crate::view::DEVICES;
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat};
 use sr_common::{Code, Control, Fault, Observed};
 use sr_compiler::bundle::{CompileBundle, FilesystemPlan, IdMap, ViewKind};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::mem::MaybeUninit;
@@ -61,7 +62,8 @@ pub fn observe(
     executable: (&fs::File, Identity),
 ) -> Result<Vec<Observed>, Fault> {
     let reader = Reader::open(format!("/proc/{program}"))?;
-    let status = Status::parse(&reader.read("status")?);
+    let status = reader.read("status")?;
+    let status = Status::parse(&status);
     let at_exec = bundle.process_plan.posture_at_exec;
     let mut seen = vec![
         executable_posture(&reader, executable, at_exec)?,
@@ -71,7 +73,7 @@ pub fn observe(
             "1",
             "prctl PR_SET_NO_NEW_PRIVS",
             "status NoNewPrivs",
-            status.get("NoNewPrivs"),
+            &status.get("NoNewPrivs"),
         ),
         capability_posture(&status),
         identity_posture(&status, bundle),
@@ -147,19 +149,20 @@ fn unseen(path: &str, error: &std::io::Error) -> Fault {
     )
 }
 
-struct Status(BTreeMap<String, String>);
+/// The lines of `/proc/PID/status`, by name.
+struct Status<'a>(Vec<(&'a str, &'a str)>);
 
-impl Status {
-    fn parse(text: &str) -> Self {
-        let pair = |line: &str| {
-            line.split_once(':')
-                .map(|(k, v)| (k.to_owned(), v.split_whitespace().collect::<Vec<_>>().join(" ")))
-        };
-        Status(text.lines().filter_map(pair).collect())
+impl<'a> Status<'a> {
+    fn parse(text: &'a str) -> Self {
+        Status(text.lines().filter_map(|line| line.split_once(':')).collect())
     }
 
-    fn get(&self, key: &str) -> &str {
-        self.0.get(key).map_or("nothing", String::as_str)
+    /// Its words with single spaces between them.
+    fn get(&self, key: &str) -> String {
+        match self.0.iter().find(|(name, _)| *name == key) {
+            Some((_, value)) => value.split_whitespace().collect::<Vec<_>>().join(" "),
+            None => "nothing".to_owned(),
+        }
     }
 }
 
@@ -197,7 +200,7 @@ fn executable_posture(
     })
 }
 
-fn seccomp_posture(status: &Status, bundle: &CompileBundle) -> Observed {
+fn seccomp_posture(status: &Status<'_>, bundle: &CompileBundle) -> Observed {
     // More than one where this supervisor itself runs under a filter.
     let filters: u64 = status.get("Seccomp_filters").parse().unwrap_or(1);
     Observed {
@@ -209,19 +212,19 @@ fn seccomp_posture(status: &Status, bundle: &CompileBundle) -> Observed {
     }
 }
 
-fn capability_posture(status: &Status) -> Observed {
+fn capability_posture(status: &Status<'_>) -> Observed {
     let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
-    let shown = sets.map(|set| format!("{set} {}", status.get(set))).join(", ");
+    let values = sets.map(|set| (set, status.get(set)));
     Observed {
         control: Control::Capabilities,
         requested: "none in any set".into(),
         mechanism: "capset, PR_CAPBSET_DROP, PR_CAP_AMBIENT_CLEAR_ALL".into(),
-        holds: sets.iter().all(|set| u64::from_str_radix(status.get(set), 16) == Ok(0)),
-        observed: shown,
+        holds: values.iter().all(|(_, value)| u64::from_str_radix(value, 16) == Ok(0)),
+        observed: values.map(|(set, value)| format!("{set} {value}")).join(", "),
     }
 }
 
-fn identity_posture(status: &Status, bundle: &CompileBundle) -> Observed {
+fn identity_posture(status: &Status<'_>, bundle: &CompileBundle) -> Observed {
     let user = &bundle.process_plan.user;
     let (uid, gid, groups_must_be_empty) = match user.map {
         IdMap::Single { host_uid, host_gid } => (host_uid, host_gid, false),
@@ -305,9 +308,10 @@ fn filesystem_posture(reader: &Reader, expected: &BTreeMap<String, Planned>) -> 
             problems.push(format!("unreadable line {line:?}"));
             continue;
         };
-        missing.remove(target.as_str());
+        let target = target.as_ref();
+        missing.remove(target);
         let has = |name: &str| options.split(',').any(|o| o == name);
-        match owner(expected, &target) {
+        match owner(expected, target) {
             None => problems.push(format!("{target} is mounted and not planned")),
             // What is mounted below a recursive bind belongs to it; below the root skeleton nothing may be.
             Some(("/", _)) if target != "/" => problems.push(format!("{target} is mounted and not planned")),
@@ -402,7 +406,10 @@ fn expected_mounts(plan: &FilesystemPlan) -> BTreeMap<String, Planned> {
 }
 
 /// mountinfo writes space, tab, newline and backslash as octal (proc_pid_mountinfo(5)).
-fn unescape(text: &str) -> String {
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -424,7 +431,7 @@ fn unescape(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn descriptor_posture(reader: &Reader, at_exec: bool) -> Result<Observed, Fault> {

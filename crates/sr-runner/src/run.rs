@@ -733,7 +733,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn report(&self, result: RunResult) -> RunReport {
+    /// Takes what nothing after it needs.
+    fn report(&mut self, result: RunResult) -> RunReport {
         let process = &self.bundle.process_plan;
         let plan = &self.bundle.filesystem_plan;
         let facts = self.facts;
@@ -766,14 +767,14 @@ impl<'a> Run<'a> {
                 env: process.env.keys().cloned().collect(),
                 workdir: process.workdir.clone(),
             },
-            posture: self.posture.clone(),
+            posture: std::mem::take(&mut self.posture),
             obligations: self.bundle.obligations.clone(),
             result,
             peaks: self.peaks,
             samples: self.samples,
             outputs: self.outputs.clone(),
             // Only network sockets are told of; other denied calls are not observed, and that is not "none".
-            denied: (!self.denied.is_empty()).then(|| self.denied.clone()),
+            denied: (!self.denied.is_empty()).then(|| std::mem::take(&mut self.denied)),
             network: Some(NetworkSummary { mode: "none".into() }),
             changes: self.changes,
             hidden: plan

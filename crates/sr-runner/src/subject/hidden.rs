@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const MOST_ENTRIES: u64 = 1_000_000;
 /// For the entries of a directory at a time.
@@ -62,18 +62,22 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn tree(&mut self, top: &Path, memory: &mut Memory) -> Result<(), Fault> {
         let mut buffer = Vec::with_capacity(BUFFER);
-        let mut todo = vec![top.to_owned()];
+        // By their paths below the top, whose own is empty.
+        let mut todo = vec![PathBuf::new()];
         while let Some(dir) = todo.pop() {
-            let place = dir.strip_prefix(top).unwrap_or(&dir);
-            let listing = match memory.recall(place) {
+            let is_top = dir.as_os_str().is_empty();
+            let listing = match memory.recall(&dir) {
                 Some(listing) => listing,
-                None => match self.read(&dir, top, buffer.spare_capacity_mut())? {
-                    Some((identity, listing)) => {
-                        memory.learn(place, identity, &listing);
-                        listing
+                None => {
+                    let place = if is_top { top.to_owned() } else { top.join(&dir) };
+                    match self.read(&place, top, buffer.spare_capacity_mut())? {
+                        Some((identity, listing)) => {
+                            memory.learn(&dir, identity, &listing);
+                            listing
+                        }
+                        None => continue,
                     }
-                    None => continue,
-                },
+                }
             };
             self.seen += listing.seen;
             if self.seen > self.most {
@@ -92,12 +96,12 @@ impl Walk<'_> {
                 if *suspect && self.judge(&path, top)? {
                     continue;
                 }
-                if *directory && (dir == top || !only_git_data(&dir, name)) {
+                if *directory && (is_top || !only_git_data(&dir, name)) {
                     below.push(path);
                 }
             }
             // Their own names were judged; what tools have put deeper is theirs, and can be millions of files.
-            if !listing.regenerated || dir == top {
+            if !listing.regenerated || is_top {
                 todo.extend(below);
             }
         }
@@ -171,10 +175,10 @@ impl Walk<'_> {
         })
     }
 
-    /// Whether the path is settled: hidden, or shown with other text.
-    fn judge(&mut self, path: &Path, top: &Path) -> Result<bool, Fault> {
+    /// Whether what is at `relative` below the top is settled: hidden, or shown with other text.
+    fn judge(&mut self, relative: &Path, top: &Path) -> Result<bool, Fault> {
         let hide = self.hide;
-        let relative = path.strip_prefix(top).unwrap_or(path);
+        let path = &top.join(relative);
         let relative: Vec<&[u8]> = relative.iter().map(|name| name.as_bytes()).collect();
         for pattern in hide {
             if pattern == GIT_CONFIG {

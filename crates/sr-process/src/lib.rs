@@ -9,7 +9,9 @@ pub mod join;
 pub mod posture;
 pub mod program;
 pub mod sandbox;
+mod stage;
 pub mod trees;
 pub mod view;
 
 pub use sandbox::{Building, Ended, Namespaces, Options, Prepared, Running, Stdio, Stopped, begin};
+pub use stage::Devices;

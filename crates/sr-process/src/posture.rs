@@ -1,7 +1,7 @@
 //! What holds at the exec stop, read back from the kernel's own files: nothing here repeats what was asked for without
 //! having seen it.
 
-use crate::view::DEVICES;
+use crate::stage::{DEVICES, Devices};
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat};
 use sr_common::{Code, Control, Fault, Observed};
 use sr_compiler::bundle::{CompileBundle, FilesystemPlan, IdMap, ViewKind};
@@ -41,14 +41,14 @@ pub struct Before {
 }
 
 impl Before {
-    pub fn take(bundle: &CompileBundle) -> Result<Self, Fault> {
+    pub fn take(bundle: &CompileBundle, devices: Devices) -> Result<Self, Fault> {
         let own = Reader::open("/proc/self".into())?;
         Ok(Before {
             namespaces: NAMESPACES
                 .iter()
                 .map(|(name, _)| own.link(&format!("ns/{name}")))
                 .collect::<Result<_, _>>()?,
-            mounts: expected_mounts(&bundle.filesystem_plan),
+            mounts: expected_mounts(&bundle.filesystem_plan, devices),
         })
     }
 }
@@ -365,16 +365,16 @@ struct Planned {
     device: bool,
 }
 
-fn expected_mounts(plan: &FilesystemPlan) -> BTreeMap<String, Planned> {
+fn expected_mounts(plan: &FilesystemPlan, devices: Devices) -> BTreeMap<String, Planned> {
     let mut mounts = BTreeMap::new();
     if plan.entries.first().is_none_or(|e| e.target != "/") {
         let kind = Planned {
             read_only: true,
-            device: false,
+            device: devices == Devices::Nodes,
         };
         mounts.insert("/".to_owned(), kind);
     }
-    let devices = Planned {
+    let with_devices = Planned {
         read_only: false,
         device: true,
     };
@@ -385,11 +385,13 @@ fn expected_mounts(plan: &FilesystemPlan) -> BTreeMap<String, Planned> {
             ViewKind::Proc => false,
             // Its nodes are ptys of the sandbox's own; nothing else can be made in it.
             ViewKind::Devpts => {
-                mounts.insert(entry.target.clone(), devices);
+                mounts.insert(entry.target.clone(), with_devices);
                 continue;
             }
             ViewKind::Dev => {
-                mounts.extend(DEVICES.map(|device| (format!("{}/{device}", entry.target), devices)));
+                if devices == Devices::Mounts {
+                    mounts.extend(DEVICES.map(|(name, ..)| (format!("{}/{name}", entry.target), with_devices)));
+                }
                 continue;
             }
             ViewKind::Directory { .. } | ViewKind::Symlink { .. } | ViewKind::File { .. } | ViewKind::Copy { .. } => {

@@ -1,8 +1,9 @@
 //! Starting a sandbox: the socket, the clone, the id maps, and the way of the program to its exec stop.
 
 use crate::program::{self, Ends, Given};
+use crate::stage::Devices;
 use crate::trees::OpenTrees;
-use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT};
+use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT, SLOT_STAGE};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
@@ -52,6 +53,7 @@ pub struct Building {
     in_landlock: bool,
     /// Whether the program gets a pty, whose master will arrive.
     terminal: bool,
+    devices: Devices,
     /// Dropped when the view stands.
     _trees: OpenTrees,
 }
@@ -167,7 +169,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
     let channel = theirs.as_raw_fd();
     let process = &bundle.process_plan;
     let view = view::build(&bundle.filesystem_plan, process, &options, channel)?;
-    let trees = view.trees;
+    let (trees, stage) = (view.trees, view.stage);
     let traced = process.posture_at_exec;
     let gate = Gate::new(traced)?;
     let ends = ChildEnds {
@@ -175,7 +177,8 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         gate: gate.theirs.as_ref().map(AsRawFd::as_raw_fd),
         groups: (view.next_slot..).take(options.groups).collect(),
     };
-    let steps = init_steps(bundle, &options.stdio, ends, view.steps, view.entry)?;
+    let first: Vec<u16> = stage.iter().map(|_| SLOT_STAGE).collect();
+    let steps = init_steps(bundle, &options.stdio, ends, first, view.steps, view.entry)?;
 
     let close: Vec<_> = std::iter::once(&ours)
         .chain(&gate.ours)
@@ -217,7 +220,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
     }
     let steps = Steps(steps);
     let go = |with: &[BorrowedFd<'_>]| go(ours.as_fd(), with).map_err(|gone| steps.said(ours.as_fd(), gone));
-    go(&[])?;
+    go(&stage.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
     // Meanwhile it begins the view.
     let trees = trees.open()?;
     go(&trees.mounts())?;
@@ -229,6 +232,11 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
         in_landlock: bundle.filesystem_plan.landlock.is_some(),
         terminal: matches!(options.stdio, Stdio::Terminal),
+        devices: if stage.is_some() {
+            Devices::Nodes
+        } else {
+            Devices::Mounts
+        },
         _trees: trees,
     })
 }
@@ -240,11 +248,13 @@ struct ChildEnds {
     groups: Vec<u16>,
 }
 
-/// `view` makes the view, up to where its files can be opened; `entry` makes it the root.
+/// `first` are the slots for what it is handed before it begins; `view` makes the view, up to where its files can be opened;
+/// `entry` makes it the root.
 fn init_steps(
     bundle: &CompileBundle,
     stdio: &Stdio,
     ends: ChildEnds,
+    first: Vec<u16>,
     view: Vec<Step>,
     entry: Vec<Step>,
 ) -> Result<Vec<Step>, Fault> {
@@ -257,10 +267,7 @@ fn init_steps(
         Step::DieWithParent,
         Step::HideArguments(arguments),
         // A tracer without CAP_SYS_PTRACE must have seized it before it changes its identity (ptrace(2)).
-        Step::Await {
-            channel,
-            slots: Vec::new(),
-        },
+        Step::Await { channel, slots: first },
     ];
     if range {
         steps.push(Step::Identity {
@@ -343,6 +350,10 @@ fn open_and_send(path: &str, channel: RawFd, tag: u8, slot: u16) -> Result<Step,
 }
 
 impl Building {
+    pub fn devices(&self) -> Devices {
+        self.devices
+    }
+
     /// Waits until the view stands.
     pub fn finish(self) -> Result<Prepared, Fault> {
         let mut arrived = Arrived::default();

@@ -2,6 +2,7 @@
 //! every mount attached below that root without following a symbolic link, then the pivot.
 
 use crate::sandbox::Options;
+use crate::stage::{self, DEVICES};
 use crate::trees::{Tree, Trees};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{Backing, FilesystemPlan, IdMap, LandlockAccess, LayerMask, Owner, ProcessPlan, ViewKind};
@@ -9,7 +10,7 @@ use sr_kernel::landlock::{Access, Ruleset};
 use sr_kernel::step::{Fd, MountFlags, Step};
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
 /// Slots with a meaning; the others are numbered as needed.
@@ -17,7 +18,7 @@ pub const SLOT_EXECUTABLE: u16 = 0;
 pub const SLOT_SCRIPT: u16 = 1;
 pub const SLOT_LANDLOCK: u16 = 2;
 pub const SLOT_PTY: u16 = 3;
-const SLOT_STAGE: u16 = 4;
+pub const SLOT_STAGE: u16 = 4;
 const SLOT_SKELETON: u16 = 5;
 pub const SLOT_ROOT: u16 = 6;
 const SLOT_WRITABLE: u16 = 7;
@@ -25,8 +26,6 @@ const FIRST_FREE_SLOT: u16 = 8;
 /// For what is not of the view: the control groups.
 const SLOTS_KEPT_FREE: usize = 8;
 
-/// Device nodes of the minimal `/dev`, bound from the host.
-pub const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const DEVICE_LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -43,6 +42,8 @@ pub struct View {
     /// Those that enter it and leave the host's behind.
     pub entry: Vec<Step>,
     pub trees: Trees,
+    /// The file system for [`SLOT_STAGE`], where the supervisor makes it.
+    pub stage: Option<OwnedFd>,
     /// The first slot that the view does not use.
     pub next_slot: u16,
 }
@@ -54,7 +55,17 @@ pub fn build(
     options: &Options<'_>,
     channel: RawFd,
 ) -> Result<View, Fault> {
+    let root_is_overlay = plan.entries.first().is_some_and(|e| e.target == "/");
+    // A device node does not open through an overlay that was mounted in a user namespace.
+    let dev = plan.entries.iter().find(|e| matches!(e.what, ViewKind::Dev));
+    let stage = match (&process.user.map, dev) {
+        (IdMap::Range { base, .. }, Some(dev)) if !root_is_overlay => {
+            stage::with_devices(*base, &format!("r{}", dev.target))?
+        }
+        _ => None,
+    };
     let mut builder = Builder {
+        stage,
         sources: Vec::new(),
         skeleton: Vec::new(),
         early: Vec::new(),
@@ -71,7 +82,7 @@ pub fn build(
         map: process.user.map.clone(),
         store: plan.writable.backing == Backing::Store,
         layer_root: options.layers,
-        root_is_overlay: plan.entries.first().is_some_and(|e| e.target == "/"),
+        root_is_overlay,
     };
     for entry in &plan.entries {
         builder.entry(&entry.target, &entry.what)?;
@@ -80,6 +91,8 @@ pub fn build(
 }
 
 struct Builder<'a> {
+    /// What the supervisor made, with the device nodes.
+    stage: Option<OwnedFd>,
     /// Opens sources, before the staging area hides the old root's `/tmp`.
     sources: Vec<Step>,
     skeleton: Vec<Step>,
@@ -408,7 +421,10 @@ impl Builder<'_> {
         for (name, to) in DEVICE_LINKS {
             self.entry(&format!("{target}/{name}"), &ViewKind::Symlink { to: to.into() })?;
         }
-        for name in DEVICES {
+        if self.stage.is_some() {
+            return Ok(());
+        }
+        for (name, ..) in DEVICES {
             let flags = MountFlags {
                 no_exec: true,
                 devices: true,
@@ -618,7 +634,9 @@ impl Builder<'_> {
 
         let mut steps = vec![Step::PrivateMounts];
         steps.extend(self.sources);
-        steps.push(tmpfs(None, SLOT_STAGE, false)?);
+        if self.stage.is_none() {
+            steps.push(tmpfs(None, SLOT_STAGE, false)?);
+        }
         steps.push(at(SLOT_STAGE, c"/tmp"));
         steps.push(Step::ChangeDir(c"/tmp".into()));
         for name in [c"r", c"w", c"e"] {
@@ -694,6 +712,7 @@ impl Builder<'_> {
         if !self.root_is_overlay {
             let flags = MountFlags {
                 read_only: true,
+                devices: self.stage.is_some(),
                 ..Default::default()
             };
             steps.push(Step::Flags {
@@ -742,6 +761,7 @@ impl Builder<'_> {
             steps,
             entry,
             trees: Trees::new(self.trees, shown),
+            stage: self.stage,
             next_slot: self.next_slot,
         })
     }

@@ -37,6 +37,8 @@ pub(crate) struct Host<'a> {
     pub dir: BorrowedFd<'a>,
     pub running: &'a Running,
     pub group: Option<&'a RunGroup>,
+    /// What the program's posture was compared with.
+    pub before: &'a Before,
     /// The program's, at its own exec stop.
     pub posture: &'a [Observed],
 }
@@ -398,12 +400,7 @@ impl Host<'_> {
         let script = script.map(|(path, file)| digest(&file, &path)).transpose()?;
 
         let mut posture = vec![held_at_exec(&read("status")?, guest.peer)];
-        posture.extend(posture::observe(
-            self.bundle,
-            &Before::take(self.bundle)?,
-            pid,
-            (&exe, identity),
-        )?);
+        posture.extend(posture::observe(self.bundle, self.before, pid, (&exe, identity))?);
         posture.push(same_namespaces(&posture, self.posture));
         if let Some(group) = self.group {
             posture.extend(group_posture(group, pid)?);

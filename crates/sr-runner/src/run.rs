@@ -258,7 +258,7 @@ impl<'a> Run<'a> {
         tracing::debug!(micros = self.clock(), "control groups made");
         self.load_key()?;
         tracing::debug!(micros = self.clock(), "key loaded");
-        let before = Before::take(self.bundle)?;
+        let before = Before::take(self.bundle, building.devices())?;
         let mut prepared = building.finish()?;
         self.clocks.built_micros = self.clock();
         tracing::debug!(micros = self.clock(), "sandbox built");
@@ -310,6 +310,7 @@ impl<'a> Run<'a> {
             dir: self.dir_fd.as_fd(),
             running: &running,
             group: self.group.as_ref(),
+            before: &before,
             posture: &self.posture,
         });
         let mut seen = supervise::supervise(Supervision {

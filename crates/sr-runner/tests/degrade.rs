@@ -22,6 +22,7 @@ fn main() {
         ),
         ("without_seccomp", without_seccomp),
         ("without_clone3", without_clone3),
+        ("without_the_right_to_make_devices", without_the_right_to_make_devices),
         ("user_namespaces_used_up", user_namespaces_used_up),
         ("no_control_groups_shown", no_control_groups_shown),
         ("control_groups_read_only", control_groups_read_only),
@@ -339,6 +340,27 @@ fn without_clone3(place: &Place) -> Test {
     ensure!(ran.status == 125 && ran.err.contains("SR-RULE-degrade-wall"), "{ran}");
     ensure!(!scene.mark().exists(), "the program was started: {ran}");
     Ok(())
+}
+
+/// Where root may not make device nodes (in a container, say), they are the host's own, mounted: as for an ordinary user.
+fn without_the_right_to_make_devices(place: &Place) -> Test {
+    needs(place, "setpriv")?;
+    let script = "grep -cE ' /dev/(null|zero|full|random|urandom|tty) ' /proc/self/mountinfo; \
+        echo x > /dev/null && head -c 2 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c; \
+        (echo x > /dev/full) 2>/dev/null || echo full; (: > /dev/made) 2>/dev/null || echo closed; \
+        mknod /tmp/null c 1 3 2>/dev/null || echo none";
+    let words = ["run", "--", "sh", "-c", script];
+    let works = "\n2\n3\nfull\nclosed\nnone\n";
+    let ran = place.tell(&words);
+    ensure!(ran.out == format!("{}{works}", if is_root() { 0 } else { 6 }), "{ran}");
+    let mut command = place.command("setpriv");
+    if is_root() {
+        command.args(["--bounding-set=-mknod", "--inh-caps=-mknod"]);
+    }
+    command.arg(support::safe_run()).args(words);
+    let ran = end(command, b"", LIMIT);
+    ensure!(ran.out == format!("6{works}"), "{ran}");
+    place.nothing_left()
 }
 
 fn user_namespaces_used_up(place: &Place) -> Test {

@@ -1,0 +1,72 @@
+//! The tmpfs on which a privileged supervisor begins a view, with the device nodes already in it. In a user namespace
+//! nobody may make any; there each would be a mount of the host's own.
+
+use crate::sandbox::init_fault;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, makedev};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
+use sr_common::Fault;
+use std::os::fd::OwnedFd;
+
+/// The device nodes of the minimal `/dev`, with their numbers (Linux's devices.txt).
+pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+/// How a view has its device nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    /// Made on the file system of its root, which lets no one make others: read-only, and only host root may.
+    Nodes,
+    /// Each the host's own, mounted.
+    Mounts,
+}
+
+/// A detached tmpfs that belongs to the host ids `owner`, with the nodes in `dev`. `None` where this process may not make
+/// device nodes (in a container, say).
+pub(crate) fn with_devices(owner: u32, dev: &str) -> Result<Option<OwnedFd>, Fault> {
+    match make(owner, dev) {
+        Ok(stage) => Ok(Some(stage)),
+        Err(Errno::PERM) => Ok(None),
+        Err(e) => Err(init_fault(
+            "launch.prepare.view",
+            "cannot make the file system with the device nodes",
+            &e.into(),
+        )),
+    }
+}
+
+fn make(owner: u32, dev: &str) -> rustix::io::Result<OwnedFd> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let id = owner.to_string();
+    for (key, value) in [("mode", "0755"), ("uid", &id), ("gid", &id)] {
+        fsconfig_set_string(&context, key, value)?;
+    }
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    let stage = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    // Of these modes nothing is taken away.
+    let umask = rustix::process::umask(Mode::empty());
+    let filled = fill(&stage, owner, dev);
+    rustix::process::umask(umask);
+    filled.map(|()| stage)
+}
+
+fn fill(stage: &OwnedFd, owner: u32, dev: &str) -> rustix::io::Result<()> {
+    for (end, _) in dev.match_indices('/').chain([(dev.len(), "")]) {
+        let dir = &dev[..end];
+        rustix::fs::mkdirat(stage, dir, Mode::from_raw_mode(0o755))?;
+        let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
+        rustix::fs::chownat(stage, dir, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    for (name, major, minor) in DEVICES {
+        let (kind, mode) = (FileType::CharacterDevice, Mode::from_raw_mode(0o666));
+        rustix::fs::mknodat(stage, format!("{dev}/{name}"), kind, mode, makedev(major, minor))?;
+    }
+    Ok(())
+}

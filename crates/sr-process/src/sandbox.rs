@@ -82,6 +82,10 @@ pub struct Prepared {
     in_landlock: bool,
 }
 
+/// A program on its way to its exec stop. The supervisor has time for other things.
+#[derive(Debug)]
+pub struct Starting(Prepared);
+
 /// Where there is no exec stop: the socket at which the program waits for its go, and whose end closes with its exec.
 struct Gate {
     ours: Option<OwnedFd>,
@@ -574,9 +578,17 @@ impl Drop for Guard {
 }
 
 impl Prepared {
-    /// Lets the sandbox join its v1 groups, given by their open `tasks` files, and the program's process be made, and
-    /// brings that to its exec stop.
-    pub fn start(self, groups: &[BorrowedFd<'_>]) -> Result<Stopped, Fault> {
+    /// Lets the sandbox join its v1 groups, given by their open `tasks` files, and the program's process be made. It goes to
+    /// its exec stop by itself.
+    pub fn start(self, groups: &[BorrowedFd<'_>]) -> Result<Starting, Fault> {
+        go(self.channel.as_fd(), groups).map_err(|gone| self.steps.said(self.channel.as_fd(), gone))?;
+        Ok(Starting(self))
+    }
+}
+
+impl Starting {
+    /// Waits for the exec stop.
+    pub fn stopped(self) -> Result<Stopped, Fault> {
         let Prepared {
             init: mut guard,
             channel,
@@ -586,8 +598,7 @@ impl Prepared {
             landlock,
             in_landlock,
             ..
-        } = self;
-        go(channel.as_fd(), groups).map_err(|gone| steps.said(channel.as_fd(), gone))?;
+        } = self.0;
         let failed = |e: io::Error| {
             init_fault(
                 "launch.preflight.ptrace",

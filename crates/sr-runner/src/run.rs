@@ -256,9 +256,7 @@ impl<'a> Run<'a> {
             None => Vec::new(),
         };
         tracing::debug!(micros = self.clock(), "control groups made");
-        self.load_key()?;
-        tracing::debug!(micros = self.clock(), "key loaded");
-        let before = Before::take(self.bundle, building.devices())?;
+        let devices = building.devices();
         let mut prepared = building.finish()?;
         self.clocks.built_micros = self.clock();
         tracing::debug!(micros = self.clock(), "sandbox built");
@@ -281,7 +279,12 @@ impl<'a> Run<'a> {
             .transpose()
             .map_err(|e| write_fault("a pty", &e))?;
         let groups: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
-        let stopped = prepared.start(&groups)?;
+        let starting = prepared.start(&groups)?;
+        // While the host's mounts are left behind, which waits for a grace period, and the program comes to its exec.
+        let before = Before::take(self.bundle, devices)?;
+        self.load_key()?;
+        tracing::debug!(micros = self.clock(), "key loaded");
+        let stopped = starting.stopped()?;
         drop(joined);
         self.clocks.wall_micros = self.clock();
         tracing::debug!(micros = self.clock(), "at the exec stop");

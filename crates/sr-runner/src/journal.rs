@@ -45,11 +45,14 @@ impl Journal {
         })
     }
 
-    /// Writes `resource` down. It may be made once this has returned.
-    pub fn will_make(&mut self, resource: &Resource) -> Result<(), Fault> {
-        let mut line = serde_json::to_vec(resource).map_err(|e| fault(&self.path, &e.into()))?;
-        line.push(b'\n');
-        self.file.write_all(&line).map_err(|e| fault(&self.path, &e))
+    /// Writes `resources` down. They may be made once this has returned.
+    pub fn will_make(&mut self, resources: &[Resource]) -> Result<(), Fault> {
+        let mut lines = Vec::new();
+        for resource in resources {
+            serde_json::to_writer(&mut lines, resource).map_err(|e| fault(&self.path, &e.into()))?;
+            lines.push(b'\n');
+        }
+        self.file.write_all(&lines).map_err(|e| fault(&self.path, &e))
     }
 
     /// Everything is cleaned up.
@@ -90,7 +93,7 @@ mod tests {
         let path = dir.path().join("j");
         let mut journal = Journal::create(path.clone()).unwrap();
         let resource = Resource::Folder { path: "/x".into() };
-        journal.will_make(&resource).unwrap();
+        journal.will_make(std::slice::from_ref(&resource)).unwrap();
         assert!(is_held(&path));
         assert!(orphan(&path).is_none());
         drop(journal);

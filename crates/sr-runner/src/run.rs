@@ -380,10 +380,10 @@ impl<'a> Run<'a> {
         if *limits == Limits::default() {
             return Ok(());
         }
-        for path in RunGroup::plan(name, limits).map_err(group_fault)? {
-            if let Some(journal) = &mut self.journal {
-                journal.will_make(&Resource::Cgroup { path })?;
-            }
+        let planned = RunGroup::plan(name, limits).map_err(group_fault)?;
+        if let Some(journal) = &mut self.journal {
+            let groups: Vec<_> = planned.into_iter().map(|path| Resource::Cgroup { path }).collect();
+            journal.will_make(&groups)?;
         }
         self.group = Some(RunGroup::create(name, limits).map_err(group_fault)?);
         Ok(())

@@ -125,23 +125,24 @@ impl<'a> Program<'a> {
 
     /// The program's answer: a `SECCOMP_RET_*` value.
     pub fn run(self, data: &SeccompData) -> u32 {
-        self.walk(data).answer
+        self.walk::<false>(data).answer
     }
 
     /// The answer, and how many instructions it took.
     pub fn trace(self, data: &SeccompData) -> (u32, usize) {
-        let walked = self.walk(data);
+        let walked = self.walk::<false>(data);
         (walked.answer, walked.steps)
     }
 
     /// The answer, and the last number, from this one on, up to which the same instructions are run and give it: the
     /// number has been compared with constants alone, on this side of them.
     pub fn run_numbers(self, data: &SeccompData) -> (u32, u32) {
-        let walked = self.walk(data);
+        let walked = self.walk::<true>(data);
         (walked.answer, walked.last)
     }
 
-    fn walk(self, data: &SeccompData) -> Walked {
+    /// `NUMBERS`: whether `last` is wanted.
+    fn walk<const NUMBERS: bool>(self, data: &SeccompData) -> Walked {
         // Whether `a` is the number itself; what is else made of it is not followed, and then stands for itself alone.
         let (mut a_is_number, mut last) = (false, u32::MAX);
         let (mut a, mut x, mut memory) = (0u32, 0u32, [0u32; 16]);
@@ -153,7 +154,7 @@ impl<'a> Program<'a> {
             steps += 1;
             let operand = if op & 0x08 == 0 { k } else { x };
             let mut jump = |holds: bool| at += usize::from(if holds { jt } else { jf });
-            if a_is_number {
+            if NUMBERS && a_is_number {
                 last = match op {
                     // Comparisons with a constant.
                     0x15 if a < k => last.min(k - 1),
@@ -166,7 +167,7 @@ impl<'a> Program<'a> {
                     _ => data.nr,
                 };
             }
-            if !matches!(op, 0x15 | 0x25 | 0x35 | 0x05 | 0x01 | 0x81 | 0x61) {
+            if NUMBERS && !matches!(op, 0x15 | 0x25 | 0x35 | 0x05 | 0x01 | 0x81 | 0x61) {
                 a_is_number = op == 0x20 && k == 0;
             }
             match op {

@@ -10,8 +10,9 @@ use sr_common::Digest;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8] = b"safe-run listings 1\n";
@@ -46,14 +47,32 @@ pub(super) struct Memory {
     file: Option<PathBuf>,
     /// The directory itself, from where the others are looked at.
     top: Option<OwnedFd>,
-    /// By their paths below it.
-    known: HashMap<OsString, (Identity, Listing)>,
+    known: Records,
     /// To be kept: all that was recalled or is new.
     records: Vec<u8>,
     count: usize,
     /// How many of them are new.
     new: usize,
     hide: Option<Digest>,
+}
+
+/// Records as they were kept. A search asks for them in the order in which the last one made them, as long as nothing has
+/// changed; what is asked for out of turn is looked for among all that are left.
+#[derive(Debug, Default)]
+struct Records {
+    bytes: Vec<u8>,
+    /// Where the next one begins.
+    next: usize,
+    /// Those that are left, by their paths, once one was asked for out of turn.
+    left: Option<HashMap<OsString, Known>>,
+}
+
+/// A listing, whose it was, and where its record stands.
+#[derive(Debug, PartialEq, Eq)]
+struct Known {
+    identity: Identity,
+    listing: Listing,
+    place: Range<usize>,
 }
 
 /// Of a directory as it was before it was read.
@@ -89,7 +108,7 @@ impl Memory {
         };
         let hide = Digest::of(hide.join("\0").as_bytes());
         let file = cache.join(format!("listings-{:x}-{:x}", stat.st_dev, stat.st_ino));
-        let known = fs::read(&file).ok().and_then(|bytes| decode(&bytes, &hide));
+        let known = fs::read(&file).ok().and_then(|bytes| Records::of(bytes, &hide));
         Memory {
             file: Some(file),
             top: Some(top),
@@ -101,13 +120,21 @@ impl Memory {
 
     /// The listing of the directory at `relative` below the top, if it is still that.
     pub fn recall(&mut self, relative: &Path) -> Option<Listing> {
-        let (identity, listing) = self.known.remove(relative.as_os_str())?;
+        let top = self.top.as_ref()?;
+        let Known {
+            identity,
+            listing,
+            place,
+        } = self.known.take(relative.as_os_str())?;
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-        let stat = statat(self.top.as_ref()?, relative, flags).ok()?;
+        let stat = statat(top, relative, flags).ok()?;
         if Identity::shown(&stat) != identity {
             return None;
         }
-        self.record(relative, identity, &listing);
+        if self.records.len() <= MOST_BYTES {
+            self.count += 1;
+            self.records.extend_from_slice(self.known.bytes.get(place)?);
+        }
         Some(listing)
     }
 
@@ -173,15 +200,44 @@ fn put_text(to: &mut Vec<u8>, text: &OsStr) {
     to.extend_from_slice(text.as_bytes());
 }
 
-/// `None` unless it is whole, and was made in a search for `hide`.
-fn decode(bytes: &[u8], hide: &Digest) -> Option<HashMap<OsString, (Identity, Listing)>> {
-    let mut rest = bytes.strip_prefix(MAGIC)?;
-    let digest = take(&mut rest, 32)?;
-    if Digest::of(rest).as_bytes() != digest || take(&mut rest, 32)? != hide.as_bytes() {
-        return None;
+impl Records {
+    /// `None` unless they are whole, and were made in a search for `hide`.
+    fn of(bytes: Vec<u8>, hide: &Digest) -> Option<Records> {
+        let mut rest = bytes.strip_prefix(MAGIC)?;
+        let digest = take(&mut rest, 32)?;
+        if Digest::of(rest).as_bytes() != digest || take(&mut rest, 32)? != hide.as_bytes() {
+            return None;
+        }
+        let next = bytes.len() - rest.len();
+        Some(Records {
+            bytes,
+            next,
+            left: None,
+        })
     }
-    let mut known = HashMap::new();
-    while !rest.is_empty() {
+
+    /// The record of `path`, which is not found again.
+    fn take(&mut self, path: &OsStr) -> Option<Known> {
+        if self.left.is_none() {
+            if let Some((_, known)) = self.following().filter(|(found, _)| *found == path) {
+                self.next = known.place.end;
+                return Some(known);
+            }
+            let mut left = HashMap::new();
+            while let Some((path, known)) = self.following() {
+                let (path, end) = (path.to_owned(), known.place.end);
+                left.insert(path, known);
+                self.next = end;
+            }
+            self.left = Some(left);
+        }
+        self.left.as_mut()?.remove(path)
+    }
+
+    /// The record that begins at `next`, and the path of its directory below the top. `None` at the end, and for what is
+    /// badly formed.
+    fn following(&self) -> Option<(&OsStr, Known)> {
+        let mut rest = self.bytes.get(self.next..)?;
         let path = take_text(&mut rest)?;
         let mut identity = Identity([0; 6]);
         for number in &mut identity.0 {
@@ -196,12 +252,16 @@ fn decode(bytes: &[u8], hide: &Digest) -> Option<HashMap<OsString, (Identity, Li
             listing.names.push(Name {
                 directory: take(&mut rest, 1)? != [0],
                 suspect: take(&mut rest, 1)? != [0],
-                name: take_text(&mut rest)?,
+                name: take_text(&mut rest)?.to_owned(),
             });
         }
-        known.insert(path, (identity, listing));
+        let known = Known {
+            identity,
+            listing,
+            place: self.next..self.bytes.len() - rest.len(),
+        };
+        Some((path, known))
     }
-    Some(known)
 }
 
 fn take<'a>(from: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
@@ -214,15 +274,16 @@ fn take_number(from: &mut &[u8]) -> Option<u64> {
     take(from, 8)?.try_into().ok().map(u64::from_le_bytes)
 }
 
-fn take_text(from: &mut &[u8]) -> Option<OsString> {
+fn take_text<'a>(from: &mut &'a [u8]) -> Option<&'a OsStr> {
     let length = usize::try_from(take_number(from)?).ok()?;
-    take(from, length).map(|bytes| OsString::from_vec(bytes.to_vec()))
+    take(from, length).map(OsStr::from_bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::os::unix::ffi::OsStringExt;
 
     fn of(memory: &Memory) -> Vec<u8> {
         let body = [memory.hide.unwrap().as_bytes().as_slice(), &memory.records].concat();
@@ -247,26 +308,52 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_kept_is_recalled(listings in prop::collection::vec((".{0,9}", any::<[u64; 6]>(), listing()), 0..8)) {
+        fn what_is_kept_is_recalled(listings in prop::collection::hash_map(".{0,9}", (any::<[u64; 6]>(), listing()), 0..8)) {
             let hide = Digest::of(b".env");
             let mut memory = Memory { file: Some("f".into()), hide: Some(hide), ..Memory::default() };
             let mut expected = HashMap::new();
-            for (path, identity, listing) in listings {
+            for (path, (identity, listing)) in listings {
                 memory.learn(Path::new(&path), Some(Identity(identity)), &listing);
                 expected.insert(OsString::from(path), (Identity(identity), listing));
             }
             let bytes = of(&memory);
-            prop_assert_eq!(decode(&bytes, &hide), Some(expected));
-            prop_assert_eq!(decode(&bytes, &Digest::of(b"*.pem")), None);
+            let taken = |records: &mut Records, path: &OsStr| records.take(path).map(|k| (k.identity, k.listing));
+            let mut records = Records::of(bytes.clone(), &hide).unwrap();
+            // In any order, each once.
+            for (path, known) in &expected {
+                let found = taken(&mut records, path);
+                prop_assert_eq!(found.as_ref(), Some(known));
+                prop_assert_eq!(taken(&mut records, path), None);
+            }
+            prop_assert_eq!(taken(&mut records, OsStr::new("none of them")), None);
+            prop_assert!(Records::of(bytes, &Digest::of(b"*.pem")).is_none());
+        }
+
+        #[test]
+        fn in_turn_nothing_is_looked_for(listings in prop::collection::vec((any::<[u64; 6]>(), listing()), 0..8)) {
+            let hide = Digest::of(b".env");
+            let mut memory = Memory { file: Some("f".into()), hide: Some(hide), ..Memory::default() };
+            for (n, (identity, listing)) in listings.iter().enumerate() {
+                memory.learn(Path::new(&n.to_string()), Some(Identity(*identity)), listing);
+            }
+            let mut records = Records::of(of(&memory), &hide).unwrap();
+            for (n, (identity, listing)) in listings.iter().enumerate() {
+                let known = records.take(OsStr::new(&n.to_string())).unwrap();
+                prop_assert_eq!((known.identity, &known.listing), (Identity(*identity), listing));
+            }
+            prop_assert!(records.left.is_none());
+            prop_assert_eq!(records.next, records.bytes.len());
         }
 
         #[test]
         fn what_is_no_memory_is_none(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let hide = Digest::of(b"");
-            prop_assert_eq!(decode(&bytes, &hide), None);
+            prop_assert!(Records::of(bytes.clone(), &hide).is_none());
             // Nor is one that is well signed and badly formed, unless it is empty.
             let body = [hide.as_bytes().as_slice(), &bytes].concat();
-            let _ = decode(&[MAGIC, Digest::of(&body).as_bytes().as_slice(), &body].concat(), &hide);
+            let whole = [MAGIC, Digest::of(&body).as_bytes().as_slice(), &body].concat();
+            let mut records = Records::of(whole, &hide).unwrap();
+            prop_assert!(records.take(OsStr::new("none of them")).is_none());
         }
     }
 
@@ -289,12 +376,12 @@ mod tests {
         };
         memory.learn(Path::new("a"), Some(Identity([1; 6])), &listing);
         let bytes = of(&memory);
-        assert!(decode(&bytes, &hide).is_some());
+        assert!(Records::of(bytes.clone(), &hide).is_some());
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 1 << (at % 8);
-            assert_eq!(decode(&bad, &hide), None, "byte {at}");
-            assert_eq!(decode(&bytes[..at], &hide), None, "cut at {at}");
+            assert!(Records::of(bad, &hide).is_none(), "byte {at}");
+            assert!(Records::of(bytes[..at].to_vec(), &hide).is_none(), "cut at {at}");
         }
     }
 }

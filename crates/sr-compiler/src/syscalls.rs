@@ -384,7 +384,8 @@ pub fn disagreement(plan: &SyscallsPlan, arch: Arch) -> Option<String> {
     None
 }
 
-// The value, its neighbours, what the mask ignores, and that a high half changes nothing; with a mask, each bit flipped.
+// The value, its neighbours, and that a high half changes nothing. With a mask: each of its bits flipped, none of which may be
+// missing from the program's; and all that it ignores at once, of which none may be in the program's.
 fn around(mask: u32, value: u32) -> impl Iterator<Item = u64> {
     let near = [
         value,
@@ -399,7 +400,7 @@ fn around(mask: u32, value: u32) -> impl Iterator<Item = u64> {
     near.into_iter()
         .chain(
             (0..32)
-                .filter(move |_| mask != u32::MAX)
+                .filter(move |bit| mask != u32::MAX && mask & (1 << bit) != 0)
                 .map(move |bit| value ^ 1 << bit),
         )
         .map(u64::from)

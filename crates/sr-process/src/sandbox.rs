@@ -82,10 +82,6 @@ pub struct Prepared {
     in_landlock: bool,
 }
 
-/// A program on its way to its exec stop. The supervisor has time for other things.
-#[derive(Debug)]
-pub struct Starting(Prepared);
-
 /// Where there is no exec stop: the socket at which the program waits for its go, and whose end closes with its exec.
 struct Gate {
     ours: Option<OwnedFd>,
@@ -578,17 +574,10 @@ impl Drop for Guard {
 }
 
 impl Prepared {
-    /// Lets the sandbox join its v1 groups, given by their open `tasks` files, and the program's process be made. It goes to
-    /// its exec stop by itself.
-    pub fn start(self, groups: &[BorrowedFd<'_>]) -> Result<Starting, Fault> {
-        go(self.channel.as_fd(), groups).map_err(|gone| self.steps.said(self.channel.as_fd(), gone))?;
-        Ok(Starting(self))
-    }
-}
-
-impl Starting {
-    /// Waits for the exec stop.
-    pub fn stopped(self) -> Result<Stopped, Fault> {
+    /// Lets the sandbox join its v1 groups, given by their open `tasks` files, and the program's process be made, does
+    /// `meanwhile`, and brings the program to its exec stop: before that it could not be given up, since who is held by a
+    /// tracer that does not know it yet cannot end.
+    pub fn start<T>(self, groups: &[BorrowedFd<'_>], meanwhile: impl FnOnce() -> T) -> Result<(Stopped, T), Fault> {
         let Prepared {
             init: mut guard,
             channel,
@@ -598,7 +587,9 @@ impl Starting {
             landlock,
             in_landlock,
             ..
-        } = self.0;
+        } = self;
+        go(channel.as_fd(), groups).map_err(|gone| steps.said(channel.as_fd(), gone))?;
+        let done = meanwhile();
         let failed = |e: io::Error| {
             init_fault(
                 "launch.preflight.ptrace",
@@ -635,7 +626,7 @@ impl Starting {
         } else {
             only_child(guard.pid())?
         };
-        Ok(Stopped {
+        let stopped = Stopped {
             init: guard,
             channel,
             gate,
@@ -643,7 +634,8 @@ impl Starting {
             listener,
             landlock,
             program,
-        })
+        };
+        Ok((stopped, done))
     }
 }
 

@@ -279,12 +279,15 @@ impl<'a> Run<'a> {
             .transpose()
             .map_err(|e| write_fault("a pty", &e))?;
         let groups: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
-        let starting = prepared.start(&groups)?;
         // While the host's mounts are left behind, which waits for a grace period, and the program comes to its exec.
-        let before = Before::take(self.bundle, devices)?;
-        self.load_key()?;
-        tracing::debug!(micros = self.clock(), "key loaded");
-        let stopped = starting.stopped()?;
+        let meanwhile = || {
+            let before = Before::take(self.bundle, devices)?;
+            self.load_key()?;
+            tracing::debug!(micros = self.clock(), "key loaded");
+            Ok(before)
+        };
+        let (stopped, before) = prepared.start(&groups, meanwhile)?;
+        let before = before?;
         drop(joined);
         self.clocks.wall_micros = self.clock();
         tracing::debug!(micros = self.clock(), "at the exec stop");

@@ -804,14 +804,15 @@ fn reap(program: i32, socket: RawFd, used: &mut u64) {
     let mut ended = None;
     let alone = loop {
         match crate::process::ended_child() {
-            Some((0, ..)) => break false,
-            Some((pid, status, micros)) => {
+            Ok((0, ..)) => break false,
+            Ok((pid, status, micros)) => {
                 *used = used.saturating_add(micros);
                 if pid == program {
                     ended = Some(status);
                 }
             }
-            None => break true,
+            // Any other answer tells nothing of who is left.
+            Err(error) => break error.raw_os_error() == Some(libc::ECHILD),
         }
     };
     let Some(status) = ended else { return };

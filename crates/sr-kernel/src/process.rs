@@ -185,10 +185,12 @@ pub fn reap_with_usage(pid: i32) -> u64 {
 }
 
 /// A child that has ended, without waiting for one: its pid (0: none has yet), wait status and CPU time in microseconds.
-/// `None` where there is no child.
-pub(crate) fn ended_child() -> Option<(i32, i32, u64)> {
-    let (pid, status, micros) = wait_with_usage(-1, libc::WNOHANG);
-    (pid >= 0).then_some((pid, status, micros))
+/// `ECHILD` where there is no child.
+pub(crate) fn ended_child() -> io::Result<(i32, i32, u64)> {
+    match wait_with_usage(-1, libc::WNOHANG) {
+        (pid, ..) if pid < 0 => Err(io::Error::last_os_error()),
+        ended => Ok(ended),
+    }
 }
 
 /// wait4(2): its answer, the status, and the CPU time of the process and of what it waited for.

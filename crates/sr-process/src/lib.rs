@@ -2,8 +2,8 @@
 //! compiled plan and knows neither policies nor reports.
 //!
 //! The data's way: [`view`] and [`program`] turn the plan into steps (data), [`sandbox`] starts the process that
-//! carries them out, hands it the mounts of [`trees`] and brings the program to its exec stop, [`posture`] reads there
-//! what holds.
+//! carries them out, hands it the file system of `stage` and the mounts of [`trees`], and brings the program to its exec
+//! stop, [`posture`] reads there what holds.
 
 pub mod join;
 pub mod posture;

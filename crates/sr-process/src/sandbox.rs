@@ -1,7 +1,7 @@
 //! Starting a sandbox: the socket, the clone, the id maps, and the way of the program to its exec stop.
 
 use crate::program::{self, Ends, Given};
-use crate::stage::Devices;
+use crate::stage::{self, Devices};
 use crate::trees::OpenTrees;
 use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT, SLOT_STAGE};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -168,8 +168,13 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
             .map_err(|e| init_fault("launch.prepare.socket", "cannot make a socket pair", &e.into()))?;
     let channel = theirs.as_raw_fd();
     let process = &bundle.process_plan;
-    let view = view::build(&bundle.filesystem_plan, process, &options, channel)?;
-    let (trees, stage) = (view.trees, view.stage);
+    let stage = stage::with_devices(&bundle.filesystem_plan, process)?;
+    let devices = match stage {
+        Some(_) => Devices::Nodes,
+        None => Devices::Mounts,
+    };
+    let view = view::build(&bundle.filesystem_plan, process, &options, devices, channel)?;
+    let trees = view.trees;
     let traced = process.posture_at_exec;
     let gate = Gate::new(traced)?;
     let ends = ChildEnds {
@@ -232,11 +237,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
         in_landlock: bundle.filesystem_plan.landlock.is_some(),
         terminal: matches!(options.stdio, Stdio::Terminal),
-        devices: if stage.is_some() {
-            Devices::Nodes
-        } else {
-            Devices::Mounts
-        },
+        devices,
         _trees: trees,
     })
 }

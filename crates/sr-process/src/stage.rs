@@ -6,6 +6,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, makedev};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 use sr_common::Fault;
+use sr_compiler::bundle::{FilesystemPlan, IdMap, ProcessPlan, ViewKind};
 use std::os::fd::OwnedFd;
 
 /// The device nodes of the minimal `/dev`, with their numbers (Linux's devices.txt).
@@ -18,6 +19,9 @@ pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
     ("tty", 5, 0),
 ];
 
+/// Where on it the view's root is made.
+pub(crate) const ROOT: &str = "r";
+
 /// How a view has its device nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Devices {
@@ -27,10 +31,18 @@ pub enum Devices {
     Mounts,
 }
 
-/// A detached tmpfs that belongs to the host ids `owner`, with the nodes in `dev`. `None` where this process may not make
-/// device nodes (in a container, say).
-pub(crate) fn with_devices(owner: u32, dev: &str) -> Result<Option<OwnedFd>, Fault> {
-    match make(owner, dev) {
+/// A detached tmpfs that belongs to the sandbox's root, with the nodes in [`ROOT`]'s `dev`. `None` where the view has them
+/// mounted: for an ordinary user, where this process may not make any (in a container, say), and where the root is an overlay,
+/// through which none opens that was mounted in a user namespace.
+pub(crate) fn with_devices(plan: &FilesystemPlan, process: &ProcessPlan) -> Result<Option<OwnedFd>, Fault> {
+    let IdMap::Range { base, .. } = process.user.map else {
+        return Ok(None);
+    };
+    let dev = plan.entries.iter().find(|e| matches!(e.what, ViewKind::Dev));
+    let Some(dev) = dev.filter(|_| plan.entries.first().is_none_or(|e| e.target != "/")) else {
+        return Ok(None);
+    };
+    match make(base, &format!("{ROOT}{}", dev.target)) {
         Ok(stage) => Ok(Some(stage)),
         Err(Errno::PERM) => Ok(None),
         Err(e) => Err(init_fault(

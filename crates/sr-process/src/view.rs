@@ -2,7 +2,7 @@
 //! every mount attached below that root without following a symbolic link, then the pivot.
 
 use crate::sandbox::Options;
-use crate::stage::{self, DEVICES};
+use crate::stage::{self, DEVICES, Devices};
 use crate::trees::{Tree, Trees};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{Backing, FilesystemPlan, IdMap, LandlockAccess, LayerMask, Owner, ProcessPlan, ViewKind};
@@ -10,7 +10,7 @@ use sr_kernel::landlock::{Access, Ruleset};
 use sr_kernel::step::{Fd, MountFlags, Step};
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::path::Path;
 
 /// Slots with a meaning; the others are numbered as needed.
@@ -42,30 +42,21 @@ pub struct View {
     /// Those that enter it and leave the host's behind.
     pub entry: Vec<Step>,
     pub trees: Trees,
-    /// The file system for [`SLOT_STAGE`], where the supervisor makes it.
-    pub stage: Option<OwnedFd>,
     /// The first slot that the view does not use.
     pub next_slot: u16,
 }
 
-/// Builds the steps for `plan`. `channel` is init's end of the socket.
+/// Builds the steps for `plan`. `channel` is init's end of the socket. Where the device nodes are made, the file system with
+/// them is handed over in [`SLOT_STAGE`] before the first of the steps.
 pub fn build(
     plan: &FilesystemPlan,
     process: &ProcessPlan,
     options: &Options<'_>,
+    devices: Devices,
     channel: RawFd,
 ) -> Result<View, Fault> {
-    let root_is_overlay = plan.entries.first().is_some_and(|e| e.target == "/");
-    // A device node does not open through an overlay that was mounted in a user namespace.
-    let dev = plan.entries.iter().find(|e| matches!(e.what, ViewKind::Dev));
-    let stage = match (&process.user.map, dev) {
-        (IdMap::Range { base, .. }, Some(dev)) if !root_is_overlay => {
-            stage::with_devices(*base, &format!("r{}", dev.target))?
-        }
-        _ => None,
-    };
     let mut builder = Builder {
-        stage,
+        devices,
         sources: Vec::new(),
         skeleton: Vec::new(),
         early: Vec::new(),
@@ -82,7 +73,7 @@ pub fn build(
         map: process.user.map.clone(),
         store: plan.writable.backing == Backing::Store,
         layer_root: options.layers,
-        root_is_overlay,
+        root_is_overlay: plan.entries.first().is_some_and(|e| e.target == "/"),
     };
     for entry in &plan.entries {
         builder.entry(&entry.target, &entry.what)?;
@@ -91,8 +82,8 @@ pub fn build(
 }
 
 struct Builder<'a> {
-    /// What the supervisor made, with the device nodes.
-    stage: Option<OwnedFd>,
+    /// As nodes they are on the stage, which is then the supervisor's.
+    devices: Devices,
     /// Opens sources, before the staging area hides the old root's `/tmp`.
     sources: Vec<Step>,
     skeleton: Vec<Step>,
@@ -132,7 +123,7 @@ impl Builder<'_> {
 
     /// Where the skeleton is made, relative to the stage.
     fn skeleton_path(&self, target: &str) -> String {
-        format!("{}{target}", if self.root_is_overlay { "k" } else { "r" })
+        format!("{}{target}", if self.root_is_overlay { "k" } else { stage::ROOT })
     }
 
     fn in_mount(&self, target: &str) -> bool {
@@ -421,7 +412,7 @@ impl Builder<'_> {
         for (name, to) in DEVICE_LINKS {
             self.entry(&format!("{target}/{name}"), &ViewKind::Symlink { to: to.into() })?;
         }
-        if self.stage.is_some() {
+        if self.devices == Devices::Nodes {
             return Ok(());
         }
         for (name, ..) in DEVICES {
@@ -634,7 +625,7 @@ impl Builder<'_> {
 
         let mut steps = vec![Step::PrivateMounts];
         steps.extend(self.sources);
-        if self.stage.is_none() {
+        if self.devices == Devices::Mounts {
             steps.push(tmpfs(None, SLOT_STAGE, false)?);
         }
         steps.push(at(SLOT_STAGE, c"/tmp"));
@@ -712,7 +703,7 @@ impl Builder<'_> {
         if !self.root_is_overlay {
             let flags = MountFlags {
                 read_only: true,
-                devices: self.stage.is_some(),
+                devices: self.devices == Devices::Nodes,
                 ..Default::default()
             };
             steps.push(Step::Flags {
@@ -761,7 +752,6 @@ impl Builder<'_> {
             steps,
             entry,
             trees: Trees::new(self.trees, shown),
-            stage: self.stage,
             next_slot: self.next_slot,
         })
     }

@@ -27,6 +27,8 @@ pub struct Environment {
     pub store: PathBuf,
     /// The key directory, absolute.
     pub keys: PathBuf,
+    /// For what only makes starts faster; gone with the machine's next start. `None`: there is no private place for it.
+    pub runtime: Option<PathBuf>,
     pub operator_rules: PathBuf,
     /// The person's own, narrowing rules; they need not exist.
     pub user_rules: Option<PathBuf>,
@@ -50,6 +52,11 @@ impl Environment {
             },
             ..Environment::new(cwd, rustix::process::geteuid().as_raw(), &var)?
         })
+    }
+
+    /// What besides the store no view may show.
+    pub fn private(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.keys).chain(&self.runtime).cloned().collect()
     }
 
     /// As [`Environment::read`], of any variables and user.
@@ -92,6 +99,7 @@ impl Environment {
             shell: var("SHELL")
                 .and_then(|s| s.into_string().ok())
                 .filter(|s| s.starts_with('/')),
+            runtime: runtime(absolute("XDG_RUNTIME_DIR"), uid),
             store,
             keys,
             operator_rules: OPERATOR_RULES.into(),
@@ -131,6 +139,13 @@ fn plain(path: &Path) -> PathBuf {
         }
     }
     path.to_owned()
+}
+
+/// A folder in the user's runtime directory `named`, if that is as the XDG specification wants it: the user's alone.
+fn runtime(named: Option<PathBuf>, uid: u32) -> Option<PathBuf> {
+    let own = |dir: &PathBuf| rustix::fs::stat(dir).is_ok_and(|s| s.st_uid == uid && s.st_mode & 0o077 == 0);
+    let base = named.filter(own).or_else(|| (uid == 0).then(|| "/run".into()));
+    base.map(|dir| dir.join("safe-run"))
 }
 
 /// Whether a private directory at `path` exists, or can be made in a directory of the same user.
@@ -175,6 +190,29 @@ mod tests {
             Path::new("/work/runs")
         );
         assert!(env(1000, &[("HOME", "relative")]).is_err());
+    }
+
+    #[test]
+    fn the_runtime_directory_is_the_users_alone() {
+        let uid = rustix::process::geteuid().as_raw();
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().to_str().unwrap();
+        let opened = |mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(dir.path(), mode).unwrap();
+        };
+        opened(0o700);
+        let of = |uid, dir: &str| {
+            let vars = [("HOME", "/h"), ("XDG_RUNTIME_DIR", dir)];
+            env(uid, &vars).unwrap().runtime
+        };
+        assert_eq!(of(uid, text).unwrap(), dir.path().join("safe-run"));
+        assert_eq!(of(uid + 1, text), None, "another's");
+        assert_eq!(of(1000, "relative"), None);
+        assert_eq!(of(1000, "/no/such"), None);
+        assert_eq!(of(0, "/no/such").unwrap(), Path::new("/run/safe-run"));
+        opened(0o750);
+        assert_ne!(of(uid, text), Some(dir.path().join("safe-run")), "open to a group");
     }
 
     #[test]

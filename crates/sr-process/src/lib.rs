@@ -6,12 +6,14 @@
 //! stop, [`posture`] reads there what holds.
 
 pub mod join;
+pub mod kept;
 pub mod posture;
 pub mod program;
 pub mod sandbox;
+mod skeleton;
 mod stage;
 pub mod trees;
 pub mod view;
 
 pub use sandbox::{Building, Ended, Namespaces, Options, Prepared, Running, Stdio, Stopped, begin};
-pub use stage::Devices;
+pub use view::Made;

@@ -3,7 +3,7 @@
 use crate::program::{self, Ends, Given};
 use crate::stage::{self, Devices};
 use crate::trees::OpenTrees;
-use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT, SLOT_STAGE};
+use crate::view::{self, Made, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT, SLOT_STAGE};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
@@ -35,6 +35,8 @@ pub enum Stdio {
 pub struct Options<'a> {
     /// Folder with one `N/upper` and `N/work` for each captured layer, where the plan keeps them in the store.
     pub layers: Option<&'a Path>,
+    /// Folder with the parts of views that are kept from run to run.
+    pub kept: Option<&'a Path>,
     pub stdio: Stdio,
     /// The v2 group into which the sandbox is born.
     pub cgroup: Option<BorrowedFd<'a>>,
@@ -53,7 +55,9 @@ pub struct Building {
     in_landlock: bool,
     /// Whether the program gets a pty, whose master will arrive.
     terminal: bool,
-    devices: Devices,
+    made: Made,
+    /// Held while the view is in use, by each in turn.
+    kept: Option<OwnedFd>,
     /// Dropped when the view stands.
     _trees: OpenTrees,
 }
@@ -80,6 +84,7 @@ pub struct Prepared {
     /// Its ruleset, if it came already, where the program enters a Landlock domain.
     landlock: Option<OwnedFd>,
     in_landlock: bool,
+    kept: Option<OwnedFd>,
 }
 
 /// Where there is no exec stop: the socket at which the program waits for its go, and whose end closes with its exec.
@@ -119,6 +124,7 @@ pub struct Stopped {
     steps: Steps,
     listener: Option<OwnedFd>,
     landlock: Option<OwnedFd>,
+    kept: Option<OwnedFd>,
     pub program: i32,
 }
 
@@ -129,6 +135,7 @@ pub struct Running {
     channel: OwnedFd,
     listener: Option<OwnedFd>,
     landlock: Option<OwnedFd>,
+    _kept: Option<OwnedFd>,
     pub program: i32,
 }
 
@@ -237,7 +244,8 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
         in_landlock: bundle.filesystem_plan.landlock.is_some(),
         terminal: matches!(options.stdio, Stdio::Terminal),
-        devices,
+        made: view.made,
+        kept: view.kept,
         _trees: trees,
     })
 }
@@ -351,8 +359,8 @@ fn open_and_send(path: &str, channel: RawFd, tag: u8, slot: u16) -> Result<Step,
 }
 
 impl Building {
-    pub fn devices(&self) -> Devices {
-        self.devices
+    pub fn made(&self) -> Made {
+        self.made
     }
 
     /// Waits until the view stands.
@@ -387,6 +395,7 @@ impl Building {
             terminal: arrived.terminal,
             landlock: arrived.landlock,
             in_landlock: self.in_landlock,
+            kept: self.kept,
         })
     }
 }
@@ -587,6 +596,7 @@ impl Prepared {
             told,
             landlock,
             in_landlock,
+            kept,
             ..
         } = self;
         go(channel.as_fd(), groups).map_err(|gone| steps.said(channel.as_fd(), gone))?;
@@ -634,6 +644,7 @@ impl Prepared {
             steps,
             listener,
             landlock,
+            kept,
             program,
         };
         Ok((stopped, done))
@@ -689,6 +700,7 @@ impl Stopped {
             channel: self.channel,
             listener: self.listener,
             landlock: self.landlock,
+            _kept: self.kept,
             program: self.program,
         })
     }

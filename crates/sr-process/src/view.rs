@@ -1,7 +1,9 @@
 //! From the filesystem plan to the steps that build it: a staging tmpfs on the old root's `/tmp`, the new root on it,
 //! every mount attached below that root without following a symbolic link, then the pivot.
 
+use crate::kept;
 use crate::sandbox::Options;
+use crate::skeleton::{Item, What};
 use crate::stage::{self, DEVICES, Devices};
 use crate::trees::{Tree, Trees};
 use sr_common::{Code, Fault};
@@ -10,7 +12,7 @@ use sr_kernel::landlock::{Access, Ruleset};
 use sr_kernel::step::{Fd, MountFlags, Step};
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
 /// Slots with a meaning; the others are numbered as needed.
@@ -34,6 +36,14 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// How a view is made where its plan leaves that open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    pub devices: Devices,
+    /// Whether `/etc` is a mount of a kept one.
+    pub kept: bool,
+}
+
 /// The steps that build a view, and the mounts that the supervisor hands over meanwhile.
 #[derive(Debug)]
 pub struct View {
@@ -42,6 +52,9 @@ pub struct View {
     /// Those that enter it and leave the host's behind.
     pub entry: Vec<Step>,
     pub trees: Trees,
+    pub made: Made,
+    /// To be held for as long as the view is used.
+    pub kept: Option<OwnedFd>,
     /// The first slot that the view does not use.
     pub next_slot: u16,
 }
@@ -78,7 +91,8 @@ pub fn build(
     for entry in &plan.entries {
         builder.entry(&entry.target, &entry.what)?;
     }
-    builder.finish(plan, channel)
+    let kept = builder.keep(options.kept)?;
+    builder.finish(plan, channel, kept)
 }
 
 struct Builder<'a> {
@@ -86,7 +100,7 @@ struct Builder<'a> {
     devices: Devices,
     /// Opens sources, before the staging area hides the old root's `/tmp`.
     sources: Vec<Step>,
-    skeleton: Vec<Step>,
+    skeleton: Vec<Item>,
     /// Mounts on the skeleton that need nothing of the supervisor's.
     early: Vec<Step>,
     /// The target of a proc file system among them.
@@ -122,8 +136,12 @@ impl Builder<'_> {
     }
 
     /// Where the skeleton is made, relative to the stage.
+    fn skeleton_root(&self) -> &'static str {
+        if self.root_is_overlay { "k" } else { stage::ROOT }
+    }
+
     fn skeleton_path(&self, target: &str) -> String {
-        format!("{}{target}", if self.root_is_overlay { "k" } else { stage::ROOT })
+        format!("{}{target}", self.skeleton_root())
     }
 
     fn in_mount(&self, target: &str) -> bool {
@@ -135,8 +153,7 @@ impl Builder<'_> {
             return Ok(());
         }
         self.parents(target)?;
-        let path = c_string(&self.skeleton_path(target))?;
-        self.skeleton.push(Step::Mkdir { path, mode });
+        self.item(target, What::Directory { mode });
         Ok(())
     }
 
@@ -160,12 +177,7 @@ impl Builder<'_> {
         }
         self.parents(target)?;
         if self.made.insert(target.to_owned()) {
-            let path = c_string(&self.skeleton_path(target))?;
-            self.skeleton.push(Step::File {
-                path,
-                content: Vec::new(),
-                writable: true,
-            });
+            self.item(target, What::Place);
         }
         Ok(())
     }
@@ -212,9 +224,9 @@ impl Builder<'_> {
 
     /// For what `make` makes without the supervisor: on the skeleton while that opens the other mounts.
     fn attach_early(&mut self, make: impl IntoIterator<Item = Step>, tree: Fd, target: &str) -> Result<(), Fault> {
-        let on_skeleton = self.on_skeleton(target);
+        let early = self.is_early(target);
         let attached = self.attached(tree, target)?;
-        let steps = if on_skeleton { &mut self.early } else { &mut self.mounts };
+        let steps = if early { &mut self.early } else { &mut self.mounts };
         steps.extend(make);
         steps.push(attached);
         Ok(())
@@ -235,6 +247,11 @@ impl Builder<'_> {
         };
         self.covered.push(target.to_owned());
         Ok(step)
+    }
+
+    /// Whether a mount on `target` can be made before the supervisor's are there.
+    fn is_early(&self, target: &str) -> bool {
+        self.on_skeleton(target) && !lies_below(target, kept::TARGET)
     }
 
     /// Whether all of the way to `target` was made by these steps, without a symbolic link: nothing can lead astray there.
@@ -278,26 +295,15 @@ impl Builder<'_> {
                 self.parents(target)?;
                 if self.made.insert(target.to_owned()) {
                     self.links.push(target.to_owned());
-                    let path = c_string(&self.skeleton_path(target))?;
-                    self.skeleton.push(Step::Symlink {
-                        to: c_string(to)?,
-                        path,
-                    });
+                    self.item(target, What::Symlink { to: to.clone() });
                 }
                 Ok(())
             }
-            ViewKind::File { content } => self.file(target, content.clone().into_bytes()),
-            ViewKind::Copy { source } => {
-                let content = sr_kernel::pseudo::read(source).map_err(|e| {
-                    Fault::new(
-                        Code::Run001,
-                        "launch.prepare.view",
-                        format!("cannot read {source}: {e}"),
-                        "every program needs it: make it readable for the user who starts the run",
-                    )
-                })?;
-                self.file(target, content)
+            ViewKind::File { content } => {
+                let content = content.clone().into_bytes();
+                self.file(target, What::File { content })
             }
+            ViewKind::Copy { source } => self.file(target, What::Copy { source: source.clone() }),
             ViewKind::ReadOnly { source, directory } => {
                 let flags = MountFlags {
                     read_only: true,
@@ -356,7 +362,7 @@ impl Builder<'_> {
                 self.attach_early(make, Fd::Slot(slot), target)
             }
             ViewKind::Proc => {
-                self.proc = self.on_skeleton(target).then(|| target.to_owned());
+                self.proc = self.is_early(target).then(|| target.to_owned());
                 self.fresh(target, c"proc", &[], false)
             }
             ViewKind::Devpts => {
@@ -367,17 +373,17 @@ impl Builder<'_> {
         }
     }
 
-    fn file(&mut self, target: &str, content: Vec<u8>) -> Result<(), Fault> {
+    fn file(&mut self, target: &str, what: What) -> Result<(), Fault> {
         self.parents(target)?;
         if self.made.insert(target.to_owned()) {
-            let path = c_string(&self.skeleton_path(target))?;
-            self.skeleton.push(Step::File {
-                path,
-                content,
-                writable: false,
-            });
+            self.item(target, what);
         }
         Ok(())
+    }
+
+    fn item(&mut self, target: &str, what: What) {
+        let target = target.to_owned();
+        self.skeleton.push(Item { target, what });
     }
 
     fn fresh(
@@ -597,7 +603,37 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn finish(self, plan: &FilesystemPlan, channel: RawFd) -> Result<View, Fault> {
+    /// Has what the skeleton holds at [`kept::TARGET`] mounted from `folder`, if that can be.
+    fn keep(&mut self, folder: Option<&Path>) -> Result<Option<OwnedFd>, Fault> {
+        let Some(folder) = folder else { return Ok(None) };
+        if self.root_is_overlay || self.covered.iter().any(|target| target == kept::TARGET) {
+            return Ok(None);
+        }
+        let of_it = |item: &Item| item.target == kept::TARGET || lies_below(&item.target, kept::TARGET);
+        let (items, others) = std::mem::take(&mut self.skeleton).into_iter().partition(of_it);
+        self.skeleton = others;
+        let owner = match self.map {
+            IdMap::Range { base, .. } => Some(base),
+            IdMap::Single { .. } => None,
+        };
+        let Ok(tree) = kept::tree(folder, &items, owner) else {
+            self.skeleton.extend(items);
+            return Ok(None);
+        };
+        self.item(kept::TARGET, What::Directory { mode: 0o755 });
+        let flags = MountFlags {
+            read_only: true,
+            ..Default::default()
+        };
+        let mount = Step::AttachAt {
+            tree: self.source(&tree.path, flags, None)?,
+            path: c_string(&self.skeleton_path(kept::TARGET))?,
+        };
+        self.mounts.insert(0, mount);
+        Ok(Some(tree.lock))
+    }
+
+    fn finish(self, plan: &FilesystemPlan, channel: RawFd, kept: Option<OwnedFd>) -> Result<View, Fault> {
         let tmpfs = |size: Option<(u64, u64)>, slot, read_only| -> Result<Step, Fault> {
             let mut options = vec![(c"mode".to_owned(), c"0755".to_owned())];
             if let Some((bytes, inodes)) = size {
@@ -623,6 +659,7 @@ impl Builder<'_> {
             mode: 0o755,
         };
 
+        let skeleton_root = self.skeleton_root();
         let mut steps = vec![Step::PrivateMounts];
         steps.extend(self.sources);
         if self.devices == Devices::Mounts {
@@ -661,7 +698,9 @@ impl Builder<'_> {
             });
             steps.push(at(SLOT_SKELETON, c"r"));
         }
-        steps.extend(self.skeleton);
+        for item in self.skeleton {
+            steps.push(item.into_step(skeleton_root)?);
+        }
         steps.extend(self.early);
         let root = Fd::Slot(SLOT_ROOT);
         let open_root = || Step::OpenDir {
@@ -752,6 +791,11 @@ impl Builder<'_> {
             steps,
             entry,
             trees: Trees::new(self.trees, shown),
+            made: Made {
+                devices: self.devices,
+                kept: kept.is_some(),
+            },
+            kept,
             next_slot: self.next_slot,
         })
     }

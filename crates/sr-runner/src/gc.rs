@@ -3,7 +3,7 @@
 use crate::journal::{self, Resource};
 use crate::store::{Store, make_removable};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What was found and done.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -54,6 +54,11 @@ pub fn collect(store: &Store) -> Collected {
         }
     }
     done
+}
+
+/// Removes from the runtime directory what a killed supervisor left half made. Gives what it removed.
+pub fn half_made(runtime: &Path) -> Vec<PathBuf> {
+    sr_process::kept::sweep(runtime, usize::MAX)
 }
 
 /// Removes one resource. `Ok(false)`: it was not there.

@@ -22,6 +22,8 @@ pub struct Caller {
     pub home: Option<PathBuf>,
     /// The folder of the signing keys, hidden in every view. It need not exist.
     pub keys: PathBuf,
+    /// For what is kept from run to run to make starts faster; hidden in every view. It need not exist.
+    pub runtime: Option<PathBuf>,
     /// First host id of the range that sandboxes of a privileged supervisor use.
     pub id_base: u32,
 }
@@ -78,7 +80,7 @@ pub fn compile_for_host(
     caller: &Caller,
     store: &Store,
 ) -> Result<(HostFacts, Subject, CompileBundle), Vec<Fault>> {
-    let private = [caller.keys.clone()];
+    let private: Vec<_> = std::iter::once(&caller.keys).chain(&caller.runtime).cloned().collect();
     let facts = facts::gather(store.path(), &private, caller.home.as_deref(), caller.id_base).map_err(|f| vec![f])?;
     tracing::debug!("host's facts gathered");
     let cache = store.cache();

@@ -9,6 +9,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::{CANARY, LIMIT, Place, Ran, Test, end, is_root, needs};
@@ -33,6 +34,7 @@ fn main() {
         ("other_entry_points", other_entry_points),
         ("kernel_settings", kernel_settings),
         ("system_directories", system_directories),
+        ("an_etc_that_others_see_too", an_etc_that_others_see_too),
         ("ids_stay_what_they_are", ids_stay_what_they_are),
         ("setuid_programs_gain_nothing", setuid_programs_gain_nothing),
         ("a_store_and_keys_in_the_project", a_store_and_keys_in_the_project),
@@ -661,6 +663,54 @@ fn system_directories(place: &Place) -> Test {
         for d in ('/tmp', '/dev/shm', '.'): t(d, 'GOT', 'GOT', lambda: os.close(os.open(d + '/safe-run-test-file', new)) or os.unlink(d + '/safe-run-test-file'))\n";
     inside(place, &[], text, 25)?;
     outside(place, &[], text, 3)
+}
+
+/// What is in `/etc` is mounted in other sandboxes too.
+fn an_etc_that_others_see_too(place: &Place) -> Test {
+    let text = "w = os.O_WRONLY\n\
+        for p in ('passwd', 'hosts', 'nsswitch.conf', 'services', 'ld.so.cache', 'ssl/openssl.cnf'):\n\
+        \x20 p = '/etc/' + p\n\
+        \x20 if not os.path.exists(p): continue\n\
+        \x20 for n, f in (('write', lambda: os.open(p, w)), ('truncate', lambda: os.truncate(p, 0)), ('chmod', lambda: os.chmod(p, 0o777)), \
+        ('chown', lambda: os.chown(p, 1000, 1000)), ('times', lambda: os.utime(p, (0, 0))), ('unlink', lambda: os.unlink(p)), \
+        ('rename', lambda: os.rename(p, p + '-')), ('link', lambda: os.link(p, '/etc/safe-run-was-here')), \
+        ('through /proc', lambda: os.open('/proc/self/fd/%d' % os.open(p, os.O_RDONLY), w)), ('xattr', lambda: os.setxattr(p, 'user.x', b'x'))):\n\
+        \x20  t(n + ' ' + p, 'EROFS|EACCES|EPERM|EXDEV', '', f)\n\
+        for d in ('/etc', '/etc/ssl'):\n\
+        \x20 t('make in ' + d, 'EROFS|EACCES', '', lambda: os.open(d + '/safe-run-was-here', os.O_CREAT | w))\n\
+        \x20 t('chmod ' + d, 'EROFS|EPERM', '', lambda: os.chmod(d, 0o777))\n\
+        t('remount', 'EPERM', '', lambda: call(165, b'none', b'/etc', 0, 32 | 4096, 0))\n\
+        t('setattr', 'EPERM|ENOSYS', '', lambda: call(442, -100, b'/etc', 0, struct.pack('<QQQQ', 0, 1, 0, 0), 32))\n\
+        for l in open('/proc/self/mountinfo'):\n\
+        \x20 if INSIDE and any(s in l for s in sys.argv[3:]): print('BAD', l)\n";
+    let script = payload(text);
+    let [store, keys, home] = [&place.store, &place.keys, &place.home].map(|p| p.to_str().expect("UTF-8"));
+    place.run(&["--", "true"]).ok()?;
+    let before = tree_of(&place.runtime)?;
+    ensure!(before.lines().count() > 10, "nothing is kept: {before}");
+    let payload = [&python(&script, "inside")[..], &[store, keys, home]].concat();
+    judged(&place.run(&[&["--"], &payload[..]].concat()), 40)?;
+    place.nothing_left()?;
+    let after = tree_of(&place.runtime)?;
+    ensure!(after == before, "before:\n{before}after:\n{after}");
+    // Nor is it anyone's source for a mount.
+    for flag in ["ro", "rw"] {
+        let mount = format!("{}:/seen:{flag}", place.runtime.join("safe-run").display());
+        let ran = place.run(&["--mount", &mount, "--", "true"]);
+        ensure!(ran.status == 125 && ran.err.contains("Safe-Run"), "{ran}");
+    }
+    let mount = format!("{}:/seen:rw", place.runtime.display());
+    let ran = place.run(&["--mount", &mount, "--", "true"]);
+    ensure!(ran.status == 125 && ran.err.contains("would be writable"), "{ran}");
+    Ok(())
+}
+
+/// Every file and directory below `dir`: mode, owner, size, times, what is in it.
+fn tree_of(dir: &Path) -> Result<String, support::End> {
+    let script =
+        "find \"$0\" -printf '%P %y %m %U %G %s %T@ %C@ %l\\n' | sort; find \"$0\" -type f -exec sha256sum {} + | sort";
+    let output = Command::new("sh").args(["-c", script]).arg(dir).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn ids_stay_what_they_are(place: &Place) -> Test {

@@ -23,6 +23,7 @@ fn main() {
         ("without_seccomp", without_seccomp),
         ("without_clone3", without_clone3),
         ("without_the_right_to_make_devices", without_the_right_to_make_devices),
+        ("without_a_place_for_what_is_kept", without_a_place_for_what_is_kept),
         ("user_namespaces_used_up", user_namespaces_used_up),
         ("no_control_groups_shown", no_control_groups_shown),
         ("control_groups_read_only", control_groups_read_only),
@@ -360,6 +361,38 @@ fn without_the_right_to_make_devices(place: &Place) -> Test {
     command.arg(support::safe_run()).args(words);
     let ran = end(command, b"", LIMIT);
     ensure!(ran.out == format!("6{works}"), "{ran}");
+    place.nothing_left()
+}
+
+/// Where nothing can be kept from run to run, `/etc` is made each time, and is the same.
+fn without_a_place_for_what_is_kept(place: &Place) -> Test {
+    let script = "find /etc -printf '%p %y %m %U %G %l\\n' | sort; find /etc -type f -exec sha256sum {} + | sort; \
+        grep -c ' /etc ro,nosuid,nodev' /proc/self/mountinfo; (: > /etc/made) 2>/dev/null || echo closed";
+    let words = ["run", "--quiet", "--", "sh", "-c", script];
+    let kept = place.tell(&words);
+    let common = kept.out.strip_suffix("\n1\nclosed\n").unwrap_or_default();
+    ensure!(common.lines().count() > 20, "{kept}");
+    let again = place.tell(&words);
+    ensure!(again.out == kept.out, "{again}");
+    ensure!(
+        fs::read_dir(place.runtime.join("safe-run"))?.count() == 1,
+        "one is kept"
+    );
+
+    let elsewhere = place.root().join("full");
+    fs::create_dir(&elsewhere)?;
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700))?;
+    fs::write(elsewhere.join("safe-run"), "in the way")?;
+    let mut command = place.safe_run(&words);
+    command.env("XDG_RUNTIME_DIR", &elsewhere);
+    let made = end(command, b"", LIMIT);
+    ensure!(made.out == format!("{common}\n0\nclosed\n"), "{made}");
+    if !is_root() {
+        let mut command = place.safe_run(&words);
+        command.env_remove("XDG_RUNTIME_DIR");
+        let made = end(command, b"", LIMIT);
+        ensure!(made.out == format!("{common}\n0\nclosed\n"), "{made}");
+    }
     place.nothing_left()
 }
 

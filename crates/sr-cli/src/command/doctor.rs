@@ -48,12 +48,7 @@ fn examine(env: &Environment) -> Result<Examination, Failure> {
             env.id_base
         }
     };
-    let facts = facts::gather(
-        &env.store,
-        std::slice::from_ref(&env.keys),
-        env.home.as_deref(),
-        id_base,
-    )?;
+    let facts = facts::gather(&env.store, &env.private(), env.home.as_deref(), id_base)?;
     let obligations = match trial(&facts, env) {
         Ok(obligations) => obligations,
         Err(faults) => {

@@ -9,11 +9,14 @@ use serde_json::json;
 use sr_runner::{Store, gc};
 
 pub fn collect(arguments: &GcArguments, env: &Environment) -> Done {
-    let done = if env.store.is_dir() {
+    let mut done = if env.store.is_dir() {
         gc::collect(&Store::open(&env.store)?)
     } else {
         gc::Collected::default()
     };
+    if let Some(runtime) = &env.runtime {
+        done.removed.extend(gc::half_made(runtime));
+    }
     if arguments.json {
         let object = json!({"runs": done.runs, "removed": done.removed, "problems": done.problems});
         terminal::out(&json::pretty(&object)?);
@@ -25,7 +28,7 @@ pub fn collect(arguments: &GcArguments, env: &Environment) -> Done {
             terminal::err(&format!("left: {}", clean(problem)));
         }
         let text = match done.runs {
-            0 if done.problems.is_empty() => "nothing was left behind\n".to_owned(),
+            0 if done.removed.is_empty() && done.problems.is_empty() => "nothing was left behind\n".to_owned(),
             n => format!("{} cleaned up\n", count(u64::from(n), "run")),
         };
         terminal::out(&text);

@@ -53,6 +53,7 @@ fn caller(env: &Environment) -> Caller {
         pyenv_version: env.pyenv_version.clone(),
         home: env.home.clone(),
         keys: env.keys.clone(),
+        runtime: env.runtime.clone(),
         id_base: env.id_base,
     }
 }

@@ -44,11 +44,13 @@ const DIRECTORIES: [&str; 11] = [
     "xml",
 ];
 
-/// Files of a few kilobytes: copied, where a mount would cost more.
-const COPIED: [&str; 10] = [
+/// Files: copied, where a mount would cost more.
+const COPIED: [&str; 12] = [
+    "ld.so.cache",
     "ld.so.conf",
     "locale.conf",
     "localtime",
+    "mime.types",
     "nsswitch.conf",
     "os-release",
     "pki/tls/openssl.cnf",

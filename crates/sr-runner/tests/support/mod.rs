@@ -116,6 +116,8 @@ pub struct Place {
     pub store: PathBuf,
     pub keys: PathBuf,
     pub home: PathBuf,
+    /// `XDG_RUNTIME_DIR`.
+    pub runtime: PathBuf,
 }
 
 impl Place {
@@ -131,10 +133,12 @@ impl Place {
             fs::create_dir(&path).expect("a directory");
             path
         };
-        let (project, home) = (make("project"), make("home"));
+        let (project, home, runtime) = (make("project"), make("home"), make("runtime"));
+        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).expect("its mode");
         Place {
             project,
             home,
+            runtime,
             store: root.join("runs"),
             keys: root.join("keys"),
             dir,
@@ -154,6 +158,7 @@ impl Place {
             .env("SAFE_RUN_WORKDIR_BASE", &self.store)
             .env("SAFE_RUN_KEY_DIR", &self.keys)
             .env("SAFE_RUN_TEST_CANARY", CANARY)
+            .env("XDG_RUNTIME_DIR", &self.runtime)
             .env_remove("XDG_STATE_HOME")
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("RUST_BACKTRACE")

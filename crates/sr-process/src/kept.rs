@@ -1,0 +1,478 @@
+//! The part of a view's skeleton that is the same from run to run, [`TARGET`]: made once, kept in the user's runtime
+//! directory, and mounted read-only in every view that needs just this. Two dozen files are then one mount. Not in the run
+//! store, since mountinfo tells where a mount comes from: a program is to learn no host path from it that says more than
+//! that Safe-Run runs here.
+//!
+//! A tree's name is the digest of all that is in it: of a file copied from the host its inode, size and times. Whoever
+//! uses a tree holds a shared lock on it: who removes one takes the other kind, since what is unlinked here would vanish, with
+//! the mounts on it, from the views of those who run.
+
+use crate::skeleton::{Item, What};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, ResolveFlags, Stat};
+use sr_common::Digest;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// The directory of the view.
+pub(crate) const TARGET: &str = "/etc";
+
+/// What the names of the trees begin with; of those that are not whole, after a dot.
+const PREFIX: &str = "etc-";
+
+/// How many trees stay besides the one made last.
+const SPARE: usize = 3;
+
+/// How long a file must have been left alone to be copied into a tree: a change within the same tick of the clock that
+/// stamps it would not show.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// A whole tree in use.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub path: String,
+    pub lock: OwnedFd,
+}
+
+/// The tree of `items`, the first of which is [`TARGET`] itself, from `folder`, made if it is not there. `owner`: of all in
+/// it, where that is not this process's user. An error is no reason to give up the run: the items can be made each time.
+pub(crate) fn tree(folder: &Path, items: &[Item], owner: Option<u32>) -> io::Result<Kept> {
+    let boot = sr_kernel::pseudo::read("/proc/sys/kernel/random/boot_id")?;
+    let key = || key(&boot, items, owner);
+    let name = key()?;
+    let path = folder.join(&name);
+    let lock = match find(&path, owner) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            settled(items)?;
+            make_folder(folder)?;
+            let new = folder.join(hidden_name()?);
+            let made = make(&new, items, owner).and_then(|lock| {
+                // The name is of what was there before the files were read.
+                if key()? != name {
+                    return Err(io::Error::other("the host's files change"));
+                }
+                rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared)?;
+                fs::rename(&new, &path)?;
+                Ok(lock)
+            });
+            match made {
+                Ok(lock) => {
+                    sweep(folder, SPARE);
+                    lock
+                }
+                Err(e) => {
+                    // What stays of it goes with the next sweep.
+                    let _ = fs::remove_dir_all(&new);
+                    // Another start may have made it meanwhile.
+                    find(&path, owner).map_err(|_| e)?
+                }
+            }
+        }
+        found => found?,
+    };
+    let path = path
+        .into_os_string()
+        .into_string()
+        .map_err(|_| io::Error::other("the run store's path is not UTF-8"))?;
+    Ok(Kept { path, lock })
+}
+
+/// Removes from `folder` the trees that nobody uses, but for the `spare` newest, and what killed makers left.
+pub fn sweep(folder: &Path, spare: usize) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let (mut whole, mut removed) = (Vec::new(), Vec::new());
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with(PREFIX) {
+            let made = entry.metadata().and_then(|m| m.modified());
+            whole.push((made.unwrap_or(SystemTime::UNIX_EPOCH), entry.path()));
+        } else if name.strip_prefix('.').is_some_and(|rest| rest.starts_with(PREFIX)) {
+            removed.extend(remove(folder, &entry.path(), false).ok());
+        }
+    }
+    whole.sort();
+    whole.truncate(whole.len().saturating_sub(spare));
+    removed.extend(whole.iter().filter_map(|(_, path)| remove(folder, path, true).ok()));
+    removed
+}
+
+/// Removes the tree at `path`; one that is `whole` loses its name first, so that half of it is never taken for all.
+fn remove(folder: &Path, path: &Path, whole: bool) -> io::Result<PathBuf> {
+    let dir = open(path)?;
+    rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
+    let hidden = if whole {
+        folder.join(hidden_name()?)
+    } else {
+        path.to_owned()
+    };
+    if whole {
+        fs::rename(path, &hidden)?;
+    }
+    fs::remove_dir_all(&hidden)?;
+    Ok(path.to_owned())
+}
+
+fn hidden_name() -> io::Result<String> {
+    let mut random = [0u8; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!(".{PREFIX}{:016x}", u64::from_le_bytes(random)))
+}
+
+/// Names the tree of `items` by all that decides what is in it. Without a sync nothing says what a tree holds once the
+/// machine went down: it is of this boot alone.
+fn key(boot: &[u8], items: &[Item], owner: Option<u32>) -> io::Result<String> {
+    let mut bytes = Vec::with_capacity(4 << 10);
+    let mut field = |part: &[u8]| {
+        bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(part);
+    };
+    field(boot);
+    field(&owner.unwrap_or(u32::MAX).to_le_bytes());
+    for item in items {
+        field(item.target.as_bytes());
+        match &item.what {
+            What::Directory { mode } => {
+                field(b"directory");
+                field(&mode.to_le_bytes());
+            }
+            What::Symlink { to } => {
+                field(b"link");
+                field(to.as_bytes());
+            }
+            What::File { content } => {
+                field(b"file");
+                field(content);
+            }
+            What::Copy { source } => {
+                field(b"copy");
+                let stat = rustix::fs::stat(source.as_str())?;
+                for number in identity(&stat) {
+                    field(&number.to_le_bytes());
+                }
+            }
+            What::Place => field(b"place"),
+        }
+    }
+    Ok(format!("{PREFIX}{}", Digest::of(&bytes).hex()))
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
+fn identity(stat: &Stat) -> [i128; 7] {
+    [
+        stat.st_dev as i128,
+        stat.st_ino as i128,
+        stat.st_size as i128,
+        stat.st_mtime as i128,
+        stat.st_mtime_nsec as i128,
+        stat.st_ctime as i128,
+        stat.st_ctime_nsec as i128,
+    ]
+}
+
+/// An error if a host file among `items` was changed a moment ago.
+fn settled(items: &[Item]) -> io::Result<()> {
+    for item in items {
+        if let What::Copy { source } = &item.what {
+            let stat = rustix::fs::stat(source.as_str())?;
+            let changed = u64::try_from(stat.st_ctime).unwrap_or(0);
+            let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed.saturating_add(1));
+            if SystemTime::now() < changed + SETTLED {
+                return Err(io::Error::other(format!("{source} was changed a moment ago")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the tree at `path` into use.
+fn find(path: &Path, owner: Option<u32>) -> io::Result<OwnedFd> {
+    let dir = open(path)?;
+    rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared)?;
+    let held = rustix::fs::fstat(&dir)?;
+    // It may have been removed before it was locked.
+    let named = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
+    if (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let expected = owner.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+    if held.st_uid != expected || held.st_mode & 0o022 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} is not as it was made", path.display()),
+        ));
+    }
+    Ok(dir)
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)?)
+}
+
+/// Makes a tree at `path`: whole or not, it is locked until this process lets go of it.
+fn make(path: &Path, items: &[Item], owner: Option<u32>) -> io::Result<OwnedFd> {
+    fs::DirBuilder::new().mode(0o700).create(path)?;
+    let lock = open(path)?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    let at = |item: &Item| {
+        let rest = item.target.strip_prefix(TARGET).unwrap_or(&item.target);
+        path.join(rest.trim_start_matches('/'))
+    };
+    for item in items {
+        let place = at(item);
+        let content = match &item.what {
+            What::Symlink { to } => {
+                symlink(to, &place)?;
+                if let Some(owner) = owner {
+                    lchown(&place, Some(owner), Some(owner))?;
+                }
+                continue;
+            }
+            // The first is there already. Each gets its own mode when it is full.
+            What::Directory { .. } if item.target == TARGET => continue,
+            What::Directory { .. } => {
+                fs::DirBuilder::new().mode(0o700).create(&place)?;
+                continue;
+            }
+            What::File { content } => content,
+            What::Copy { source } => &sr_kernel::pseudo::read(source)?,
+            What::Place => &Vec::new(),
+        };
+        let mut options = fs::OpenOptions::new();
+        options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&place)?
+            .write_all(content)?;
+        finish(&place, item.what.mode(), owner)?;
+    }
+    for item in items.iter().rev() {
+        if let What::Directory { mode } = item.what {
+            finish(&at(item), mode, owner)?;
+        }
+    }
+    Ok(lock)
+}
+
+fn finish(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
+    if let Some(owner) = owner {
+        chown(path, Some(owner), Some(owner))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn item(target: &str, what: What) -> Item {
+        let target = target.to_owned();
+        Item { target, what }
+    }
+
+    fn items(word: &str, source: &str) -> Vec<Item> {
+        let directory = |mode| What::Directory { mode };
+        vec![
+            item("/etc", directory(0o755)),
+            item(
+                "/etc/word",
+                What::File {
+                    content: word.as_bytes().to_vec(),
+                },
+            ),
+            item("/etc/d", directory(0o711)),
+            item("/etc/d/place", What::Place),
+            item("/etc/d/link", What::Symlink { to: "../word".into() }),
+            item("/etc/copy", What::Copy { source: source.into() }),
+        ]
+    }
+
+    /// Changed long ago.
+    fn source() -> String {
+        std::env::current_exe().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// A copy of a whole test program is more than is needed.
+    const OLD: &str = "/etc/hosts";
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_tree_is_made_once_as_the_items_say_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        // It need not exist.
+        let folder = dir.path().join("safe-run");
+        let first = tree(&folder, &items("a", OLD), None).unwrap();
+        let inode = |path: &str| fs::symlink_metadata(path).unwrap().ino();
+        let made = inode(&first.path);
+        let at = |rest: &str| format!("{}/{rest}", first.path);
+        assert_eq!(fs::read(at("word")).unwrap(), b"a");
+        assert_eq!(fs::read(at("copy")).unwrap(), fs::read(OLD).unwrap());
+        assert_eq!(fs::read(at("d/place")).unwrap(), b"");
+        assert_eq!(fs::read_link(at("d/link")).unwrap(), Path::new("../word"));
+        let mode = |rest: &str| fs::metadata(at(rest)).unwrap().mode() & 0o7777;
+        let modes = ["", "word", "d", "d/place", "copy"].map(mode);
+        assert_eq!(modes, [0o755, 0o444, 0o711, 0o666, 0o444]);
+        assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+
+        let again = tree(&folder, &items("a", OLD), None).unwrap();
+        assert_eq!((&again.path, inode(&again.path)), (&first.path, made));
+        let other = tree(&folder, &items("b", OLD), None).unwrap();
+        assert_ne!(other.path, first.path);
+        assert_eq!(names(&folder).len(), 2);
+    }
+
+    #[test]
+    fn all_that_decides_what_a_tree_holds_is_in_its_name() {
+        let name = |items: &[Item], owner| key(b"boot", items, owner).unwrap();
+        let plain = || items("a", OLD);
+        let mut names = vec![
+            name(&plain(), None),
+            name(&plain(), Some(7)),
+            name(&items("b", OLD), None),
+        ];
+        names.push(key(b"other boot", &plain(), None).unwrap());
+        names.push(name(&items("a", &source()), None));
+        for (at, what) in [
+            (0, What::Directory { mode: 0o750 }),
+            (1, What::Place),
+            (1, What::Copy { source: OLD.into() }),
+            (4, What::Symlink { to: "word".into() }),
+        ] {
+            let mut changed = plain();
+            changed[at].what = what;
+            names.push(name(&changed, None));
+        }
+        let mut moved = plain();
+        moved[1].target = "/etc/words".into();
+        names.push(name(&moved, None));
+        let mut fewer = plain();
+        fewer.pop();
+        names.push(name(&fewer, None));
+        assert_eq!(name(&plain(), None), names[0]);
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn a_file_changed_a_moment_ago_is_not_kept_and_one_changed_later_makes_a_new_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("safe-run");
+        let file = dir.path().join("file");
+        fs::write(&file, "one").unwrap();
+        let items = items("a", file.to_str().unwrap());
+        let refused = tree(&folder, &items, None).unwrap_err();
+        assert!(refused.to_string().contains("a moment ago"), "{refused}");
+        assert!(!folder.exists());
+        std::thread::sleep(SETTLED + Duration::from_millis(1100));
+        let first = tree(&folder, &items, None).unwrap();
+        assert_eq!(fs::read(format!("{}/copy", first.path)).unwrap(), b"one");
+        // The same length, and the time put back.
+        let before = fs::metadata(&file).unwrap().modified().unwrap();
+        fs::write(&file, "two").unwrap();
+        fs::File::options()
+            .append(true)
+            .open(&file)
+            .unwrap()
+            .set_modified(before)
+            .unwrap();
+        assert!(tree(&folder, &items, None).is_err());
+        std::thread::sleep(SETTLED + Duration::from_millis(1100));
+        let second = tree(&folder, &items, None).unwrap();
+        assert_ne!(second.path, first.path);
+        assert_eq!(fs::read(format!("{}/copy", second.path)).unwrap(), b"two");
+        assert_eq!(fs::read(format!("{}/copy", first.path)).unwrap(), b"one");
+    }
+
+    #[test]
+    fn what_is_in_use_or_new_stays_and_halves_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("safe-run");
+        let used = tree(&folder, &items("used", OLD), None).unwrap();
+        let half = folder.join(".etc-half");
+        fs::create_dir_all(half.join("d")).unwrap();
+        fs::write(folder.join("mine"), "not a tree").unwrap();
+        let left: Vec<_> = (0..8)
+            .map(|n| tree(&folder, &items(&n.to_string(), OLD), None).unwrap().path)
+            .collect();
+        assert!(!half.exists());
+        let stays = |path: &String| Path::new(path).exists();
+        assert!(stays(&used.path));
+        assert_eq!(left.iter().filter(|path| stays(path)).count(), SPARE);
+        assert!(stays(left.last().unwrap()));
+        assert_eq!(sweep(&folder, 0).len(), SPARE);
+        assert_eq!(names(&folder).len(), 2);
+        drop(used.lock);
+        assert_eq!(sweep(&folder, 0), [PathBuf::from(&used.path)]);
+        assert_eq!(names(&folder), ["mine"]);
+    }
+
+    #[test]
+    fn starts_that_make_a_tree_together_all_get_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let folder = dir.path().join(round.to_string());
+            let paths: Vec<String> = std::thread::scope(|scope| {
+                let one = || tree(&folder, &items("a", OLD), None).map(|kept| kept.path);
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
+                let ended = threads.into_iter().map(|t| t.join().unwrap());
+                // One may come to see another's work swept away; it then makes its own each time.
+                ended.filter_map(Result::ok).collect()
+            });
+            assert!(!paths.is_empty());
+            assert!(paths.iter().all(|path| *path == paths[0]));
+            let whole = tree(&folder, &items("a", OLD), None).unwrap();
+            assert_eq!(
+                fs::read(format!("{}/copy", whole.path)).unwrap(),
+                fs::read(OLD).unwrap()
+            );
+            assert_eq!(names(&folder).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_tree_that_others_could_have_changed_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("safe-run");
+        let tree = || tree(&folder, &items("a", OLD), None);
+        let path = tree().unwrap().path;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(tree().unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        tree().unwrap();
+        // Nor one at the other end of a link.
+        let elsewhere = dir.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        assert!(tree().is_err());
+        fs::remove_file(&path).unwrap();
+        fs::rename(&folder, dir.path().join("moved")).unwrap();
+        symlink(dir.path().join("moved"), &folder).unwrap();
+        assert!(tree().is_err());
+    }
+}

@@ -267,13 +267,20 @@ impl State {
                 path,
                 file,
                 directory,
+                links,
             } => {
-                let place = match open_in(self.fd(*root)?, path) {
-                    Ok(place) => place,
+                let root = self.fd(*root)?;
+                let found = match links {
+                    true => open_in(root, path).and_then(|p| Ok((rustix::fs::fstat(&p)?, Some(p)))),
+                    false => rustix::fs::statat(root, path.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
+                        .map(|stat| (stat, None))
+                        .map_err(io::Error::from),
+                };
+                let (stat, place) = match found {
+                    Ok(found) => found,
                     Err(e) if absent(&e) => return Ok(()),
                     Err(e) => return Err(e),
                 };
-                let stat = rustix::fs::fstat(&place)?;
                 let is_dir = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
                 let cover = if is_dir { directory } else { file };
                 let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -284,19 +291,26 @@ impl State {
                     ..Default::default()
                 };
                 idmap::set_mount(std::os::fd::AsFd::as_fd(&tree), read_only, None)?;
-                attach(std::os::fd::AsFd::as_fd(&tree), &place)
+                attach_or_at(std::os::fd::AsFd::as_fd(&tree), place, root, path)
             }
-            Step::MakeReadOnly { root, path } => {
-                let place = match open_in(self.fd(*root)?, path) {
-                    Ok(place) => place,
+            Step::MakeReadOnly { root, path, links } => {
+                let root = self.fd(*root)?;
+                let flags =
+                    OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+                let found = match links {
+                    true => open_in(root, path).and_then(|p| {
+                        let tree = open_tree(&p, c"", flags | OpenTreeFlags::AT_EMPTY_PATH)?;
+                        Ok((tree, Some(p)))
+                    }),
+                    false => open_tree(root, path.as_c_str(), flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW)
+                        .map(|tree| (tree, None))
+                        .map_err(io::Error::from),
+                };
+                let (tree, place) = match found {
+                    Ok(found) => found,
                     Err(e) if absent(&e) => return Ok(()),
                     Err(e) => return Err(e),
                 };
-                let flags = OpenTreeFlags::OPEN_TREE_CLONE
-                    | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                    | OpenTreeFlags::AT_RECURSIVE
-                    | OpenTreeFlags::AT_EMPTY_PATH;
-                let tree = open_tree(&place, c"", flags)?;
                 let read_only = crate::step::MountFlags {
                     read_only: true,
                     no_exec: true,
@@ -304,7 +318,7 @@ impl State {
                     ..Default::default()
                 };
                 idmap::set_mount(std::os::fd::AsFd::as_fd(&tree), read_only, None)?;
-                attach(std::os::fd::AsFd::as_fd(&tree), &place)
+                attach_or_at(std::os::fd::AsFd::as_fd(&tree), place, root, path)
             }
             Step::ChangeDir(path) => Ok(rustix::process::chdir(path.as_c_str())?),
             Step::ChangeDirTo(fd) => Ok(rustix::process::fchdir(self.fd(*fd)?)?),
@@ -601,6 +615,20 @@ fn open_in(root: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
 fn attach(tree: BorrowedFd<'_>, place: &OwnedFd) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     Ok(move_mount(tree, c"", place, c"", flags)?)
+}
+
+/// Mounts on the place that was found, or on `path` below `root`, on the way to which is no symbolic link.
+fn attach_or_at(tree: BorrowedFd<'_>, place: Option<OwnedFd>, root: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    match place {
+        Some(place) => attach(tree, &place),
+        None => Ok(move_mount(
+            tree,
+            c"",
+            root,
+            path,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )?),
+    }
 }
 
 fn make_file(path: &CStr, content: &[u8], writable: bool) -> io::Result<()> {

@@ -125,17 +125,20 @@ pub enum Step {
         from: CString,
         to: CString,
     },
-    /// Covers a path below `root`, if it exists, with the empty file or directory.
+    /// Covers a path below `root`, if it exists, with the empty file or directory. With `links`, there may be symbolic
+    /// links on the way to it, none of which is followed.
     Mask {
         root: Fd,
         path: CString,
         file: CString,
         directory: CString,
+        links: bool,
     },
-    /// Remounts a path below `root`, if it exists, read-only.
+    /// Remounts a path below `root`, if it exists, read-only; `links` as for [`Step::Mask`].
     MakeReadOnly {
         root: Fd,
         path: CString,
+        links: bool,
     },
     ChangeDir(CString),
     ChangeDirTo(Fd),

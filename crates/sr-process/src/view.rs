@@ -718,8 +718,13 @@ impl Builder<'_> {
                     path,
                     file: c"f".into(),
                     directory: c"e".into(),
+                    links: !of_proc,
                 },
-                false => Step::MakeReadOnly { root, path },
+                false => Step::MakeReadOnly {
+                    root,
+                    path,
+                    links: !of_proc,
+                },
             };
             if of_proc { &mut on_proc } else { &mut elsewhere }.push(cover);
         }

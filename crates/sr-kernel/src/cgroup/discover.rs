@@ -1,7 +1,7 @@
-//! Where this process may make a group for a run. Looks only: at `/proc/self/cgroup`, `/proc/self/mountinfo` and, on
-//! v2, at two files of the own group; nothing is written.
+//! Where this process may make a group for a run. Looks only: at `/proc/self/cgroup`, at where the hierarchies usually
+//! are or else at `/proc/self/mountinfo` and, on v2, at two files of the own group; nothing is written.
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
 use sr_common::facts::{CgroupController, CgroupFacts};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -13,6 +13,8 @@ pub(super) trait Look {
     fn exists(&self, file: &Path) -> bool;
     /// With the effective ids, for a file: may be written; for a directory: entries may be made.
     fn writable(&self, file: &Path) -> bool;
+    /// The version of the hierarchy whose root group `dir` is; `None` where it is not one's.
+    fn root_of(&self, dir: &Path) -> Option<u8>;
 }
 
 struct Host;
@@ -29,6 +31,15 @@ impl Look for Host {
     fn writable(&self, file: &Path) -> bool {
         accessat(CWD, file, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
     }
+
+    fn root_of(&self, dir: &Path) -> Option<u8> {
+        let version = super::file::version(dir)?;
+        // A link, as from `cpu` to `cpu,cpuacct`, is not the place that mountinfo tells.
+        let stat = statat(CWD, dir, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+        // In every kernfs the first inode is the root's (`__kernfs_new_node` in fs/kernfs/dir.c).
+        (directory && stat.st_ino == 1).then_some(version)
+    }
 }
 
 /// The controllers that this process may use, and where. v2 is preferred, controller by controller.
@@ -37,13 +48,16 @@ pub fn discover() -> CgroupFacts {
 }
 
 pub(super) fn discover_with(look: &dyn Look) -> CgroupFacts {
-    let (Some(own), Some(mounts)) = (
-        look.read(Path::new("/proc/self/cgroup")),
-        look.read(Path::new("/proc/self/mountinfo")),
-    ) else {
+    let Some(own) = look.read(Path::new("/proc/self/cgroup")) else {
         return CgroupFacts::default();
     };
-    let mounts = cgroup_mounts(&mounts);
+    let mounts = match usual_mounts(look, &own) {
+        Some(mounts) => mounts,
+        None => match look.read(Path::new("/proc/self/mountinfo")) {
+            Some(text) => cgroup_mounts(&text),
+            None => return CgroupFacts::default(),
+        },
+    };
     let v2 = v2_parent(look, &own, &mounts);
     let find = |name: &str| {
         if let Some((parent, controllers)) = &v2
@@ -73,6 +87,39 @@ struct CgroupMount {
     point: PathBuf,
     /// The super block's options: for v1, the controllers.
     options: String,
+}
+
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// The mounts of all hierarchies in which this process may be limited, if each is whole and where systemd mounts it: at
+/// `/sys/fs/cgroup` the one of v2, or below it those of v1 by their controllers' names and `unified`. Else only mountinfo
+/// knows, which takes the longer the more mounts a host has, a few microseconds each.
+fn usual_mounts(look: &dyn Look, own: &str) -> Option<Vec<CgroupMount>> {
+    let top = Path::new("/sys/fs/cgroup");
+    let alone = look.root_of(top) == Some(2);
+    let mut mounts = Vec::new();
+    for line in own.lines() {
+        let mut fields = line.splitn(3, ':');
+        let (number, controllers) = (fields.next()?, fields.next()?);
+        if number == "0" {
+            let point = if alone { top.to_owned() } else { top.join("unified") };
+            mounts.push(usual(look, 2, point, "")?);
+        }
+        for name in controllers.split(',').filter(|name| CONTROLLERS.contains(name)) {
+            mounts.push(usual(look, 1, top.join(name), name)?);
+        }
+    }
+    Some(mounts)
+}
+
+fn usual(look: &dyn Look, version: u8, point: PathBuf, options: &str) -> Option<CgroupMount> {
+    let options = options.to_owned();
+    (look.root_of(&point) == Some(version)).then(|| CgroupMount {
+        version,
+        root: "/".into(),
+        point,
+        options,
+    })
 }
 
 /// The cgroup lines of mountinfo: `id parent dev root point options [tags] - type source super-options`.

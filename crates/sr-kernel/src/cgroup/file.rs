@@ -167,13 +167,26 @@ pub(super) fn open_for_writing(file: &Path) -> Result<OwnedFd, CgroupError> {
 
 /// Whether `dir` is on a cgroup file system; `None` where it does not exist.
 pub(super) fn is_cgroup(dir: &Path) -> Result<Option<bool>, CgroupError> {
-    const V1: i64 = 0x0027_e0eb;
-    const V2: i64 = 0x6367_7270;
     match statfs(dir) {
-        #[allow(clippy::unnecessary_cast, reason = "the field's type differs between architectures")]
-        Ok(stat) => Ok(Some([V1, V2].contains(&(stat.f_type as i64)))),
+        Ok(stat) => Ok(Some(cgroup_version(&stat).is_some())),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(CgroupError::errno("statfs", dir, errno)),
+    }
+}
+
+/// The version of the cgroup file system that `dir` is on.
+pub(super) fn version(dir: &Path) -> Option<u8> {
+    cgroup_version(&statfs(dir).ok()?)
+}
+
+fn cgroup_version(stat: &rustix::fs::StatFs) -> Option<u8> {
+    const V1: i64 = 0x0027_e0eb;
+    const V2: i64 = 0x6367_7270;
+    #[allow(clippy::unnecessary_cast, reason = "the field's type differs between architectures")]
+    match stat.f_type as i64 {
+        V1 => Some(1),
+        V2 => Some(2),
+        _ => None,
     }
 }
 

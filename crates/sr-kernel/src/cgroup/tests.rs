@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 
+#[derive(Default)]
 struct Fake {
     files: HashMap<&'static str, &'static str>,
     writable: Vec<&'static str>,
+    roots: Vec<(&'static str, u8)>,
 }
 
 impl Look for Fake {
@@ -21,6 +23,12 @@ impl Look for Fake {
     }
     fn writable(&self, file: &Path) -> bool {
         file.to_str().is_some_and(|f| self.writable.contains(&f))
+    }
+    fn root_of(&self, dir: &Path) -> Option<u8> {
+        self.roots
+            .iter()
+            .find(|(root, _)| Path::new(root) == dir)
+            .map(|(_, version)| *version)
     }
 }
 
@@ -46,6 +54,7 @@ fn the_real_root_can_hold_groups() {
             "/sys/fs/cgroup/cgroup.procs",
             "/sys/fs/cgroup/cgroup.subtree_control",
         ],
+        ..Fake::default()
     });
     assert_eq!(facts.memory, at(2, "/sys/fs/cgroup"));
     assert_eq!(facts.cpu, at(2, "/sys/fs/cgroup"));
@@ -76,6 +85,7 @@ fn a_session_with_processes_makes_siblings_in_a_delegated_slice() {
             dir,
             "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice/cgroup.procs",
         ],
+        ..Fake::default()
     };
     let facts = discover_with(&fake);
     assert_eq!(facts.memory, at(2, dir), "{own}");
@@ -103,6 +113,7 @@ fn a_container_whose_group_is_the_mount_s_top_has_nowhere_to_go() {
             "/sys/fs/cgroup/cgroup.procs",
             "/sys/fs/cgroup/cgroup.subtree_control",
         ],
+        ..Fake::default()
     };
     assert_eq!(discover_with(&fake), CgroupFacts::default());
 }
@@ -124,11 +135,79 @@ fn v1_hierarchies_in_a_container_are_seen_through_the_mount_s_root() {
             ),
         ]),
         writable: vec!["/cg/memory", "/cg/cpu", "/cg/pids"],
+        ..Fake::default()
     };
     let facts = discover_with(&fake);
     assert_eq!(facts.memory, at(1, "/cg/memory"));
     assert_eq!(facts.cpu, at(1, "/cg/cpu"));
     assert_eq!(facts.pids, None, "the own group is not below the mount's root");
+}
+
+#[test]
+fn where_hierarchies_usually_are_mountinfo_is_not_asked() {
+    let v1 = [
+        ("/sys/fs/cgroup/memory", 1),
+        ("/sys/fs/cgroup/cpu", 1),
+        ("/sys/fs/cgroup/pids", 1),
+    ];
+    let hybrid = |roots: &[(&'static str, u8)]| Fake {
+        files: HashMap::from([
+            (
+                "/proc/self/cgroup",
+                "5:memory:/a\n4:cpuset:/c\n3:cpu,cpuacct:/\n2:pids:/b\n0::/\n",
+            ),
+            (
+                "/proc/self/mountinfo",
+                "1 0 0:1 / /cg/memory rw - cgroup cgroup rw,memory\n",
+            ),
+        ]),
+        writable: vec!["/sys/fs/cgroup/memory/a", "/sys/fs/cgroup/cpu", "/cg/memory/a"],
+        roots: roots.to_vec(),
+    };
+    let all = [&v1[..], &[("/sys/fs/cgroup/unified", 2)]].concat();
+    let facts = discover_with(&hybrid(&all));
+    assert_eq!(facts.memory, at(1, "/sys/fs/cgroup/memory/a"));
+    assert_eq!(facts.cpu, at(1, "/sys/fs/cgroup/cpu"));
+    assert_eq!(facts.pids, None, "not writable");
+    // One that is elsewhere, or of another kind there, and mountinfo is asked for all.
+    for missing in 0..all.len() {
+        let mut roots = all.clone();
+        roots.remove(missing);
+        assert_eq!(discover_with(&hybrid(&roots)).memory, at(1, "/cg/memory/a"));
+        roots.push((all[missing].0, 3 - all[missing].1));
+        assert_eq!(discover_with(&hybrid(&roots)).memory, at(1, "/cg/memory/a"));
+    }
+    let whole = Fake {
+        files: HashMap::from([
+            ("/proc/self/cgroup", "0::/u\n"),
+            ("/sys/fs/cgroup/u/cgroup.controllers", "memory\n"),
+            ("/sys/fs/cgroup/u/cgroup.subtree_control", "memory\n"),
+        ]),
+        writable: vec!["/sys/fs/cgroup/u", "/sys/fs/cgroup/u/cgroup.procs"],
+        roots: vec![("/sys/fs/cgroup", 2)],
+    };
+    assert_eq!(discover_with(&whole).memory, at(2, "/sys/fs/cgroup/u"));
+}
+
+#[test]
+fn both_ways_find_the_same_on_this_host() {
+    struct Slow;
+    impl Look for Slow {
+        fn read(&self, file: &Path) -> Option<String> {
+            std::fs::read_to_string(file).ok()
+        }
+        fn exists(&self, file: &Path) -> bool {
+            file.exists()
+        }
+        fn writable(&self, file: &Path) -> bool {
+            let flags = rustix::fs::AtFlags::EACCESS;
+            rustix::fs::accessat(rustix::fs::CWD, file, rustix::fs::Access::WRITE_OK, flags).is_ok()
+        }
+        fn root_of(&self, _: &Path) -> Option<u8> {
+            None
+        }
+    }
+    assert_eq!(discover(), discover_with(&Slow));
 }
 
 #[test]

@@ -75,6 +75,7 @@ impl AsFd for MapNamespace {
 }
 
 #[repr(C)]
+#[derive(Default)]
 struct MountAttr {
     attr_set: u64,
     attr_clr: u64,
@@ -103,19 +104,30 @@ pub(crate) fn attributes(flags: MountFlags) -> u64 {
     bits
 }
 
+/// Lets device nodes of a detached mount open, whatever the mount says that it was cloned from.
+pub fn clear_nodev(tree: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = MountAttr {
+        attr_clr: ATTR_NODEV,
+        ..MountAttr::default()
+    };
+    change_mount(tree, &attr, false)
+}
+
 /// Sets attributes, and with `map` the id map, on a detached mount.
 pub fn set_mount(tree: BorrowedFd<'_>, flags: MountFlags, map: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let mut attr = MountAttr {
         attr_set: attributes(flags),
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
+        ..MountAttr::default()
     };
     if let Some(ns) = map {
         attr.attr_set |= ATTR_IDMAP;
         attr.userns_fd = ns.as_raw_fd() as u64;
     }
-    let at_flags = libc::AT_EMPTY_PATH | if flags.recursive { libc::AT_RECURSIVE } else { 0 };
+    change_mount(tree, &attr, flags.recursive)
+}
+
+fn change_mount(tree: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<()> {
+    let at_flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty C string and `attr` a live struct mount_attr of the given size.
     let answer = unsafe {
         libc::syscall(
@@ -123,7 +135,7 @@ pub fn set_mount(tree: BorrowedFd<'_>, flags: MountFlags, map: Option<BorrowedFd
             tree.as_raw_fd(),
             c"".as_ptr(),
             at_flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };

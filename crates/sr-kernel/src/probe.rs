@@ -29,6 +29,11 @@ pub fn privileged() -> bool {
     geteuid().is_root() && has_capability(CapabilitySet::SYS_ADMIN)
 }
 
+/// Whether this process has `CAP_MKNOD`. A device control group may still forbid it.
+pub fn may_make_nodes() -> bool {
+    has_capability(CapabilitySet::MKNOD)
+}
+
 fn has_capability(which: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(which))
 }

@@ -266,6 +266,18 @@ impl CStringArray {
 }
 
 impl Step {
+    /// The path of what it makes, and the bytes that its content takes, in whole pages.
+    pub fn makes(&self) -> Option<(&CStr, u64)> {
+        match self {
+            Step::Mkdir { path, .. } | Step::Symlink { path, .. } | Step::Whiteout { path } => Some((path, 0)),
+            Step::File { path, content, .. } => {
+                let page = rustix::param::page_size();
+                Some((path, (content.len().div_ceil(page) * page) as u64))
+            }
+            _ => None,
+        }
+    }
+
     /// What the step does, for an error message.
     pub fn describe(&self) -> String {
         let text = |path: &CString| path.to_string_lossy().into_owned();

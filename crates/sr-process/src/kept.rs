@@ -1,30 +1,33 @@
-//! The part of a view's skeleton that is the same from run to run, [`TARGET`]: made once, kept in the user's runtime
-//! directory, and mounted read-only in every view that needs just this. Two dozen files are then one mount. Not in the run
-//! store, since mountinfo tells where a mount comes from: a program is to learn no host path from it that says more than
-//! that Safe-Run runs here.
+//! The skeleton of a view, kept from run to run: made once in the user's runtime directory, and mounted read-only as the
+//! root of every view that needs just this. Some fifty things are then one mount. Not in the run store, since mountinfo
+//! tells where a mount comes from: a program is to learn no host path from it that says more than that Safe-Run runs here.
 //!
 //! A tree's name is the digest of all that is in it: of a file copied from the host its inode, size and times. Whoever
 //! uses a tree holds a shared lock on it: who removes one takes the other kind, since what is unlinked here would vanish, with
-//! the mounts on it, from the views of those who run.
+//! the mounts on it, from the views of those who run. A tree is made for the second view that needs it: making one takes
+//! longer than making a skeleton in a view, and many a project is run in once.
 
 use crate::skeleton::{Item, What};
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, makedev};
+use rustix::mount::{OpenTreeFlags, open_tree};
 use sr_common::Digest;
+use sr_kernel::idmap;
+use sr_kernel::step::MountFlags;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// The directory of the view.
-pub(crate) const TARGET: &str = "/etc";
-
 /// What the names of the trees begin with; of those that are not whole, after a dot.
-const PREFIX: &str = "etc-";
+const PREFIX: &str = "view-";
 
-/// How many trees stay besides the one made last.
-const SPARE: usize = 3;
+/// How many trees stay that are not in use.
+const SPARE: usize = 16;
+
+/// The file that remembers which trees were asked for: a table of keys, each in the place that its first byte says.
+const SEEN: &str = "seen";
 
 /// How long a file must have been left alone to be copied into a tree: a change within the same tick of the clock that
 /// stamps it would not show.
@@ -37,21 +40,24 @@ pub(crate) struct Kept {
     pub lock: OwnedFd,
 }
 
-/// The tree of `items`, the first of which is [`TARGET`] itself, from `folder`, made if it is not there. `owner`: of all in
-/// it, where that is not this process's user. An error is no reason to give up the run: the items can be made each time.
+/// The tree of `items` from `folder`, made if it was asked for before. `owner`: of all in it, where that is not this
+/// process's user. An error is no reason to give up the run: the items can be made each time.
 pub(crate) fn tree(folder: &Path, items: &[Item], owner: Option<u32>) -> io::Result<Kept> {
     let boot = sr_kernel::pseudo::read("/proc/sys/kernel/random/boot_id")?;
     let key = || key(&boot, items, owner);
-    let name = key()?;
-    let path = folder.join(&name);
+    let asked = key()?;
+    let path = folder.join(format!("{PREFIX}{}", asked.hex()));
     let lock = match find(&path, owner) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            settled(items)?;
             make_folder(folder)?;
+            if !seen(folder, asked)? {
+                return Err(io::Error::other("it is asked for the first time"));
+            }
+            settled(items)?;
             let new = folder.join(hidden_name()?);
             let made = make(&new, items, owner).and_then(|lock| {
                 // The name is of what was there before the files were read.
-                if key()? != name {
+                if key()? != asked {
                     return Err(io::Error::other("the host's files change"));
                 }
                 rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared)?;
@@ -78,6 +84,18 @@ pub(crate) fn tree(folder: &Path, items: &[Item], owner: Option<u32>) -> io::Res
         .into_string()
         .map_err(|_| io::Error::other("the run store's path is not UTF-8"))?;
     Ok(Kept { path, lock })
+}
+
+/// A detached mount of the tree that `lock` holds. Its device nodes open where `flags` says so, also where the runtime
+/// directory's own mount is `nodev`, as it mostly is: nothing else can be made in what only root may write.
+pub(crate) fn mount(lock: &OwnedFd, flags: MountFlags) -> io::Result<OwnedFd> {
+    let of_it = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = open_tree(lock, "", of_it)?;
+    idmap::set_mount(mount.as_fd(), flags, None)?;
+    if flags.devices {
+        idmap::clear_nodev(mount.as_fd())?;
+    }
+    Ok(mount)
 }
 
 /// Removes from `folder` the trees that nobody uses, but for the `spare` newest, and what killed makers left.
@@ -126,7 +144,7 @@ fn hidden_name() -> io::Result<String> {
 
 /// Names the tree of `items` by all that decides what is in it. Without a sync nothing says what a tree holds once the
 /// machine went down: it is of this boot alone.
-fn key(boot: &[u8], items: &[Item], owner: Option<u32>) -> io::Result<String> {
+fn key(boot: &[u8], items: &[Item], owner: Option<u32>) -> io::Result<Digest> {
     let mut bytes = Vec::with_capacity(4 << 10);
     let mut field = |part: &[u8]| {
         bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
@@ -157,9 +175,14 @@ fn key(boot: &[u8], items: &[Item], owner: Option<u32>) -> io::Result<String> {
                 }
             }
             What::Place => field(b"place"),
+            What::Node { major, minor } => {
+                field(b"node");
+                field(&major.to_le_bytes());
+                field(&minor.to_le_bytes());
+            }
         }
     }
-    Ok(format!("{PREFIX}{}", Digest::of(&bytes).hex()))
+    Ok(Digest::of(&bytes))
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
@@ -197,6 +220,20 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether `key` was asked for before, as far as `folder` remembers; it does from now on.
+fn seen(folder: &Path, key: Digest) -> io::Result<bool> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let table = rustix::fs::open(folder.join(SEEN), flags, Mode::RUSR | Mode::WUSR)?;
+    let key = key.as_bytes();
+    let place = u64::from(key[0]) * key.len() as u64;
+    let mut there = [0; 32];
+    if rustix::io::pread(&table, &mut there, place)? == key.len() && there == *key {
+        return Ok(true);
+    }
+    rustix::io::pwrite(&table, key, place)?;
+    Ok(false)
+}
+
 /// Takes the tree at `path` into use.
 fn find(path: &Path, owner: Option<u32>) -> io::Result<OwnedFd> {
     let dir = open(path)?;
@@ -228,10 +265,7 @@ fn make(path: &Path, items: &[Item], owner: Option<u32>) -> io::Result<OwnedFd> 
     fs::DirBuilder::new().mode(0o700).create(path)?;
     let lock = open(path)?;
     rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-    let at = |item: &Item| {
-        let rest = item.target.strip_prefix(TARGET).unwrap_or(&item.target);
-        path.join(rest.trim_start_matches('/'))
-    };
+    let at = |item: &Item| path.join(item.target.trim_start_matches('/'));
     for item in items {
         let place = at(item);
         let content = match &item.what {
@@ -242,10 +276,15 @@ fn make(path: &Path, items: &[Item], owner: Option<u32>) -> io::Result<OwnedFd> 
                 }
                 continue;
             }
-            // The first is there already. Each gets its own mode when it is full.
-            What::Directory { .. } if item.target == TARGET => continue,
+            // It gets its own mode when it is full.
             What::Directory { .. } => {
                 fs::DirBuilder::new().mode(0o700).create(&place)?;
+                continue;
+            }
+            What::Node { major, minor } => {
+                let (kind, device) = (FileType::CharacterDevice, makedev(*major, *minor));
+                rustix::fs::mknodat(CWD, &place, kind, Mode::empty(), device)?;
+                finish(&place, item.what.mode(), owner)?;
                 continue;
             }
             What::File { content } => content,
@@ -266,6 +305,7 @@ fn make(path: &Path, items: &[Item], owner: Option<u32>) -> io::Result<OwnedFd> 
             finish(&at(item), mode, owner)?;
         }
     }
+    finish(path, 0o755, owner)?;
     Ok(lock)
 }
 
@@ -279,7 +319,7 @@ fn finish(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
     fn item(target: &str, what: What) -> Item {
         let target = target.to_owned();
@@ -289,27 +329,27 @@ mod tests {
     fn items(word: &str, source: &str) -> Vec<Item> {
         let directory = |mode| What::Directory { mode };
         vec![
-            item("/etc", directory(0o755)),
             item(
-                "/etc/word",
+                "/word",
                 What::File {
                     content: word.as_bytes().to_vec(),
                 },
             ),
-            item("/etc/d", directory(0o711)),
-            item("/etc/d/place", What::Place),
-            item("/etc/d/link", What::Symlink { to: "../word".into() }),
-            item("/etc/copy", What::Copy { source: source.into() }),
+            item("/d", directory(0o711)),
+            item("/d/place", What::Place),
+            item("/d/link", What::Symlink { to: "../word".into() }),
+            item("/copy", What::Copy { source: source.into() }),
         ]
     }
 
     /// Changed long ago.
-    fn source() -> String {
-        std::env::current_exe().unwrap().to_str().unwrap().to_owned()
-    }
-
-    /// A copy of a whole test program is more than is needed.
     const OLD: &str = "/etc/hosts";
+
+    /// What asks for the second time gets.
+    fn asked_again(folder: &Path, items: &[Item]) -> io::Result<Kept> {
+        let _ = tree(folder, items, None);
+        tree(folder, items, None)
+    }
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(folder)
@@ -321,10 +361,12 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_made_once_as_the_items_say_and_found_again() {
+    fn a_tree_is_made_when_asked_for_again_as_the_items_say_and_then_found() {
         let dir = tempfile::tempdir().unwrap();
         // It need not exist.
         let folder = dir.path().join("safe-run");
+        assert!(tree(&folder, &items("a", OLD), None).is_err());
+        assert_eq!(names(&folder), [SEEN]);
         let first = tree(&folder, &items("a", OLD), None).unwrap();
         let inode = |path: &str| fs::symlink_metadata(path).unwrap().ino();
         let made = inode(&first.path);
@@ -340,9 +382,39 @@ mod tests {
 
         let again = tree(&folder, &items("a", OLD), None).unwrap();
         assert_eq!((&again.path, inode(&again.path)), (&first.path, made));
-        let other = tree(&folder, &items("b", OLD), None).unwrap();
+        let other = asked_again(&folder, &items("b", OLD)).unwrap();
         assert_ne!(other.path, first.path);
-        assert_eq!(names(&folder).len(), 2);
+        assert_eq!(names(&folder).len(), 3);
+    }
+
+    #[test]
+    fn device_nodes_are_made_by_who_may_and_open_through_the_mount() {
+        if !sr_kernel::probe::may_make_nodes() {
+            eprintln!("SKIPPED: needs CAP_MKNOD");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("safe-run");
+        let null = || vec![item("/null", What::Node { major: 1, minor: 3 })];
+        let _ = tree(&folder, &null(), Some(7));
+        let made = tree(&folder, &null(), Some(7)).unwrap();
+        let stat = fs::symlink_metadata(format!("{}/null", made.path)).unwrap();
+        assert!(stat.file_type().is_char_device());
+        assert_eq!(
+            (stat.rdev(), stat.mode() & 0o777, stat.uid()),
+            (makedev(1, 3), 0o666, 7)
+        );
+        let open = |devices| {
+            let flags = MountFlags {
+                read_only: true,
+                devices,
+                ..Default::default()
+            };
+            let mount = mount(&made.lock, flags).unwrap();
+            rustix::fs::openat(mount, "null", OFlags::RDWR, Mode::empty()).map(drop)
+        };
+        assert_eq!(open(true), Ok(()));
+        assert_eq!(open(false), Err(rustix::io::Errno::ACCESS));
     }
 
     #[test]
@@ -353,21 +425,23 @@ mod tests {
             name(&plain(), None),
             name(&plain(), Some(7)),
             name(&items("b", OLD), None),
+            name(&items("a", "/etc/passwd"), None),
+            key(b"other boot", &plain(), None).unwrap(),
         ];
-        names.push(key(b"other boot", &plain(), None).unwrap());
-        names.push(name(&items("a", &source()), None));
         for (at, what) in [
-            (0, What::Directory { mode: 0o750 }),
-            (1, What::Place),
-            (1, What::Copy { source: OLD.into() }),
-            (4, What::Symlink { to: "word".into() }),
+            (1, What::Directory { mode: 0o750 }),
+            (0, What::Place),
+            (0, What::Copy { source: OLD.into() }),
+            (3, What::Symlink { to: "word".into() }),
+            (0, What::Node { major: 1, minor: 3 }),
+            (0, What::Node { major: 1, minor: 5 }),
         ] {
             let mut changed = plain();
             changed[at].what = what;
             names.push(name(&changed, None));
         }
         let mut moved = plain();
-        moved[1].target = "/etc/words".into();
+        moved[0].target = "/words".into();
         names.push(name(&moved, None));
         let mut fewer = plain();
         fewer.pop();
@@ -386,24 +460,20 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "one").unwrap();
         let items = items("a", file.to_str().unwrap());
-        let refused = tree(&folder, &items, None).unwrap_err();
+        let refused = asked_again(&folder, &items).unwrap_err();
         assert!(refused.to_string().contains("a moment ago"), "{refused}");
-        assert!(!folder.exists());
+        assert_eq!(names(&folder), [SEEN]);
         std::thread::sleep(SETTLED + Duration::from_millis(1100));
-        let first = tree(&folder, &items, None).unwrap();
+        let first = asked_again(&folder, &items).unwrap();
         assert_eq!(fs::read(format!("{}/copy", first.path)).unwrap(), b"one");
         // The same length, and the time put back.
         let before = fs::metadata(&file).unwrap().modified().unwrap();
         fs::write(&file, "two").unwrap();
-        fs::File::options()
-            .append(true)
-            .open(&file)
-            .unwrap()
-            .set_modified(before)
-            .unwrap();
-        assert!(tree(&folder, &items, None).is_err());
+        let open = fs::File::options().append(true).open(&file).unwrap();
+        open.set_modified(before).unwrap();
+        assert!(asked_again(&folder, &items).is_err());
         std::thread::sleep(SETTLED + Duration::from_millis(1100));
-        let second = tree(&folder, &items, None).unwrap();
+        let second = asked_again(&folder, &items).unwrap();
         assert_ne!(second.path, first.path);
         assert_eq!(fs::read(format!("{}/copy", second.path)).unwrap(), b"two");
         assert_eq!(fs::read(format!("{}/copy", first.path)).unwrap(), b"one");
@@ -413,12 +483,13 @@ mod tests {
     fn what_is_in_use_or_new_stays_and_halves_go() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("safe-run");
-        let used = tree(&folder, &items("used", OLD), None).unwrap();
-        let half = folder.join(".etc-half");
+        let used = asked_again(&folder, &items("used", OLD)).unwrap();
+        let half = folder.join(format!(".{PREFIX}half"));
         fs::create_dir_all(half.join("d")).unwrap();
         fs::write(folder.join("mine"), "not a tree").unwrap();
-        let left: Vec<_> = (0..8)
-            .map(|n| tree(&folder, &items(&n.to_string(), OLD), None).unwrap().path)
+        let count = SPARE + 4;
+        let left: Vec<_> = (0..count)
+            .map(|n| asked_again(&folder, &items(&n.to_string(), OLD)).unwrap().path)
             .collect();
         assert!(!half.exists());
         let stays = |path: &String| Path::new(path).exists();
@@ -426,17 +497,18 @@ mod tests {
         assert_eq!(left.iter().filter(|path| stays(path)).count(), SPARE);
         assert!(stays(left.last().unwrap()));
         assert_eq!(sweep(&folder, 0).len(), SPARE);
-        assert_eq!(names(&folder).len(), 2);
+        assert_eq!(names(&folder).len(), 3);
         drop(used.lock);
         assert_eq!(sweep(&folder, 0), [PathBuf::from(&used.path)]);
-        assert_eq!(names(&folder), ["mine"]);
+        assert_eq!(names(&folder), ["mine", SEEN]);
     }
 
     #[test]
-    fn starts_that_make_a_tree_together_all_get_it() {
+    fn starts_that_make_a_tree_together_make_one() {
         let dir = tempfile::tempdir().unwrap();
         for round in 0..20 {
             let folder = dir.path().join(round.to_string());
+            let _ = tree(&folder, &items("a", OLD), None);
             let paths: Vec<String> = std::thread::scope(|scope| {
                 let one = || tree(&folder, &items("a", OLD), None).map(|kept| kept.path);
                 let threads: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
@@ -451,7 +523,7 @@ mod tests {
                 fs::read(format!("{}/copy", whole.path)).unwrap(),
                 fs::read(OLD).unwrap()
             );
-            assert_eq!(names(&folder).len(), 1);
+            assert_eq!(names(&folder).len(), 2);
         }
     }
 
@@ -459,7 +531,7 @@ mod tests {
     fn a_tree_that_others_could_have_changed_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("safe-run");
-        let tree = || tree(&folder, &items("a", OLD), None);
+        let tree = || asked_again(&folder, &items("a", OLD));
         let path = tree().unwrap().path;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         assert_eq!(tree().unwrap_err().kind(), io::ErrorKind::PermissionDenied);

@@ -2,8 +2,8 @@
 //! compiled plan and knows neither policies nor reports.
 //!
 //! The data's way: [`view`] and [`program`] turn the plan into steps (data), [`sandbox`] starts the process that
-//! carries them out, hands it the file system of `stage` and the mounts of [`trees`], and brings the program to its exec
-//! stop, [`posture`] reads there what holds.
+//! carries them out, hands it the root that is [`kept`] or the file system of `stage`, and the mounts of [`trees`], and
+//! brings the program to its exec stop, [`posture`] reads there what holds.
 
 pub mod join;
 pub mod kept;
@@ -16,4 +16,4 @@ pub mod trees;
 pub mod view;
 
 pub use sandbox::{Building, Ended, Namespaces, Options, Prepared, Running, Stdio, Stopped, begin};
-pub use view::Made;
+pub use stage::Devices;

@@ -1,9 +1,7 @@
 //! What holds at the exec stop, read back from the kernel's own files: nothing here repeats what was asked for without
 //! having seen it.
 
-use crate::kept;
 use crate::stage::{DEVICES, Devices};
-use crate::view::Made;
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat};
 use sr_common::{Code, Control, Fault, Observed};
 use sr_compiler::bundle::{CompileBundle, FilesystemPlan, IdMap, ViewKind};
@@ -43,14 +41,14 @@ pub struct Before {
 }
 
 impl Before {
-    pub fn take(bundle: &CompileBundle, made: Made) -> Result<Self, Fault> {
+    pub fn take(bundle: &CompileBundle, devices: Devices) -> Result<Self, Fault> {
         let own = Reader::open("/proc/self".into())?;
         Ok(Before {
             namespaces: NAMESPACES
                 .iter()
                 .map(|(name, _)| own.link(&format!("ns/{name}")))
                 .collect::<Result<_, _>>()?,
-            mounts: expected_mounts(&bundle.filesystem_plan, made),
+            mounts: expected_mounts(&bundle.filesystem_plan, devices),
         })
     }
 }
@@ -367,21 +365,14 @@ struct Planned {
     device: bool,
 }
 
-fn expected_mounts(plan: &FilesystemPlan, made: Made) -> BTreeMap<String, Planned> {
+fn expected_mounts(plan: &FilesystemPlan, devices: Devices) -> BTreeMap<String, Planned> {
     let mut mounts = BTreeMap::new();
     if plan.entries.first().is_none_or(|e| e.target != "/") {
         let kind = Planned {
             read_only: true,
-            device: made.devices == Devices::Nodes,
+            device: devices == Devices::Nodes,
         };
         mounts.insert("/".to_owned(), kind);
-    }
-    if made.kept {
-        let kind = Planned {
-            read_only: true,
-            device: false,
-        };
-        mounts.insert(kept::TARGET.to_owned(), kind);
     }
     let with_devices = Planned {
         read_only: false,
@@ -398,7 +389,7 @@ fn expected_mounts(plan: &FilesystemPlan, made: Made) -> BTreeMap<String, Planne
                 continue;
             }
             ViewKind::Dev => {
-                if made.devices == Devices::Mounts {
+                if devices == Devices::Mounts {
                     mounts.extend(DEVICES.map(|(name, ..)| (format!("{}/{name}", entry.target), with_devices)));
                 }
                 continue;

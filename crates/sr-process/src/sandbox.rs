@@ -1,9 +1,9 @@
 //! Starting a sandbox: the socket, the clone, the id maps, and the way of the program to its exec stop.
 
 use crate::program::{self, Ends, Given};
-use crate::stage::{self, Devices};
+use crate::stage::Devices;
 use crate::trees::OpenTrees;
-use crate::view::{self, Made, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT, SLOT_STAGE};
+use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
@@ -35,7 +35,7 @@ pub enum Stdio {
 pub struct Options<'a> {
     /// Folder with one `N/upper` and `N/work` for each captured layer, where the plan keeps them in the store.
     pub layers: Option<&'a Path>,
-    /// Folder with the parts of views that are kept from run to run.
+    /// Folder in which skeletons of views are kept from run to run; see [`crate::kept`].
     pub kept: Option<&'a Path>,
     pub stdio: Stdio,
     /// The v2 group into which the sandbox is born.
@@ -55,7 +55,7 @@ pub struct Building {
     in_landlock: bool,
     /// Whether the program gets a pty, whose master will arrive.
     terminal: bool,
-    made: Made,
+    devices: Devices,
     /// Held while the view is in use, by each in turn.
     kept: Option<OwnedFd>,
     /// Dropped when the view stands.
@@ -175,12 +175,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
             .map_err(|e| init_fault("launch.prepare.socket", "cannot make a socket pair", &e.into()))?;
     let channel = theirs.as_raw_fd();
     let process = &bundle.process_plan;
-    let stage = stage::with_devices(&bundle.filesystem_plan, process)?;
-    let devices = match stage {
-        Some(_) => Devices::Nodes,
-        None => Devices::Mounts,
-    };
-    let view = view::build(&bundle.filesystem_plan, process, &options, devices, channel)?;
+    let view = view::build(&bundle.filesystem_plan, process, &options, channel)?;
     let trees = view.trees;
     let traced = process.posture_at_exec;
     let gate = Gate::new(traced)?;
@@ -189,7 +184,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         gate: gate.theirs.as_ref().map(AsRawFd::as_raw_fd),
         groups: (view.next_slot..).take(options.groups).collect(),
     };
-    let first: Vec<u16> = stage.iter().map(|_| SLOT_STAGE).collect();
+    let first: Vec<u16> = view.first.iter().map(|(slot, _)| *slot).collect();
     let steps = init_steps(bundle, &options.stdio, ends, first, view.steps, view.entry)?;
 
     let close: Vec<_> = std::iter::once(&ours)
@@ -232,7 +227,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
     }
     let steps = Steps(steps);
     let go = |with: &[BorrowedFd<'_>]| go(ours.as_fd(), with).map_err(|gone| steps.said(ours.as_fd(), gone));
-    go(&stage.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
+    go(&view.first.iter().map(|(_, tree)| tree.as_fd()).collect::<Vec<_>>())?;
     // Meanwhile it begins the view.
     let trees = trees.open()?;
     go(&trees.mounts())?;
@@ -244,7 +239,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
         in_landlock: bundle.filesystem_plan.landlock.is_some(),
         terminal: matches!(options.stdio, Stdio::Terminal),
-        made: view.made,
+        devices: view.devices,
         kept: view.kept,
         _trees: trees,
     })
@@ -359,8 +354,13 @@ fn open_and_send(path: &str, channel: RawFd, tag: u8, slot: u16) -> Result<Step,
 }
 
 impl Building {
-    pub fn made(&self) -> Made {
-        self.made
+    pub fn devices(&self) -> Devices {
+        self.devices
+    }
+
+    /// Whether the skeleton of its view is a kept one.
+    pub fn is_kept(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// Waits until the view stands.

@@ -29,6 +29,11 @@ pub(crate) enum What {
     },
     /// An empty file, to be covered by a mount.
     Place,
+    /// A device node, for everyone to read and write.
+    Node {
+        major: u32,
+        minor: u32,
+    },
 }
 
 impl What {
@@ -36,34 +41,33 @@ impl What {
     pub fn mode(&self) -> u32 {
         match self {
             What::Directory { mode } => *mode,
-            What::Place => 0o666,
+            What::Place | What::Node { .. } => 0o666,
             What::Symlink { .. } | What::File { .. } | What::Copy { .. } => 0o444,
         }
     }
 }
 
 impl Item {
-    /// The step that makes it below `root`.
-    pub fn into_step(self, root: &str) -> Result<Step, Fault> {
+    /// The step that makes it below `root`; `None` for a device node, which a step cannot make.
+    pub fn into_step(self, root: &str) -> Result<Option<Step>, Fault> {
         let path = c_string(&format!("{root}{}", self.target))?;
         let writable = self.what == What::Place;
         let content = match self.what {
-            What::Directory { mode } => return Ok(Step::Mkdir { path, mode }),
+            What::Directory { mode } => return Ok(Some(Step::Mkdir { path, mode })),
             What::Symlink { to } => {
-                return Ok(Step::Symlink {
-                    to: c_string(&to)?,
-                    path,
-                });
+                let to = c_string(&to)?;
+                return Ok(Some(Step::Symlink { to, path }));
             }
+            What::Node { .. } => return Ok(None),
             What::Copy { source } => read(&source)?,
             What::File { content } => content,
             What::Place => Vec::new(),
         };
-        Ok(Step::File {
+        Ok(Some(Step::File {
             path,
             content,
             writable,
-        })
+        }))
     }
 }
 

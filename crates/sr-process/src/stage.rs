@@ -31,18 +31,24 @@ pub enum Devices {
     Mounts,
 }
 
-/// A detached tmpfs that belongs to the sandbox's root, with the nodes in [`ROOT`]'s `dev`. `None` where the view has them
-/// mounted: for an ordinary user, where this process may not make any (in a container, say), and where the root is an overlay,
-/// through which none opens that was mounted in a user namespace.
-pub(crate) fn with_devices(plan: &FilesystemPlan, process: &ProcessPlan) -> Result<Option<OwnedFd>, Fault> {
-    let IdMap::Range { base, .. } = process.user.map else {
-        return Ok(None);
-    };
+/// How the view of `plan` is to have them, and the directory in which they are: mounted for an ordinary user, where this
+/// process lacks `CAP_MKNOD` (in a container, say), and where the root is an overlay, through which none opens that was
+/// mounted in a user namespace.
+pub(crate) fn devices<'a>(plan: &'a FilesystemPlan, process: &ProcessPlan) -> (Devices, Option<&'a str>) {
     let dev = plan.entries.iter().find(|e| matches!(e.what, ViewKind::Dev));
-    let Some(dev) = dev.filter(|_| plan.entries.first().is_none_or(|e| e.target != "/")) else {
-        return Ok(None);
-    };
-    match make(base, &format!("{ROOT}{}", dev.target)) {
+    let dev = dev.map(|e| e.target.as_str());
+    let overlay = plan.entries.first().is_some_and(|e| e.target == "/");
+    let range = matches!(process.user.map, IdMap::Range { .. });
+    match range && dev.is_some() && !overlay && sr_kernel::probe::may_make_nodes() {
+        true => (Devices::Nodes, dev),
+        false => (Devices::Mounts, dev),
+    }
+}
+
+/// A detached tmpfs that belongs to `owner`, with the nodes in `dev` of [`ROOT`]. `None` where this process may make none
+/// after all.
+pub(crate) fn with_devices(owner: u32, dev: &str) -> Result<Option<OwnedFd>, Fault> {
+    match make(owner, &format!("{ROOT}{dev}")) {
         Ok(stage) => Ok(Some(stage)),
         Err(Errno::PERM) => Ok(None),
         Err(e) => Err(init_fault(

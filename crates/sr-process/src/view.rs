@@ -36,14 +36,6 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// How a view is made where its plan leaves that open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Made {
-    pub devices: Devices,
-    /// Whether `/etc` is a mount of a kept one.
-    pub kept: bool,
-}
-
 /// The steps that build a view, and the mounts that the supervisor hands over meanwhile.
 #[derive(Debug)]
 pub struct View {
@@ -52,22 +44,43 @@ pub struct View {
     /// Those that enter it and leave the host's behind.
     pub entry: Vec<Step>,
     pub trees: Trees,
-    pub made: Made,
-    /// To be held for as long as the view is used.
+    /// What is handed over before the first of the steps, and where to.
+    pub first: Option<(u16, OwnedFd)>,
+    pub devices: Devices,
+    /// To be held for as long as the view is used, where its root is a kept one.
     pub kept: Option<OwnedFd>,
     /// The first slot that the view does not use.
     pub next_slot: u16,
 }
 
-/// Builds the steps for `plan`. `channel` is init's end of the socket. Where the device nodes are made, the file system with
-/// them is handed over in [`SLOT_STAGE`] before the first of the steps.
+/// Builds the steps for `plan`. `channel` is init's end of the socket.
 pub fn build(
     plan: &FilesystemPlan,
     process: &ProcessPlan,
     options: &Options<'_>,
-    devices: Devices,
     channel: RawFd,
 ) -> Result<View, Fault> {
+    let (devices, dev) = stage::devices(plan, process);
+    let (builder, root) = begin(plan, process, options, devices)?;
+    let (IdMap::Range { base, .. }, Some(dev), Devices::Nodes, None) = (&process.user.map, dev, devices, &root) else {
+        return builder.finish(plan, channel, root, None);
+    };
+    match stage::with_devices(*base, dev)? {
+        Some(stage) => builder.finish(plan, channel, None, Some(stage)),
+        None => {
+            let (builder, root) = begin(plan, process, options, Devices::Mounts)?;
+            builder.finish(plan, channel, root, None)
+        }
+    }
+}
+
+/// All but the last, and the kept root if there is one.
+fn begin<'a>(
+    plan: &FilesystemPlan,
+    process: &ProcessPlan,
+    options: &Options<'a>,
+    devices: Devices,
+) -> Result<(Builder<'a>, Option<KeptRoot>), Fault> {
     let mut builder = Builder {
         devices,
         sources: Vec::new(),
@@ -91,12 +104,18 @@ pub fn build(
     for entry in &plan.entries {
         builder.entry(&entry.target, &entry.what)?;
     }
-    let kept = builder.keep(options.kept)?;
-    builder.finish(plan, channel, kept)
+    let root = builder.keep(options.kept)?;
+    Ok((builder, root))
+}
+
+/// A skeleton that is kept: locked, and for a privileged supervisor its mount.
+struct KeptRoot {
+    lock: OwnedFd,
+    mount: Option<OwnedFd>,
 }
 
 struct Builder<'a> {
-    /// As nodes they are on the stage, which is then the supervisor's.
+    /// Nodes are the supervisor's to make: in the kept skeleton, or on the stage.
     devices: Devices,
     /// Opens sources, before the staging area hides the old root's `/tmp`.
     sources: Vec<Step>,
@@ -224,9 +243,9 @@ impl Builder<'_> {
 
     /// For what `make` makes without the supervisor: on the skeleton while that opens the other mounts.
     fn attach_early(&mut self, make: impl IntoIterator<Item = Step>, tree: Fd, target: &str) -> Result<(), Fault> {
-        let early = self.is_early(target);
+        let on_skeleton = self.on_skeleton(target);
         let attached = self.attached(tree, target)?;
-        let steps = if early { &mut self.early } else { &mut self.mounts };
+        let steps = if on_skeleton { &mut self.early } else { &mut self.mounts };
         steps.extend(make);
         steps.push(attached);
         Ok(())
@@ -247,11 +266,6 @@ impl Builder<'_> {
         };
         self.covered.push(target.to_owned());
         Ok(step)
-    }
-
-    /// Whether a mount on `target` can be made before the supervisor's are there.
-    fn is_early(&self, target: &str) -> bool {
-        self.on_skeleton(target) && !lies_below(target, kept::TARGET)
     }
 
     /// Whether all of the way to `target` was made by these steps, without a symbolic link: nothing can lead astray there.
@@ -362,7 +376,7 @@ impl Builder<'_> {
                 self.attach_early(make, Fd::Slot(slot), target)
             }
             ViewKind::Proc => {
-                self.proc = self.is_early(target).then(|| target.to_owned());
+                self.proc = self.on_skeleton(target).then(|| target.to_owned());
                 self.fresh(target, c"proc", &[], false)
             }
             ViewKind::Devpts => {
@@ -419,6 +433,9 @@ impl Builder<'_> {
             self.entry(&format!("{target}/{name}"), &ViewKind::Symlink { to: to.into() })?;
         }
         if self.devices == Devices::Nodes {
+            for (name, major, minor) in DEVICES {
+                self.item(&format!("{target}/{name}"), What::Node { major, minor });
+            }
             return Ok(());
         }
         for (name, ..) in DEVICES {
@@ -603,37 +620,56 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Has what the skeleton holds at [`kept::TARGET`] mounted from `folder`, if that can be.
-    fn keep(&mut self, folder: Option<&Path>) -> Result<Option<OwnedFd>, Fault> {
-        let Some(folder) = folder else { return Ok(None) };
-        if self.root_is_overlay || self.covered.iter().any(|target| target == kept::TARGET) {
+    /// Finds the skeleton in `folder`, where all of it is kept from run to run.
+    fn keep(&mut self, folder: Option<&Path>) -> Result<Option<KeptRoot>, Fault> {
+        let Some(folder) = folder.filter(|_| !self.root_is_overlay) else {
             return Ok(None);
-        }
-        let of_it = |item: &Item| item.target == kept::TARGET || lies_below(&item.target, kept::TARGET);
-        let (items, others) = std::mem::take(&mut self.skeleton).into_iter().partition(of_it);
-        self.skeleton = others;
+        };
         let owner = match self.map {
             IdMap::Range { base, .. } => Some(base),
             IdMap::Single { .. } => None,
         };
-        let Ok(tree) = kept::tree(folder, &items, owner) else {
-            self.skeleton.extend(items);
+        let Ok(tree) = kept::tree(folder, &self.skeleton, owner) else {
             return Ok(None);
         };
-        self.item(kept::TARGET, What::Directory { mode: 0o755 });
         let flags = MountFlags {
             read_only: true,
+            devices: self.devices == Devices::Nodes,
             ..Default::default()
         };
-        let mount = Step::AttachAt {
-            tree: self.source(&tree.path, flags, None)?,
-            path: c_string(&self.skeleton_path(kept::TARGET))?,
-        };
-        self.mounts.insert(0, mount);
-        Ok(Some(tree.lock))
+        if self.privileged() {
+            let Ok(mount) = kept::mount(&tree.lock, flags) else {
+                return Ok(None);
+            };
+            return Ok(Some(KeptRoot {
+                lock: tree.lock,
+                mount: Some(mount),
+            }));
+        }
+        self.sources.push(Step::OpenTree {
+            path: c_string(&tree.path)?,
+            recursive: false,
+            no_symlinks: true,
+            slot: SLOT_SKELETON,
+        });
+        self.sources.push(Step::Flags {
+            tree: Fd::Slot(SLOT_SKELETON),
+            flags,
+        });
+        Ok(Some(KeptRoot {
+            lock: tree.lock,
+            mount: None,
+        }))
     }
 
-    fn finish(self, plan: &FilesystemPlan, channel: RawFd, kept: Option<OwnedFd>) -> Result<View, Fault> {
+    /// `stage`: with the device nodes, where the skeleton is not a kept one.
+    fn finish(
+        self,
+        plan: &FilesystemPlan,
+        channel: RawFd,
+        kept: Option<KeptRoot>,
+        stage: Option<OwnedFd>,
+    ) -> Result<View, Fault> {
         let tmpfs = |size: Option<(u64, u64)>, slot, read_only| -> Result<Step, Fault> {
             let mut options = vec![(c"mode".to_owned(), c"0755".to_owned())];
             if let Some((bytes, inodes)) = size {
@@ -662,7 +698,17 @@ impl Builder<'_> {
         let skeleton_root = self.skeleton_root();
         let mut steps = vec![Step::PrivateMounts];
         steps.extend(self.sources);
-        if self.devices == Devices::Mounts {
+        let size = (plan.writable.bytes.0, plan.writable.inodes);
+        if kept.is_some() {
+            // All that is made beside the writable directory is no part of what the program may write.
+            let beside = self
+                .layers
+                .iter()
+                .filter_map(|step| step.makes())
+                .filter(|(path, _)| !path.to_bytes().starts_with(b"w/"));
+            let (bytes, inodes) = beside.fold(size, |(bytes, inodes), (_, more)| (bytes + more, inodes + 1));
+            steps.push(tmpfs(Some((bytes, inodes + 4)), SLOT_STAGE, false)?);
+        } else if stage.is_none() {
             steps.push(tmpfs(None, SLOT_STAGE, false)?);
         }
         steps.push(at(SLOT_STAGE, c"/tmp"));
@@ -675,12 +721,15 @@ impl Builder<'_> {
             content: Vec::new(),
             writable: false,
         });
-        steps.push(tmpfs(
-            Some((plan.writable.bytes.0, plan.writable.inodes)),
-            SLOT_WRITABLE,
-            false,
-        )?);
-        steps.push(at(SLOT_WRITABLE, c"w"));
+        if kept.is_some() {
+            steps.push(Step::OpenDir {
+                path: c"w".into(),
+                slot: SLOT_WRITABLE,
+            });
+        } else {
+            steps.push(tmpfs(Some(size), SLOT_WRITABLE, false)?);
+            steps.push(at(SLOT_WRITABLE, c"w"));
+        }
         steps.push(Step::Send {
             fd: Fd::Slot(SLOT_WRITABLE),
             channel,
@@ -688,6 +737,8 @@ impl Builder<'_> {
         });
         if self.root_is_overlay {
             steps.push(mkdir(c"k"));
+        } else if kept.is_some() {
+            steps.push(at(SLOT_SKELETON, c"r"));
         } else {
             // A mount of its own, to be made read-only.
             steps.push(Step::OpenTree {
@@ -698,8 +749,10 @@ impl Builder<'_> {
             });
             steps.push(at(SLOT_SKELETON, c"r"));
         }
-        for item in self.skeleton {
-            steps.push(item.into_step(skeleton_root)?);
+        if kept.is_none() {
+            for item in self.skeleton {
+                steps.extend(item.into_step(skeleton_root)?);
+            }
         }
         steps.extend(self.early);
         let root = Fd::Slot(SLOT_ROOT);
@@ -744,7 +797,7 @@ impl Builder<'_> {
         }
         steps.extend(self.mounts);
         steps.extend(elsewhere);
-        if !self.root_is_overlay {
+        if !self.root_is_overlay && kept.is_none() {
             let flags = MountFlags {
                 read_only: true,
                 devices: self.devices == Devices::Nodes,
@@ -788,6 +841,10 @@ impl Builder<'_> {
                 "name fewer mounts",
             ));
         }
+        let (first, lock) = match kept {
+            Some(root) => (root.mount.map(|mount| (SLOT_SKELETON, mount)), Some(root.lock)),
+            None => (stage.map(|stage| (SLOT_STAGE, stage)), None),
+        };
         let shown = match self.map {
             IdMap::Range { base, .. } => base + self.inside,
             IdMap::Single { host_uid, .. } => host_uid,
@@ -796,11 +853,9 @@ impl Builder<'_> {
             steps,
             entry,
             trees: Trees::new(self.trees, shown),
-            made: Made {
-                devices: self.devices,
-                kept: kept.is_some(),
-            },
-            kept,
+            first,
+            devices: self.devices,
+            kept: lock,
             next_slot: self.next_slot,
         })
     }

@@ -245,7 +245,7 @@ impl<'a> Run<'a> {
                 groups: RunGroup::joins(&name, &limits).map_err(group_fault)?,
             },
         )?;
-        tracing::debug!(micros = self.clock(), kept = building.made().kept, "sandbox begun");
+        tracing::debug!(micros = self.clock(), kept = building.is_kept(), "sandbox begun");
         self.record_start()?;
         tracing::debug!(micros = self.clock(), "evidence begun");
         gc::collect(&self.request.store);
@@ -257,7 +257,7 @@ impl<'a> Run<'a> {
             None => Vec::new(),
         };
         tracing::debug!(micros = self.clock(), "control groups made");
-        let made = building.made();
+        let devices = building.devices();
         let mut prepared = building.finish()?;
         self.clocks.built_micros = self.clock();
         tracing::debug!(micros = self.clock(), "sandbox built");
@@ -282,7 +282,7 @@ impl<'a> Run<'a> {
         let groups: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
         // While the host's mounts are left behind, which waits for a grace period, and the program comes to its exec.
         let meanwhile = || {
-            let before = Before::take(self.bundle, made)?;
+            let before = Before::take(self.bundle, devices)?;
             self.load_key()?;
             tracing::debug!(micros = self.clock(), "key loaded");
             Ok(before)

@@ -8,7 +8,7 @@
 //! longer than making a skeleton in a view, and many a project is run in once.
 
 use crate::skeleton::{Item, What};
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, makedev};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, makedev, openat};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use sr_common::Digest;
 use sr_kernel::idmap;
@@ -46,11 +46,12 @@ pub(crate) fn tree(folder: &Path, items: &[Item], owner: Option<u32>) -> io::Res
     let boot = sr_kernel::pseudo::read("/proc/sys/kernel/random/boot_id")?;
     let key = || key(&boot, items, owner);
     let asked = key()?;
-    let path = folder.join(format!("{PREFIX}{}", asked.hex()));
-    let lock = match find(&path, owner) {
+    let name = format!("{PREFIX}{}", asked.hex());
+    let path = folder.join(&name);
+    let opened = open_folder(folder)?;
+    let lock = match find(&opened, &name, owner) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            make_folder(folder)?;
-            if !seen(folder, asked)? {
+            if !seen(&opened, asked)? {
                 return Err(io::Error::other("it is asked for the first time"));
             }
             settled(items)?;
@@ -73,7 +74,7 @@ pub(crate) fn tree(folder: &Path, items: &[Item], owner: Option<u32>) -> io::Res
                     // What stays of it goes with the next sweep.
                     let _ = fs::remove_dir_all(&new);
                     // Another start may have made it meanwhile.
-                    find(&path, owner).map_err(|_| e)?
+                    find(&opened, &name, owner).map_err(|_| e)?
                 }
             }
         }
@@ -82,7 +83,7 @@ pub(crate) fn tree(folder: &Path, items: &[Item], owner: Option<u32>) -> io::Res
     let path = path
         .into_os_string()
         .into_string()
-        .map_err(|_| io::Error::other("the run store's path is not UTF-8"))?;
+        .map_err(|_| io::Error::other("the runtime directory's path is not UTF-8"))?;
     Ok(Kept { path, lock })
 }
 
@@ -213,17 +214,34 @@ fn settled(items: &[Item]) -> io::Result<()> {
     Ok(())
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => Ok(()),
+/// Opens the folder, made if it is not there. Nobody else may write to it: whoever could rename a tree in it would choose
+/// what a view holds.
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let opened = match open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => open(path)?,
+        },
+        opened => opened?,
+    };
+    made_by(&opened, rustix::process::geteuid().as_raw())?;
+    Ok(opened)
+}
+
+/// An error unless `dir` belongs to `owner`, who alone may write to it.
+fn made_by(dir: &OwnedFd, owner: u32) -> io::Result<Stat> {
+    let stat = rustix::fs::fstat(dir)?;
+    if stat.st_uid != owner || stat.st_mode & 0o022 != 0 {
+        let found = format!("owner {}, mode {:o}", stat.st_uid, stat.st_mode & 0o7777);
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, found));
     }
+    Ok(stat)
 }
 
 /// Whether `key` was asked for before, as far as `folder` remembers; it does from now on.
-fn seen(folder: &Path, key: Digest) -> io::Result<bool> {
+fn seen(folder: &OwnedFd, key: Digest) -> io::Result<bool> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let table = rustix::fs::open(folder.join(SEEN), flags, Mode::RUSR | Mode::WUSR)?;
+    let table = openat(folder, SEEN, flags, Mode::RUSR | Mode::WUSR)?;
     let key = key.as_bytes();
     let place = u64::from(key[0]) * key.len() as u64;
     let mut there = [0; 32];
@@ -234,22 +252,16 @@ fn seen(folder: &Path, key: Digest) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Takes the tree at `path` into use.
-fn find(path: &Path, owner: Option<u32>) -> io::Result<OwnedFd> {
-    let dir = open(path)?;
+/// Takes the tree `name` into use.
+fn find(folder: &OwnedFd, name: &str, owner: Option<u32>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = openat(folder, name, flags, Mode::empty())?;
     rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared)?;
-    let held = rustix::fs::fstat(&dir)?;
+    let held = made_by(&dir, owner.unwrap_or_else(|| rustix::process::geteuid().as_raw()))?;
     // It may have been removed before it was locked.
-    let named = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
+    let named = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino) {
         return Err(io::ErrorKind::NotFound.into());
-    }
-    let expected = owner.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-    if held.st_uid != expected || held.st_mode & 0o022 != 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("{} is not as it was made", path.display()),
-        ));
     }
     Ok(dir)
 }
@@ -537,6 +549,10 @@ mod tests {
         assert_eq!(tree().unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         tree().unwrap();
+        // Nor one that others could have put there.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o770)).unwrap();
+        assert_eq!(tree().unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
         // Nor one at the other end of a link.
         let elsewhere = dir.path().join("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();

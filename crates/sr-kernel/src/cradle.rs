@@ -10,6 +10,8 @@ use crate::clone::{Child, CloneArgs, Companion, die_with, raw_clone3};
 use crate::step::Step;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -30,6 +32,7 @@ struct Shared {
     /// It writes: `pid` and `errno` are set.
     done: OwnedFd,
     supervisor: i32,
+    away: Option<Away>,
     order: Order,
     given: AtomicBool,
     /// Of the first process, once it is made.
@@ -47,6 +50,27 @@ struct Order {
     close: *const [RawFd],
     channel: RawFd,
     cgroup: Option<RawFd>,
+}
+
+/// Where the work is to be done: on another processor than the supervisor's. The kernel puts a new process beside who makes it
+/// when the others were busy a moment ago, and leaves it there when they no longer are: the two would take turns, for as long
+/// as a start takes.
+#[derive(Debug)]
+struct Away {
+    here: usize,
+    others: CpuSet,
+    all: CpuSet,
+}
+
+impl Away {
+    /// `None`: there is one processor, or more than can be counted.
+    fn from_here() -> Option<Away> {
+        let all = sched_getaffinity(None).ok().filter(|all| all.count() > 1)?;
+        let here = sched_getcpu();
+        let mut others = all;
+        others.unset(here);
+        Some(Away { here, others, all })
+    }
 }
 
 /// Namespaces that are being made.
@@ -73,6 +97,7 @@ impl Cradle {
             ordered: eventfd(0, EventfdFlags::CLOEXEC)?,
             done: eventfd(0, EventfdFlags::CLOEXEC)?,
             supervisor: std::process::id() as i32,
+            away: Away::from_here(),
             order: Order {
                 steps: &[],
                 close: &[],
@@ -90,7 +115,14 @@ impl Cradle {
         let _deaf = crate::process::BlockedSignals::all();
         // SAFETY: `rock` makes system calls without libc and touches only `shared`, which lives until it has ended.
         match unsafe { Companion::start(flags, STACK, rock, shared.cast()) } {
-            Ok(process) => Ok(Cradle { process, shared }),
+            Ok(process) => {
+                // SAFETY: neither process ever writes to it.
+                if let Some(away) = unsafe { &(*shared).away } {
+                    // Where it has ended this is told by what follows.
+                    let _ = sched_setaffinity(Pid::from_raw(process.child.pid), &away.others);
+                }
+                Ok(Cradle { process, shared })
+            }
             Err(e) => {
                 // SAFETY: made above, and nobody else has it.
                 drop(unsafe { Box::from_raw(shared) });
@@ -102,6 +134,12 @@ impl Cradle {
     /// Whose user namespace gets the maps.
     pub fn pid(&self) -> i32 {
         self.process.child.pid
+    }
+
+    /// The processors that the first process may use in the end, where it is made with fewer.
+    pub fn processors(&self) -> Option<CpuSet> {
+        // SAFETY: neither process ever writes to it.
+        unsafe { (*self.shared).away.as_ref() }.map(|away| away.all)
     }
 
     /// Orders the first process, which carries out `steps`, reports a failure on `channel` and closes `close` first. It is
@@ -221,6 +259,12 @@ extern "C" fn rock(argument: *mut libc::c_void) -> libc::c_int {
             1
         };
         die_with((*shared).supervisor);
+        // If it comes to run before its maker, who does this too.
+        if let Some(away) = &(*shared).away
+            && sched_getcpu() == away.here
+        {
+            let _ = sched_setaffinity(None, &away.others);
+        }
         let own = rustix::thread::UnshareFlags::from_bits_retain(OWN);
         if let Err(e) = rustix::thread::unshare_unsafe(own) {
             return fail(e);
@@ -271,6 +315,22 @@ mod tests {
         assert_ne!(namespace(pid, "user"), namespace(std::process::id() as i32, "user"));
         drop(cradle);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn it_is_kept_away_from_this_processor_for_the_time() {
+        let all = sched_getaffinity(None).unwrap();
+        let cradle = Cradle::new().unwrap();
+        let its = sched_getaffinity(Pid::from_raw(cradle.pid())).unwrap();
+        let in_the_end = cradle.processors();
+        if all.count() == 1 {
+            assert!(in_the_end.is_none());
+            assert_eq!(its, all);
+            return;
+        }
+        assert_eq!(in_the_end, Some(all));
+        assert_eq!(its.count(), all.count() - 1);
+        assert_eq!(sched_getaffinity(None).unwrap(), all, "this one stays free");
     }
 
     #[test]

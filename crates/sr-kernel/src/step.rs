@@ -208,6 +208,8 @@ pub enum Step {
     Affinity {
         cpus: u32,
     },
+    /// Lets this process run on all of these processors.
+    Processors(Box<rustix::thread::CpuSet>),
     /// Empties the bounding set.
     DropBounding,
     /// Empties the ambient set, then keeps only `keep` (a bit mask) permitted and effective.

@@ -5,6 +5,7 @@ use crate::stage::Devices;
 use crate::trees::OpenTrees;
 use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::thread::CpuSet;
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
 use sr_kernel::clone::{self, Child};
@@ -183,6 +184,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         channel,
         gate: gate.theirs.as_ref().map(AsRawFd::as_raw_fd),
         groups: (view.next_slot..).take(options.groups).collect(),
+        processors: cradle.processors(),
     };
     let first: Vec<u16> = view.first.iter().map(|(slot, _)| *slot).collect();
     let steps = init_steps(bundle, &options.stdio, ends, first, view.steps, view.entry)?;
@@ -197,6 +199,8 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
     let birth = cradle
         .order(options.cgroup, &steps, channel, &close)
         .map_err(|e| init_fault("launch.prepare", CANNOT, &e))?;
+    // Meanwhile, and so that this processor is not taken for an idle one, on which the new process would then wait for it.
+    let opened = trees.open();
     let born = birth.wait().map_err(|failure| match failure {
         Failure::Unshare(e) => Fault {
             remedy: "see `safe-run doctor`; in a container, its filter must let unshare(2) through".into(),
@@ -216,6 +220,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
     };
     // A process that could not make its namespaces has ended and cannot be mapped: that comes first.
     mapped.map_err(|e| init_fault("launch.prepare.idMaps", "cannot write the id maps", &e))?;
+    let opened = opened?;
     if traced {
         ptrace::seize(init.pid()).map_err(|e| {
             init_fault(
@@ -228,9 +233,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
     let steps = Steps(steps);
     let go = |with: &[BorrowedFd<'_>]| go(ours.as_fd(), with).map_err(|gone| steps.said(ours.as_fd(), gone));
     go(&view.first.iter().map(|(_, tree)| tree.as_fd()).collect::<Vec<_>>())?;
-    // Meanwhile it begins the view.
-    let trees = trees.open()?;
-    go(&trees.mounts())?;
+    go(&opened.mounts())?;
     Ok(Building {
         init,
         channel: ours,
@@ -241,7 +244,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         terminal: matches!(options.stdio, Stdio::Terminal),
         devices: view.devices,
         kept: view.kept,
-        _trees: trees,
+        _trees: opened,
     })
 }
 
@@ -250,6 +253,8 @@ struct ChildEnds {
     channel: RawFd,
     gate: Option<RawFd>,
     groups: Vec<u16>,
+    /// That it may use in the end, where it begins with fewer.
+    processors: Option<CpuSet>,
 }
 
 /// `first` are the slots for what it is handed before it begins; `view` makes the view, up to where its files can be opened;
@@ -264,7 +269,12 @@ fn init_steps(
 ) -> Result<Vec<Step>, Fault> {
     let process = &bundle.process_plan;
     let range = matches!(process.user.map, IdMap::Range { .. });
-    let ChildEnds { channel, gate, groups } = ends;
+    let ChildEnds {
+        channel,
+        gate,
+        groups,
+        processors,
+    } = ends;
     let arguments = Arguments::of_this_process()
         .map_err(|e| init_fault("launch.prepare.arguments", "cannot find the own command line", &e))?;
     let mut steps = vec![
@@ -315,6 +325,7 @@ fn init_steps(
             tag: wire::TAG_LANDLOCK,
         });
     }
+    steps.extend(processors.map(|all| Step::Processors(Box::new(all))));
     steps.push(Step::Hostname(view::c_string(&process.hostname)?));
     let ends = Ends::of(stdio, process.user.inside, channel, &mut steps);
     steps.push(Step::Await {

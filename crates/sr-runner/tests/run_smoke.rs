@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use support::{Place, Test, needs};
+use support::{LIMIT, Place, Test, end, is_root, needs};
 
 fn main() {
     support::main(&[
@@ -14,6 +14,7 @@ fn main() {
         ("signals_give_128_plus_n", signals_give_128_plus_n),
         ("stdin_is_piped", stdin_is_piped),
         ("streams_stay_apart", streams_stay_apart),
+        ("the_callers_processors", the_callers_processors),
         (
             "few_descriptors_are_enough_to_start",
             few_descriptors_are_enough_to_start,
@@ -55,6 +56,35 @@ fn echo(place: &Place) -> Test {
 }
 
 /// The filter's listener needs a number below the limit, whatever is open when it is made.
+/// The sandbox is made away from the supervisor's processor; what runs in it may use all that the caller may.
+fn the_callers_processors(place: &Place) -> Test {
+    needs(place, "taskset")?;
+    let own = fs::read_to_string("/proc/self/status")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let own = own.expect("it says").trim();
+    let first = own.split([',', '-']).next().expect("one").to_owned();
+    let status = "/proc/1/status /proc/self/status";
+    let line = |of: &str, cpus: &str| format!("/proc/{of}/status:Cpus_allowed_list:\t{cpus}\n");
+    for cpus in [own, &first] {
+        let mut command = place.command("taskset");
+        command.args(["--cpu-list", cpus]).arg(support::safe_run());
+        command.args([
+            "run",
+            "--quiet",
+            "--",
+            "sh",
+            "-c",
+            &format!("grep Cpus_allowed_list: {status}"),
+        ]);
+        let ran = end(command, b"", LIMIT);
+        ensure!(ran.out.starts_with(&line("1", cpus)), "{ran}");
+        // For an ordinary user the limit may be an affinity.
+        let all = ran.out.ends_with(&line("self", cpus));
+        ensure!(all || !is_root(), "{ran}");
+    }
+    Ok(())
+}
+
 fn few_descriptors_are_enough_to_start(place: &Place) -> Test {
     let ran = place.run(&["--open-files", "8", "--", "sh", "-c", "ulimit -n"]);
     ran.ok()?;

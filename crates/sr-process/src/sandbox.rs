@@ -57,8 +57,8 @@ pub struct Building {
     /// Whether the program gets a pty, whose master will arrive.
     terminal: bool,
     devices: Devices,
-    /// Held while the view is in use, by each in turn.
-    kept: Option<OwnedFd>,
+    /// Held while the view is in use, by each in turn; or why its skeleton is not a kept one.
+    kept: io::Result<OwnedFd>,
     /// Dropped when the view stands.
     _trees: OpenTrees,
 }
@@ -369,9 +369,9 @@ impl Building {
         self.devices
     }
 
-    /// Whether the skeleton of its view is a kept one.
-    pub fn is_kept(&self) -> bool {
-        self.kept.is_some()
+    /// Why the skeleton of its view is not a kept one, if it is not.
+    pub fn unkept(&self) -> Option<&io::Error> {
+        self.kept.as_ref().err()
     }
 
     /// Waits until the view stands.
@@ -406,7 +406,7 @@ impl Building {
             terminal: arrived.terminal,
             landlock: arrived.landlock,
             in_landlock: self.in_landlock,
-            kept: self.kept,
+            kept: self.kept.ok(),
         })
     }
 }

@@ -1,5 +1,5 @@
-//! From the filesystem plan to the steps that build it: a staging tmpfs on the old root's `/tmp`, the new root on it,
-//! every mount attached below that root without following a symbolic link, then the pivot.
+//! From the filesystem plan to the steps that build it: a staging tmpfs on the old root's `/tmp`, the new root on it or
+//! kept from an earlier run, every mount attached below that root without following a symbolic link, then the pivot.
 
 use crate::kept;
 use crate::sandbox::Options;
@@ -12,6 +12,7 @@ use sr_kernel::landlock::{Access, Ruleset};
 use sr_kernel::step::{Fd, MountFlags, Step};
 use std::collections::BTreeSet;
 use std::ffi::CString;
+use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
@@ -47,8 +48,8 @@ pub struct View {
     /// What is handed over before the first of the steps, and where to.
     pub first: Option<(u16, OwnedFd)>,
     pub devices: Devices,
-    /// To be held for as long as the view is used, where its root is a kept one.
-    pub kept: Option<OwnedFd>,
+    /// To be held for as long as the view is used, where its root is a kept one; else why it is not.
+    pub kept: io::Result<OwnedFd>,
     /// The first slot that the view does not use.
     pub next_slot: u16,
 }
@@ -62,11 +63,12 @@ pub fn build(
 ) -> Result<View, Fault> {
     let (devices, dev) = stage::devices(plan, process);
     let (builder, root) = begin(plan, process, options, devices)?;
-    let (IdMap::Range { base, .. }, Some(dev), Devices::Nodes, None) = (&process.user.map, dev, devices, &root) else {
+    let (IdMap::Range { base, .. }, Some(dev), Devices::Nodes, Err(_)) = (&process.user.map, dev, devices, &root)
+    else {
         return builder.finish(plan, channel, root, None);
     };
     match stage::with_devices(*base, dev)? {
-        Some(stage) => builder.finish(plan, channel, None, Some(stage)),
+        Some(stage) => builder.finish(plan, channel, root, Some(stage)),
         None => {
             let (builder, root) = begin(plan, process, options, Devices::Mounts)?;
             builder.finish(plan, channel, root, None)
@@ -74,13 +76,13 @@ pub fn build(
     }
 }
 
-/// All but the last, and the kept root if there is one.
+/// All but the last, and the kept root if there is one, else why there is none.
 fn begin<'a>(
     plan: &FilesystemPlan,
     process: &ProcessPlan,
     options: &Options<'a>,
     devices: Devices,
-) -> Result<(Builder<'a>, Option<KeptRoot>), Fault> {
+) -> Result<(Builder<'a>, io::Result<KeptRoot>), Fault> {
     let mut builder = Builder {
         devices,
         sources: Vec::new(),
@@ -621,16 +623,20 @@ impl Builder<'_> {
     }
 
     /// Finds the skeleton in `folder`, where all of it is kept from run to run.
-    fn keep(&mut self, folder: Option<&Path>) -> Result<Option<KeptRoot>, Fault> {
-        let Some(folder) = folder.filter(|_| !self.root_is_overlay) else {
-            return Ok(None);
+    fn keep(&mut self, folder: Option<&Path>) -> Result<io::Result<KeptRoot>, Fault> {
+        if self.root_is_overlay {
+            return Ok(Err(io::Error::other("the root is an overlay")));
+        }
+        let Some(folder) = folder else {
+            return Ok(Err(io::Error::other("there is no private runtime directory")));
         };
         let owner = match self.map {
             IdMap::Range { base, .. } => Some(base),
             IdMap::Single { .. } => None,
         };
-        let Ok(tree) = kept::tree(folder, &self.skeleton, owner) else {
-            return Ok(None);
+        let tree = match kept::tree(folder, &self.skeleton, owner) {
+            Ok(tree) => tree,
+            Err(e) => return Ok(Err(e)),
         };
         let flags = MountFlags {
             read_only: true,
@@ -638,10 +644,7 @@ impl Builder<'_> {
             ..Default::default()
         };
         if self.privileged() {
-            let Ok(mount) = kept::mount(&tree.lock, flags) else {
-                return Ok(None);
-            };
-            return Ok(Some(KeptRoot {
+            return Ok(kept::mount(&tree.lock, flags).map(|mount| KeptRoot {
                 lock: tree.lock,
                 mount: Some(mount),
             }));
@@ -656,7 +659,7 @@ impl Builder<'_> {
             tree: Fd::Slot(SLOT_SKELETON),
             flags,
         });
-        Ok(Some(KeptRoot {
+        Ok(Ok(KeptRoot {
             lock: tree.lock,
             mount: None,
         }))
@@ -667,7 +670,7 @@ impl Builder<'_> {
         self,
         plan: &FilesystemPlan,
         channel: RawFd,
-        kept: Option<KeptRoot>,
+        kept: io::Result<KeptRoot>,
         stage: Option<OwnedFd>,
     ) -> Result<View, Fault> {
         let tmpfs = |size: Option<(u64, u64)>, slot, read_only| -> Result<Step, Fault> {
@@ -699,15 +702,18 @@ impl Builder<'_> {
         let mut steps = vec![Step::PrivateMounts];
         steps.extend(self.sources);
         let size = (plan.writable.bytes.0, plan.writable.inodes);
-        if kept.is_some() {
+        if kept.is_ok() {
             // All that is made beside the writable directory is no part of what the program may write.
             let beside = self
                 .layers
                 .iter()
                 .filter_map(|step| step.makes())
                 .filter(|(path, _)| !path.to_bytes().starts_with(b"w/"));
-            let (bytes, inodes) = beside.fold(size, |(bytes, inodes), (_, more)| (bytes + more, inodes + 1));
-            steps.push(tmpfs(Some((bytes, inodes + 4)), SLOT_STAGE, false)?);
+            let itself: (u64, u64) = (size.0, size.1.saturating_add(4));
+            let sum = beside.fold(itself, |(bytes, inodes), (_, more)| {
+                (bytes.saturating_add(more), inodes.saturating_add(1))
+            });
+            steps.push(tmpfs(Some(sum), SLOT_STAGE, false)?);
         } else if stage.is_none() {
             steps.push(tmpfs(None, SLOT_STAGE, false)?);
         }
@@ -721,7 +727,7 @@ impl Builder<'_> {
             content: Vec::new(),
             writable: false,
         });
-        if kept.is_some() {
+        if kept.is_ok() {
             steps.push(Step::OpenDir {
                 path: c"w".into(),
                 slot: SLOT_WRITABLE,
@@ -737,7 +743,7 @@ impl Builder<'_> {
         });
         if self.root_is_overlay {
             steps.push(mkdir(c"k"));
-        } else if kept.is_some() {
+        } else if kept.is_ok() {
             steps.push(at(SLOT_SKELETON, c"r"));
         } else {
             // A mount of its own, to be made read-only.
@@ -749,7 +755,7 @@ impl Builder<'_> {
             });
             steps.push(at(SLOT_SKELETON, c"r"));
         }
-        if kept.is_none() {
+        if kept.is_err() {
             for item in self.skeleton {
                 steps.extend(item.into_step(skeleton_root)?);
             }
@@ -797,7 +803,7 @@ impl Builder<'_> {
         }
         steps.extend(self.mounts);
         steps.extend(elsewhere);
-        if !self.root_is_overlay && kept.is_none() {
+        if !self.root_is_overlay && kept.is_err() {
             let flags = MountFlags {
                 read_only: true,
                 devices: self.devices == Devices::Nodes,
@@ -842,8 +848,8 @@ impl Builder<'_> {
             ));
         }
         let (first, lock) = match kept {
-            Some(root) => (root.mount.map(|mount| (SLOT_SKELETON, mount)), Some(root.lock)),
-            None => (stage.map(|stage| (SLOT_STAGE, stage)), None),
+            Ok(root) => (root.mount.map(|mount| (SLOT_SKELETON, mount)), Ok(root.lock)),
+            Err(why) => (stage.map(|stage| (SLOT_STAGE, stage)), Err(why)),
         };
         let shown = match self.map {
             IdMap::Range { base, .. } => base + self.inside,

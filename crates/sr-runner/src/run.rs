@@ -245,7 +245,11 @@ impl<'a> Run<'a> {
                 groups: RunGroup::joins(&name, &limits).map_err(group_fault)?,
             },
         )?;
-        tracing::debug!(micros = self.clock(), kept = building.is_kept(), "sandbox begun");
+        tracing::debug!(
+            micros = self.clock(),
+            unkept = building.unkept().map(tracing::field::display),
+            "sandbox begun"
+        );
         self.record_start()?;
         tracing::debug!(micros = self.clock(), "evidence begun");
         gc::collect(&self.request.store);

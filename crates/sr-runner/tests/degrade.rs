@@ -366,10 +366,15 @@ fn without_the_right_to_make_devices(place: &Place) -> Test {
 
 /// Where nothing can be kept from run to run, the view's skeleton is made each time, and is the same.
 fn without_a_place_for_what_is_kept(place: &Place) -> Test {
+    fs::create_dir(place.project.join("sub"))?;
+    for hidden in [".env", "sub/.env", "sub/.npmrc", "shown"] {
+        fs::write(place.project.join(hidden), "x")?;
+    }
     // A device node may be root's or nobody's, and a directory's count of links its file system's own.
     let script = "d='find / ( -path /proc -o -path /usr ) -prune -o'; \
         $d ! -type c -printf '%p %y %m %U %G %l\\n' | sort; $d -type c -printf '%p %y %m\\n' | sort; \
-        find /etc -type f -exec sha256sum {} + | sort; stat -f -c '%f %d' /tmp; \
+        find /etc -type f -exec sha256sum {} + | sort; find . -printf '%p %y %m %U %G %T@\\n' | sort; \
+        ls -A . sub; stat -f -c '%f %d' /tmp; \
         echo x > /dev/null && head -c 2 /dev/zero | wc -c; grep -c 'safe-run/view-[0-9a-f]* / ro,nosuid' /proc/self/mountinfo; \
         for d in / /dev /etc /etc/ssl; do (: > $d/made) 2>/dev/null || echo closed; done";
     let words = ["run", "--quiet", "--", "sh", "-c", script];

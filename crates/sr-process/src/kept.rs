@@ -8,7 +8,9 @@
 //! longer than making a skeleton in a view, and many a project is run in once.
 
 use crate::skeleton::{Item, What};
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, makedev, openat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, makedev, openat,
+};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use sr_common::Digest;
 use sr_kernel::idmap;
@@ -16,7 +18,7 @@ use sr_kernel::step::MountFlags;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, lchown, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -28,6 +30,10 @@ const SPARE: usize = 16;
 
 /// The file that remembers which trees were asked for: a table of keys, each in the place that its first byte says.
 const SEEN: &str = "seen";
+
+/// The time of every directory of a tree: to make or remove a name in one, which cleaners of runtime directories do by age,
+/// changes it, and the tree is not used again.
+const WHOLE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// How long a file must have been left alone to be copied into a tree: a change within the same tick of the clock that
 /// stamps it would not show.
@@ -49,7 +55,12 @@ pub(crate) fn tree(folder: &Path, items: &[Item], owner: Option<u32>) -> io::Res
     let name = format!("{PREFIX}{}", asked.hex());
     let path = folder.join(&name);
     let opened = open_folder(folder)?;
-    let lock = match find(&opened, &name, owner) {
+    let lock = match find(&opened, &name, items, owner) {
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+            // For the next start to make anew. Who still uses it keeps it.
+            let _ = remove(folder, &path, true);
+            return Err(e);
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             if !seen(&opened, asked)? {
                 return Err(io::Error::other("it is asked for the first time"));
@@ -74,7 +85,7 @@ pub(crate) fn tree(folder: &Path, items: &[Item], owner: Option<u32>) -> io::Res
                     // What stays of it goes with the next sweep.
                     let _ = fs::remove_dir_all(&new);
                     // Another start may have made it meanwhile.
-                    find(&opened, &name, owner).map_err(|_| e)?
+                    find(&opened, &name, items, owner).map_err(|_| e)?
                 }
             }
         }
@@ -109,8 +120,9 @@ pub fn sweep(folder: &Path, spare: usize) -> Vec<PathBuf> {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         if name.starts_with(PREFIX) {
-            let made = entry.metadata().and_then(|m| m.modified());
-            whole.push((made.unwrap_or(SystemTime::UNIX_EPOCH), entry.path()));
+            // It got its name last.
+            let named = entry.metadata().map(|m| (m.ctime(), m.ctime_nsec()));
+            whole.push((named.unwrap_or_default(), entry.path()));
         } else if name.strip_prefix('.').is_some_and(|rest| rest.starts_with(PREFIX)) {
             removed.extend(remove(folder, &entry.path(), false).ok());
         }
@@ -253,7 +265,7 @@ fn seen(folder: &OwnedFd, key: Digest) -> io::Result<bool> {
 }
 
 /// Takes the tree `name` into use.
-fn find(folder: &OwnedFd, name: &str, owner: Option<u32>) -> io::Result<OwnedFd> {
+fn find(folder: &OwnedFd, name: &str, items: &[Item], owner: Option<u32>) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = openat(folder, name, flags, Mode::empty())?;
     rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared)?;
@@ -262,6 +274,21 @@ fn find(folder: &OwnedFd, name: &str, owner: Option<u32>) -> io::Result<OwnedFd>
     let named = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino) {
         return Err(io::ErrorKind::NotFound.into());
+    }
+    #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
+    let touched = |stat: &Stat| (stat.st_mtime as i64, stat.st_mtime_nsec as i64) != (WHOLE.tv_sec, WHOLE.tv_nsec);
+    let mut changed = touched(&held);
+    for item in items {
+        if let What::Directory { .. } = item.what {
+            let rest = item.target.trim_start_matches('/');
+            changed |= rustix::fs::statat(&dir, rest, AtFlags::SYMLINK_NOFOLLOW).map_or(true, |stat| touched(&stat));
+        }
+    }
+    if changed {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "names were made or removed in it",
+        ));
     }
     Ok(dir)
 }
@@ -312,12 +339,18 @@ fn make(path: &Path, items: &[Item], owner: Option<u32>) -> io::Result<OwnedFd> 
             .write_all(content)?;
         finish(&place, item.what.mode(), owner)?;
     }
+    let times = Timestamps {
+        last_access: WHOLE,
+        last_modification: WHOLE,
+    };
     for item in items.iter().rev() {
         if let What::Directory { mode } = item.what {
             finish(&at(item), mode, owner)?;
+            rustix::fs::utimensat(CWD, at(item), &times, AtFlags::SYMLINK_NOFOLLOW)?;
         }
     }
     finish(path, 0o755, owner)?;
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(lock)
 }
 
@@ -331,7 +364,7 @@ fn finish(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    use std::os::unix::fs::FileTypeExt;
 
     fn item(target: &str, what: What) -> Item {
         let target = target.to_owned();
@@ -536,6 +569,26 @@ mod tests {
                 fs::read(OLD).unwrap()
             );
             assert_eq!(names(&folder).len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_tree_in_which_names_were_made_or_removed_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("safe-run");
+        let tree = || tree(&folder, &items("a", OLD), None);
+        let damages: [fn(&Path); 3] = [
+            |tree| fs::remove_file(tree.join("word")).unwrap(),
+            |tree| fs::remove_file(tree.join("d/place")).unwrap(),
+            |tree| fs::write(tree.join("d/more"), "").unwrap(),
+        ];
+        let _ = tree();
+        for damage in damages {
+            let path = tree().unwrap().path;
+            damage(Path::new(&path));
+            assert_eq!(tree().unwrap_err().kind(), io::ErrorKind::InvalidData);
+            let path = tree().unwrap().path;
+            assert!(Path::new(&path).join("d/place").exists() && !Path::new(&path).join("d/more").exists());
         }
     }
 

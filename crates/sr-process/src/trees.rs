@@ -1,4 +1,4 @@
-//! The mounts that a privileged supervisor opens for a view while the sandbox's first process begins it: that
+//! The mounts that a privileged supervisor opens for a view while the sandbox's first process is made: that
 //! process may not read everything that root may, and cannot map owners.
 
 use crate::sandbox::no_namespaces;

@@ -37,7 +37,7 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// The steps that build a view, and the mounts that the supervisor hands over meanwhile.
+/// The steps that build a view, and the mounts that the supervisor hands over.
 #[derive(Debug)]
 pub struct View {
     /// Up to where [`SLOT_ROOT`] is the view's root.
@@ -243,7 +243,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// For what `make` makes without the supervisor: on the skeleton while that opens the other mounts.
+    /// For what `make` makes without the supervisor: on the skeleton, before its mounts are waited for.
     fn attach_early(&mut self, make: impl IntoIterator<Item = Step>, tree: Fd, target: &str) -> Result<(), Fault> {
         let on_skeleton = self.on_skeleton(target);
         let attached = self.attached(tree, target)?;
@@ -791,7 +791,7 @@ impl Builder<'_> {
             channel,
             slots: self.trees.iter().map(|tree| tree.slot).collect(),
         };
-        // All that can be comes before the wait: it goes on while the supervisor opens these.
+        // All that can be comes before the wait.
         if !self.root_is_overlay {
             steps.push(open_root());
             steps.extend(on_proc);

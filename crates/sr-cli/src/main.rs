@@ -56,6 +56,7 @@ fn dispatch(asked: Command) -> Done {
         Command::Policy(ref a) => return c::policy::policy(&a.action),
         Command::Completions(ref a) => return c::completions::completions(a.shell),
         Command::Validate(ref a) => return c::validate::validate(a, environment::err_style()),
+        Command::Broker => return c::broker::broker(),
         _ => {}
     }
     let env = &Environment::read()?;
@@ -78,7 +79,8 @@ fn dispatch(asked: Command) -> Done {
         | Command::Schema(_)
         | Command::Policy(_)
         | Command::Completions(_)
-        | Command::Validate(_) => Ok(0),
+        | Command::Validate(_)
+        | Command::Broker => Ok(0),
     }
 }
 

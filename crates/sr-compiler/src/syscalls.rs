@@ -3,9 +3,11 @@
 
 pub mod bpf;
 pub mod interpreter;
+mod own;
 mod profiles;
 pub mod table;
 
+pub use own::allow_only;
 pub use table::{Arch, known_syscall, nearest_syscall, syscall_name};
 
 use crate::bundle::{ArgumentTest, ConditionalRule, DeniedAction, SyscallsPlan};

@@ -702,7 +702,8 @@ fn drop_bounding() -> io::Result<()> {
     Ok(())
 }
 
-fn limit_capabilities(keep: u64) -> io::Result<()> {
+/// Empties the ambient set, then keeps only `keep` permitted and effective. Does not allocate.
+pub(crate) fn limit_capabilities(keep: u64) -> io::Result<()> {
     // SAFETY: prctl with integer arguments only.
     check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) })?;
     const VERSION_3: u32 = 0x2008_0522;

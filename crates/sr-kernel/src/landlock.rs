@@ -4,7 +4,7 @@
 use rustix::fs::{CWD, Mode, OFlags};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 #[repr(C)]
 struct RulesetAttr {
@@ -27,6 +27,7 @@ const EXECUTE: u64 = 1;
 const WRITE_FILE: u64 = 1 << 1;
 const READ_FILE: u64 = 1 << 2;
 const READ_DIR: u64 = 1 << 3;
+const REMOVE_DIR: u64 = 1 << 4;
 const MAKE_CHAR: u64 = 1 << 6;
 const MAKE_BLOCK: u64 = 1 << 11;
 const TRUNCATE: u64 = 1 << 14;
@@ -53,6 +54,34 @@ pub enum Access {
     Write,
     /// Read, write, truncate and ioctl what exists.
     Device,
+    /// Read files and directories.
+    Look,
+    /// Everything but executing and making block devices.
+    Keep,
+    /// Remove empty directories.
+    RemoveDirectories,
+}
+
+const SCOPE_ABSTRACT_SOCKETS: u64 = 1;
+const SCOPE_SIGNALS: u64 = 2;
+
+/// What of the world outside its domain a process still reaches by other ways than files (ABI 6 and later).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Everything,
+    /// It may signal processes outside, and connect to no abstract socket of theirs.
+    Signals,
+    Nothing,
+}
+
+impl Scope {
+    fn bits(self) -> u64 {
+        match self {
+            Scope::Everything => 0,
+            Scope::Signals => SCOPE_ABSTRACT_SOCKETS,
+            Scope::Nothing => SCOPE_ABSTRACT_SOCKETS | SCOPE_SIGNALS,
+        }
+    }
 }
 
 /// A ruleset, complete before the clone.
@@ -60,8 +89,8 @@ pub enum Access {
 pub struct Ruleset {
     pub abi: u32,
     pub deny_tcp: bool,
-    pub scope: bool,
-    /// Absolute in the view.
+    pub scope: Scope,
+    /// Absolute paths, of the view where it is a sandbox's.
     pub rules: Vec<(CString, Access)>,
 }
 
@@ -86,6 +115,9 @@ impl Ruleset {
             Access::Read => EXECUTE | READ_FILE | READ_DIR,
             Access::Write => !(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV),
             Access::Device => READ_FILE | WRITE_FILE | READ_DIR | TRUNCATE | IOCTL_DEV,
+            Access::Look => READ_FILE | READ_DIR,
+            Access::Keep => !(EXECUTE | MAKE_BLOCK | IOCTL_DEV),
+            Access::RemoveDirectories => REMOVE_DIR,
         }
     }
 
@@ -94,7 +126,7 @@ impl Ruleset {
         let attr = RulesetAttr {
             handled_access_fs: all_rights(self.abi),
             handled_access_net: if self.deny_tcp && self.abi >= 4 { 3 } else { 0 },
-            scoped: if self.scope && self.abi >= 6 { 3 } else { 0 },
+            scoped: if self.abi >= 6 { self.scope.bits() } else { 0 },
         };
         // Older kernels refuse a longer attribute only if the surplus is not zero; the right size is always taken.
         let size = match self.abi {
@@ -112,30 +144,36 @@ impl Ruleset {
                 Err(rustix::io::Errno::NOENT) => continue,
                 Err(e) => return Err(e.into()),
             };
-            let mut rights = self.rights(*access);
-            let stat = rustix::fs::fstat(&target)?;
-            if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
-                rights &= FILE_RIGHTS;
-            }
-            let rule = PathBeneathAttr {
-                allowed_access: rights,
-                parent_fd: target.as_raw_fd(),
-            };
-            // SAFETY: `rule` is a live struct landlock_path_beneath_attr whose descriptor is open during the call.
-            let answer = unsafe {
-                libc::syscall(
-                    libc::SYS_landlock_add_rule,
-                    ruleset.as_raw_fd(),
-                    RULE_PATH_BENEATH,
-                    &raw const rule,
-                    0u32,
-                )
-            };
-            if answer != 0 {
-                return Err(io::Error::last_os_error());
-            }
+            self.allow(&ruleset, target.as_fd(), *access)?;
         }
         Ok(ruleset)
+    }
+
+    /// Adds a rule for what is open at `target`. Does not allocate.
+    pub(crate) fn allow(&self, ruleset: &OwnedFd, target: BorrowedFd<'_>, access: Access) -> io::Result<()> {
+        let mut rights = self.rights(access);
+        let stat = rustix::fs::fstat(target)?;
+        if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+            rights &= FILE_RIGHTS;
+        }
+        let rule = PathBeneathAttr {
+            allowed_access: rights,
+            parent_fd: target.as_raw_fd(),
+        };
+        // SAFETY: `rule` is a live struct landlock_path_beneath_attr whose descriptor is open during the call.
+        let answer = unsafe {
+            libc::syscall(
+                libc::SYS_landlock_add_rule,
+                ruleset.as_raw_fd(),
+                RULE_PATH_BENEATH,
+                &raw const rule,
+                0u32,
+            )
+        };
+        if answer != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
     }
 }
 

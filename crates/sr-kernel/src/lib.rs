@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod child;
 pub mod clone;
+pub mod confine;
 pub mod cradle;
 pub mod idmap;
 pub mod landlock;

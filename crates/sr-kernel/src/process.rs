@@ -105,6 +105,15 @@ pub fn set_not_dumpable() -> io::Result<()> {
     }
 }
 
+/// Closes every descriptor from `first` up. For the beginning of a process: nothing may own any of them.
+pub fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: close_range takes numbers only, and nothing here owns one of these descriptors.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0u32) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Where the kernel finds the command line that `/proc/PID/cmdline` shows of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arguments {

@@ -8,8 +8,9 @@ use sr_compiler::bundle::{CompileBundle, FilesystemPlan, IdMap, ViewKind};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A file's identity when it was hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct Before {
 
 impl Before {
     pub fn take(bundle: &CompileBundle, devices: Devices) -> Result<Self, Fault> {
-        let own = Reader::open("/proc/self".into())?;
+        let own = Reader::open("/proc/self".into(), None)?;
         Ok(Before {
             namespaces: NAMESPACES
                 .iter()
@@ -51,17 +52,28 @@ impl Before {
             mounts: expected_mounts(&bundle.filesystem_plan, devices),
         })
     }
+
+    /// The supervisor's own, as its link names it.
+    pub fn user_namespace(&self) -> &str {
+        self.namespaces.first().map_or("", String::as_str)
+    }
+}
+
+/// Opens a file of `/proc/PID` that only who may trace that process can see into: `exe`, `ns/…`, `fdinfo/…`.
+pub trait Opener {
+    fn open(&self, pid: i32, name: &str) -> std::io::Result<OwnedFd>;
 }
 
 /// Reads the posture of `program`, stopped at its exec or, where that cannot be, held just before it. `executable` is
-/// what was hashed, by descriptor.
+/// what was hashed, by descriptor. `opener`: where this process may not trace the program.
 pub fn observe(
     bundle: &CompileBundle,
     before: &Before,
     program: i32,
     executable: (&fs::File, Identity),
+    opener: Option<&dyn Opener>,
 ) -> Result<Vec<Observed>, Fault> {
-    let reader = Reader::open(format!("/proc/{program}"))?;
+    let reader = Reader::open(format!("/proc/{program}"), opener.map(|opener| (opener, program)))?;
     let status = reader.read("status")?;
     let status = Status::parse(&status);
     let at_exec = bundle.process_plan.posture_at_exec;
@@ -109,16 +121,17 @@ pub fn first_mismatch(posture: &[Observed]) -> Option<Fault> {
 }
 
 /// A process's directory in /proc, held open: the way there is most of what a look at a file costs.
-struct Reader {
+struct Reader<'a> {
     dir: OwnedFd,
     path: String,
+    opener: Option<(&'a dyn Opener, i32)>,
 }
 
-impl Reader {
-    fn open(path: String) -> Result<Self, Fault> {
+impl<'a> Reader<'a> {
+    fn open(path: String, opener: Option<(&'a dyn Opener, i32)>) -> Result<Self, Fault> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(dir) => Ok(Reader { dir, path }),
+            Ok(dir) => Ok(Reader { dir, path, opener }),
             Err(e) => Err(unseen(&path, &e.into())),
         }
     }
@@ -133,11 +146,40 @@ impl Reader {
             .map_err(|e| self.fail(name, &e))
     }
 
-    fn link(&self, name: &str) -> Result<String, Fault> {
-        rustix::fs::readlinkat(&self.dir, name, Vec::with_capacity(64))
-            .map(|target| target.to_string_lossy().into_owned())
-            .map_err(|e| self.fail(name, &e.into()))
+    /// What only who may trace the process can read.
+    fn read_opened(&self, name: &str) -> Result<String, Fault> {
+        let Some((opener, pid)) = self.opener else { return self.read(name) };
+        let text = opener.open(pid, name).and_then(|file| {
+            let mut text = String::new();
+            fs::File::from(file).read_to_string(&mut text).map(|_| text)
+        });
+        text.map_err(|e| self.fail(name, &e))
     }
+
+    fn link(&self, name: &str) -> Result<String, Fault> {
+        let target = match self.opener {
+            Some((opener, pid)) => opener.open(pid, name).and_then(|file| own_link(&file)),
+            None => rustix::fs::readlinkat(&self.dir, name, Vec::with_capacity(64))
+                .map(|target| target.to_string_lossy().into_owned())
+                .map_err(std::io::Error::from),
+        };
+        target.map_err(|e| self.fail(name, &e))
+    }
+
+    fn stat(&self, name: &str) -> Result<Stat, Fault> {
+        let stat = match self.opener {
+            Some((opener, pid)) => opener.open(pid, name).and_then(|file| Ok(rustix::fs::fstat(file)?)),
+            None => rustix::fs::statat(&self.dir, name, AtFlags::empty()).map_err(std::io::Error::from),
+        };
+        stat.map_err(|e| self.fail(name, &e))
+    }
+}
+
+/// What an own descriptor leads to, as its link in /proc says.
+pub fn own_link(file: &OwnedFd) -> std::io::Result<String> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let target = rustix::fs::readlink(path, Vec::with_capacity(64))?;
+    Ok(target.to_string_lossy().into_owned())
 }
 
 fn unseen(path: &str, error: &std::io::Error) -> Fault {
@@ -177,7 +219,7 @@ fn simple(control: Control, requested: &str, mechanism: &str, source: &str, valu
 }
 
 fn executable_posture(
-    reader: &Reader,
+    reader: &Reader<'_>,
     (file, hashed): (&fs::File, Identity),
     at_exec: bool,
 ) -> Result<Observed, Fault> {
@@ -185,8 +227,7 @@ fn executable_posture(
     let same = |a: Identity, b: Identity| a.dev == b.dev && a.ino == b.ino && a.size == b.size && a.ctime == b.ctime;
     let changed = !same(now, hashed);
     let (observed, holds) = if at_exec {
-        let exe = rustix::fs::statat(&reader.dir, "exe", AtFlags::empty());
-        let running = Identity::of(&exe.map_err(|e| reader.fail("exe", &e.into()))?);
+        let running = Identity::of(&reader.stat("exe")?);
         (format!("exe: inode {}", running.ino), same(running, hashed))
     } else {
         ("exe: not executed yet".to_owned(), true)
@@ -258,7 +299,7 @@ const NAMESPACES: [(&str, Control); 7] = [
     ("cgroup", Control::CgroupNamespace),
 ];
 
-fn namespace_posture(reader: &Reader, own: &[String]) -> Result<Vec<Observed>, Fault> {
+fn namespace_posture(reader: &Reader<'_>, own: &[String]) -> Result<Vec<Observed>, Fault> {
     NAMESPACES
         .into_iter()
         .zip(own)
@@ -275,7 +316,7 @@ fn namespace_posture(reader: &Reader, own: &[String]) -> Result<Vec<Observed>, F
         .collect()
 }
 
-fn network_posture(reader: &Reader) -> Result<Observed, Fault> {
+fn network_posture(reader: &Reader<'_>) -> Result<Observed, Fault> {
     let text = reader.read("net/dev")?;
     let devices: Vec<&str> = text
         .lines()
@@ -296,7 +337,7 @@ fn network_posture(reader: &Reader) -> Result<Observed, Fault> {
     })
 }
 
-fn filesystem_posture(reader: &Reader, expected: &BTreeMap<String, Planned>) -> Result<Observed, Fault> {
+fn filesystem_posture(reader: &Reader<'_>, expected: &BTreeMap<String, Planned>) -> Result<Observed, Fault> {
     let text = reader.read("mountinfo")?;
     let mut problems = Vec::new();
     let mut missing: BTreeSet<&str> = expected.keys().map(String::as_str).collect();
@@ -436,7 +477,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn descriptor_posture(reader: &Reader, at_exec: bool) -> Result<Observed, Fault> {
+fn descriptor_posture(reader: &Reader<'_>, at_exec: bool) -> Result<Observed, Fault> {
     let fail = |e: rustix::io::Errno| reader.fail("fd", &e.into());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(&reader.dir, "fd", flags, Mode::empty()).map_err(fail)?;
@@ -450,7 +491,7 @@ fn descriptor_posture(reader: &Reader, at_exec: bool) -> Result<Observed, Fault>
             continue;
         }
         // What the exec will close does not count before it.
-        if at_exec || !closes_on_exec(&reader.read(&format!("fdinfo/{name}"))?) {
+        if at_exec || !closes_on_exec(&reader.read_opened(&format!("fdinfo/{name}"))?) {
             open.push(name.parse().unwrap_or(-1));
         }
     }
@@ -477,7 +518,7 @@ fn closes_on_exec(fdinfo: &str) -> bool {
         .is_some_and(|flags| flags & O_CLOEXEC != 0)
 }
 
-fn limit_posture(reader: &Reader, bundle: &CompileBundle) -> Result<Vec<Observed>, Fault> {
+fn limit_posture(reader: &Reader<'_>, bundle: &CompileBundle) -> Result<Vec<Observed>, Fault> {
     let text = reader.read("limits")?;
     let names = [
         ("NOFILE", "Max open files", Control::OpenFiles),

@@ -8,7 +8,7 @@ use crate::stage::{self, DEVICES, Devices};
 use crate::trees::{Tree, Trees};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{Backing, FilesystemPlan, IdMap, LandlockAccess, LayerMask, Owner, ProcessPlan, ViewKind};
-use sr_kernel::landlock::{Access, Ruleset};
+use sr_kernel::landlock::{Access, Ruleset, Scope};
 use sr_kernel::step::{Fd, MountFlags, Step};
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -831,7 +831,7 @@ impl Builder<'_> {
             let ruleset = Ruleset {
                 abi: landlock.abi,
                 deny_tcp: landlock.deny_network,
-                scope: landlock.scope,
+                scope: if landlock.scope { Scope::Nothing } else { Scope::Everything },
                 rules,
             };
             entry.push(Step::PrepareLandlock {

@@ -2,13 +2,14 @@
 //! sandbox is entered by, looks at the command at its exec stop as it looked at the program, records it in the run's
 //! chain, and only then lets it go. It starts nothing itself: it holds a key, which no process inside may inherit.
 
+use crate::broker::Broker;
 use crate::digests;
 use crate::guest_wire::{self, DOOR, Said};
 use crate::run::group_posture;
 use crate::store::Store;
 use crate::told;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, MemfdFlags, Mode};
 use rustix::net::{SocketFlags, accept_with, bind, listen};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
@@ -20,10 +21,11 @@ use sr_kernel::cgroup::RunGroup;
 use sr_kernel::seccomp::Notification;
 use sr_process::Running;
 use sr_process::join::NAMESPACES;
-use sr_process::posture::{self, Before, Identity};
+use sr_process::posture::{self, Before, Identity, Opener, own_link};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// So many commands may be joined at once.
 const MOST: usize = 16;
@@ -45,12 +47,17 @@ pub(crate) struct Host<'a> {
 
 pub(crate) struct Guests<'a> {
     host: Host<'a>,
-    door: Option<OwnedFd>,
-    tried: bool,
+    door: Option<Door>,
     /// On which denied calls are told, of commands and of what they left running.
     listeners: Vec<OwnedFd>,
     guests: Vec<Guest>,
     count: u64,
+}
+
+/// Where commands come in, and who opens what is to be seen of them.
+struct Door {
+    socket: OwnedFd,
+    broker: Rc<Broker>,
 }
 
 struct Guest {
@@ -60,6 +67,13 @@ struct Guest {
     /// Who joins, by a handle that is no other process later.
     joiner: Option<OwnedFd>,
     command: Option<Command>,
+}
+
+/// What came with the word that a command is at its exec.
+struct Ready {
+    listener: bool,
+    script: Option<String>,
+    fds: Vec<OwnedFd>,
 }
 
 /// A command that was let go.
@@ -82,7 +96,6 @@ impl<'a> Guests<'a> {
         Guests {
             host,
             door: None,
-            tried: false,
             listeners: Vec::new(),
             guests: Vec::new(),
             count: 0,
@@ -90,13 +103,12 @@ impl<'a> Guests<'a> {
     }
 
     /// Opens the door. A run that cannot be joined is no worse a run, so a failure is only told to who looks for it.
-    pub(crate) fn open(&mut self) {
-        if !std::mem::replace(&mut self.tried, true) {
-            self.door = self
-                .listening()
-                .inspect_err(|e| tracing::debug!("this run cannot be joined: {e}"))
-                .ok();
-        }
+    pub(crate) fn open(&mut self, broker: Rc<Broker>) {
+        self.door = self
+            .listening()
+            .inspect_err(|e| tracing::debug!("this run cannot be joined: {e}"))
+            .map(|socket| Door { socket, broker })
+            .ok();
     }
 
     fn listening(&self) -> rustix::io::Result<OwnedFd> {
@@ -111,7 +123,8 @@ impl<'a> Guests<'a> {
     /// What to wait for; [`Guests::turn`] is given what came of it, in the same order.
     pub(crate) fn interest<'b>(&'b self, fds: &mut Vec<PollFd<'b>>) {
         let sockets = self.guests.iter().map(|guest| &guest.socket);
-        let all = self.door.iter().chain(&self.listeners).chain(sockets);
+        let door = self.door.iter().map(|door| &door.socket);
+        let all = door.chain(&self.listeners).chain(sockets);
         fds.extend(all.map(|fd| PollFd::new(fd, PollFlags::IN)));
     }
 
@@ -162,11 +175,12 @@ impl<'a> Guests<'a> {
     fn admit(&mut self) {
         let Some(door) = &self.door else { return };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = accept_with(door, flags) else { return };
+        let Ok(socket) = accept_with(&door.socket, flags) else { return };
         let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else {
             return;
         };
-        let welcome = if peer.uid != rustix::process::geteuid() || !is_outside(peer.pid) {
+        let outside = self.host.is_outside(peer.pid, &door.broker);
+        let welcome = if peer.uid != rustix::process::geteuid() || !outside {
             Err(fault("exec.user", "only the user who started this run may join it"))
         } else if self.guests.len() >= MOST {
             Err(fault(
@@ -174,7 +188,7 @@ impl<'a> Guests<'a> {
                 format!("{MOST} commands have joined this run already"),
             ))
         } else {
-            self.host.welcome(socket.as_fd())
+            self.host.welcome(socket.as_fd(), &door.broker)
         };
         match welcome {
             Ok(()) => {
@@ -194,13 +208,14 @@ impl<'a> Guests<'a> {
 
     /// Takes what guest `index` says. `false`: it is done with.
     fn hear(&mut self, index: usize, log: &mut EventLog) -> Result<bool, Fault> {
-        let Some(guest) = self.guests.get_mut(index) else {
+        let (Some(guest), Some(door)) = (self.guests.get_mut(index), &self.door) else {
             return Ok(false);
         };
         match (guest_wire::receive(guest.socket.as_fd()), &guest.command) {
             (Err(e), _) if e.kind() == io::ErrorKind::WouldBlock => Ok(true),
             (Ok(Some((Said::Ready { listener, script }, fds))), None) => {
-                let Some((command, listener)) = self.host.ready(guest, listener, script, fds, log)? else {
+                let ready = Ready { listener, script, fds };
+                let Some((command, listener)) = self.host.ready(guest, ready, &door.broker, log)? else {
                     return Ok(false);
                 };
                 guest.command = Some(command);
@@ -272,18 +287,26 @@ impl Guest {
 }
 
 impl Host<'_> {
+    /// Whether `peer` is in this process's own user namespace. An ordinary user's sandbox has the same uid: its program
+    /// cannot reach the door, and would be sent away.
+    fn is_outside(&self, peer: Pid, broker: &Broker) -> bool {
+        let peer = broker.open(peer.as_raw_nonzero().get(), "ns/user");
+        peer.and_then(|namespace| own_link(&namespace))
+            .is_ok_and(|namespace| namespace == self.before.user_namespace())
+    }
+
     /// Hands out what the sandbox is entered by.
-    fn welcome(&self, socket: BorrowedFd<'_>) -> Result<(), Fault> {
+    fn welcome(&self, socket: BorrowedFd<'_>, broker: &Broker) -> Result<(), Fault> {
         let failed = |what: &str, e: io::Error| fault("exec.handles", format!("{what}: {e}"));
         let bundle = self.bundle().map_err(|e| failed("the plan", e))?;
         let program = self.running.program;
-        let open = |name: &str, flags: OFlags| {
-            let path = format!("/proc/{program}/{name}");
-            rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|e| failed(&path, e.into()))
+        let open = |name: &str| {
+            let fail = |e| failed(&format!("/proc/{program}/{name}"), e);
+            broker.open(program, name).map_err(fail)
         };
-        let mut fds = vec![bundle, open("root", OFlags::PATH | OFlags::DIRECTORY)?];
+        let mut fds = vec![bundle, open("root")?];
         for name in NAMESPACES {
-            let namespace = open(&format!("ns/{name}"), OFlags::RDONLY)?;
+            let namespace = open(&format!("ns/{name}"))?;
             let inode = rustix::fs::fstat(&namespace)
                 .map_err(|e| failed(name, e.into()))?
                 .st_ino;
@@ -329,9 +352,8 @@ impl Host<'_> {
     fn ready(
         &self,
         guest: &Guest,
-        listener: bool,
-        script: Option<String>,
-        fds: Vec<OwnedFd>,
+        Ready { listener, script, fds }: Ready,
+        broker: &Broker,
         log: &mut EventLog,
     ) -> Result<Option<(Command, Option<OwnedFd>)>, Fault> {
         let mut fds = fds.into_iter();
@@ -339,7 +361,8 @@ impl Host<'_> {
             return Ok(None);
         };
         let script = script.zip(fds.next().map(File::from));
-        let result = self.look(&pidfd, guest, script).and_then(|(pid, mut data, posture)| {
+        let looked = self.look(&pidfd, guest, script, broker);
+        let result = looked.and_then(|(pid, mut data, posture)| {
             let holds = posture::first_mismatch(&posture);
             if let Some(map) = data.as_object_mut() {
                 map.insert("posture".into(), json!(posture));
@@ -375,6 +398,7 @@ impl Host<'_> {
         pidfd: &OwnedFd,
         guest: &Guest,
         script: Option<(String, File)>,
+        broker: &Broker,
     ) -> Result<(i32, Value, Vec<Observed>), Fault> {
         let pid = pid_of(pidfd).ok_or_else(|| fault("exec.join", "the command is not a process of this host"))?;
         let proc = |name: &str| format!("/proc/{pid}/{name}");
@@ -393,14 +417,16 @@ impl Host<'_> {
                 digest,
             })
         };
-        let exe = File::open(proc("exe")).map_err(|e| failed(&proc("exe"), e))?;
+        let exe = broker.open(pid, "exe").map_err(|e| failed(&proc("exe"), e))?;
+        let path = own_link(&exe).map_err(|e| failed(&proc("exe"), e))?;
+        let exe = File::from(exe);
         let identity = Identity::of(&rustix::fs::fstat(&exe).map_err(|e| failed("exe", e.into()))?);
-        let path = fs::read_link(proc("exe")).map_err(|e| failed(&proc("exe"), e))?;
-        let executable = digest(&exe, &path.to_string_lossy())?;
+        let executable = digest(&exe, &path)?;
         let script = script.map(|(path, file)| digest(&file, &path)).transpose()?;
 
         let mut posture = vec![held_at_exec(&read("status")?, guest.peer)];
-        posture.extend(posture::observe(self.bundle, self.before, pid, (&exe, identity))?);
+        let seen = posture::observe(self.bundle, self.before, pid, (&exe, identity), Some(broker))?;
+        posture.extend(seen);
         posture.push(same_namespaces(&posture, self.posture));
         if let Some(group) = self.group {
             posture.extend(group_posture(group, pid)?);
@@ -424,14 +450,6 @@ impl Host<'_> {
         });
         Ok((pid, data, posture))
     }
-}
-
-/// Whether `peer` is in this process's own user namespace. An ordinary user's sandbox has the same uid: its program
-/// cannot reach the door, and would be sent away.
-fn is_outside(peer: Pid) -> bool {
-    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).ok();
-    let own = of("self");
-    own.is_some() && of(&peer.as_raw_nonzero().to_string()) == own
 }
 
 /// The pid, as this process counts it, of a pidfd.

@@ -1,7 +1,9 @@
 //! The life of one run: facts and subject are gathered, the bundle compiled, the sandbox built, watched and cleaned
 //! up, the evidence written. It knows no policy syntax and reads no environment variable.
 
+pub mod broker;
 pub mod changes;
+mod confinement;
 pub mod digests;
 pub mod exec;
 pub mod facts;

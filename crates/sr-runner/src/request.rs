@@ -26,6 +26,8 @@ pub struct Caller {
     pub runtime: Option<PathBuf>,
     /// First host id of the range that sandboxes of a privileged supervisor use.
     pub id_base: u32,
+    /// The command that runs [`crate::broker::serve`] on its standard input.
+    pub broker: Vec<OsString>,
 }
 
 /// One run.
@@ -42,6 +44,9 @@ pub struct Request {
     pub terminal: bool,
     /// `false`: `--no-sign`.
     pub sign: bool,
+    /// The directory into which the report is taken out afterwards. Once a run has begun this process can write nowhere
+    /// else but into the run store.
+    pub export: Option<PathBuf>,
 }
 
 /// What came of a run.

@@ -1,6 +1,7 @@
 //! One run, from the request to the sealed report: build, hash, observe, sign, go, watch, capture, seal, clean up.
 
 use crate::changes;
+use crate::confinement::{Confinement, Files};
 use crate::digests;
 use crate::digests::mounts::{self, Watched};
 use crate::gc;
@@ -41,7 +42,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Runs `request` to its end. A refusal means that the program was not started, or was killed because its evidence
+/// Runs `request` to its end. Once the program runs, the calling process is confined for ever: afterwards it can write its
+/// report to where the request says, and end. A refusal means that the program was not started, or was killed because its evidence
 /// could not be written; how a program that ran ended is in the [`Outcome`].
 pub fn run(request: &Request) -> Result<Outcome, Refusal> {
     let start = Instant::now();
@@ -324,6 +326,7 @@ impl<'a> Run<'a> {
             before: &before,
             posture: &self.posture,
         });
+        let confinement = Confinement::new(self.files(writable.as_fd()), &self.request.caller.broker);
         let mut seen = supervise::supervise(Supervision {
             running: &running,
             plan: &self.bundle.resources_plan,
@@ -339,6 +342,7 @@ impl<'a> Run<'a> {
             sample_interval: self.bundle.evidence_plan.sample_interval.duration(),
             log: &mut self.log,
             guests,
+            confinement,
         });
         running.kill();
         self.peaks = seen.peaks;
@@ -361,6 +365,25 @@ impl<'a> Run<'a> {
         self.clocks.result_micros = self.clock();
         tracing::debug!(micros = self.clock(), "result recorded");
         Ok(())
+    }
+
+    /// What of the host this process still reads and writes after the launch.
+    fn files<'b>(&self, writable: BorrowedFd<'b>) -> Files<'b> {
+        let store = &self.request.store;
+        let groups = || self.group.iter().flat_map(RunGroup::paths);
+        let sessions = self.layers.as_deref().filter(|_| self.session_lock.is_some());
+        let sources = self.captured().map(|(_, source, ..)| PathBuf::from(source));
+        Files {
+            look: sources.chain([PathBuf::from("/proc")]).collect(),
+            keep: [self.dir.path.clone(), store.cache(), store.journals()]
+                .into_iter()
+                .chain(sessions.and_then(Path::parent).map(Path::to_owned))
+                .chain(groups().map(Path::to_owned))
+                .chain(self.request.export.clone())
+                .collect(),
+            remove_from: groups().filter_map(Path::parent).map(Path::to_owned).collect(),
+            open: vec![writable],
+        }
     }
 
     /// The run's control group: its name and what it is to hold.
@@ -524,7 +547,7 @@ impl<'a> Run<'a> {
         identity: Identity,
         watched: &Watched,
     ) -> Result<(), Fault> {
-        self.posture = posture::observe(self.bundle, before, stopped.program, (executable, identity))?;
+        self.posture = posture::observe(self.bundle, before, stopped.program, (executable, identity), None)?;
         if let Some(group) = &self.group {
             self.posture.extend(group_posture(group, stopped.program)?);
         }

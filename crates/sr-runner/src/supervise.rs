@@ -1,6 +1,8 @@
 //! The supervisor's loop while the program runs: it moves input and output, forwards signals, keeps the clock, samples
 //! usage, and ends the sandbox when a limit that only it can hold is used up.
 
+use crate::broker::Broker;
+use crate::confinement::Confinement;
 use crate::guests::Guests;
 use crate::stdio::{InputPump, OutputPump, Progress};
 use crate::{told, usage};
@@ -15,6 +17,7 @@ use sr_process::{Ended, Running};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Signals that a person or a service manager sends to end or steer the program; passed on once.
@@ -47,6 +50,8 @@ pub struct Supervision<'a> {
     pub sample_interval: Duration,
     pub log: &'a mut EventLog,
     pub guests: Guests<'a>,
+    /// Entered at the first sample, or at the end.
+    pub confinement: Confinement<'a>,
 }
 
 /// What the loop saw.
@@ -80,6 +85,7 @@ struct Watch {
     evidence: Option<Fault>,
     /// How often the caller asked for an end.
     asked: u32,
+    broker: Option<Rc<Broker>>,
 }
 
 /// A program that ignores this many requests to end is ended.
@@ -101,6 +107,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         next_walk: start,
         evidence: None,
         asked: 0,
+        broker: None,
     };
     // The first look comes early: short runs shall have a sample too.
     let mut next_sample = start + s.sample_interval.min(Duration::from_millis(20));
@@ -110,9 +117,11 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             end(&s, &mut watch, Cause::Timeout, "resources.wallTime");
         }
         if now >= next_sample {
-            sample(&mut s, &mut watch, now);
             // Not at the start: most runs end before anybody could join them.
-            s.guests.open();
+            if !s.confinement.entered() {
+                confine(&mut s, &mut watch);
+            }
+            sample(&mut s, &mut watch, now);
             if let Some(input) = &mut s.input {
                 input.tick();
             }
@@ -171,7 +180,9 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         ended.alone = None;
     }
     let dismissed = s.guests.dismiss(s.log);
-    watch.evidence = watch.evidence.or(dismissed.err());
+    // Before anything that the program left is looked at.
+    let confined = s.confinement.enter();
+    watch.evidence = watch.evidence.or(dismissed.err()).or(confined.err());
     Supervised {
         ended,
         killed_for: watch.killed_for,
@@ -309,6 +320,17 @@ fn record_denied(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIter
     }
 }
 
+/// From here on this process only looks on: see [`Confinement`].
+fn confine(s: &mut Supervision<'_>, watch: &mut Watch) {
+    watch.broker = s.confinement.broker().map(Rc::new);
+    if let Some(broker) = &watch.broker {
+        s.guests.open(broker.clone());
+    }
+    if let Err(fault) = s.confinement.enter() {
+        unrecordable(s, watch, fault);
+    }
+}
+
 /// What cannot be recorded does not go on.
 fn unrecordable(s: &Supervision<'_>, watch: &mut Watch, fault: Fault) {
     watch.evidence.get_or_insert(fault);
@@ -394,6 +416,10 @@ fn look(s: &mut Supervision<'_>, watch: &mut Watch, mut usage: Usage, now: Insta
     }
 }
 
+fn exact_memory(s: &Supervision<'_>, watch: &Watch) -> Option<u64> {
+    usage::exact_memory(&roots(s), watch.broker.as_deref()?)
+}
+
 /// The processes from which every other of the sandbox descends.
 fn roots(s: &Supervision<'_>) -> Vec<i32> {
     std::iter::once(s.running.init_pid()).chain(s.guests.pids()).collect()
@@ -446,7 +472,7 @@ fn enforce(s: &Supervision<'_>, watch: &mut Watch, usage: &Usage, now: Instant) 
     let memory = &s.plan.memory;
     if memory.mechanism == LimitMechanism::Watchdog
         && usage.memory_bytes.is_some_and(|used| used > memory.value)
-        && usage::exact_memory(&roots(s)).is_none_or(|used| used > memory.value)
+        && exact_memory(s, watch).is_none_or(|used| used > memory.value)
     {
         return end(s, watch, Cause::Memory, "resources.memory");
     }

@@ -23,7 +23,7 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan) -> Option<Not
         // No operation is denied here: the program does by other means what it meant to do. The name is the caller's own
         // choice and may change at once; the policy allows either answer.
         Some(rule) if !rule.only_for.is_empty() => {
-            let denies = executable_name(told.pid).is_some_and(|name| rule.denies(&name));
+            let denies = name_of(told.pid).is_some_and(|name| rule.denies(&name));
             if denies && seccomp::still_waits(listener, &told) {
                 seccomp::deny(listener, &told, errno);
             } else {
@@ -38,8 +38,8 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan) -> Option<Not
     }
 }
 
-/// The last name of what a process executes, as the kernel knows it; `None` where it cannot be seen.
-fn executable_name(pid: u32) -> Option<String> {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    Some(path.file_name()?.to_str()?.to_owned())
+/// The first 15 bytes of the name of what a process executes (`comm` in proc_pid_comm(5)); `None` where it is gone.
+fn name_of(pid: u32) -> Option<String> {
+    let name = sr_kernel::pseudo::text(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end_matches('\n').to_owned())
 }

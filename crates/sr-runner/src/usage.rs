@@ -1,7 +1,9 @@
 //! What a sandbox uses, where no control group counts it: the process tree, read from /proc by the supervisor.
 
 use sr_common::Usage;
+use sr_process::posture::Opener;
 use std::fs;
+use std::io::Read;
 
 /// More processes than any policy allows: a tree this large is cut off rather than walked.
 const MAX_PROCESSES: usize = 100_000;
@@ -44,12 +46,16 @@ pub fn of_tree(roots: &[i32]) -> Usage {
 }
 
 /// Proportional set sizes of the trees, in bytes: shared pages count once. Slow; `None` if /proc does not tell.
-pub fn exact_memory(roots: &[i32]) -> Option<u64> {
+pub fn exact_memory(roots: &[i32], opener: &dyn Opener) -> Option<u64> {
     let mut total = 0;
     for pid in tree(roots) {
-        let Ok(text) = sr_kernel::pseudo::text(format!("/proc/{pid}/smaps_rollup")) else {
+        let mut text = String::new();
+        let read = opener
+            .open(pid, "smaps_rollup")
+            .and_then(|file| fs::File::from(file).read_to_string(&mut text));
+        if read.is_err() {
             continue;
-        };
+        }
         let kib = text
             .lines()
             .find_map(|l| l.strip_prefix("Pss:"))

@@ -122,6 +122,9 @@ pub enum Command {
     Gc(GcArguments),
     Explain(ExplainArguments),
     Completions(CompletionsArguments),
+    /// Opens files of /proc for a confined supervisor.
+    #[command(hide = true)]
+    Broker,
 }
 
 /// Run another command inside a sandbox that is running.

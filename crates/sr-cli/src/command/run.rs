@@ -9,7 +9,7 @@ use sr_policy::{CommandLine, Overlay, PolicySpec};
 use sr_runner::{Outcome, Refusal, Request, Store};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub fn run(arguments: RunArguments, env: &Environment) -> Done {
     let command = super::command_line(arguments.argv)?;
@@ -65,6 +65,7 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
         store,
         terminal,
         sign,
+        export: output.report.as_deref().map(directory_of),
     };
     match sr_runner::run(&request) {
         Ok(outcome) => {
@@ -115,14 +116,18 @@ pub(super) fn export(run: &Path, dest: &Path) -> Result<(), Fault> {
     sr_evidence::export::export_evidence(&dir, dest)
 }
 
+fn directory_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
 /// Looks before an hour's run whether its report can be written where it is wanted.
 fn writable_report(dest: &Path) -> Result<(), Fault> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
-    let parent = match dest.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let found = match accessat(CWD, parent, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+    let parent = directory_of(dest);
+    let found = match accessat(CWD, &parent, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
         Err(e) => format!("{} cannot be written in {}: {e}", dest.display(), parent.display()),
         Ok(()) if dest.is_dir() => format!("{} is a directory", dest.display()),
         Ok(()) => return Ok(()),

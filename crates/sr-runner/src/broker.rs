@@ -1,0 +1,176 @@
+//! Opens for the confined supervisor what its Landlock domain keeps from it: files of `/proc/PID` that show a process of
+//! another domain. A process of its own, which holds no key, has a filter of its own, and is asked for a process and one of a
+//! few names, never for a path.
+
+use crate::confinement;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::Signal;
+use sr_kernel::confine::Confinement;
+use sr_kernel::wire::{self, Message};
+use sr_process::posture::Opener;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+const TAG_OPEN: u8 = b'O';
+/// `b`: 0, and a descriptor comes along; or the errno.
+const TAG_OPENED: u8 = b'o';
+
+/// What can be asked for, by its place in this list.
+const NAMES: [&str; 10] = [
+    "exe",
+    "root",
+    "smaps_rollup",
+    "ns/user",
+    "ns/mnt",
+    "ns/pid",
+    "ns/net",
+    "ns/ipc",
+    "ns/uts",
+    "ns/cgroup",
+];
+/// Added to a number that is a descriptor's, for its `fdinfo`.
+const FDINFO: u32 = 1 << 31;
+
+/// The calls that it makes once it serves.
+const CALLS: &str = "recvmsg sendmsg openat close exit_group rt_sigreturn restart_syscall mmap munmap brk sigaltstack";
+
+const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
+const CAP_SYS_PTRACE: u64 = 1 << 19;
+
+/// A broker that runs. Dropping this ends it.
+#[derive(Debug)]
+pub struct Broker {
+    socket: Option<OwnedFd>,
+    process: Child,
+}
+
+impl Broker {
+    /// `command` is to run [`serve`] on its standard input.
+    pub fn start(command: &[OsString]) -> io::Result<Broker> {
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| io::Error::other("no command that would be it was named"))?;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let process = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .current_dir("/")
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // What a terminal sends to its whole group is the supervisor's to answer.
+            .process_group(0)
+            .spawn()?;
+        let broker = Broker {
+            socket: Some(ours),
+            process,
+        };
+        // Its own executable: that it serves, confined, before anything depends on it.
+        broker.open(std::process::id() as i32, "exe").map(|_| broker)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Opener for Broker {
+    fn open(&self, pid: i32, name: &str) -> io::Result<OwnedFd> {
+        let socket = self.socket.as_ref().ok_or(rustix::io::Errno::BADF)?.as_fd();
+        let asked = Message {
+            tag: TAG_OPEN,
+            a: pid.unsigned_abs(),
+            b: code(name).ok_or(rustix::io::Errno::NOENT)?,
+        };
+        wire::send(socket, asked, None)?;
+        match wire::receive(socket)? {
+            Some((Message { tag: TAG_OPENED, b: 0, .. }, Some(fd))) => Ok(fd),
+            Some((Message { tag: TAG_OPENED, b, .. }, None)) => Err(io::Error::from_raw_os_error(b as i32)),
+            _ => Err(io::Error::other("the broker is gone")),
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // It ends when nobody can ask any more.
+        self.socket = None;
+        let _ = self.process.wait();
+    }
+}
+
+fn code(name: &str) -> Option<u32> {
+    if let Some(number) = name.strip_prefix("fdinfo/") {
+        return number.parse::<u32>().ok().filter(|n| *n < FDINFO).map(|n| FDINFO | n);
+    }
+    let at = NAMES.iter().position(|known| *known == name)?;
+    u32::try_from(at).ok()
+}
+
+/// The file that `code` means, and how it is opened.
+fn named(code: u32) -> Option<(String, OFlags)> {
+    if code & FDINFO != 0 {
+        return Some((format!("fdinfo/{}", code & !FDINFO), OFlags::RDONLY));
+    }
+    let name = *NAMES.get(usize::try_from(code).ok()?)?;
+    let flags = match name {
+        "root" => OFlags::PATH | OFlags::DIRECTORY,
+        _ => OFlags::RDONLY | OFlags::NONBLOCK,
+    };
+    Some((name.to_owned(), flags))
+}
+
+/// Serves a supervisor at this process's standard input until it is gone.
+pub fn serve() -> io::Result<()> {
+    let socket = rustix::stdio::stdin();
+    // The caller of the supervisor may have left it some.
+    sr_kernel::process::close_from(3)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    sr_kernel::process::set_not_dumpable()?;
+    let filter = confinement::filter(CALLS)?;
+    Confinement {
+        // In a domain it could look at no process outside of that.
+        files: None,
+        capabilities: CAP_DAC_READ_SEARCH | CAP_SYS_PTRACE,
+        filter: &filter,
+    }
+    .enter()?;
+    while let Some((asked, _)) = wire::receive(socket)? {
+        let opened = match named(asked.b).filter(|_| asked.tag == TAG_OPEN) {
+            Some((name, flags)) => {
+                let path = format!("/proc/{}/{name}", asked.a);
+                openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty())
+            }
+            None => Err(rustix::io::Errno::INVAL),
+        };
+        let answer = Message {
+            tag: TAG_OPENED,
+            a: asked.a,
+            b: opened.as_ref().err().map_or(0, |e| e.raw_os_error().unsigned_abs()),
+        };
+        wire::send(socket, answer, opened.ok().as_ref().map(AsRawFd::as_raw_fd))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_code_and_paths_have_none() {
+        for name in NAMES {
+            assert_eq!(named(code(name).unwrap()).unwrap().0, name);
+        }
+        assert_eq!(named(code("fdinfo/17").unwrap()).unwrap().0, "fdinfo/17");
+        for path in ["", "mem", "environ", "fdinfo/", "fdinfo/../mem", "fdinfo/-1", "fdinfo/4294967295", "../1/exe"] {
+            assert_eq!(code(path), None, "{path}");
+        }
+        assert_eq!(named(NAMES.len() as u32), None);
+    }
+}

@@ -70,13 +70,9 @@ impl Broker {
             process,
         };
         // Its own executable: that it serves, confined, before anything depends on it.
-        broker.open(std::process::id() as i32, "exe").map(|_| broker)
+        broker.open(broker.process.id() as i32, "exe").map(|_| broker)
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
 }
 
 impl Opener for Broker {

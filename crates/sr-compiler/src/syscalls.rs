@@ -12,7 +12,7 @@ pub use table::{Arch, known_syscall, nearest_syscall, syscall_name};
 
 use crate::bundle::{ArgumentTest, ConditionalRule, DeniedAction, SyscallsPlan};
 use bpf::{Decision, RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, RET_USER_NOTIF, X32_BIT};
-use interpreter::{Instruction, MAX_INSTRUCTIONS, Program, SeccompData};
+use interpreter::{Instruction, Program, Region, SeccompData};
 use profiles::{ENOSYS, EPERM, PROBED, STANDARD, STRICT, WALL, words};
 use sr_common::{Code, Fault};
 use sr_policy::spec::{OnDenied, SyscallProfile, Syscalls};
@@ -272,97 +272,130 @@ fn denied_answer(plan: &SyscallsPlan, rule: &ConditionalRule) -> u32 {
     }
 }
 
-/// What the plan says about every number below [`NUMBERS`] with all arguments 0.
-fn answers(plan: &SyscallsPlan, arch: Arch) -> Vec<u32> {
-    let mut answers = vec![UNKNOWN; NUMBERS as usize];
-    for (nr, word) in words_by_number(plan, arch) {
-        if let Some(answer) = answers.get_mut(nr as usize) {
-            *answer = match word {
-                Word::Allowed => RET_ALLOW,
-                Word::Rule(rule) => expected_by_rule(plan, rule, &[0; 6]),
-                Word::Unnamed => plan.on_denied.answer(),
-            };
-        }
-    }
-    answers
-}
-
 /// Numbers that are checked one by one: all that exist are below.
 const NUMBERS: u32 = 1024;
 
-/// Runs the program for every number up to 1023, on both architectures and as x32, and with the arguments around each
-/// rule's values; the first answer that is not the plan's, in words.
+/// What the plan says about one number.
+#[derive(Clone, Copy)]
+enum Said<'a> {
+    Always(u32),
+    By(&'a ConditionalRule),
+}
+
+/// What the plan says about every number below [`NUMBERS`]; or the name that is not one here. Nothing of it is shared with
+/// what the program is made by: each name of the plan is looked for by itself.
+fn said(plan: &SyscallsPlan, arch: Arch) -> Result<Vec<Said<'_>>, &str> {
+    let mut said = vec![Said::Always(UNKNOWN); NUMBERS as usize];
+    for row in table::TABLE {
+        if let Some(place) = arch.number(row).and_then(|nr| said.get_mut(nr as usize)) {
+            *place = Said::Always(plan.on_denied.answer());
+        }
+    }
+    let mut name_is = |rest: &mut std::slice::Iter<'_, table::Row>, name, what| {
+        let number = rest.find(|row| row.0 == name).and_then(|row| arch.number(row));
+        match number.and_then(|nr| said.get_mut(nr as usize)) {
+            Some(place) => *place = what,
+            None => return Err(name),
+        }
+        Ok(())
+    };
+    let mut rest = table::TABLE.iter();
+    for rule in &plan.conditional {
+        name_is(&mut rest, rule.syscall.as_str(), Said::By(rule))?;
+    }
+    let mut rest = table::TABLE.iter();
+    for name in &plan.allowed {
+        name_is(&mut rest, name.as_ref(), Said::Always(RET_ALLOW))?;
+    }
+    Ok(said)
+}
+
+/// The words that a rule tests.
+fn tested(rule: &ConditionalRule) -> u16 {
+    let tests = rule.allow.iter().chain(&rule.deny);
+    tests.fold(0, |words, test| words | Region::argument(test.index))
+}
+
+/// The first answer of the program that is not the plan's, in words. Every number on every architecture (all that 32 bits
+/// can say of either) is answered for: a program compares them with constants, and one run stands for all that lie between
+/// two of these. It must not have looked at anything else, but for the arguments that a rule tests; with these it is run
+/// around the rule's values.
 pub fn disagreement(plan: &SyscallsPlan, arch: Arch) -> Option<String> {
     let program = match Program::check(&plan.program) {
         Ok(program) => program,
         Err(e) => return Some(format!("the kernel would refuse the filter: {e}")),
     };
-    let check = |data: SeccompData, expected: u32| {
-        let answer = program.run(&data);
-        (answer != expected).then(|| {
-            let name = syscall_name(arch, data.nr).unwrap_or("unknown");
-            format!("the filter answers {answer:#x}, the plan {expected:#x}, for {name} in {data:x?}")
-        })
+    let said = match said(plan, arch) {
+        Ok(said) => said,
+        Err(name) => return Some(format!("the plan's {name:?} is out of order, or no call of {arch}")),
     };
-    let foreign = match arch {
-        Arch::X86_64 => Arch::Aarch64.audit(),
-        Arch::Aarch64 => Arch::X86_64.audit(),
+    let differs = |data: SeccompData, answer: u32, wanted: u32| {
+        let name = syscall_name(arch, data.nr).unwrap_or("unknown");
+        match answer == wanted {
+            true => format!("the filter's answer for {name} is made of more than the plan's rule tests, in {data:x?}"),
+            false => format!("the filter answers {answer:#x}, the plan {wanted:#x}, for {name} in {data:x?}"),
+        }
     };
-    let x32 = if arch == Arch::X86_64 {
-        RET_KILL_PROCESS
-    } else {
-        UNKNOWN
+    // A number above those that exist.
+    let beyond = |nr| match arch {
+        Arch::X86_64 if nr >= X32_BIT => RET_KILL_PROCESS,
+        _ => UNKNOWN,
     };
-    let here = answers(plan, arch);
-    let all = |answer| vec![answer; NUMBERS as usize];
-    for (token, bit, expected) in [
-        (arch.audit(), 0, here),
-        (arch.audit(), X32_BIT, all(x32)),
-        (foreign, 0, all(RET_KILL_PROCESS)),
-    ] {
-        let mut nr = 0;
-        while nr < NUMBERS {
+    // What has more regions than its constants can make compares in ways that cannot be followed.
+    let mut regions = 2 * plan.program.len();
+    let (mut token, native) = (0, arch.audit());
+    loop {
+        let side = match token {
+            token if token < native => native - 1,
+            token if token == native => native,
+            _ => u32::MAX,
+        };
+        let (mut nr, mut last_token) = (0, side);
+        loop {
             let data = SeccompData {
-                nr: nr | bit,
+                nr,
                 arch: token,
                 ..SeccompData::default()
             };
-            // One run answers for all numbers that take the same way.
-            let (answer, last) = program.run_numbers(&data);
-            let last = (last & !bit).min(NUMBERS - 1);
-            for same in nr..=last {
-                let wanted = expected[same as usize];
-                if answer != wanted {
-                    return check(SeccompData { nr: same | bit, ..data }, wanted).or_else(|| {
-                        Some(format!(
-                            "the filter's answers for the numbers {nr} to {last} are not one"
-                        ))
-                    });
+            let region = program.run_region(&data);
+            let (answer, last) = (region.answer, region.last_nr);
+            if token != native {
+                if answer != RET_KILL_PROCESS || !region.looked_at_most(0) {
+                    return Some(differs(data, answer, RET_KILL_PROCESS));
+                }
+            } else {
+                let numbers = nr as usize..=last.min(NUMBERS - 1) as usize;
+                for (same, said) in (nr..).zip(said.get(numbers).unwrap_or_default()) {
+                    let (wanted, tested) = match said {
+                        Said::Always(answer) => (*answer, 0),
+                        Said::By(rule) => (expected_by_rule(plan, rule, &data.args), tested(rule)),
+                    };
+                    if answer != wanted || !region.looked_at_most(tested) {
+                        return Some(differs(SeccompData { nr: same, ..data }, answer, wanted));
+                    }
+                }
+                if last >= NUMBERS {
+                    // Both ends, since there are two answers at most.
+                    for nr in [nr.max(NUMBERS), last] {
+                        if answer != beyond(nr) || !region.looked_at_most(0) {
+                            return Some(differs(SeccompData { nr, ..data }, answer, beyond(nr)));
+                        }
+                    }
                 }
             }
-            nr = last + 1;
+            last_token = last_token.min(region.last_arch);
+            regions -= 1;
+            if regions == 0 {
+                return Some("the filter compares numbers in ways that cannot be followed".to_owned());
+            }
+            match last.checked_add(1) {
+                Some(next) => nr = next,
+                None => break,
+            }
         }
-    }
-    let edges = [
-        MAX_INSTRUCTIONS as u32,
-        i32::MAX as u32,
-        X32_BIT - 1,
-        u32::MAX - 1,
-        u32::MAX,
-    ];
-    let i386 = 0x4000_0003;
-    let strangers = edges
-        .iter()
-        .map(|nr| (*nr, arch.audit()))
-        .chain([(11, i386), (11, 0), (11, u32::MAX)]);
-    for (nr, token) in strangers {
-        let data = SeccompData {
-            nr,
-            arch: token,
-            ..SeccompData::default()
-        };
-        if let Some(text) = check(data, expected(plan, &data)) {
-            return Some(text);
+        match last_token.checked_add(1) {
+            Some(next) => token = next,
+            None => break,
         }
     }
     for rule in &plan.conditional {
@@ -373,12 +406,13 @@ pub fn disagreement(plan: &SyscallsPlan, arch: Arch) -> Option<String> {
             for value in around(test.mask, test.value) {
                 let mut data = SeccompData {
                     nr,
-                    arch: arch.audit(),
+                    arch: native,
                     ..SeccompData::default()
                 };
                 data.args[usize::from(test.index)] = value;
-                if let Some(text) = check(data, expected_by_rule(plan, rule, &data.args)) {
-                    return Some(text);
+                let (region, wanted) = (program.run_region(&data), expected_by_rule(plan, rule, &data.args));
+                if region.answer != wanted || !region.looked_at_most(tested(rule)) {
+                    return Some(differs(data, region.answer, wanted));
                 }
             }
         }

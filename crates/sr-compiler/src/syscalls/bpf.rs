@@ -1,5 +1,5 @@
-//! From decisions by number to classic BPF: a balanced binary search over ranges of numbers that share a decision.
-//! It knows numbers and answers, no names and no policy.
+//! From decisions by number to classic BPF: a binary search over ranges of numbers that share a decision, short where the
+//! kernel really runs it. It knows numbers and answers, no names and no policy.
 
 use super::interpreter::Instruction;
 use super::table::Arch;
@@ -35,7 +35,10 @@ pub(crate) enum Decision<'a> {
     Arguments { rule: &'a ConditionalRule, denied: u32 },
 }
 
-/// The program: architecture, x32, then `decisions[nr]`, and `beyond` for every number that is not in `decisions`.
+/// Decisions by number, each from its number up to the next.
+type Ranges<'a> = [(u32, Decision<'a>)];
+
+/// The program: architecture, then `decisions[nr]`, `beyond` for every number that is not in `decisions`, and x32.
 pub(crate) fn render(arch: Arch, decisions: &[Decision<'_>], beyond: u32) -> Vec<Instruction> {
     let mut ranges: Vec<(u32, Decision<'_>)> = Vec::new();
     for (nr, decision) in (0u32..).zip(decisions.iter().copied().chain([Decision::Answer(beyond)])) {
@@ -43,27 +46,51 @@ pub(crate) fn render(arch: Arch, decisions: &[Decision<'_>], beyond: u32) -> Vec
             ranges.push((nr, decision));
         }
     }
-    let mut code = vec![
+    if arch == Arch::X86_64 {
+        ranges.push((X32_BIT, Decision::Answer(RET_KILL_PROCESS)));
+    }
+    let mut code = Vec::with_capacity(3 * ranges.len());
+    code.extend([
         (LD_WORD, 0, 0, ARCH),
         (JEQ, 1, 0, arch.audit()),
         (RET, 0, 0, RET_KILL_PROCESS),
         (LD_WORD, 0, 0, NR),
-    ];
-    if arch == Arch::X86_64 {
-        code.extend([(JGE, 0, 1, X32_BIT), (RET, 0, 0, RET_KILL_PROCESS)]);
-    }
+    ]);
     search(&ranges, &mut code);
     code
 }
 
+/// How much nearer to the top an argument rule stands than an answer. The kernel keeps a bitmap of the numbers that a
+/// filter allows by number and architecture alone and does not run it for them: what is run often are argument rules.
+const ARGUMENTS_WEIGHT: usize = 32;
+
+/// Where the two sides come nearest to equal weight; both hold a range.
+fn middle(ranges: &Ranges<'_>) -> usize {
+    let weight = |(_, decision): &(u32, Decision<'_>)| match decision {
+        Decision::Answer(_) => 1,
+        Decision::Arguments { .. } => ARGUMENTS_WEIGHT,
+    };
+    let all: usize = ranges.iter().map(weight).sum();
+    let (mut at, mut below) = (0, 0);
+    while at + 1 < ranges.len() {
+        let with = below + weight(&ranges[at]);
+        // One more below would leave the sides further apart.
+        if at > 0 && with.abs_diff(all - with) > below.abs_diff(all - below) {
+            break;
+        }
+        (at, below) = (at + 1, with);
+    }
+    at
+}
+
 // The accumulator holds the number. Returns are repeated at the leaves rather than shared: every jump stays short.
-fn search(ranges: &[(u32, Decision<'_>)], code: &mut Vec<Instruction>) {
+fn search(ranges: &Ranges<'_>, code: &mut Vec<Instruction>) {
     match ranges {
         [] => {}
         [(_, Decision::Answer(answer))] => code.push((RET, 0, 0, *answer)),
         [(_, Decision::Arguments { rule, denied })] => arguments(rule, *denied, code),
         _ => {
-            let (below, from) = ranges.split_at(ranges.len() / 2);
+            let (below, from) = ranges.split_at(middle(ranges));
             let branch = code.len();
             code.push((JGE, 0, 0, from[0].0));
             search(below, code);
@@ -82,11 +109,16 @@ fn search(ranges: &[(u32, Decision<'_>)], code: &mut Vec<Instruction>) {
 }
 
 fn arguments(rule: &ConditionalRule, denied: u32, code: &mut Vec<Instruction>) {
+    let mut loaded = None;
     for (tests, answer) in [(&rule.deny, denied), (&rule.allow, RET_ALLOW)] {
         for ArgumentTest { index, mask, value } in tests {
-            code.push((LD_WORD, 0, 0, ARGS + 8 * u32::from(*index)));
-            if *mask != u32::MAX {
-                code.push((AND, 0, 0, *mask));
+            // A comparison leaves in the accumulator what it compared.
+            if loaded != Some((index, mask)) {
+                loaded = Some((index, mask));
+                code.push((LD_WORD, 0, 0, ARGS + 8 * u32::from(*index)));
+                if *mask != u32::MAX {
+                    code.push((AND, 0, 0, *mask));
+                }
             }
             code.extend([(JEQ, 0, 1, *value), (RET, 0, 0, answer)]);
         }

@@ -80,10 +80,38 @@ impl std::error::Error for ProgramError {}
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a>(&'a [Instruction]);
 
-struct Walked {
-    answer: u32,
-    steps: usize,
-    last: u32,
+/// What one run of a program says of other inputs: from the number and the architecture that it was run with up to these,
+/// with the same arguments, the same instructions are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    pub answer: u32,
+    pub last_nr: u32,
+    pub last_arch: u32,
+    /// The words of [`SeccompData`] that were looked at, a bit for each: the others make no difference.
+    pub looked: u16,
+}
+
+impl Region {
+    /// Number and architecture.
+    pub const CONSTANT: u16 = 0b11;
+
+    /// The word in which a 32-bit argument lies.
+    pub const fn argument(index: u8) -> u16 {
+        1 << (4 + 2 * index)
+    }
+
+    /// Nothing but number, architecture and `words` was looked at.
+    pub const fn looked_at_most(self, words: u16) -> bool {
+        self.looked & !(Self::CONSTANT | words) == 0
+    }
+}
+
+/// What the accumulator holds.
+#[derive(Clone, Copy)]
+enum Holds {
+    Number,
+    Arch,
+    Else,
 }
 
 impl<'a> Program<'a> {
@@ -125,26 +153,32 @@ impl<'a> Program<'a> {
 
     /// The program's answer: a `SECCOMP_RET_*` value.
     pub fn run(self, data: &SeccompData) -> u32 {
-        self.walk::<false>(data).answer
+        self.walk::<false>(data).0.answer
     }
 
     /// The answer, and how many instructions it took.
     pub fn trace(self, data: &SeccompData) -> (u32, usize) {
-        let walked = self.walk::<false>(data);
-        (walked.answer, walked.steps)
+        let (region, steps) = self.walk::<false>(data);
+        (region.answer, steps)
     }
 
-    /// The answer, and the last number, from this one on, up to which the same instructions are run and give it: the
-    /// number has been compared with constants alone, on this side of them.
-    pub fn run_numbers(self, data: &SeccompData) -> (u32, u32) {
-        let walked = self.walk::<true>(data);
-        (walked.answer, walked.last)
+    /// The answer, and for which other numbers and architectures it was given with it: both have been compared with
+    /// constants alone, and the region is on this side of them.
+    pub fn run_region(self, data: &SeccompData) -> Region {
+        self.walk::<true>(data).0
     }
 
-    /// `NUMBERS`: whether `last` is wanted.
-    fn walk<const NUMBERS: bool>(self, data: &SeccompData) -> Walked {
-        // Whether `a` is the number itself; what is else made of it is not followed, and then stands for itself alone.
-        let (mut a_is_number, mut last) = (false, u32::MAX);
+    /// `REGION`: whether more than the answer is wanted.
+    #[inline]
+    fn walk<const REGION: bool>(self, data: &SeccompData) -> (Region, usize) {
+        let mut region = Region {
+            answer: 0,
+            last_nr: u32::MAX,
+            last_arch: u32::MAX,
+            looked: 0,
+        };
+        // What is made of number or architecture is not followed: then they stand for themselves alone.
+        let mut holds = Holds::Else;
         let (mut a, mut x, mut memory) = (0u32, 0u32, [0u32; 16]);
         let mut at = 0;
         let mut steps = 0;
@@ -154,21 +188,31 @@ impl<'a> Program<'a> {
             steps += 1;
             let operand = if op & 0x08 == 0 { k } else { x };
             let mut jump = |holds: bool| at += usize::from(if holds { jt } else { jf });
-            if NUMBERS && a_is_number {
-                last = match op {
+            if REGION {
+                let up_to = |last: u32| match op {
                     // Comparisons with a constant.
-                    0x15 if a < k => last.min(k - 1),
+                    0x15 | 0x35 if a < k => last.min(k - 1),
                     0x25 if a <= k => last.min(k),
-                    0x35 if a < k => last.min(k - 1),
                     0x15 if a > k => last,
                     0x25 | 0x35 => last,
                     // Loads over it, jumps, and an answer that it has no part in.
                     0x20 | 0x00 | 0x80 | 0x60 | 0x87 | 0x01 | 0x81 | 0x61 | 0x05 | 0x06 => last,
-                    _ => data.nr,
+                    _ => a,
                 };
-            }
-            if NUMBERS && !matches!(op, 0x15 | 0x25 | 0x35 | 0x05 | 0x01 | 0x81 | 0x61) {
-                a_is_number = op == 0x20 && k == 0;
+                match holds {
+                    Holds::Number => region.last_nr = up_to(region.last_nr),
+                    Holds::Arch => region.last_arch = up_to(region.last_arch),
+                    Holds::Else => {}
+                }
+                match (op, k) {
+                    (0x20, 0) => holds = Holds::Number,
+                    (0x20, 4) => holds = Holds::Arch,
+                    (0x15 | 0x25 | 0x35 | 0x05 | 0x01 | 0x81 | 0x61, _) => {}
+                    _ => holds = Holds::Else,
+                }
+                if op == 0x20 {
+                    region.looked |= 1 << (k / 4);
+                }
             }
             match op {
                 0x20 => a = data.word(k).unwrap_or(0),
@@ -182,15 +226,15 @@ impl<'a> Program<'a> {
                 0x03 => memory[k as usize & 15] = x,
                 0x07 => x = a,
                 0x87 => a = x,
-                0x06 => return Walked { answer: k, steps, last },
-                0x16 => return Walked { answer: a, steps, last },
+                0x06 => return (Region { answer: k, ..region }, steps),
+                0x16 => return (Region { answer: a, ..region }, steps),
                 0x04 | 0x0c => a = a.wrapping_add(operand),
                 0x14 | 0x1c => a = a.wrapping_sub(operand),
                 0x24 | 0x2c => a = a.wrapping_mul(operand),
                 // The kernel ends a program that divides by X = 0 with 0.
                 0x34 | 0x3c => match a.checked_div(operand) {
                     Some(quotient) => a = quotient,
-                    None => return Walked { answer: 0, steps, last },
+                    None => return (region, steps),
                 },
                 0x44 | 0x4c => a |= operand,
                 0x54 | 0x5c => a &= operand,
@@ -206,7 +250,7 @@ impl<'a> Program<'a> {
                 _ => break,
             }
         }
-        Walked { answer: 0, steps, last }
+        (region, steps)
     }
 }
 

@@ -2,7 +2,8 @@
 #![allow(dead_code, clippy::unwrap_used)] // Each test program uses a part of it; a panic is a failed test.
 
 use sr_common::facts::{CgroupController, CgroupFacts, Command, HostFacts, ResolvedMount, Subject, SystemDir};
-use sr_policy::spec::{Mount, PolicySpec, RootfsSource};
+use sr_compiler::{Arch, CompileBundle, syscall_name};
+use sr_policy::spec::{Mount, PolicySpec, RootfsSource, Syscalls};
 
 /// The `standard` preset over a command, without mounts.
 pub fn policy() -> PolicySpec {
@@ -161,4 +162,23 @@ pub fn mount(policy: &mut PolicySpec, subject: &mut Subject, source: &str, targe
         uid: 1001,
         gid: 1001,
     });
+}
+
+/// The bundle for root on `arch`, with other `syscalls`.
+pub fn bundle(arch: Arch, edit: impl FnOnce(&mut Syscalls)) -> CompileBundle {
+    let mut policy = policy();
+    edit(&mut policy.syscalls);
+    sr_compiler::compile(
+        &policy,
+        &HostFacts {
+            arch: arch.name().into(),
+            ..root_v1()
+        },
+        &subject(),
+    )
+    .unwrap()
+}
+
+pub fn number(arch: Arch, name: &str) -> u32 {
+    (0..1024).find(|nr| syscall_name(arch, *nr) == Some(name)).unwrap()
 }

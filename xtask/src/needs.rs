@@ -16,6 +16,11 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["python3", "--version"], "python3"),
     // Debian's python3 comes without them.
     (&["python3", "-c", "import venv, ensurepip"], "python3-venv"),
+    // Makes filters of our plans, to compare ours with.
+    (
+        &["python3", "-c", "import ctypes; ctypes.CDLL('libseccomp.so.2')"],
+        "libseccomp2",
+    ),
     // CPython's own tests, which run inside the sandbox as they do outside.
     (
         &[

@@ -1,6 +1,8 @@
 //! Fixed hosts and policies, so that bundles are the same on every machine.
 #![allow(dead_code, clippy::unwrap_used)] // Each test program uses a part of it; a panic is a failed test.
 
+pub mod filters;
+
 use sr_common::facts::{CgroupController, CgroupFacts, Command, HostFacts, ResolvedMount, Subject, SystemDir};
 use sr_compiler::{Arch, CompileBundle, syscall_name};
 use sr_policy::spec::{Mount, PolicySpec, RootfsSource, Syscalls};

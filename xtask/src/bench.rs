@@ -3,6 +3,7 @@
 
 mod contender;
 mod table;
+pub mod wall;
 
 use crate::scratch::Scratch;
 use crate::{Outcome, plain, tree};

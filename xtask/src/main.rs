@@ -19,6 +19,7 @@ cargo xtask test [--yes] [--quick]     everything that CI checks; --yes installs
 cargo xtask soak [--sample] [--runs N] [--kills N]
                                        many runs and many killed supervisors: nothing may be left behind
 cargo xtask bench start [--rounds N]   start times beside bubblewrap, runc, firejail and sandlock → bench/results/
+cargo xtask bench wall [--rounds N]    what the wall costs, part by part, each against its bar → bench/results/
 cargo xtask acceptance [FILE]          every command of docs/acceptance.md, checked
 ";
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         ["test", options @ ..] => test::test(options),
         ["soak", options @ ..] => soak::soak(options),
         ["bench", "start", options @ ..] => bench::start(options),
+        ["bench", "wall", options @ ..] => bench::wall::wall(options),
         ["acceptance", files @ ..] => acceptance::acceptance(files),
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");

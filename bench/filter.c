@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CALLS = 4, BATCH = 20000, MOST = 16 };
+enum { CALLS = 4, BATCH = 2500, MOST = 16 };
 static const char *const names[CALLS] = {"getppid", "read", "ioctl", "clone"};
 static int zero;
 

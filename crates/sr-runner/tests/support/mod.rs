@@ -300,7 +300,7 @@ impl Place {
 
     /// Nothing is left, at once or soon: the kernel needs an instant to take a dead process away.
     pub fn nothing_left(&self) -> Test {
-        let until = Instant::now() + Duration::from_secs(3);
+        let until = Instant::now() + slow(Duration::from_secs(3));
         loop {
             let left = self.left_behind();
             if left.is_empty() {
@@ -317,6 +317,13 @@ pub const CANARY: &str = "canary-7f3a91c2";
 
 /// Longer than any test here may take.
 pub const LIMIT: Duration = Duration::from_secs(40);
+
+/// `time`, as many times longer as this machine is said to be slower than hardware (`SAFE_RUN_TEST_SLOWNESS`): for what
+/// must come to an end at all, not for what a test asserts of the product.
+pub fn slow(time: Duration) -> Duration {
+    let factor = std::env::var("SAFE_RUN_TEST_SLOWNESS").map_or(1, |text| text.parse().expect("a number"));
+    time * factor
+}
 
 /// Directories of control groups whose name is a run's.
 pub fn control_groups() -> Vec<PathBuf> {
@@ -392,7 +399,7 @@ impl Going {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> Result<i32, End> {
-        let until = Instant::now() + LIMIT;
+        let until = Instant::now() + slow(LIMIT);
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
@@ -451,9 +458,9 @@ impl Ran {
     }
 }
 
-/// Runs `command` to its end, or kills it after `limit`.
+/// Runs `command` to its end, or kills it after `limit`, which is [`slow`].
 pub fn end(mut command: Command, input: &[u8], limit: Duration) -> Ran {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), slow(limit));
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

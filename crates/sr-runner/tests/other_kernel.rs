@@ -1,0 +1,234 @@
+//! What differs between kernels and is none of the program's: an older Landlock, switches that forbid user namespaces,
+//! AppArmor. Each test skips where the kernel has something else; what changes a machine as a whole runs on the rig alone
+//! (`cargo xtask rig`, which sets `SAFE_RUN_TEST_RIG` to the release of its kernel).
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::{LIMIT, Place, Ran, Test, end, needs};
+
+fn main() {
+    support::main(&[
+        ("the_kernel_is_the_one_that_is_named", the_kernel_is_the_one_that_is_named),
+        ("landlock_of_an_older_kernel", landlock_of_an_older_kernel),
+        ("user_namespaces_switched_off", user_namespaces_switched_off),
+        ("a_profile_that_allows_all", a_profile_that_allows_all),
+        ("a_profile_that_denies_mounts", a_profile_that_denies_mounts),
+        ("a_profile_that_denies_the_exec_stop", a_profile_that_denies_the_exec_stop),
+    ]);
+}
+
+/// The release of the rig's kernel.
+fn on_the_rig() -> Result<String, support::End> {
+    match std::env::var("SAFE_RUN_TEST_RIG") {
+        Ok(release) => Ok(release),
+        Err(_) => support::skip("only on the rig: SAFE_RUN_TEST_RIG is not set"),
+    }
+}
+
+fn the_kernel_is_the_one_that_is_named(place: &Place) -> Test {
+    let rig = on_the_rig()?;
+    place.run(&["--quiet", "--", "true"]).ok()?;
+    let host = &place.report()["host"];
+    ensure!(
+        host["kernel"] == rig.as_str() && rig.starts_with("6.1."),
+        "{host}, not {rig}"
+    );
+    ensure!(host["landlockAbi"] == 2, "{host}");
+    for name in ["memory", "cpu", "pids"] {
+        ensure!(host["cgroup"][name]["version"] == 2, "{host}");
+    }
+    let ran = place.tell(&["doctor"]);
+    ran.ok()?;
+    for words in [&format!("Linux {rig}"), "landlock ABI 2", "cgroup v2 memory.max", "cgroup v2 cpu.max"] {
+        ensure!(ran.out.contains(words), "{words:?} is not said: {ran}");
+    }
+    Ok(())
+}
+
+/// ABI 2 knows no right to truncate: what is read-only stays so by its mount, and the rest of the domain holds.
+fn landlock_of_an_older_kernel(place: &Place) -> Test {
+    needs(place, "python3")?;
+    let ask = "import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))";
+    let mut command = place.command("python3");
+    command.args(["-c", ask]);
+    let abi = end(command, b"", LIMIT).out;
+    if abi.trim() != "2" {
+        return support::skip(format!("Landlock ABI {} here, not 2", abi.trim()));
+    }
+    let kept = place.root().join("kept");
+    fs::create_dir(&kept)?;
+    fs::write(kept.join("file"), "as it was")?;
+    fs::set_permissions(kept.join("file"), fs::Permissions::from_mode(0o666))?;
+    let policy = place.root().join("policy.yaml");
+    fs::write(
+        &policy,
+        format!(
+            "apiVersion: safe-run/v1\nmetadata: {{name: l}}\nextends: standard\nruntime: {{command: /usr/bin/python3, args: []}}\n\
+             mounts: [{{source: {}, target: /kept, readOnly: true}}]\n",
+            kept.display()
+        ),
+    )?;
+    let script = "import errno, os\n\
+        def of(call, *words):\n    try: call(*words); return 'done'\n    except OSError as e: return errno.errorcode[e.errno]\n\
+        print(of(os.truncate, '/kept/file', 0), of(open, '/kept/file', 'r+'), of(open, '/kept/new', 'w'), of(os.link, '/kept/file', '/tmp/x'))\n\
+        open('/tmp/y', 'w').write('abc'); os.truncate('/tmp/y', 1); print(open('/tmp/y').read())";
+    let words = ["--policy", policy.to_str().expect("UTF-8"), "--", "python3", "-c", script];
+    let ran = place.run(&words);
+    ran.ok()?;
+    ensure!(ran.out == "EROFS EROFS EROFS EXDEV\na\n", "{ran}");
+    ensure!(fs::read_to_string(kept.join("file"))? == "as it was", "it was written");
+    let report = place.report();
+    ensure!(report["host"]["landlockAbi"] == 2, "{}", report["host"]);
+    let posture = report["posture"].as_array().expect("a posture");
+    let line = posture.iter().find(|line| line["control"] == "landlock");
+    ensure!(line.is_some_and(|l| l["holds"] == true), "{line:?}");
+    place.nothing_left()
+}
+
+/// `safe-run` as an ordinary user, whose directories this place's become.
+fn as_nobody(place: &Place) -> Result<Command, support::End> {
+    const OTHER: u32 = 65534;
+    let binary = place.root().join("safe-run");
+    fs::copy(support::safe_run(), &binary)?;
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
+    for dir in [place.root(), &place.project, &place.home, &place.runtime] {
+        chown(dir, Some(OTHER), Some(OTHER))?;
+    }
+    let mut command = place.command(binary);
+    command.uid(OTHER).gid(OTHER);
+    Ok(command)
+}
+
+/// Debian's own switch.
+fn user_namespaces_switched_off(place: &Place) -> Test {
+    on_the_rig()?;
+    let switch = "/proc/sys/kernel/unprivileged_userns_clone";
+    let run = |words: &[&str]| -> Result<Ran, support::End> {
+        let mut command = as_nobody(place)?;
+        command.args(words);
+        Ok(end(command, b"", LIMIT))
+    };
+    let words = ["run", "--quiet", "--", "sh", "-c", "echo started"];
+    fs::write(switch, "0")?;
+    let (ran, doctor) = (run(&words), run(&["doctor"]));
+    // Root is not concerned.
+    let root = place.run(&["--quiet", "--", "true"]);
+    fs::write(switch, "1")?;
+    let (ran, doctor) = (ran?, doctor?);
+    ran.ended(125)?;
+    ensure!(
+        ran.out.is_empty() && ran.err.contains("SR-RUN-001") && ran.err.contains(&format!("{switch} is 0")),
+        "{ran}"
+    );
+    ensure!(
+        doctor.status != 0
+            && doctor.out.contains(&format!("user namespaces blocked: {switch} is 0"))
+            && doctor.out.contains("sysctl -w kernel.unprivileged_userns_clone=1"),
+        "{doctor}"
+    );
+    root.ok()?;
+    let ran = run(&words)?;
+    ran.ok()?;
+    ensure!(ran.out == "started\n", "{ran}");
+    Ok(())
+}
+
+/// A profile of AppArmor's in the kernel, taken out at the end.
+struct Profile {
+    name: String,
+    file: PathBuf,
+}
+
+impl Profile {
+    /// All but what `rules` take away.
+    fn load(place: &Place, rules: &str) -> Result<Profile, support::End> {
+        on_the_rig()?;
+        needs(place, "apparmor_parser")?;
+        let name = format!("safe-run-{}", place.mark());
+        let file = place.root().join("profile");
+        let text = format!(
+            "profile {name} {{\n file,\n /** rwmlkix,\n capability,\n network,\n mount,\n umount,\n pivot_root,\n ptrace,\n signal,\n unix,\n{rules}}}\n"
+        );
+        fs::write(&file, text)?;
+        let profile = Profile { name, file };
+        profile.parser(place, "--add").ok()?;
+        let loaded = fs::read_to_string("/sys/kernel/security/apparmor/profiles")?;
+        ensure!(
+            loaded.contains(&format!("{} (enforce)", profile.name)),
+            "the kernel has {loaded}"
+        );
+        Ok(profile)
+    }
+
+    fn parser(&self, place: &Place, what: &str) -> Ran {
+        let mut command = Command::new("apparmor_parser");
+        command
+            .current_dir(place.root())
+            .args(["--skip-cache", "--quiet", what])
+            .arg(&self.file);
+        end(command, b"", LIMIT)
+    }
+
+    /// `safe-run WORDS` behind it, by the file that the next exec obeys.
+    fn run(&self, place: &Place, words: &[&str]) -> Ran {
+        let script = "echo \"exec $0\" > /proc/self/attr/apparmor/exec && exec \"$@\"";
+        let mut command = place.command("sh");
+        command
+            .args(["-c", script, &self.name])
+            .arg(support::safe_run())
+            .args(words);
+        end(command, b"", LIMIT)
+    }
+
+    fn remove(self, place: &Place) -> Test {
+        self.parser(place, "--remove").ok()
+    }
+}
+
+fn a_profile_that_allows_all(place: &Place) -> Test {
+    let profile = Profile::load(place, "")?;
+    let own = Path::new("/proc/self/attr/apparmor/current");
+    let words = ["run", "--quiet", "--", "cat", own.to_str().expect("UTF-8")];
+    let ran = profile.run(place, &words);
+    ran.ok()?;
+    // Through the launch, the exec and no_new_privs.
+    ensure!(ran.out == format!("{} (enforce)\n", profile.name), "{ran}");
+    let posture = &place.report()["posture"];
+    ensure!(
+        posture.as_array().is_some_and(|p| p.len() > 10 && p.iter().all(|line| line["holds"] == true)),
+        "{posture}"
+    );
+    let ran = place.tell(&words);
+    ensure!(ran.out == "unconfined\n", "{ran}");
+    profile.remove(place)?;
+    place.nothing_left()
+}
+
+/// Nothing of the program runs, and the refusal says at what the launch failed.
+fn refused(place: &Place, rules: &str, said: &[&str]) -> Test {
+    let profile = Profile::load(place, rules)?;
+    let ran = profile.run(place, &["run", "--quiet", "--", "sh", "-c", "echo started"]);
+    ran.ended(125)?;
+    ensure!(ran.out.is_empty(), "{ran}");
+    for words in said {
+        ensure!(ran.err.contains(words), "{words:?} is not said: {ran}");
+    }
+    ensure!(place.report()["result"]["cause"] == "supervisor", "{}", place.report());
+    place.tell(&["report", "verify"]).ok()?;
+    profile.remove(place)?;
+    place.nothing_left()
+}
+
+fn a_profile_that_denies_mounts(place: &Place) -> Test {
+    refused(place, " deny mount,\n", &["SR-RUN-00", "mount"])
+}
+
+fn a_profile_that_denies_the_exec_stop(place: &Place) -> Test {
+    refused(place, " deny ptrace,\n", &["SR-RUN-00", "ptrace"])
+}

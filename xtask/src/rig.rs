@@ -1,20 +1,27 @@
 //! `cargo xtask rig`: another kernel. A virtual machine with Debian's generic kernel (control groups of version 2,
 //! AppArmor, an older Landlock), the host's files for its own, and whatever is to run there.
 
+mod batch;
 mod initramfs;
 mod kernel;
 mod machine;
 
-use crate::{Outcome, needs, plain};
+use crate::stage::{self, Shown};
+use crate::tally::Tally;
+use crate::{Outcome, binaries, needs, plain, tree};
+use batch::Results;
 use kernel::Parts;
-use machine::{Machine, pass_on};
+use machine::{Lines, Machine, pass_on};
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 /// How long a command of somebody's own may take.
 const COMMAND: Duration = Duration::from_secs(30 * 60);
+/// How long the tests may take, on a host that is busy with other things.
+const TESTS: Duration = Duration::from_secs(20 * 60);
 
-/// `rig [--yes] -- CMD…` or `rig [--yes]`.
+/// `rig [--yes] -- CMD…`: the command; `rig [--yes]`: the tests.
 pub fn rig(words: &[&str]) -> Outcome {
     let at = words.iter().position(|w| *w == "--").unwrap_or(words.len());
     let (options, command) = words.split_at(at);
@@ -23,8 +30,21 @@ pub fn rig(words: &[&str]) -> Outcome {
     }
     let yes = options.contains(&"--yes") || std::env::var("CI").is_ok_and(|v| v == "true");
     match command {
-        ["--", command @ ..] if !command.is_empty() => run(command, yes),
-        _ => Err("xtask rig: no command".into()),
+        [] => {
+            let mut counted = Tally::default();
+            let done = stage::step("the tests on the rig's kernel", || {
+                let (tally, outcome) = tests(yes);
+                counted = tally;
+                outcome
+            });
+            for skip in &counted.skips {
+                println!("skipped: {}: {}", skip.test, skip.reason);
+            }
+            println!("{}", counted.line());
+            done.ok_or_else(|| "the rig's tests failed".into())
+        }
+        [_] => Err("xtask rig: no command after --".into()),
+        [_, command @ ..] => run(command, yes),
     }
 }
 
@@ -38,6 +58,41 @@ fn run(command: &[&str], yes: bool) -> Outcome {
     eprintln!("rig: Linux {} is up after {}", parts.release, plain::seconds(machine.took));
     let status = machine.finish(COMMAND, pass_on)?;
     std::process::exit(status)
+}
+
+/// The tests that meet another kernel there, in one boot.
+pub fn tests(yes: bool) -> (Tally, Outcome) {
+    let mut results = Results::default();
+    let mut shown = Shown::default();
+    let done = all(yes, &mut results, &mut shown);
+    let (tally, outcome) = results.end(*done.as_ref().unwrap_or(&0));
+    let outcome = match (done, outcome) {
+        (Err(why), Ok(())) => Err(why),
+        (Err(why), Err(more)) => Err(format!("{more}\n{why}")),
+        (Ok(_), outcome) => outcome,
+    };
+    (tally, outcome.map_err(|why| format!("{}{why}", shown.text())))
+}
+
+fn all(yes: bool, results: &mut Results, shown: &mut Shown) -> Outcome<i32> {
+    let parts = parts(yes)?;
+    let programs = binaries::test_programs(&["sr-kernel", "sr-runner"])?;
+    let script = batch::script(batch::TESTS, &programs, &tree::safe_run()?, &parts.release)?;
+    let machine = Machine::start(&parts, &script, "rig-console")?;
+    println!("   Linux {} is up after {}", parts.release, plain::seconds(machine.took));
+    let log = tree::target().join("xtask/rig-tests.log");
+    let mut log = std::fs::File::create(&log).map_err(|e| format!("   {}: {e}", log.display()))?;
+    let mut lines = Lines::default();
+    machine.finish(TESTS, |_, bytes| {
+        // A log that cannot be written loses nothing that decides.
+        let _ = log.write_all(bytes);
+        lines.push(bytes, |line| {
+            if let Some(progress) = results.line(line) {
+                println!("   {progress}");
+            }
+            shown.line(line.to_owned());
+        });
+    })
 }
 
 fn parts(yes: bool) -> Outcome<Parts> {

@@ -98,14 +98,14 @@ pub fn run(command: &mut Command, log: &str, limit: Duration, mut seen: impl FnM
 /// What of a step's output is shown if it fails: every part in which a test program speaks of its failures, however
 /// much comes after it, and the last lines.
 #[derive(Default)]
-struct Shown {
+pub struct Shown {
     failures: Vec<String>,
     within: bool,
     last: VecDeque<String>,
 }
 
 impl Shown {
-    fn line(&mut self, line: String) {
+    pub fn line(&mut self, line: String) {
         self.within |= line == "failures:";
         if self.within {
             self.within = !line.starts_with("test result: ");
@@ -121,7 +121,7 @@ impl Shown {
     }
 
     /// The last lines begin with the first one that speaks of an error.
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let bad = |line: &String| line.starts_with("error") || line.starts_with("Diff in ");
         let from = self.last.iter().position(bad);
         let from = from.unwrap_or(self.last.len().saturating_sub(40));

@@ -3,7 +3,7 @@
 use crate::binaries::{self, Unprivileged};
 use crate::stage::{self, step};
 use crate::tally::{Allowed, Reader, Skip, Tally};
-use crate::{Outcome, acceptance, needs, plain, soak, tree};
+use crate::{Outcome, acceptance, needs, plain, rig, soak, tree};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -56,6 +56,7 @@ pub fn test(options: &[&str]) -> Outcome {
         sum.tests("docs/acceptance.md, every command", || {
             acceptance::check(&tree::root().join("docs/acceptance.md"))
         });
+        sum.tests("the tests on the rig's kernel", || rig::tests(yes));
         sum.stage("cargo xtask soak --sample", || soak::soak(&["--sample"]));
     }
     sum.end(&allowed, start)

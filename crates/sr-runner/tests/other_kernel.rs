@@ -1,5 +1,4 @@
-//! What differs between kernels and is none of the program's: an older Landlock, switches that forbid user namespaces,
-//! AppArmor. Each test skips where the kernel has something else; what changes a machine as a whole runs on the rig alone
+//! What differs between kernels: an older Landlock, switches that forbid user namespaces, AppArmor. Each test skips where the kernel has something else; what changes a machine as a whole runs on the rig alone
 //! (`cargo xtask rig`, which sets `SAFE_RUN_TEST_RIG` to the release of its kernel).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -118,7 +117,7 @@ fn user_namespaces_switched_off(place: &Place) -> Test {
     fs::write(switch, "0")?;
     let (ran, doctor) = (run(&words), run(&["doctor"]));
     // Root is not concerned.
-    let root = place.run(&["--quiet", "--", "true"]);
+    let root = Place::new().run(&["--quiet", "--", "true"]);
     fs::write(switch, "1")?;
     let (ran, doctor) = (ran?, doctor?);
     ran.ended(125)?;
@@ -139,6 +138,8 @@ fn user_namespaces_switched_off(place: &Place) -> Test {
     Ok(())
 }
 
+const ATTACHED: &str = "flags=(attach_disconnected)";
+
 /// A profile of AppArmor's in the kernel, taken out at the end.
 struct Profile {
     name: String,
@@ -146,14 +147,15 @@ struct Profile {
 }
 
 impl Profile {
-    /// All but what `rules` take away.
-    fn load(place: &Place, rules: &str) -> Result<Profile, support::End> {
+    /// All but what `rules` take away. What is built in mounts that are nowhere yet has no path: without
+    /// `attach_disconnected` AppArmor denies it.
+    fn load(place: &Place, flags: &str, rules: &str) -> Result<Profile, support::End> {
         on_the_rig()?;
         needs(place, "apparmor_parser")?;
         let name = format!("safe-run-{}", place.mark());
         let file = place.root().join("profile");
         let text = format!(
-            "profile {name} {{\n file,\n /** rwmlkix,\n capability,\n network,\n mount,\n umount,\n pivot_root,\n ptrace,\n signal,\n unix,\n{rules}}}\n"
+            "profile {name} {flags} {{\n file,\n capability,\n network,\n mount,\n umount,\n pivot_root,\n ptrace,\n signal,\n unix,\n{rules}}}\n"
         );
         fs::write(&file, text)?;
         let profile = Profile { name, file };
@@ -192,7 +194,7 @@ impl Profile {
 }
 
 fn a_profile_that_allows_all(place: &Place) -> Test {
-    let profile = Profile::load(place, "")?;
+    let profile = Profile::load(place, ATTACHED, "")?;
     let own = Path::new("/proc/self/attr/apparmor/current");
     let words = ["run", "--quiet", "--", "cat", own.to_str().expect("UTF-8")];
     let ran = profile.run(place, &words);
@@ -211,8 +213,8 @@ fn a_profile_that_allows_all(place: &Place) -> Test {
 }
 
 /// Nothing of the program runs, and the refusal says at what the launch failed.
-fn refused(place: &Place, rules: &str, said: &[&str]) -> Test {
-    let profile = Profile::load(place, rules)?;
+fn refused(place: &Place, flags: &str, rules: &str, said: &[&str]) -> Test {
+    let profile = Profile::load(place, flags, rules)?;
     let ran = profile.run(place, &["run", "--quiet", "--", "sh", "-c", "echo started"]);
     ran.ended(125)?;
     ensure!(ran.out.is_empty(), "{ran}");
@@ -226,9 +228,9 @@ fn refused(place: &Place, rules: &str, said: &[&str]) -> Test {
 }
 
 fn a_profile_that_denies_mounts(place: &Place) -> Test {
-    refused(place, " deny mount,\n", &["SR-RUN-00", "mount"])
+    refused(place, ATTACHED, " deny mount,\n", &["SR-RUN-00", "mount"])
 }
 
 fn a_profile_that_denies_the_exec_stop(place: &Place) -> Test {
-    refused(place, " deny ptrace,\n", &["SR-RUN-00", "ptrace"])
+    refused(place, ATTACHED, " deny ptrace,\n", &["SR-RUN-00", "ptrace"])
 }

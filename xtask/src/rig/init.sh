@@ -40,5 +40,6 @@ $b ln -s "$modules" /root/lib/modules/ || fail "no modules"
 # The kernel asks for modules by the name of one program, and no other word.
 printf '#!/bin/sh\nexec "%s" modprobe "$@"\n' "$busybox" > /root/run/modprobe && $b chmod 755 /root/run/modprobe
 echo /run/modprobe > /root/proc/sys/kernel/modprobe
+$b ln -sfn "$busybox" "$parser" /root/usr/local/bin/ || fail "no programs"
 exec $b switch_root /root /bin/sh /run/rig/start
 fail "switch_root"

@@ -49,14 +49,13 @@ impl Parts {
         self.dir.join("vmlinux")
     }
 
-    /// A static busybox.
+    /// A static one.
     pub fn busybox(&self) -> PathBuf {
         self.dir.join("bin/busybox")
     }
 
-    /// Programs that are on the PATH inside.
-    pub fn programs(&self) -> PathBuf {
-        self.dir.join("bin")
+    pub fn apparmor_parser(&self) -> PathBuf {
+        self.dir.join("bin/apparmor_parser")
     }
 
     /// What is `/lib/modules/RELEASE` inside.

@@ -177,7 +177,7 @@ fn settings(parts: &Parts) -> Outcome<String> {
     let lines = [
         ("modules", parts.modules()),
         ("busybox", parts.busybox()),
-        ("programs", parts.programs()),
+        ("parser", parts.apparmor_parser()),
     ];
     let line = |(name, path): (&str, PathBuf)| Ok(format!("{name}={}\n", super::quoted(super::utf8(&path)?)));
     lines.into_iter().map(line).collect()

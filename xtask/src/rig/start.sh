@@ -1,6 +1,5 @@
 # Still the first process, now on the host's files.
-. /run/rig/settings
-export HOME=/root LANG=C.UTF-8 PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$programs"
+export HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 : > /run/rig/ready
 sh /run/rig/command < /dev/null > /run/rig/out 2> /run/rig/err

@@ -1,0 +1,194 @@
+//! The tests that run on the rig, as one script, and what comes back from it.
+
+use super::{quoted, utf8};
+use crate::Outcome;
+use crate::binaries::TestProgram;
+use crate::tally::{Reader, Skip, Tally};
+use std::path::Path;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Root,
+    /// Nobody in particular, with a subtree of control groups of his own.
+    User,
+}
+
+/// What runs there, and as whom. The rig's processors are some fifteen times slower than the host's: each program runs
+/// once, but for those that are about control groups, and by the user who is the harder case for it.
+pub const TESTS: &[(&str, Who)] = &[
+    ("sr-kernel sr_kernel", Who::Root),
+    ("sr-runner cgroup_v2", Who::Root),
+    ("sr-runner other_kernel", Who::Root),
+    ("sr-runner attacks", Who::Root),
+    ("sr-runner cgroup_v2", Who::User),
+    ("sr-runner run_smoke", Who::User),
+    ("sr-runner run_failure_paths", Who::User),
+];
+
+/// How many times longer than on hardware things may take.
+const SLOWNESS: &str = "5";
+/// For one program, in seconds.
+const LIMIT: &str = "300";
+
+/// Begins the lines that the script itself writes.
+const MARK: &str = "== rig: ";
+
+/// A user's subtree as systemd would delegate it: all its files that make groups are his, and he is in one of them.
+const PREPARE: &str = "\
+exec 2>&1; cd /
+subtree=/sys/fs/cgroup/user
+mkdir -p $subtree && echo +memory +cpu +pids +io > $subtree/cgroup.subtree_control && mkdir -p $subtree/session
+mkdir -p /tmp/root /tmp/user/tmp && chown -R 65534:65534 $subtree /tmp/user || exit 1
+as_root() { HOME=/tmp/root TMPDIR=/tmp \"$@\"; }
+as_user() {
+    (echo 0 > $subtree/session/cgroup.procs; HOME=/tmp/user TMPDIR=/tmp/user/tmp exec \\
+        setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all \"$@\")
+}
+";
+
+/// The script that runs `tests`, which are among `programs`.
+pub fn script(tests: &[(&str, Who)], programs: &[TestProgram], safe_run: &Path, release: &str) -> Outcome<String> {
+    let mut script = PREPARE.to_owned();
+    let mut line = |text: String| {
+        script.push_str(&text);
+        script.push('\n');
+    };
+    for (name, value) in [
+        ("SAFE_RUN_BIN", utf8(safe_run)?),
+        ("SAFE_RUN_TEST_SLOWNESS", SLOWNESS),
+        ("SAFE_RUN_TEST_RIG", release),
+    ] {
+        line(format!("export {name}={}", quoted(value)));
+    }
+    for path in programs.iter().map(|p| p.path.as_path()).chain([safe_run]) {
+        // The workspace may lie where only its owner may go: in the rig's own layer, all may.
+        for dir in path.ancestors().skip(1) {
+            line(format!("chmod a+x {}", quoted(utf8(dir)?)));
+        }
+    }
+    for (name, who) in tests {
+        let Some(program) = programs.iter().find(|p| p.name == *name) else {
+            return Err(format!("   there is no test program {name}"));
+        };
+        let (words, title) = match who {
+            Who::Root => ("as_root", format!("{name}, as root")),
+            Who::User => ("as_user", format!("{name}, as an ordinary user")),
+        };
+        let (dir, path) = (quoted(utf8(&program.dir)?), quoted(utf8(&program.path)?));
+        line(format!("echo {}", quoted(&format!("{MARK}{title}"))));
+        line(format!("cd {dir} && CARGO_MANIFEST_DIR={dir} {words} timeout -k 5 {LIMIT} {path} --show-output"));
+        line(format!("echo \"{MARK}status $?\""));
+    }
+    line("exit 0".into());
+    Ok(script)
+}
+
+/// Reads the script's output line by line.
+#[derive(Default)]
+pub struct Results {
+    reader: Reader,
+    /// The program that runs now, and what had failed before it.
+    current: Option<(String, u64)>,
+    wrong: Vec<String>,
+}
+
+impl Results {
+    /// What of the line is progress worth showing.
+    pub fn line(&mut self, line: &str) -> Option<String> {
+        let Some(own) = line.strip_prefix(MARK) else {
+            let counts = self.reader.line(line)?;
+            let (program, _) = self.current.as_ref()?;
+            return Some(format!("{program}: {counts}"));
+        };
+        match own.strip_prefix("status ") {
+            None => self.current = Some((own.to_owned(), self.reader.tally.failed)),
+            Some(status) => {
+                let (program, before) = self.current.take()?;
+                if status != "0" {
+                    // A program that was killed counted nothing.
+                    self.reader.tally.failed = self.reader.tally.failed.max(before + 1);
+                    self.wrong.push(format!("   {program}: status {status}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// `tests`: how many programs there were to run.
+    pub fn end(mut self, status: i32) -> (Tally, Outcome) {
+        if let Some((program, _)) = self.current {
+            self.wrong.push(format!("   {program}: it did not end"));
+        }
+        if status != 0 {
+            self.wrong.push(format!("   the script ended with {status}"));
+        }
+        // A host's skips are not the rig's: what may be skipped here is listed as such.
+        for Skip { test, .. } in &mut self.reader.tally.skips {
+            test.insert_str(0, "rig/");
+        }
+        let failures = self.reader.tally.failures.iter_mut();
+        failures.for_each(|test| test.insert_str(0, "rig/"));
+        let outcome = match self.wrong.is_empty() {
+            true => Ok(()),
+            false => Err(self.wrong.join("\n")),
+        };
+        (self.reader.tally, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn read(text: &str, status: i32) -> (Tally, Outcome, Vec<String>) {
+        let mut results = Results::default();
+        let shown = text.lines().filter_map(|line| results.line(line)).collect();
+        let (tally, outcome) = results.end(status);
+        (tally, outcome, shown)
+    }
+
+    const ONE: &str = "== rig: a, as root\nrunning 2 tests\ntest x ... ignored (no drum)\ntest result: ok. 1 passed; 0 failed; 1 ignored\n== rig: status 0\n";
+
+    #[test]
+    fn counts_and_skips_are_those_of_the_rig() {
+        let (tally, outcome, shown) = read(ONE, 0);
+        assert_eq!((tally.line().as_str(), outcome), ("1 passed, 0 failed, 1 skipped", Ok(())));
+        assert_eq!((tally.skips[0].test.as_str(), tally.skips[0].reason.as_str()), ("rig/x", "no drum"));
+        assert_eq!(shown, ["a, as root: 1 passed, 0 failed, 1 skipped"]);
+    }
+
+    #[test]
+    fn what_does_not_come_to_a_summary_has_failed() {
+        for (text, status, failed, why) in [
+            ("== rig: b\nrunning 1 test\n== rig: status 124\n", 0, 1, "b: status 124"),
+            ("== rig: b\ntest result: FAILED. 0 passed; 2 failed;\n== rig: status 101\n", 0, 2, "b: status 101"),
+            ("== rig: b\nrunning 1 test\n", 0, 0, "b: it did not end"),
+            ("", 1, 0, "the script ended with 1"),
+        ] {
+            let (tally, outcome, _) = read(&format!("{ONE}{text}"), status);
+            assert_eq!(tally.failed, failed, "{text}");
+            assert!(outcome.unwrap_err().contains(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_script_names_each_program_and_its_user() {
+        let program = |name: &str| TestProgram {
+            name: name.into(),
+            path: PathBuf::from("/w/it's/p"),
+            dir: PathBuf::from("/w/c"),
+        };
+        let tests = [("a", Who::Root), ("a", Who::User)];
+        let script = super::script(&tests, &[program("a")], Path::new("/w/safe-run"), "6.1").unwrap();
+        for part in [
+            r"chmod a+x '/w/it'\''s'",
+            r"cd '/w/c' && CARGO_MANIFEST_DIR='/w/c' as_root timeout -k 5 300 '/w/it'\''s/p' --show-output",
+            "as_user timeout",
+            "export SAFE_RUN_TEST_RIG='6.1'",
+        ] {
+            assert!(script.contains(part), "{part} is not in {script}");
+        }
+        assert!(super::script(&tests, &[program("b")], Path::new("/w/safe-run"), "6.1").is_err());
+    }
+}

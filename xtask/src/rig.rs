@@ -55,7 +55,11 @@ fn run(command: &[&str], yes: bool) -> Outcome {
     let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
     let script = format!("cd {} && exec {}", quoted(utf8(&here)?), words.join(" "));
     let machine = Machine::start(&parts, &script, "rig-command")?;
-    eprintln!("rig: Linux {} is up after {}", parts.release, plain::seconds(machine.took));
+    eprintln!(
+        "rig: Linux {} is up after {}",
+        parts.release,
+        plain::seconds(machine.took)
+    );
     let status = machine.finish(COMMAND, pass_on)?;
     std::process::exit(status)
 }
@@ -79,7 +83,11 @@ fn all(yes: bool, results: &mut Results, shown: &mut Shown) -> Outcome<i32> {
     let programs = binaries::test_programs(&["sr-kernel", "sr-runner"])?;
     let script = batch::script(batch::TESTS, &programs, &tree::safe_run()?, &parts.release)?;
     let machine = Machine::start(&parts, &script, "rig-console")?;
-    println!("   Linux {} is up after {}", parts.release, plain::seconds(machine.took));
+    println!(
+        "   Linux {} is up after {}",
+        parts.release,
+        plain::seconds(machine.took)
+    );
     let log = tree::target().join("xtask/rig-tests.log");
     let mut log = std::fs::File::create(&log).map_err(|e| format!("   {}: {e}", log.display()))?;
     let mut lines = Lines::default();

@@ -112,6 +112,22 @@ pub fn of_proc() -> Vec<Obstacle> {
     }]
 }
 
+/// A profile of AppArmor's, whose rules cannot be asked for: a launch that it denies fails at that step.
+pub fn of_apparmor() -> Vec<Obstacle> {
+    let label = std::fs::read_to_string("/proc/self/attr/apparmor/current").unwrap_or_default();
+    confined(&label).into_iter().collect()
+}
+
+fn confined(label: &str) -> Option<Obstacle> {
+    let profile = label.trim_end_matches(['\n', '\0']).strip_suffix(" (enforce)")?;
+    Some(weaker(
+        format!("AppArmor holds safe-run by the profile {profile}: what it denies fails a launch"),
+        "let the profile have flags=(attach_disconnected) and allow file, capability, mount, umount, pivot_root, ptrace, \
+         signal, unix and network;\n\
+         where a launch fails, dmesg says what was denied",
+    ))
+}
+
 /// The first few places below /proc that something is mounted on.
 fn masked_proc(mountinfo: &str) -> Vec<String> {
     mountinfo
@@ -146,6 +162,14 @@ pub fn of_store(store: &Path) -> Vec<Obstacle> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_that_denies_is_named() {
+        let found = confined("p/q (enforce)\n").unwrap();
+        assert!(!found.fatal && found.what.contains("p/q:"), "{found:?}");
+        assert_eq!(confined("unconfined\n"), None);
+        assert_eq!(confined("p (complain)\n"), None);
+    }
 
     #[test]
     fn masks_over_proc_are_seen() {

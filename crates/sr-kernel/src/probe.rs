@@ -34,6 +34,17 @@ pub fn may_make_nodes() -> bool {
     has_capability(CapabilitySet::MKNOD)
 }
 
+/// AppArmor's profile that this process is held by; `None` where nothing is denied by one.
+pub fn apparmor_profile() -> Option<String> {
+    held_by(&crate::pseudo::text("/proc/self/attr/apparmor/current").ok()?)
+}
+
+/// `NAME (MODE)`; only `enforce` denies.
+fn held_by(label: &str) -> Option<String> {
+    let name = label.trim_end_matches(['\n', '\0']).strip_suffix(" (enforce)")?;
+    Some(name.to_owned())
+}
+
 fn has_capability(which: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(which))
 }
@@ -154,6 +165,14 @@ mod tests {
                     "{files:?}: {found:?}"
                 ),
             }
+        }
+    }
+
+    #[test]
+    fn only_enforced_profiles_hold() {
+        assert_eq!(held_by("a (b) (enforce)\n").as_deref(), Some("a (b)"));
+        for label in ["unconfined\n", "a (complain)\n", "a (unconfined)\n", ""] {
+            assert_eq!(held_by(label), None, "{label}");
         }
     }
 

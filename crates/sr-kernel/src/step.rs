@@ -308,10 +308,28 @@ impl Step {
             Step::PrepareLandlock { .. } => "make the Landlock ruleset".into(),
             Step::EnterLandlock { .. } => "enter the Landlock domain".into(),
             Step::Seccomp { .. } => "load the seccomp filter".into(),
-            other => {
-                let debug = format!("{other:?}");
-                debug.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
-            }
+            Step::PrivateMounts => "make all mounts private".into(),
+            Step::PivotHere => "change the root (pivot_root) and detach the old one".into(),
+            Step::EnterNamespace { .. } => "enter a namespace of the run".into(),
+            Step::Respawn | Step::Spawn { .. } => "start a process".into(),
+            Step::Hostname(_) => "set the host's name inside".into(),
+            Step::MirrorDirectory { to, .. } => format!("copy mode and times to {}", text(to)),
+            Step::ChangeDirTo(_) => "enter a directory of the view".into(),
+            Step::OpenPty { .. } => "open a terminal in the view".into(),
+            Step::Send { .. } => "send a descriptor to the supervisor".into(),
+            Step::Handshake { .. } => "wait for the supervisor".into(),
+            Step::CloseAllBut(_) | Step::CloseOnExec => "close descriptors".into(),
+            Step::Stdio { .. } => "set the standard streams".into(),
+            Step::ControllingTerminal => "take the terminal".into(),
+            Step::NewSession => "start a session".into(),
+            Step::HideArguments(_) => "hide the arguments".into(),
+            Step::DieWithParent => "be ended with the supervisor".into(),
+            Step::NotDumpable | Step::Dumpable => "set whether it is dumpable".into(),
+            Step::Affinity { .. } | Step::Processors(_) => "set its processors".into(),
+            Step::DropBounding | Step::Capabilities { .. } => "give up capabilities".into(),
+            Step::NoNewPrivileges => "set no_new_privs".into(),
+            Step::DefaultSignals => "reset signals".into(),
+            Step::Init { .. } => "watch over the program".into(),
         }
     }
 }

@@ -489,8 +489,9 @@ impl Steps {
         } else if what.contains("Landlock") {
             "the kernel has Landlock and something here forbids it (a container's filter?): allow its three calls"
         } else {
-            "see `safe-run doctor` for what this host can give"
+            DOCTOR
         };
+        let remedy = advice(&error, remedy);
         Fault::new(code, "launch.prepare", format!("cannot {what}: {error}"), remedy)
     }
 }
@@ -545,21 +546,30 @@ fn gone() -> Fault {
 }
 
 pub(crate) fn init_fault(path: &str, what: &str, error: &io::Error) -> Fault {
-    Fault::new(
-        Code::Run001,
-        path,
-        format!("{what}: {error}"),
-        "see `safe-run doctor` for what this host can give",
-    )
+    Fault::new(Code::Run001, path, format!("{what}: {error}"), advice(error, DOCTOR))
+}
+
+const DOCTOR: &str = "see `safe-run doctor` for what this host can give";
+
+/// What to do about a call that was refused. Of a refusal by AppArmor only the kernel's log says that it is one.
+fn advice(error: &io::Error, otherwise: &str) -> String {
+    match sr_kernel::probe::apparmor_profile() {
+        Some(profile) if error.kind() == io::ErrorKind::PermissionDenied => format!(
+            "AppArmor holds safe-run by the profile {profile}: let it allow what the kernel's log (dmesg) says was denied; \
+             OPERATIONS has the rules that safe-run needs"
+        ),
+        _ => otherwise.to_owned(),
+    }
 }
 
 /// A namespace that could not be made: those of users are what hosts and containers forbid.
 pub(crate) fn no_namespaces(what: &str, error: &io::Error) -> Fault {
     Fault {
-        remedy:
+        remedy: advice(
+            error,
             "see `safe-run doctor`: user namespaces may be switched off or used up on this host; in a container, its \
-                 filter must let clone3(2) through"
-                .into(),
+             filter must let clone3(2) through",
+        ),
         ..init_fault(
             "launch.preflight.namespaces",
             &format!("{what}: no user namespace"),

@@ -15,7 +15,10 @@ use support::{LIMIT, Place, Test, control_groups, end, needs, slow};
 fn main() {
     support::main(&[
         ("v2_limits_are_written_and_read_back", limits_are_written_and_read_back),
-        ("v2_groups_lie_where_the_caller_may_make_them", groups_lie_where_they_may),
+        (
+            "v2_groups_lie_where_the_caller_may_make_them",
+            groups_lie_where_they_may,
+        ),
         ("v2_memory_ends_the_whole_run", memory_ends_the_whole_run),
         ("v2_processes_are_counted_by_the_kernel", processes_are_counted),
         ("v2_cpu_time_is_held", cpu_time_is_held),
@@ -109,7 +112,9 @@ fn limits_are_written_and_read_back(place: &Place) -> Test {
     let report = place.report();
     let posture = report["posture"].as_array().expect("a posture");
     for (file, value) in &wanted {
-        let line = posture.iter().find(|line| line["mechanism"] == format!("cgroup {file}"));
+        let line = posture
+            .iter()
+            .find(|line| line["mechanism"] == format!("cgroup {file}"));
         ensure!(
             line.is_some_and(|l| l["holds"] == true && l["observed"] == format!("{file}: {value}")),
             "the posture of {file}: {line:?}"
@@ -132,7 +137,10 @@ fn limits_are_written_and_read_back(place: &Place) -> Test {
 fn groups_lie_where_they_may(place: &Place) -> Test {
     let found = controllers(place)?;
     let own = fs::read_to_string("/proc/self/cgroup")?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .unwrap_or_default();
     let top = Path::new("/sys/fs/cgroup");
     let wanted = match own {
         "" => top.to_owned(),
@@ -153,7 +161,18 @@ fn memory_ends_the_whole_run(place: &Place) -> Test {
     needs(place, "python3")?;
     let script = "import os\nif os.fork() == 0:\n x = bytearray(160 << 20)\n for i in range(0, len(x), 4096): x[i] = 1\n os._exit(0)\n\
                   os.wait()\nprint('went on')";
-    let run = |memory: &str| place.run(&["--quiet", "--memory", memory, "--", "python3", "-c", script, &place.mark()]);
+    let run = |memory: &str| {
+        place.run(&[
+            "--quiet",
+            "--memory",
+            memory,
+            "--",
+            "python3",
+            "-c",
+            script,
+            &place.mark(),
+        ])
+    };
     let ran = run("1GiB");
     ran.ok()?;
     ensure!(ran.out == "went on\n", "{ran}");
@@ -185,8 +204,16 @@ fn processes_are_counted(place: &Place) -> Test {
                   except (OSError, RuntimeError) as e: print(n, flush=True)\ntime.sleep(600)";
     let run = place.start(&["--pids", "20", "--", "python3", "-c", script, &place.mark()])?;
     let group = group(place)?;
-    ensure!(text(&group, "pids.current")? == "20", "{}", text(&group, "pids.current")?);
-    ensure!(number(&group, "pids.events", "max")? >= 1, "{}", text(&group, "pids.events")?);
+    ensure!(
+        text(&group, "pids.current")? == "20",
+        "{}",
+        text(&group, "pids.current")?
+    );
+    ensure!(
+        number(&group, "pids.events", "max")? >= 1,
+        "{}",
+        text(&group, "pids.events")?
+    );
     run.cancel()?;
     let report = place.report();
     ensure!(report["peaks"]["pids"] == 20, "{}", report["peaks"]);
@@ -202,7 +229,15 @@ fn cpu_time_is_held(place: &Place) -> Test {
     controllers(place)?;
     // One busy process cannot use up two processors, and uses up a tenth of one in every period.
     for (cpu, most) in [("0.1", "10000 100000"), ("2", "200000 100000")] {
-        let run = place.start(&["--cpu", cpu, "--", "sh", "-c", "echo up; while :; do :; done", &place.mark()])?;
+        let run = place.start(&[
+            "--cpu",
+            cpu,
+            "--",
+            "sh",
+            "-c",
+            "echo up; while :; do :; done",
+            &place.mark(),
+        ])?;
         let group = group(place)?;
         ensure!(text(&group, "cpu.max")? == most, "{}", text(&group, "cpu.max")?);
         until("ten periods", || Ok(number(&group, "cpu.stat", "nr_periods")? >= 10))?;
@@ -231,7 +266,7 @@ fn who_joins_is_in_the_group(place: &Place) -> Test {
     let found = until("the command in the group", || {
         let new: Vec<String> = members()?.into_iter().filter(|pid| !before.contains(pid)).collect();
         let line = |pid: &String| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        Ok(new.iter().any(|pid| line(pid) == "sleep\0601\0"))
+        Ok(new.iter().any(|pid| line(pid) == "sleep\x00601\0"))
     });
     // However that was, nothing goes on.
     let cancelled = run.cancel();
@@ -263,7 +298,10 @@ fn what_was_left_is_killed(place: &Place) -> Test {
         .lines()
         .skip_while(|line| !line.contains("cgroup.kill\"") || line.contains(" = -1 "));
     ensure!(
-        asked.next().is_some() && asked.next().is_some_and(|line| line.contains("\"1\", 1)") && line.ends_with(" = 1")),
+        asked.next().is_some()
+            && asked
+                .next()
+                .is_some_and(|line| line.contains("\"1\", 1)") && line.ends_with(" = 1")),
         "cgroup.kill was not written: {calls}"
     );
     ensure!(!group.exists(), "{} is left", group.display());

@@ -13,12 +13,20 @@ use support::{LIMIT, Place, Ran, Test, end, needs};
 
 fn main() {
     support::main(&[
-        ("the_kernel_is_the_one_that_is_named", the_kernel_is_the_one_that_is_named),
+        (
+            "the_kernel_is_the_one_that_is_named",
+            the_kernel_is_the_one_that_is_named,
+        ),
         ("landlock_of_an_older_kernel", landlock_of_an_older_kernel),
         ("user_namespaces_switched_off", user_namespaces_switched_off),
         ("a_profile_that_allows_all", a_profile_that_allows_all),
         ("a_profile_that_denies_mounts", a_profile_that_denies_mounts),
-        ("a_profile_that_denies_the_exec_stop", a_profile_that_denies_the_exec_stop),
+        (
+            "a_profile_that_denies_the_change_of_root",
+            a_profile_that_denies_the_change_of_root,
+        ),
+        ("a_profile_that_denies_ptrace", a_profile_that_denies_ptrace),
+        ("a_profile_without_detached_mounts", a_profile_without_detached_mounts),
     ]);
 }
 
@@ -44,7 +52,12 @@ fn the_kernel_is_the_one_that_is_named(place: &Place) -> Test {
     }
     let ran = place.tell(&["doctor"]);
     ran.ok()?;
-    for words in [&format!("Linux {rig}"), "landlock ABI 2", "cgroup v2 memory.max", "cgroup v2 cpu.max"] {
+    for words in [
+        &format!("Linux {rig}"),
+        "landlock ABI 2",
+        "cgroup v2 memory.max",
+        "cgroup v2 cpu.max",
+    ] {
         ensure!(ran.out.contains(words), "{words:?} is not said: {ran}");
     }
     Ok(())
@@ -77,7 +90,14 @@ fn landlock_of_an_older_kernel(place: &Place) -> Test {
         def of(call, *words):\n    try: call(*words); return 'done'\n    except OSError as e: return errno.errorcode[e.errno]\n\
         print(of(os.truncate, '/kept/file', 0), of(open, '/kept/file', 'r+'), of(open, '/kept/new', 'w'), of(os.link, '/kept/file', '/tmp/x'))\n\
         open('/tmp/y', 'w').write('abc'); os.truncate('/tmp/y', 1); print(open('/tmp/y').read())";
-    let words = ["--policy", policy.to_str().expect("UTF-8"), "--", "python3", "-c", script];
+    let words = [
+        "--policy",
+        policy.to_str().expect("UTF-8"),
+        "--",
+        "python3",
+        "-c",
+        script,
+    ];
     let ran = place.run(&words);
     ran.ok()?;
     ensure!(ran.out == "EROFS EROFS EROFS EXDEV\na\n", "{ran}");
@@ -203,7 +223,9 @@ fn a_profile_that_allows_all(place: &Place) -> Test {
     ensure!(ran.out == format!("{} (enforce)\n", profile.name), "{ran}");
     let posture = &place.report()["posture"];
     ensure!(
-        posture.as_array().is_some_and(|p| p.len() > 10 && p.iter().all(|line| line["holds"] == true)),
+        posture
+            .as_array()
+            .is_some_and(|p| p.len() > 10 && p.iter().all(|line| line["holds"] == true)),
         "{posture}"
     );
     let ran = place.tell(&words);
@@ -212,25 +234,39 @@ fn a_profile_that_allows_all(place: &Place) -> Test {
     place.nothing_left()
 }
 
-/// Nothing of the program runs, and the refusal says at what the launch failed.
-fn refused(place: &Place, flags: &str, rules: &str, said: &[&str]) -> Test {
+/// Nothing of the program runs; the refusal says at what the launch failed, and who may have denied it.
+fn refused(place: &Place, flags: &str, rules: &str, said: &str) -> Test {
     let profile = Profile::load(place, flags, rules)?;
     let ran = profile.run(place, &["run", "--quiet", "--", "sh", "-c", "echo started"]);
     ran.ended(125)?;
     ensure!(ran.out.is_empty(), "{ran}");
-    for words in said {
+    let held = format!("AppArmor holds safe-run by the profile {}:", profile.name);
+    for words in ["SR-RUN-001", said, "Permission denied", &held] {
         ensure!(ran.err.contains(words), "{words:?} is not said: {ran}");
     }
     ensure!(place.report()["result"]["cause"] == "supervisor", "{}", place.report());
+    // Whether it will deny something cannot be asked.
+    let doctor = profile.run(place, &["doctor"]);
+    ensure!(doctor.status == 0 && doctor.out.contains(&held), "{doctor}");
+    ensure!(!place.tell(&["doctor"]).out.contains("AppArmor"), "nothing holds it");
     place.tell(&["report", "verify"]).ok()?;
     profile.remove(place)?;
     place.nothing_left()
 }
 
 fn a_profile_that_denies_mounts(place: &Place) -> Test {
-    refused(place, ATTACHED, " deny mount,\n", &["SR-RUN-00", "mount"])
+    refused(place, ATTACHED, " deny mount,\n", "make all mounts private")
 }
 
-fn a_profile_that_denies_the_exec_stop(place: &Place) -> Test {
-    refused(place, ATTACHED, " deny ptrace,\n", &["SR-RUN-00", "ptrace"])
+fn a_profile_that_denies_the_change_of_root(place: &Place) -> Test {
+    refused(place, ATTACHED, " deny pivot_root,\n", "pivot_root")
+}
+
+/// Nothing of another process can be looked at, its namespaces to begin with.
+fn a_profile_that_denies_ptrace(place: &Place) -> Test {
+    refused(place, ATTACHED, " deny ptrace,\n", "cannot map the owner of")
+}
+
+fn a_profile_without_detached_mounts(place: &Place) -> Test {
+    refused(place, "", "", "cannot make")
 }

@@ -76,7 +76,9 @@ pub fn script(tests: &[(&str, Who)], programs: &[TestProgram], safe_run: &Path, 
         };
         let (dir, path) = (quoted(utf8(&program.dir)?), quoted(utf8(&program.path)?));
         line(format!("echo {}", quoted(&format!("{MARK}{title}"))));
-        line(format!("cd {dir} && CARGO_MANIFEST_DIR={dir} {words} timeout -k 5 {LIMIT} {path} --show-output"));
+        line(format!(
+            "cd {dir} && CARGO_MANIFEST_DIR={dir} {words} timeout -k 5 {LIMIT} {path} --show-output"
+        ));
         line(format!("echo \"{MARK}status $?\""));
     }
     line("exit 0".into());
@@ -153,8 +155,14 @@ mod tests {
     #[test]
     fn counts_and_skips_are_those_of_the_rig() {
         let (tally, outcome, shown) = read(ONE, 0);
-        assert_eq!((tally.line().as_str(), outcome), ("1 passed, 0 failed, 1 skipped", Ok(())));
-        assert_eq!((tally.skips[0].test.as_str(), tally.skips[0].reason.as_str()), ("rig/x", "no drum"));
+        assert_eq!(
+            (tally.line().as_str(), outcome),
+            ("1 passed, 0 failed, 1 skipped", Ok(()))
+        );
+        assert_eq!(
+            (tally.skips[0].test.as_str(), tally.skips[0].reason.as_str()),
+            ("rig/x", "no drum")
+        );
         assert_eq!(shown, ["a, as root: 1 passed, 0 failed, 1 skipped"]);
     }
 
@@ -162,7 +170,12 @@ mod tests {
     fn what_does_not_come_to_a_summary_has_failed() {
         for (text, status, failed, why) in [
             ("== rig: b\nrunning 1 test\n== rig: status 124\n", 0, 1, "b: status 124"),
-            ("== rig: b\ntest result: FAILED. 0 passed; 2 failed;\n== rig: status 101\n", 0, 2, "b: status 101"),
+            (
+                "== rig: b\ntest result: FAILED. 0 passed; 2 failed;\n== rig: status 101\n",
+                0,
+                2,
+                "b: status 101",
+            ),
             ("== rig: b\nrunning 1 test\n", 0, 0, "b: it did not end"),
             ("", 1, 0, "the script ended with 1"),
         ] {

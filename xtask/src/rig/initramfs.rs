@@ -87,7 +87,11 @@ mod tests {
             00000000 00000000 00000000 00000000 00000002 00000000"
             .replace(' ', "");
         assert_eq!(&bytes[..110], header.as_bytes());
-        assert_eq!(&bytes[110..120], b"a\x0012345\0\0\0", "name and content end on multiples of four");
+        assert_eq!(
+            &bytes[110..120],
+            b"a\x0012345\0\0\0",
+            "name and content end on multiples of four"
+        );
         assert_eq!(bytes.len() % 4, 0);
         let trailer = b"TRAILER!!!\0";
         assert_eq!(&bytes[120 + 110..][..trailer.len()], trailer);

@@ -108,7 +108,12 @@ fn make(dir: &Path) -> Outcome {
     let to = dir.join("lib/modules");
     fs::create_dir_all(&to).map_err(failed(&to))?;
     fs::rename(&modules, to.join(&release)).map_err(failed(&modules))?;
-    needs::run(Command::new(bin.join("busybox")).args(["depmod", "-b"]).arg(dir).arg(&release))?;
+    needs::run(
+        Command::new(bin.join("busybox"))
+            .args(["depmod", "-b"])
+            .arg(dir)
+            .arg(&release),
+    )?;
     for done in [packages, unpacked] {
         fs::remove_dir_all(&done).map_err(failed(&done))?;
     }
@@ -161,7 +166,11 @@ fn unpack_kernel(image: &[u8], to: &Path) -> Outcome {
     let payload = Payload::find(image)?;
     let file = fs::File::create(to).map_err(|e| format!("   {}: {e}", to.display()))?;
     let mut command = Command::new(payload.program);
-    command.arg("-dc").stdin(Stdio::piped()).stdout(file).stderr(Stdio::null());
+    command
+        .arg("-dc")
+        .stdin(Stdio::piped())
+        .stdout(file)
+        .stderr(Stdio::null());
     let mut child = command
         .spawn()
         .map_err(|e| format!("   {}: {e}: it unpacks the kernel", payload.program))?;
@@ -268,7 +277,9 @@ fn load_order<'a>(text: &'a str, names: &[&str]) -> Outcome<Vec<&'a str>> {
             own.trim_end_matches(".ko").replace('-', "_") == name.replace('-', "_")
         };
         let mut files = text.lines().filter_map(|line| Some(line.split_once(':')?.0));
-        let file = files.find(is).ok_or_else(|| format!("   the kernel has no module {name}"))?;
+        let file = files
+            .find(is)
+            .ok_or_else(|| format!("   the kernel has no module {name}"))?;
         add(text, file, &mut order);
     }
     Ok(order)

@@ -122,7 +122,8 @@ impl Machine {
             let ended = fs::read_to_string(self.share.join("status")).ok();
             for (stream, file) in &mut streams {
                 let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes).map_err(|e| format!("   the script's output: {e}"))?;
+                file.read_to_end(&mut bytes)
+                    .map_err(|e| format!("   the script's output: {e}"))?;
                 if !bytes.is_empty() {
                     seen(*stream, &bytes);
                 }
@@ -132,7 +133,10 @@ impl Machine {
             }
             self.alive("before its script ended")?;
             if Instant::now() > end {
-                return Err(self.failure(&format!("its script did not end within {}: killed", plain::seconds(limit))));
+                return Err(self.failure(&format!(
+                    "its script did not end within {}: killed",
+                    plain::seconds(limit)
+                )));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -152,7 +156,11 @@ impl Machine {
             last_lines(&String::from_utf8_lossy(&text), SHOWN)
         });
         let [console, _] = &self.logs;
-        format!("{}   the rig: {what}; its console is in {}", shown.concat(), console.display())
+        format!(
+            "{}   the rig: {what}; its console is in {}",
+            shown.concat(),
+            console.display()
+        )
     }
 }
 
@@ -348,7 +356,10 @@ mod tests {
     fn a_comma_in_a_path_ends_no_value() {
         let [kernel, initramfs, disk, share, console] = ["/k", "/i", "/a,b/disk", "/a,b/share", "/c"].map(Path::new);
         let all = arguments(kernel, initramfs, disk, share, console).unwrap();
-        assert!(all.iter().any(|a| a.starts_with("file=/a,,b/disk,format=raw,")), "{all:?}");
+        assert!(
+            all.iter().any(|a| a.starts_with("file=/a,,b/disk,format=raw,")),
+            "{all:?}"
+        );
         assert!(all.iter().any(|a| a.contains("path=/a,,b/share,")), "{all:?}");
     }
 }

@@ -58,6 +58,7 @@ fn examine(env: &Environment) -> Result<Examination, Failure> {
     };
     obstacles.extend(obstacles::of_facts(&facts));
     obstacles.extend(obstacles::of_proc());
+    obstacles.extend(obstacles::of_apparmor());
     Ok(Examination {
         facts,
         obligations,

@@ -43,7 +43,7 @@ pub fn rig(words: &[&str]) -> Outcome {
             println!("{}", counted.line());
             done.ok_or_else(|| "the rig's tests failed".into())
         }
-        [_] => Err("xtask rig: no command after --".into()),
+        [_] => Err("xtask rig: there is no command after --".into()),
         [_, command @ ..] => run(command, yes),
     }
 }
@@ -104,6 +104,9 @@ fn all(yes: bool, results: &mut Results, shown: &mut Shown) -> Outcome<i32> {
 }
 
 fn parts(yes: bool) -> Outcome<Parts> {
+    if !cfg!(target_arch = "x86_64") {
+        return Err("   the rig runs this host's programs on a kernel for x86_64: it needs a host of that kind".into());
+    }
     needs::rig(yes)?;
     Parts::get()
 }

@@ -171,7 +171,7 @@ mod tests {
         for (text, status, failed, why) in [
             ("== rig: b\nrunning 1 test\n== rig: status 124\n", 0, 1, "b: status 124"),
             (
-                "== rig: b\ntest result: FAILED. 0 passed; 2 failed;\n== rig: status 101\n",
+                "== rig: b\ntest result: FAILED. 0 passed; 2 failed; 0 ignored\n== rig: status 101\n",
                 0,
                 2,
                 "b: status 101",

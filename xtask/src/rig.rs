@@ -81,7 +81,12 @@ pub fn tests(yes: bool) -> (Tally, Outcome) {
 fn all(yes: bool, results: &mut Results, shown: &mut Shown) -> Outcome<i32> {
     let parts = parts(yes)?;
     let programs = binaries::test_programs(&["sr-kernel", "sr-runner"])?;
-    let script = batch::script(batch::TESTS, &programs, &tree::safe_run()?, &parts.release)?;
+    // As in the tests themselves, another build can be named.
+    let safe_run = match std::env::var_os("SAFE_RUN_BIN") {
+        Some(given) => given.into(),
+        None => tree::safe_run()?,
+    };
+    let script = batch::script(batch::TESTS, &programs, &safe_run, &parts.release)?;
     let machine = Machine::start(&parts, &script, "rig-console")?;
     println!(
         "   Linux {} is up after {}",

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
-use support::{LIMIT, Place, Ran, Test, end, is_root, needs};
+use support::{LIMIT, Place, Ran, Test, end, is_root, needs, slow};
 
 fn main() {
     support::main(&[
@@ -252,7 +252,7 @@ fn daemon_that_outlives_the_program(place: &Place) -> Test {
     let script =
         "(setsid sh -c 'trap \"\" TERM HUP INT; echo up; while :; do sleep 60; done' $0 &) ; sleep 0.3; exit 5";
     let ran = place.run(&["--timeout", "20s", "--", "sh", "-c", script, &place.mark()]);
-    ensure!(ran.took < Duration::from_secs(6) && ran.out == "up\n", "{ran}");
+    ensure!(ran.took < slow(Duration::from_secs(6)) && ran.out == "up\n", "{ran}");
     ended_by(place, &ran, 5, "exit")
 }
 
@@ -283,7 +283,7 @@ fn timeout_of_a_daemon(place: &Place) -> Test {
 /// The second that it had, and little more.
 fn ended_in_time(place: &Place, ran: &Ran) -> Test {
     ensure!(
-        (Duration::from_millis(900)..Duration::from_secs(6)).contains(&ran.took),
+        (Duration::from_millis(900)..slow(Duration::from_secs(6))).contains(&ran.took),
         "{ran}"
     );
     ended_by(place, ran, 124, "timeout")
@@ -570,7 +570,7 @@ fn a_store_that_fills_up(place: &Place) -> Test {
     let ran = in_a_store(place, mount, &words);
     ran.ok()?;
     ensure!(ran.err.contains("run 125\n") && ran.err.contains("SR-EVD-001"), "{ran}");
-    ensure!(ran.took < Duration::from_secs(12), "it went on: {ran}");
+    ensure!(ran.took < slow(Duration::from_secs(12)), "it went on: {ran}");
     ensure!(
         !ran.err.contains("verify 0 \"cause\":\"exit\"\n"),
         "half a report passes for a whole: {ran}"
@@ -617,7 +617,7 @@ fn a_caller_that_stops_reading(place: &Place) -> Test {
     let ran = end(command, b"", LIMIT);
     ensure!(ran.status == 0 && ran.out.lines().count() == 1 && !ran.over, "{ran}");
     ensure!(
-        ran.took < Duration::from_secs(5),
+        ran.took < slow(Duration::from_secs(5)),
         "it went on after its reader had gone: {ran}"
     );
     place.nothing_left()

@@ -258,7 +258,7 @@ fn daemon_that_outlives_the_program(place: &Place) -> Test {
 
 /// What a daemon writes while the program ends is all in the manifest, or not in the layer: `apply` compares the two.
 fn daemon_that_writes_to_the_end(place: &Place) -> Test {
-    let writer = "(setsid sh -c 'n=0; while :; do echo $n >> log; echo $n > f$((n % 100)); n=$((n+1)); done' $0 > /dev/null 2>&1 &) ; sleep 0.1";
+    let writer = "(setsid sh -c 'n=0; while :; do echo $n >> log; echo $n > f$((n % 100)); n=$((n+1)); done' $0 > /dev/null 2>&1 &); while [ ! -s log ]; do sleep 0.05; done; sleep 0.1";
     for _ in 0..5 {
         let ran = place.run(&["--timeout", "20s", "--", "sh", "-c", writer, &place.mark()]);
         ended_by(place, &ran, 0, "exit")?;

@@ -402,17 +402,51 @@ pub fn disagreement(plan: &SyscallsPlan, arch: Arch) -> Option<String> {
         let Some(nr) = table::row(&rule.syscall).and_then(|row| arch.number(row)) else {
             continue;
         };
-        for test in rule.allow.iter().chain(&rule.deny) {
+        let tests = || rule.allow.iter().chain(&rule.deny);
+        let at = |index: u8, value: u64| {
+            let mut data = SeccompData {
+                nr,
+                arch: native,
+                ..SeccompData::default()
+            };
+            data.args[usize::from(index)] = value;
+            data
+        };
+        let wrong = |region: Region, data: SeccompData| {
+            let wanted = expected_by_rule(plan, rule, &data.args);
+            let wrong = region.answer != wanted || !region.looked_at_most(tested(rule));
+            wrong.then(|| differs(data, region.answer, wanted))
+        };
+        // One argument, compared as it is: all of its values, by the regions in which the program runs the same way.
+        let followed =
+            tests().all(|test| Some(test.index) == tests().next().map(|first| first.index) && test.mask == u32::MAX);
+        if let Some(index) = tests().next().map(|test| test.index).filter(|_| followed) {
+            let mut from = Some(0);
+            while let Some(first) = from {
+                let region = program.run_region(&at(index, u64::from(first)));
+                let last = region.last_argument;
+                let inside = tests()
+                    .map(|test| test.value)
+                    .filter(|value| (first..=last).contains(value));
+                if let Some(text) = [first, last]
+                    .into_iter()
+                    .chain(inside)
+                    .find_map(|value| wrong(region, at(index, u64::from(value))))
+                {
+                    return Some(text);
+                }
+                regions -= 1;
+                if regions == 0 {
+                    return Some("the filter compares arguments in ways that cannot be followed".to_owned());
+                }
+                from = last.checked_add(1);
+            }
+        }
+        for test in tests() {
             for value in around(test.mask, test.value) {
-                let mut data = SeccompData {
-                    nr,
-                    arch: native,
-                    ..SeccompData::default()
-                };
-                data.args[usize::from(test.index)] = value;
-                let (region, wanted) = (program.run_region(&data), expected_by_rule(plan, rule, &data.args));
-                if region.answer != wanted || !region.looked_at_most(tested(rule)) {
-                    return Some(differs(data, region.answer, wanted));
+                let data = at(test.index, value);
+                if let Some(text) = wrong(program.run_region(&data), data) {
+                    return Some(text);
                 }
             }
         }

@@ -520,7 +520,10 @@ fn limits_take_the_strongest_mechanism_there_is() {
         );
     }
     assert!(!plan.rlimits.contains_key("NPROC") && !plan.rlimits.contains_key("AS"));
-    assert!(bundle.syscalls_plan.allowed.contains(&"sched_setaffinity".into()));
+    let rules = &bundle.syscalls_plan.conditional;
+    let affinity = rules.iter().find(|rule| rule.syscall == "sched_setaffinity").unwrap();
+    // Of every process but init.
+    assert!(affinity.allow.is_empty() && affinity.deny.len() == 1, "{affinity:?}");
     assert_eq!(plan.rlimits["CORE"], 1);
 
     let plan = compile(&policy(), &ordinary(), &subject()).resources_plan;

@@ -794,7 +794,12 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
             },
         ];
         // SAFETY: `wait` is a live array of two struct pollfd.
-        unsafe { libc::ppoll(wait.as_mut_ptr(), 2, std::ptr::null(), std::ptr::null()) };
+        let polled = unsafe { libc::ppoll(wait.as_mut_ptr(), 2, std::ptr::null(), std::ptr::null()) };
+        if polled < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            // It could no longer tell how the program ends: a process of the same user can take its limit on open files
+            // (prlimit(2)).
+            end_with(program);
+        }
         if wait[1].revents != 0 {
             let mut drain = [0u8; 128];
             // SAFETY: `drain` is a live buffer of that length.
@@ -813,19 +818,21 @@ fn init(program: i32, channel: RawFd, filter: &[seccomp::Instruction], keep: u64
                     }
                 },
                 Some(_) => {}
-                // The other side is gone: with PID 1 everything in the sandbox ends, with the init of a joined command
-                // that command.
-                None => {
-                    // SAFETY: kill(2) takes numbers.
-                    unsafe {
-                        libc::kill(-program, libc::SIGKILL);
-                        libc::kill(program, libc::SIGKILL);
-                    }
-                    exit(0)
-                }
+                // The other side is gone.
+                None => end_with(program),
             }
         }
     }
+}
+
+/// Ends the program and this process: with PID 1 everything in the sandbox, with the init of a joined command that command.
+fn end_with(program: i32) -> ! {
+    // SAFETY: kill(2) takes numbers.
+    unsafe {
+        libc::kill(-program, libc::SIGKILL);
+        libc::kill(program, libc::SIGKILL);
+    }
+    exit(0)
 }
 
 /// Waits for what has ended. With the program ends this process, and says whether others are left: orphans are its

@@ -148,7 +148,9 @@ impl<'a> Reader<'a> {
 
     /// What only who may trace the process can read.
     fn read_opened(&self, name: &str) -> Result<String, Fault> {
-        let Some((opener, pid)) = self.opener else { return self.read(name) };
+        let Some((opener, pid)) = self.opener else {
+            return self.read(name);
+        };
         let text = opener.open(pid, name).and_then(|file| {
             let mut text = String::new();
             fs::File::from(file).read_to_string(&mut text).map(|_| text)

@@ -831,7 +831,11 @@ impl Builder<'_> {
             let ruleset = Ruleset {
                 abi: landlock.abi,
                 deny_tcp: landlock.deny_network,
-                scope: if landlock.scope { Scope::Nothing } else { Scope::Everything },
+                scope: if landlock.scope {
+                    Scope::Nothing
+                } else {
+                    Scope::Everything
+                },
                 rules,
             };
             entry.push(Step::PrepareLandlock {

@@ -72,7 +72,6 @@ impl Broker {
         // Its own executable: that it serves, confined, before anything depends on it.
         broker.open(broker.process.id() as i32, "exe").map(|_| broker)
     }
-
 }
 
 impl Opener for Broker {
@@ -85,7 +84,12 @@ impl Opener for Broker {
         };
         wire::send(socket, asked, None)?;
         match wire::receive(socket)? {
-            Some((Message { tag: TAG_OPENED, b: 0, .. }, Some(fd))) => Ok(fd),
+            Some((
+                Message {
+                    tag: TAG_OPENED, b: 0, ..
+                },
+                Some(fd),
+            )) => Ok(fd),
             Some((Message { tag: TAG_OPENED, b, .. }, None)) => Err(io::Error::from_raw_os_error(b as i32)),
             _ => Err(io::Error::other("the broker is gone")),
         }
@@ -164,7 +168,16 @@ mod tests {
             assert_eq!(named(code(name).unwrap()).unwrap().0, name);
         }
         assert_eq!(named(code("fdinfo/17").unwrap()).unwrap().0, "fdinfo/17");
-        for path in ["", "mem", "environ", "fdinfo/", "fdinfo/../mem", "fdinfo/-1", "fdinfo/4294967295", "../1/exe"] {
+        for path in [
+            "",
+            "mem",
+            "environ",
+            "fdinfo/",
+            "fdinfo/../mem",
+            "fdinfo/-1",
+            "fdinfo/4294967295",
+            "../1/exe",
+        ] {
             assert_eq!(code(path), None, "{path}");
         }
         assert_eq!(named(NAMES.len() as u32), None);

@@ -175,7 +175,9 @@ impl<'a> Guests<'a> {
     fn admit(&mut self) {
         let Some(door) = &self.door else { return };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = accept_with(&door.socket, flags) else { return };
+        let Ok(socket) = accept_with(&door.socket, flags) else {
+            return;
+        };
         let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else {
             return;
         };

@@ -81,12 +81,13 @@ impl std::error::Error for ProgramError {}
 pub struct Program<'a>(&'a [Instruction]);
 
 /// What one run of a program says of other inputs: from the number and the architecture that it was run with up to these,
-/// with the same arguments, the same instructions are run.
+/// with the same arguments, the same instructions are run; and so from the argument, where it looks at one alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
     pub answer: u32,
     pub last_nr: u32,
     pub last_arch: u32,
+    pub last_argument: u32,
     /// The words of [`SeccompData`] that were looked at, a bit for each: the others make no difference.
     pub looked: u16,
 }
@@ -111,6 +112,7 @@ impl Region {
 enum Holds {
     Number,
     Arch,
+    Argument,
     Else,
 }
 
@@ -175,9 +177,10 @@ impl<'a> Program<'a> {
             answer: 0,
             last_nr: u32::MAX,
             last_arch: u32::MAX,
+            last_argument: u32::MAX,
             looked: 0,
         };
-        // What is made of number or architecture is not followed: then they stand for themselves alone.
+        // What is made of number, architecture or argument is not followed: then they stand for themselves alone.
         let mut holds = Holds::Else;
         let (mut a, mut x, mut memory) = (0u32, 0u32, [0u32; 16]);
         let mut at = 0;
@@ -202,11 +205,13 @@ impl<'a> Program<'a> {
                 match holds {
                     Holds::Number => region.last_nr = up_to(region.last_nr),
                     Holds::Arch => region.last_arch = up_to(region.last_arch),
+                    Holds::Argument => region.last_argument = up_to(region.last_argument),
                     Holds::Else => {}
                 }
                 match (op, k) {
                     (0x20, 0) => holds = Holds::Number,
                     (0x20, 4) => holds = Holds::Arch,
+                    (0x20, _) => holds = Holds::Argument,
                     (0x15 | 0x25 | 0x35 | 0x05 | 0x01 | 0x81 | 0x61, _) => {}
                     _ => holds = Holds::Else,
                 }

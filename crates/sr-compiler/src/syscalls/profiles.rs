@@ -80,6 +80,10 @@ const TERMINAL_REQUESTS: [u32; 4] = [0x5412, 0x541C, 0x5423, 0x541D];
 // PER_LINUX, PER_LINUX32, UNAME26, ADDR_NO_RANDOMIZE (debuggers, sanitizers), and the query.
 const PERSONALITIES: [u32; 5] = [0, 0x0008, 0x0002_0000, 0x0004_0000, 0xFFFF_FFFF];
 
+/// The sandbox's init, which has the same user as the program where an ordinary user starts it: the kernel would let the
+/// program take its limits and its place in line, and with them the account of how the run ended.
+const INIT: u32 = 1;
+
 /// The argument rule of a call that has one. It holds wherever the call is allowed, by a profile or by name.
 /// Every tested argument is an `int`, `unsigned int` or `mode_t` in the kernel, or has all its flags in its low half.
 pub(crate) fn rule(name: &str) -> Option<ConditionalRule> {
@@ -116,6 +120,11 @@ pub(crate) fn rule(name: &str) -> Option<ConditionalRule> {
             vec![],
             None,
         ),
+        "prlimit64" | "sched_setaffinity" | "sched_setattr" | "sched_setparam" | "sched_setscheduler" => {
+            (vec![], vec![test(0, u32::MAX, INIT)], None)
+        }
+        // Which of process, group and user is meant says another argument; init leads group 1, and user 1 is nobody's here.
+        "ioprio_set" | "setpriority" => (vec![], vec![test(1, u32::MAX, INIT)], None),
         _ => return None,
     };
     Some(ConditionalRule {

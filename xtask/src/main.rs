@@ -17,8 +17,8 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask test [--yes] [--quick]     everything that CI checks; --yes installs without asking, --quick only what is fast
-cargo xtask soak [--sample] [--runs N] [--kills N]
-                                       many runs and many killed supervisors: nothing may be left behind
+cargo xtask soak [--sample] [--runs N] [--rounds N] [--kills N] [--seed N]
+                                       2,000 runs in a row, 64 at once five times, 500 runs killed: nothing may be left behind
 cargo xtask bench start [--rounds N]   start times beside bubblewrap, runc, firejail and sandlock → bench/results/
 cargo xtask bench wall [--rounds N]    what the wall costs, part by part, each against its bar → bench/results/
 cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but

@@ -2,6 +2,7 @@
 
 use crate::bundle::{Backing, Limit, LimitMechanism, ResourcesPlan, WritableStore};
 use crate::compile::Input;
+use sr_common::canonical::MAX_INTEGER;
 use sr_common::facts::CgroupController;
 use sr_common::{ByteSize, Code, Control, Fault, Strength};
 use sr_policy::spec::{OnOutput, RequiredStrength};
@@ -12,6 +13,13 @@ const GIB: u64 = 1 << 30;
 pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
     let Input { policy, facts, .. } = input;
     let asked = &policy.resources;
+    for (name, size) in [("memory", asked.memory), ("disk", asked.disk)] {
+        if size.0 > MAX_INTEGER {
+            let found = format!("{size} is more than the bundle, whose numbers are JSON's, can say exactly");
+            let remedy = "write at most 8191TiB";
+            faults.push(Fault::new(Code::Cmp001, format!("resources.{name}"), found, remedy));
+        }
+    }
     let mut rlimits = BTreeMap::from([
         ("NOFILE".to_owned(), u64::from(asked.open_files)),
         // 0 would not stop a core_pattern that pipes; 1 does, and no core of one byte is ever written.
@@ -166,7 +174,9 @@ fn memory(input: Input<'_>, rlimits: &mut BTreeMap<String, u64>) -> Limit {
         };
     }
     // A backstop between two samples, wide enough for runtimes that reserve far more address space than they use.
-    rlimits.insert("AS".to_owned(), value.saturating_mul(8).saturating_add(GIB));
+    // No machine has more of it than a bundle can say.
+    let space = value.saturating_mul(8).saturating_add(GIB).min(MAX_INTEGER);
+    rlimits.insert("AS".to_owned(), space);
     Limit {
         value,
         mechanism: LimitMechanism::Watchdog,

@@ -71,6 +71,18 @@ fn parents_come_before_children_and_all_exist() {
 }
 
 #[test]
+fn a_limit_that_no_json_number_holds_was_another_one_in_the_bundle() {
+    let (mut policy, subject) = (policy(), subject());
+    policy.resources.memory = sr_common::ByteSize((1 << 53) + 1);
+    let refused = the_fault(&policy, &ordinary(), &subject);
+    assert_eq!(refused, code_and_path("SR-CMP-001", "resources.memory"));
+    policy.resources.memory = sr_common::ByteSize((1 << 53) - 1);
+    let bundle = compile(&policy, &ordinary(), &subject);
+    let written = sr_common::canonical::to_bytes(&bundle).unwrap();
+    assert_eq!(serde_json::from_slice::<CompileBundle>(&written).unwrap(), bundle);
+}
+
+#[test]
 fn what_is_absent_is_absent() {
     let bundle = compile(&policy(), &root_v1(), &subject());
     for absent in [

@@ -175,6 +175,31 @@ fn lines_dropped_doubled_swapped_or_foreign_are_named() {
     }
 }
 
+/// A line that was rewritten with a hash of its own holds by itself; its signature does not, and only then does the next
+/// line fail to follow it.
+#[test]
+fn a_rewritten_line_was_told_as_the_line_after_it() {
+    let key = key();
+    let run = run_with_changes(12, Some(&key));
+    approve(&run, Some(&key), "a");
+    let all = lines(&run);
+    let mut first: serde_json::Value = serde_json::from_slice(&all[0]).unwrap();
+    let event = first["event"].as_object_mut().unwrap();
+    event["data"]["by"]["user"] = "eve".into();
+    event.remove("hash");
+    let hash = sr_common::canonical::digest(&event).unwrap();
+    event.insert("hash".into(), hash.to_string().into());
+    let mut forged = sr_common::canonical::to_bytes(&first).unwrap();
+    forged.push(b'\n');
+    run.write(files::APPROVALS, &[&forged, &all[1][..]].concat());
+    let v = run.verify(&[&key]);
+    assert_eq!(
+        (v.status, place(&v)),
+        (Status::Failed, "approvals.jsonl:1".into()),
+        "{v:#?}"
+    );
+}
+
 /// What a chain cannot show by itself, signed or not: that its newest decisions were cut off as a whole.
 #[test]
 fn a_tail_that_was_cut_off_whole_is_not_found_unless_it_leaves_an_intent() {

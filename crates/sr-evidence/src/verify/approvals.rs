@@ -28,9 +28,6 @@ impl Verifier<'_> {
                 return 0;
             }
         };
-        if let Some((line, why)) = &read.broken {
-            self.f.fail("approvals", Problem::at(name, *line, why));
-        }
         let signed = report.is_some_and(|report| report.evidence.signed);
         let manifest = report.and_then(|report| report.digests.captured_changes);
         for (approval, line) in read.list.iter().zip(1u64..) {
@@ -66,6 +63,10 @@ impl Verifier<'_> {
                 let found = "speaks of another manifest of changes than the report";
                 self.f.fail("approvals.manifest", Problem::at(name, line, found));
             }
+        }
+        // After the lines before it: the first that is wrong is the one that is told.
+        if let Some((line, why)) = &read.broken {
+            self.f.fail("approvals", Problem::at(name, *line, why));
         }
         if let Some(line) = read.partial {
             let problem = Problem::at(name, line, "is cut off: the process was killed while it recorded");

@@ -1,0 +1,78 @@
+//! Generators and oracles: bytes in, a judgement out. Property tests and the fuzz targets of `fuzz/` call the same ones.
+//! An oracle says what must hold, not only that nothing panics. Not part of the product.
+
+pub mod bundle;
+pub mod choices;
+pub mod evidence;
+pub mod filter;
+pub mod kernel;
+pub mod policy;
+
+/// What is wrong, in words for whoever looks at the failing input.
+pub type Judgement = Result<(), String>;
+
+/// Something to throw bytes at.
+pub struct Target {
+    pub name: &'static str,
+    pub judge: fn(&[u8]) -> Judgement,
+    /// Inputs to begin with, besides random ones.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All targets, by the names of the programs in `fuzz/fuzz_targets`.
+pub const TARGETS: [Target; 9] = [
+    Target {
+        name: "policy_text",
+        judge: policy::text,
+        seeds: policy::seeds,
+    },
+    Target {
+        name: "policy_forms",
+        judge: policy::forms,
+        seeds: Vec::new,
+    },
+    Target {
+        name: "events",
+        judge: evidence::chain::events,
+        seeds: Vec::new,
+    },
+    Target {
+        name: "approvals",
+        judge: evidence::approvals::approvals,
+        seeds: Vec::new,
+    },
+    Target {
+        name: "report",
+        judge: evidence::report::report,
+        seeds: Vec::new,
+    },
+    Target {
+        name: "documents",
+        judge: evidence::documents::documents,
+        seeds: evidence::documents::seeds,
+    },
+    Target {
+        name: "bundle",
+        judge: bundle::bundle,
+        seeds: Vec::new,
+    },
+    Target {
+        name: "filter",
+        judge: filter::filter,
+        seeds: Vec::new,
+    },
+    Target {
+        name: "program",
+        judge: filter::program,
+        seeds: Vec::new,
+    },
+];
+
+pub fn target(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}
+
+/// An error with `why` unless `holds`.
+pub(crate) fn require(holds: bool, why: impl FnOnce() -> String) -> Judgement {
+    if holds { Ok(()) } else { Err(why()) }
+}

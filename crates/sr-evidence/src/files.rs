@@ -88,6 +88,28 @@ pub(crate) fn write_temporary(
     Ok(temporary)
 }
 
+/// Removes from `dir` what killed writers left under names of [`write_temporary`]'s, and gives these. Nobody may be writing
+/// there.
+pub fn sweep(dir: impl AsFd) -> std::io::Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&dir)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if is_temporary(name) {
+            rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
+            removed.push(name.to_owned());
+        }
+    }
+    Ok(removed)
+}
+
+fn is_temporary(name: &str) -> bool {
+    let parts = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.'));
+    parts.is_some_and(|(of, random)| {
+        !of.is_empty() && random.len() == 16 && random.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
 /// Writes a whole file, or leaves none. `how`: `EXCL` for a name that is new, `TRUNC` to replace what is there.
 fn write_file(
     dir: BorrowedFd,

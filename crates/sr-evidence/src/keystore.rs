@@ -3,7 +3,7 @@
 
 use crate::files::{self, Unreadable};
 use crate::key::{Algorithm, PublicKey, SigningKey};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use serde::Serialize;
 use sr_common::{Code, Fault};
@@ -54,6 +54,19 @@ impl KeyStore {
                 self.signing_key(DEFAULT_KEY)
             }
         }
+    }
+
+    /// Removes what a maker of keys left that was killed: half of a key pair is nobody's. Gives what it removed. Leaves all
+    /// as it is where a key is being made just now, or nobody can tell.
+    pub fn sweep(&self) -> Vec<PathBuf> {
+        let Ok(Some(dir)) = self.dir(false) else {
+            return Vec::new();
+        };
+        if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Vec::new();
+        }
+        let names = files::sweep(&dir).unwrap_or_default();
+        names.iter().map(|name| self.path.join(name)).collect()
     }
 
     /// Makes a key. Fails if the name is taken.
@@ -198,6 +211,11 @@ impl KeyStore {
                 "see that the key directory is writable",
             )
         };
+        // Of those who make keys here one after another each finds what was left by one that was killed.
+        let locked = rustix::fs::flock(&dir, FlockOperation::LockExclusive).is_ok();
+        if locked {
+            files::sweep(&dir).map_err(|e| self.fault("", &format!("cannot be cleaned up: {e}"), ""))?;
+        }
         let temporary =
             files::write_temporary(dir.as_fd(), &shown, pem.as_bytes(), Mode::RUSR | Mode::WUSR, true).map_err(io)?;
         // A link never replaces what is there; neither does this rename, for file systems without links.

@@ -158,3 +158,29 @@ fn a_key_of_another_user_is_refused() {
     let fault = store.default_key().unwrap_err();
     assert!(fault.found.contains("belongs to uid 65534"), "{fault}");
 }
+
+#[test]
+fn a_key_that_a_killed_maker_left_half_made_is_removed() {
+    let (_dir, store) = store();
+    store.default_key().unwrap();
+    let left = [".default.key.0123456789abcdef", ".default.pub.0123456789abcdef"].map(|name| store.path().join(name));
+    let make = || left.iter().for_each(|path| fs::write(path, "half").unwrap());
+    make();
+    // Whoever makes a key just now holds the directory.
+    let held = fs::File::open(store.path()).unwrap();
+    held.lock().unwrap();
+    assert_eq!(store.sweep(), [] as [std::path::PathBuf; 0]);
+    drop(held);
+    let mut removed = store.sweep();
+    removed.sort();
+    assert_eq!(removed, left);
+    make();
+    store.generate("ci", Algorithm::Ed25519).unwrap();
+    assert!(left.iter().all(|path| !path.exists()), "the next maker cleans up too");
+    let mut names: Vec<_> = fs::read_dir(store.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["ci.key", "ci.pub", "default.key", "default.pub"]);
+}

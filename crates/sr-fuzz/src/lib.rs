@@ -72,6 +72,17 @@ pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
 }
 
+/// Ends the process in words where `data` shows that something does not hold: how a fuzzer is told.
+///
+/// # Panics
+/// Where the target's judgement is an error.
+pub fn must_hold(name: &str, data: &[u8]) {
+    let judged = target(name).map_or_else(|| Err("there is no such target".into()), |target| (target.judge)(data));
+    if let Err(why) = judged {
+        panic!("{name}: {why}");
+    }
+}
+
 /// An error with `why` unless `holds`.
 pub(crate) fn require(holds: bool, why: impl FnOnce() -> String) -> Judgement {
     if holds { Ok(()) } else { Err(why()) }

@@ -2,7 +2,9 @@
 
 use crate::journal::{self, Resource};
 use crate::store::{Store, make_removable};
+use sr_evidence::files;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What was found and done.
@@ -19,6 +21,7 @@ pub struct Collected {
 /// Finishes what killed supervisors left. Living runs are not touched.
 pub fn collect(store: &Store) -> Collected {
     let mut done = Collected::default();
+    let mut killed = false;
     let Ok(entries) = fs::read_dir(store.journals()) else {
         return done;
     };
@@ -41,11 +44,21 @@ pub fn collect(store: &Store) -> Collected {
         }
         // The journal's name is the run's id: no line is needed for what stands in the run's own folder.
         if let Some(name) = path.file_name() {
-            let door = store.path().join("runs").join(name).join(crate::guest_wire::DOOR);
+            let run = store.path().join("runs").join(name);
+            let door = run.join(crate::guest_wire::DOOR);
             if fs::remove_file(&door).is_ok() {
                 done.removed.push(door);
             }
+            match files::open_dir(&run).map_err(io::Error::from).and_then(files::sweep) {
+                Ok(names) => done.removed.extend(names.iter().map(|name| run.join(name))),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => {
+                    clean = false;
+                    done.problems.push(format!("{}: {e}", run.display()));
+                }
+            }
         }
+        killed = true;
         if clean {
             match fs::remove_file(&path) {
                 Ok(()) => done.runs += 1,
@@ -53,7 +66,15 @@ pub fn collect(store: &Store) -> Collected {
             }
         }
     }
+    if killed {
+        done.removed.extend(store.sweep());
+    }
     done
+}
+
+/// Removes what was left half made by commands that were killed before they had a journal.
+pub fn unjournaled(store: &Store) -> Vec<PathBuf> {
+    store.sweep()
 }
 
 /// Removes from the runtime directory what a killed supervisor left half made. Gives what it removed.
@@ -82,5 +103,46 @@ fn remove(store: &Store, resource: Resource) -> (PathBuf, Result<bool, String>) 
             let result = fs::remove_dir_all(&path).map(|()| true).map_err(|e| e.to_string());
             (path, result)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Journal;
+    use crate::store::new_id;
+
+    #[test]
+    fn half_written_files_of_killed_runs_stayed_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("s")).unwrap();
+        let half = ".run_report.json.0123456789abcdef";
+        let [dead, living] = [(), ()].map(|()| {
+            let run = store.create_run(&new_id().unwrap()).unwrap();
+            for name in [half, "events.jsonl", ".hidden"] {
+                fs::write(run.path.join(name), "").unwrap();
+            }
+            run
+        });
+        drop(Journal::create(store.journal(&dead.id)).unwrap());
+        let _held = Journal::create(store.journal(&living.id)).unwrap();
+        // No process has this number: it is beyond what pid_max can be.
+        let (gone, own) = ("1-2.4194305".to_owned(), format!("1-3.{}", std::process::id()));
+        for name in [&gone, &own, "1-4"] {
+            fs::write(store.cache().join(name), "").unwrap();
+        }
+        let part = store.path().join(format!(".runs-{}", new_id().unwrap()));
+        fs::create_dir(&part).unwrap();
+
+        let done = collect(&store);
+        let mut expected = vec![dead.path.join(half), part, store.cache().join(gone)];
+        expected.sort();
+        let mut removed = done.removed.clone();
+        removed.sort();
+        assert_eq!((removed, done.runs, done.problems), (expected, 1, vec![]));
+        assert!(living.path.join(half).exists(), "it is being written");
+        let names = |path: &Path| fs::read_dir(path).unwrap().count();
+        assert_eq!((names(&dead.path), names(&store.cache())), (2, 2));
+        assert_eq!(collect(&store), Collected::default());
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sr_common::{Code, Fault};
 use std::fs;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// One thing that must not be left behind.
@@ -37,12 +38,15 @@ fn fault(path: &Path, error: &std::io::Error) -> Fault {
 impl Journal {
     pub fn create(path: PathBuf) -> Result<Journal, Fault> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| fault(&path, &e.into()))?;
-        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(|e| fault(&path, &e.into()))?;
-        Ok(Journal {
-            path,
-            file: fs::File::from(fd),
-        })
+        loop {
+            let fd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| fault(&path, &e.into()))?;
+            if own(&fd).map_err(|e| fault(&path, &e.into()))? {
+                return Ok(Journal {
+                    path,
+                    file: fs::File::from(fd),
+                });
+            }
+        }
     }
 
     /// Writes `resources` down. They may be made once this has returned.
@@ -59,6 +63,12 @@ impl Journal {
     pub fn close(self) -> Result<(), Fault> {
         fs::remove_file(&self.path).map_err(|e| fault(&self.path, &e))
     }
+}
+
+/// Locks a new journal. `false`: before it was locked, someone who cleans up took it for a dead supervisor's and removed it.
+fn own(fd: &OwnedFd) -> rustix::io::Result<bool> {
+    rustix::fs::flock(fd, FlockOperation::LockExclusive)?;
+    Ok(rustix::fs::fstat(fd)?.st_nlink > 0)
 }
 
 /// Whether a living supervisor holds the journal at `path`.
@@ -86,6 +96,41 @@ pub fn orphan(path: &Path) -> Option<(fs::File, Vec<Resource>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_journal_that_was_cleaned_up_before_it_was_locked_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+        let made = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).unwrap();
+        assert!(own(&made).unwrap());
+        // Another command's clean-up, which holds it while it works.
+        drop(made);
+        let made = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).unwrap();
+        let (cleaner, _) = orphan(&path).unwrap();
+        let owner = std::thread::spawn(move || own(&made).unwrap());
+        fs::remove_file(&path).unwrap();
+        drop(cleaner);
+        assert!(!owner.join().unwrap());
+        // And of many that begin while others clean up, each has its journal.
+        let ids = || (0..200).map(|n| dir.path().join(n.to_string()));
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    for path in fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.path()) {
+                        if let Some((_lock, _)) = orphan(&path) {
+                            let _ = fs::remove_file(&path);
+                        }
+                    }
+                }
+            });
+            let journals: Vec<Journal> = ids().map(|path| Journal::create(path).unwrap()).collect();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(ids().all(|path| is_held(&path)));
+            drop(journals);
+        });
+    }
 
     #[test]
     fn a_held_journal_is_left_alone_and_a_dead_ones_lines_are_read() {

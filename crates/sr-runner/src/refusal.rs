@@ -1,5 +1,6 @@
 //! A run that was refused before anything was built leaves evidence too: what was asked, and why it was not done.
 
+use crate::journal::Journal;
 use crate::redaction;
 use crate::request::{Refusal, Request};
 use crate::run::write_fault;
@@ -29,6 +30,7 @@ fn write(request: &Request, faults: &[Fault]) -> Result<PathBuf, Fault> {
     let started_at = sr_evidence::report::now();
     let start = std::time::Instant::now();
     let id = new_id()?;
+    let journal = Journal::create(request.store.journal(&id))?;
     let dir = request.store.create_run(&id)?;
     let fd = files::open_dir(&dir.path).map_err(|e| write_fault("the run's folder", &e.into()))?;
     let document = |name: &str, value: &serde_json::Value| {
@@ -103,5 +105,6 @@ fn write(request: &Request, faults: &[Fault]) -> Result<PathBuf, Fault> {
         complete: true,
     };
     seal::seal(&fd, &mut log, &report, key.as_ref(), &subjects)?;
+    journal.close()?;
     Ok(dir.path)
 }

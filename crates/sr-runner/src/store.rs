@@ -15,6 +15,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// The directories of a store, in the order in which they are made.
+const PARTS: [&str; 4] = ["runs", "sessions", "cache", "journal"];
+
 /// An open run store.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -84,10 +87,18 @@ fn make_apart(dir: &Path, name: &str) -> Result<(), Fault> {
     match rustix::fs::renameat_with(CWD, &first, CWD, &path, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         // Another start made it meanwhile, or this file system cannot rename so.
-        Err(_) => fs::remove_dir(&first)
-            .map_err(|e| unusable(&first, &e))
-            .and_then(|()| make_private(&path)),
+        Err(_) => match fs::remove_dir(&first) {
+            // Gone already: someone cleans up.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(unusable(&first, &e)),
+            _ => make_private(&path),
+        },
     }
+}
+
+/// Whether `name` is that of a directory that [`make_apart`] has made and not yet renamed.
+fn is_half_made(name: &str) -> bool {
+    let parts = name.strip_prefix('.').and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(part, id)| PARTS.contains(&part) && RunId::parse(id).is_some())
 }
 
 impl Store {
@@ -97,7 +108,7 @@ impl Store {
             make_private(base)?;
             spread(base);
             // The journal's last: where it is, all are.
-            for part in ["runs", "sessions", "cache", "journal"] {
+            for part in PARTS {
                 make_apart(base, part)?;
             }
         }
@@ -120,6 +131,27 @@ impl Store {
 
     pub(crate) fn cache(&self) -> PathBuf {
         self.base.join("cache")
+    }
+
+    /// Removes what was being made in the store, or written to its cache, by processes that are no more. Gives what it removed.
+    pub(crate) fn sweep(&self) -> Vec<PathBuf> {
+        let mut removed = Vec::new();
+        for entry in fs::read_dir(&self.base).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(is_half_made) && fs::remove_dir(entry.path()).is_ok() {
+                removed.push(entry.path());
+            }
+        }
+        for entry in fs::read_dir(self.cache()).into_iter().flatten().flatten() {
+            // A file of the cache gets its name last; until then the number of its writer stands behind it.
+            let path = entry.path();
+            let writer = path.extension().and_then(|end| end.to_str()?.parse::<i32>().ok());
+            let writer = writer.and_then(rustix::process::Pid::from_raw);
+            let gone = |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+            if writer.is_some_and(gone) && fs::remove_file(&path).is_ok() {
+                removed.push(path);
+            }
+        }
+        removed
     }
 
     /// The folder of a session's layers, locked for one run at a time.

@@ -6,14 +6,19 @@ use crate::failure::Done;
 use crate::json;
 use crate::terminal::{self, clean, count};
 use serde_json::json;
+use sr_evidence::keystore::KeyStore;
 use sr_runner::{Store, gc};
 
 pub fn collect(arguments: &GcArguments, env: &Environment) -> Done {
     let mut done = if env.store.is_dir() {
-        gc::collect(&Store::open(&env.store)?)
+        let store = Store::open(&env.store)?;
+        let mut done = gc::collect(&store);
+        done.removed.extend(gc::unjournaled(&store));
+        done
     } else {
         gc::Collected::default()
     };
+    done.removed.extend(KeyStore::open(&env.keys).sweep());
     if let Some(runtime) = &env.runtime {
         done.removed.extend(gc::half_made(runtime));
     }

@@ -1,0 +1,4 @@
+//! A record of approvals with something in it changed.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sr_fuzz::must_hold("approvals", data));

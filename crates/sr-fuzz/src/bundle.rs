@@ -462,18 +462,7 @@ fn hostile(bundle: &CompileBundle, c: &mut Choices<'_>) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Bytes as random as it takes, the same each time.
-    fn random(seed: u64) -> Vec<u8> {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 24) as u8
-        };
-        (0..400).map(|_| next()).collect()
-    }
+    use crate::choices::random;
 
     /// What is compiled of an input in the end, if it is.
     fn in_the_end(data: &[u8]) -> Option<(PolicySpec, HostFacts, CompileBundle)> {
@@ -494,7 +483,7 @@ mod tests {
 
     #[test]
     fn enough_of_what_is_generated_compiles() {
-        let all: Vec<_> = (1..400).filter_map(|seed| in_the_end(&random(seed))).collect();
+        let all: Vec<_> = (1..400).filter_map(|seed| in_the_end(&random(seed, 400))).collect();
         let with = |holds: &dyn Fn(&ViewKind) -> bool| {
             let entries = |b: &CompileBundle| b.filesystem_plan.entries.iter().any(|e| holds(&e.what));
             all.iter().filter(|(_, _, bundle)| entries(bundle)).count()
@@ -511,7 +500,7 @@ mod tests {
 
     #[test]
     fn the_oracles_see_what_is_wrong() {
-        let (spec, facts, bundle) = (1..400).find_map(|seed| in_the_end(&random(seed))).unwrap();
+        let (spec, facts, bundle) = (1..400).find_map(|seed| in_the_end(&random(seed, 400))).unwrap();
         assert_eq!(obligations(&spec, &bundle), Ok(()));
         assert_eq!(view(&spec, &facts, &bundle), Ok(()));
         for at in 0..bundle.obligations.len() {

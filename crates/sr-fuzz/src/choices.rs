@@ -91,3 +91,16 @@ pub fn mutate(bytes: &mut Vec<u8>, choices: &mut Choices<'_>) {
         }
     }
 }
+
+/// Bytes as random as a test takes, the same each time.
+#[cfg(test)]
+pub(crate) fn random(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}

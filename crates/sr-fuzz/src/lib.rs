@@ -20,7 +20,7 @@ pub struct Target {
 }
 
 /// All targets, by the names of the programs in `fuzz/fuzz_targets`.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target {
         name: "policy_text",
         judge: policy::text,
@@ -64,6 +64,11 @@ pub const TARGETS: [Target; 9] = [
     Target {
         name: "program",
         judge: filter::program,
+        seeds: Vec::new,
+    },
+    Target {
+        name: "execution",
+        judge: filter::execution,
         seeds: Vec::new,
     },
 ];

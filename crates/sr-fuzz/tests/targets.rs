@@ -1,5 +1,5 @@
-//! Every target under random bytes, its seeds, and its seeds changed; a bounded number of cases each. `fuzz/` and
-//! `cargo xtask fuzz` go on from there.
+//! Every target under random bytes, its seeds, and its seeds changed; a bounded number of cases each. `fuzz/` goes on from
+//! there.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
@@ -91,4 +91,13 @@ fn program() {
         Err(why) => return println!("SKIP program: {why}"),
     }
     judged("program", 6000, 400);
+}
+
+#[test]
+fn execution() {
+    match sr_fuzz::kernel::answers(&[(0x06, 0, 0, 0x8000_0001)], 1, 1) {
+        Ok(answer) => assert_eq!(answer, 0x8000_0001),
+        Err(why) => return println!("SKIP execution: {why}"),
+    }
+    judged("execution", 2000, 600);
 }

@@ -2,6 +2,7 @@
 
 use crate::journal::{self, Resource};
 use crate::store::{Store, make_removable};
+use sr_common::RunId;
 use sr_evidence::files;
 use std::fs;
 use std::io;
@@ -18,8 +19,8 @@ pub struct Collected {
     pub problems: Vec<String>,
 }
 
-/// Finishes what killed supervisors left. Living runs are not touched.
-pub fn collect(store: &Store) -> Collected {
+/// Finishes what killed supervisors left. Living runs are not touched; `own` is this process's, which does not even look at it.
+pub fn collect(store: &Store, own: Option<&RunId>) -> Collected {
     let mut done = Collected::default();
     let mut killed = false;
     let Ok(entries) = fs::read_dir(store.journals()) else {
@@ -27,6 +28,9 @@ pub fn collect(store: &Store) -> Collected {
     };
     for entry in entries.flatten() {
         let path = entry.path();
+        if own.is_some_and(|id| entry.file_name() == id.as_str()) {
+            continue;
+        }
         let Some((_lock, resources)) = journal::orphan(&path) else {
             continue;
         };
@@ -126,6 +130,7 @@ mod tests {
         });
         drop(Journal::create(store.journal(&dead.id)).unwrap());
         let _held = Journal::create(store.journal(&living.id)).unwrap();
+        let own = Some(&living.id);
         // No process has this number: it is beyond what pid_max can be.
         let (gone, own) = ("1-2.4194305".to_owned(), format!("1-3.{}", std::process::id()));
         for name in [&gone, &own, "1-4"] {
@@ -134,7 +139,7 @@ mod tests {
         let part = store.path().join(format!(".runs-{}", new_id().unwrap()));
         fs::create_dir(&part).unwrap();
 
-        let done = collect(&store);
+        let done = collect(&store, own);
         let mut expected = vec![dead.path.join(half), part, store.cache().join(gone)];
         expected.sort();
         let mut removed = done.removed.clone();
@@ -143,6 +148,6 @@ mod tests {
         assert!(living.path.join(half).exists(), "it is being written");
         let names = |path: &Path| fs::read_dir(path).unwrap().count();
         assert_eq!((names(&dead.path), names(&store.cache())), (2, 2));
-        assert_eq!(collect(&store), Collected::default());
+        assert_eq!(collect(&store, own), Collected::default());
     }
 }

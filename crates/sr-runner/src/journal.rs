@@ -8,6 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// One thing that must not be left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,8 +66,13 @@ impl Journal {
     }
 }
 
-/// Locks a new journal. `false`: before it was locked, someone who cleans up took it for a dead supervisor's and removed it.
+/// How long what a dead supervisor's sandbox still holds may take to be let go of.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Locks a new journal, in two ways. A record lock ends with the supervisor. The other lock stays until its sandbox, too, has
+/// closed what it was born with. `false`: before it was locked, someone who cleans up took it for a dead one's and removed it.
 fn own(fd: &OwnedFd) -> rustix::io::Result<bool> {
+    rustix::fs::fcntl_lock(fd, FlockOperation::LockExclusive)?;
     rustix::fs::flock(fd, FlockOperation::LockExclusive)?;
     Ok(rustix::fs::fstat(fd)?.st_nlink > 0)
 }
@@ -80,10 +86,18 @@ pub fn is_held(path: &Path) -> bool {
 }
 
 /// What the journal of a dead supervisor says. `None` if its supervisor lives or it is gone.
-/// The lock is held by the returned file: two cleaners never work on one journal.
+/// The lock is held by the returned file: two cleaners never work on one journal. Not for a journal of this process's own:
+/// to close it once more ends its record lock.
 pub fn orphan(path: &Path) -> Option<(fs::File, Vec<Resource>)> {
     let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).ok()?;
-    rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).ok()?;
+    rustix::fs::fcntl_lock(&fd, FlockOperation::NonBlockingLockShared).ok()?;
+    let start = Instant::now();
+    while rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if start.elapsed() > PATIENCE {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let text = fs::read(path).ok()?;
     // A last line cut short by the kill was never followed by the making of what it names.
     let lines = text
@@ -112,24 +126,28 @@ mod tests {
         fs::remove_file(&path).unwrap();
         drop(cleaner);
         assert!(!owner.join().unwrap());
-        // And of many that begin while others clean up, each has its journal.
-        let ids = || (0..200).map(|n| dir.path().join(n.to_string()));
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    for path in fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.path()) {
-                        if let Some((_lock, _)) = orphan(&path) {
-                            let _ = fs::remove_file(&path);
-                        }
-                    }
-                }
-            });
-            let journals: Vec<Journal> = ids().map(|path| Journal::create(path).unwrap()).collect();
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert!(ids().all(|path| is_held(&path)));
-            drop(journals);
+    }
+
+    #[test]
+    fn a_dead_supervisors_journal_that_its_sandbox_still_held_was_taken_for_a_living_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let journal = Journal::create(path.clone()).unwrap();
+        let inherited = journal.file.try_clone().unwrap();
+        let mut sandbox = std::process::Command::new("sleep")
+            .arg("60")
+            .stdin(inherited)
+            .spawn()
+            .unwrap();
+        drop(journal);
+        assert!(is_held(&path));
+        let end = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            sandbox.kill().unwrap();
+            sandbox.wait().unwrap();
         });
+        assert!(orphan(&path).is_some());
+        end.join().unwrap();
     }
 
     #[test]

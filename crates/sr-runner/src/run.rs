@@ -55,7 +55,7 @@ pub fn run(request: &Request) -> Result<Outcome, Refusal> {
     tracing::debug!(micros = start.elapsed().as_micros(), "bundle compiled");
     let mut run = Run::open(request, &facts, &bundle, start).inspect_err(|_| {
         // The journal was opened before the store refused the rest: nothing was made, so it is done with.
-        gc::collect(&request.store);
+        gc::collect(&request.store, None);
     })?;
     tracing::debug!(micros = run.clock(), "evidence opened");
     let dir = run.dir.path.clone();
@@ -254,7 +254,7 @@ impl<'a> Run<'a> {
         );
         self.record_start()?;
         tracing::debug!(micros = self.clock(), "evidence begun");
-        gc::collect(&self.request.store);
+        gc::collect(&self.request.store, Some(&self.id));
         if !born_in_group {
             self.make_group(&name, &limits)?;
         }

@@ -584,13 +584,13 @@ fn a_killed_supervisor(place: &Place) -> Test {
         let mut child = place
             .safe_run(&["run", "--", "sh", "-c", "(setsid sleep 50 $0 &); sleep 50", &mark])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
         std::thread::sleep(Duration::from_millis(millis));
         child.kill()?;
-        child.wait()?;
-        std::thread::sleep(Duration::from_millis(100));
+        // An init that has not come to closing what it was born with holds the output's end, and the journal's lock.
+        child.wait_with_output()?;
         place.tell(&["gc"]).ok()?;
         if let Err(why) = place.nothing_left() {
             return support::fail(format!("killed after {millis} ms: {why:?}"));

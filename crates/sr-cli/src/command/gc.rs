@@ -12,7 +12,7 @@ use sr_runner::{Store, gc};
 pub fn collect(arguments: &GcArguments, env: &Environment) -> Done {
     let mut done = if env.store.is_dir() {
         let store = Store::open(&env.store)?;
-        let mut done = gc::collect(&store);
+        let mut done = gc::collect(&store, None);
         done.removed.extend(gc::unjournaled(&store));
         done
     } else {

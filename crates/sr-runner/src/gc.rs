@@ -132,8 +132,8 @@ mod tests {
         let _held = Journal::create(store.journal(&living.id)).unwrap();
         let own = Some(&living.id);
         // No process has this number: it is beyond what pid_max can be.
-        let (gone, own) = ("1-2.4194305".to_owned(), format!("1-3.{}", std::process::id()));
-        for name in [&gone, &own, "1-4"] {
+        let (gone, written) = ("1-2.4194305".to_owned(), format!("1-3.{}", std::process::id()));
+        for name in [gone.as_str(), &written, "1-4"] {
             fs::write(store.cache().join(name), "").unwrap();
         }
         let part = store.path().join(format!(".runs-{}", new_id().unwrap()));

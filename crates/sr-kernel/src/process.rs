@@ -2,7 +2,6 @@
 
 use crate::clone::Child;
 use std::io;
-use std::os::fd::AsFd;
 
 /// Kills a child; it still has to be waited for.
 pub(crate) fn kill(child: &Child) {
@@ -21,11 +20,8 @@ pub fn kill_and_reap_traced(child: &Child, tracee: Option<i32>) {
     if let Some(pid) = tracee {
         while crate::ptrace::wait(pid).is_ok_and(|stop| !matches!(stop, crate::ptrace::Stop::Gone(_))) {}
     }
-    // Fails only if it is reaped already.
-    let _ = rustix::process::waitid(
-        rustix::process::WaitId::PidFd(child.pidfd.as_fd()),
-        rustix::process::WaitIdOptions::EXITED,
-    );
+    // Also of a tracee that nobody was told of. Fails only if it is reaped already.
+    while crate::ptrace::wait_and_reap(child.pid).is_ok_and(|stop| !matches!(stop, crate::ptrace::Stop::Gone(_))) {}
 }
 
 /// Blocks `signals` for this thread and returns a descriptor that reports them (signalfd(2)).

@@ -52,7 +52,7 @@ pub fn detach(pid: i32) -> io::Result<()> {
 /// Brings a seized `pid` to its fork: the child, seized too; `None` if `pid` ended before.
 pub fn to_fork(pid: i32) -> io::Result<Option<i32>> {
     loop {
-        match wait(pid)? {
+        match wait_and_reap(pid)? {
             Stop::Forked(child) => return Ok(Some(child)),
             Stop::Gone(_) => return Ok(None),
             Stop::Execed => return Err(io::Error::other("an exec that was not expected")),
@@ -69,6 +69,47 @@ pub fn to_exec(pid: i32) -> io::Result<bool> {
             Stop::Gone(_) => return Ok(false),
             Stop::Forked(_) => return Err(io::Error::other("a fork that was not expected")),
             Stop::Other(signal) => resume(pid, signal)?,
+        }
+    }
+}
+
+/// Waits for the next stop of `pid`, and meanwhile for the end of whoever it forked: a child that was seized at its birth, and
+/// of which a `pid` that is killed just then can tell nothing, must be waited for here before `pid`, as the first process of
+/// its namespace, can end.
+pub fn wait_and_reap(pid: i32) -> io::Result<Stop> {
+    // Of this thread alone: other threads' children are theirs.
+    let peek = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+    loop {
+        // Is it a child still? Others may be, which could be waited for without end.
+        let id = libc::id_t::try_from(pid).map_err(io::Error::other)?;
+        let (mut who, mut code) = peeked(libc::P_PID, id, peek | libc::WNOHANG)?;
+        if who == 0 {
+            (who, code) = peeked(libc::P_ALL, 0, peek)?;
+        }
+        match code {
+            _ if who == pid => return wait(pid),
+            libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED => drop(wait(who)?),
+            // Its first stop is for later; that of `pid` is a moment away.
+            _ => std::thread::sleep(std::time::Duration::from_micros(20)),
+        }
+    }
+}
+
+/// Of whom waitid(2) tells, and what; 0 where there is nothing to tell.
+fn peeked(of: libc::idtype_t, id: libc::id_t, options: libc::c_int) -> io::Result<(i32, i32)> {
+    loop {
+        // SAFETY: siginfo_t is plain data for which zeroes are valid; waitid gets a live pointer, and fills in the fields of a
+        // SIGCHLD, of which the pid is one, or leaves the zeroes.
+        let (answer, who, code) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let answer = libc::waitid(of, id, &raw mut info, options);
+            (answer, info.si_pid(), info.si_code)
+        };
+        let error = io::Error::last_os_error();
+        match answer {
+            0 => return Ok((who, code)),
+            _ if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return Err(error),
         }
     }
 }

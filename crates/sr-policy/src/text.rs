@@ -27,8 +27,9 @@ impl SourceText {
                 "keep a policy below 1 MiB",
             ));
         }
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+            Ok(text) => text,
             Err(e) => {
                 let source = SourceText {
                     name: name.into(),
@@ -135,6 +136,13 @@ mod tests {
         );
         let fault = SourceText::new("p", b"a: 1\nb: \xff\xfe").unwrap_err();
         assert_eq!(fault.source.map(|s| (s.line, s.column)), Some((2, 4)));
+        let fault = SourceText::new("p", b"\xef\xbb\xbfa: \xff").unwrap_err();
+        let place = fault.source.map(|s| (s.column, s.text));
+        assert_eq!(
+            place,
+            Some((4, "a: \u{fffd}".into())),
+            "the byte-order mark is no column"
+        );
         assert!(SourceText::new("p", b"a: \0").unwrap_err().found.contains("U+0000"));
     }
 }

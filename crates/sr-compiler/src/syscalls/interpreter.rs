@@ -54,6 +54,8 @@ pub enum ProgramError {
     Load(usize),
     /// Scratch memory has sixteen words.
     Memory(usize),
+    /// A word of scratch memory is read that was not written on every way there.
+    Unwritten(usize),
     /// Division by a constant zero, or a shift by the word's width or more.
     Operand(usize),
     /// The last instruction does not return.
@@ -68,6 +70,7 @@ impl fmt::Display for ProgramError {
             ProgramError::Jump(at) => write!(f, "instruction {at} jumps past the end"),
             ProgramError::Load(at) => write!(f, "instruction {at} loads from outside seccomp_data"),
             ProgramError::Memory(at) => write!(f, "instruction {at} uses scratch memory that does not exist"),
+            ProgramError::Unwritten(at) => write!(f, "instruction {at} reads scratch memory before it is written"),
             ProgramError::Operand(at) => write!(f, "instruction {at} has an impossible operand"),
             ProgramError::NoReturn => f.write_str("the last instruction does not return"),
         }
@@ -75,6 +78,38 @@ impl fmt::Display for ProgramError {
 }
 
 impl std::error::Error for ProgramError {}
+
+/// The first load of a word of scratch memory that some way to it has not written (`check_load_and_stores`). Jumps only go
+/// forward.
+fn load_before_store(code: &[Instruction]) -> Option<usize> {
+    // Per instruction, the words that are written on every way to it.
+    let mut written = vec![u16::MAX; code.len() + 1];
+    let mut here = 0u16;
+    for (at, &(op, jt, jf, k)) in code.iter().enumerate() {
+        here &= written[at];
+        let word = 1u16.checked_shl(k).unwrap_or(0);
+        let mut jump = |by: usize| {
+            if let Some(there) = written.get_mut(at + 1 + by) {
+                *there &= here;
+            }
+        };
+        match op {
+            0x02 | 0x03 => here |= word,
+            0x60 | 0x61 if here & word == 0 => return Some(at),
+            0x05 => {
+                jump(k as usize);
+                here = u16::MAX;
+            }
+            0x15 | 0x1d | 0x25 | 0x2d | 0x35 | 0x3d | 0x45 | 0x4d => {
+                jump(usize::from(jt));
+                jump(usize::from(jf));
+                here = u16::MAX;
+            }
+            _ => {}
+        }
+    }
+    None
+}
 
 /// A program that has passed the kernel's checks: it ends for every input.
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +157,9 @@ impl<'a> Program<'a> {
         if code.is_empty() || code.len() > MAX_INSTRUCTIONS {
             return Err(ProgramError::Length(code.len()));
         }
+        let mut loads = false;
         for (at, &(op, jt, jf, k)) in code.iter().enumerate() {
+            loads |= matches!(op, 0x60 | 0x61);
             let left = (code.len() - at - 1) as u64;
             match op {
                 0x20 if !k.is_multiple_of(4) || k >= SeccompData::SIZE => return Err(ProgramError::Load(at)),
@@ -148,7 +185,10 @@ impl<'a> Program<'a> {
             }
         }
         match code.last() {
-            Some((0x06 | 0x16, ..)) => Ok(Program(code)),
+            Some((0x06 | 0x16, ..)) => match loads.then(|| load_before_store(code)).flatten() {
+                Some(at) => Err(ProgramError::Unwritten(at)),
+                None => Ok(Program(code)),
+            },
             _ => Err(ProgramError::NoReturn),
         }
     }
@@ -311,5 +351,9 @@ mod tests {
             Program::check(&[(0x02, 0, 0, 16), (6, 0, 0, 0)]).unwrap_err(),
             ProgramError::Memory(0)
         );
+        // Written on one of two ways.
+        let unwritten = [(0x15, 1, 0, 0), (0x02, 0, 0, 3), (0x60, 0, 0, 3), (6, 0, 0, 0)];
+        assert_eq!(Program::check(&unwritten).unwrap_err(), ProgramError::Unwritten(2));
+        assert!(Program::check(&unwritten[1..]).is_ok());
     }
 }

@@ -84,6 +84,25 @@ static inline int attempt_write(const char *name, int at, const char *path)
         close(fd);
     return got;
 }
+/* An attempt that a signal may end, made in a process of its own: then the signal is how it ended. */
+static inline int attempt_apart(const char *name, long (*work)(long), long with)
+{
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0)
+        return attempt(name, -1);
+    if (pid == 0)
+        _exit(attempt(name, work(with)) ? 0 : 1);
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (WIFSIGNALED(status)) {
+        const char *signal = sigabbrev_np(WTERMSIG(status));
+        printf("attempt %s: SIG%s\n", name, signal ? signal : "UNKNOWN");
+        fflush(stdout);
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
 int run(void);
 int main(int argc, char **argv)
 {

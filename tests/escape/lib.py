@@ -56,22 +56,21 @@ def write(path, data=b"changed\n", flags=0):
         os.close(fd)
 
 
-def contained(*command, **how):
-    """In a driver (`runs: outside`): the command behind the wall under test; on the bare host as it is. What it printed."""
-    return subprocess.run([os.environ["INSIDE"], *command], stdin=subprocess.DEVNULL, **output(how))
-
-
-def safe_run(*words, **how):
-    """In a driver of what only Safe-Run has (`only: process`): the program itself, named by the variable SAFE_RUN."""
-    return subprocess.run([os.environ["SAFE_RUN"], *words], stdin=subprocess.DEVNULL, **output(how))
-
-
-def output(how):
-    return {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace", **how}
-
-
 def forbidden(number, reached):
     """An attempt's work where no call says how it ended: what was `reached`, or the error."""
     if not reached:
         raise OSError(number, os.strerror(number))
     return reached
+
+
+def contained(*command, **how):
+    """In a driver (`runs: outside`): the command behind the wall under test, on the bare host as it is. Gives what it printed and
+    how it ended."""
+    how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | how
+    return subprocess.run([os.environ["INSIDE"], *command], **how)
+
+
+def safe_run(*words, **how):
+    """In a driver of what only Safe-Run has (`only: process`): the program itself, which the variable SAFE_RUN names."""
+    how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | how
+    return subprocess.run([os.environ["SAFE_RUN"], *words], **how)

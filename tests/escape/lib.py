@@ -5,6 +5,8 @@ ARGS = dict(a.split("=", 1) for a in sys.argv[1:] if "=" in a)
 INSIDE = ARGS.get("where") == "inside"
 DIR = ARGS.get("dir", "/nonexistent")
 VICTIM = int(ARGS.get("pid", "0"))
+# As strerrorname_np says it; Python has the other name of this one.
+NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}
 libc = ctypes.CDLL(None, use_errno=True)
 buf = ctypes.create_string_buffer(1 << 16)
 c = ctypes.c_char_p
@@ -26,7 +28,7 @@ def attempt(name, work):
         found = work()
         result = "GOT"
     except OSError as error:
-        found, result = None, errno.errorcode.get(error.errno, f"errno {error.errno}")
+        found, result = None, NAMES.get(error.errno, "EUNKNOWN")
     print(f"attempt {name}: {result}", flush=True)
     if found is not None and found is not True:
         show(found)

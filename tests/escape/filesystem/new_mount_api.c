@@ -17,6 +17,10 @@ int run(void)
     const char *place = inside() ? "." : ground("targets");
     if (!inside() && (mount(place, place, NULL, MS_BIND, NULL) || mount(NULL, place, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL)))
         return 1;
+    struct attr attr = {.clear = MOUNT_ATTR_RDONLY};
+    attempt("make the directory writable", syscall(SYS_mount_setattr, AT_FDCWD, place, 0, &attr, sizeof attr));
+    if (!inside())
+        attempt("write there", open(ground("targets/written"), O_WRONLY | O_CREAT, 0644));
     static const char *const trees[] = {"/", ".", "/usr", "/etc", "/proc", "/dev", "/tmp"};
     for (size_t n = 0; n < sizeof trees / sizeof *trees; n++) {
         const char *at = trees[n];
@@ -44,9 +48,5 @@ int run(void)
         syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
         attempt("mount it nowhere", syscall(SYS_fsmount, fs, 0, 0));
     }
-    struct attr attr = {.clear = MOUNT_ATTR_RDONLY};
-    attempt("make the directory writable", syscall(SYS_mount_setattr, AT_FDCWD, place, 0, &attr, sizeof attr));
-    if (!inside())
-        attempt("write there", open(ground("targets/written"), O_WRONLY | O_CREAT, 0644));
     return 0;
 }

@@ -1,5 +1,5 @@
 """What every case in Python begins with: `from lib import *`."""
-import ctypes, errno, os, platform, signal, socket, stat, struct, subprocess, sys, threading, time
+import ctypes, errno, json, os, platform, signal, socket, stat, struct, subprocess, sys, tempfile, threading, time
 
 ARGS = dict(a.split("=", 1) for a in sys.argv[1:] if "=" in a)
 INSIDE = ARGS.get("where") == "inside"
@@ -76,3 +76,50 @@ def safe_run(*words, **how):
     """In a driver of what only Safe-Run has (`only: process`): the program itself, which the variable SAFE_RUN names."""
     how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | how
     return subprocess.run([os.environ["SAFE_RUN"], *words], **how)
+
+
+class Place:
+    """A driver's own folder outside the ground, with a `project` in it that Safe-Run captures: `with Place() as place`. On the bare
+    host nothing is captured: the same commands write at once."""
+
+    def __enter__(self):
+        self.top = tempfile.mkdtemp(prefix="escape-")
+        self.project = self.top + "/project"
+        os.mkdir(self.project)
+        self.run = None
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["chmod", "-R", "u+rwx", self.top], stderr=subprocess.DEVNULL)
+        subprocess.run(["rm", "-rf", "--one-file-system", self.top], stderr=subprocess.DEVNULL)
+
+    def write(self, name, text="x\n", mode=0o644):
+        path = f"{self.project}/{name}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as file:
+            file.write(text)
+        os.chmod(path, mode)
+        return path
+
+    def captured(self, *command, words=(), **how):
+        """Runs the command in the project; `words` are more for `safe-run run`. Gives what it printed; the run's id is kept."""
+        how = {"cwd": self.project, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
+        if not INSIDE:
+            return subprocess.run(command, **how).stdout
+        done = subprocess.run([os.environ["SAFE_RUN"], "run", "--json", *words, "--", *command], **how)
+        told = (done.stderr or b"").decode("utf-8", "replace").strip().splitlines()
+        try:
+            self.run = json.loads(told[-1])["id"]
+        except (IndexError, KeyError, TypeError, ValueError):
+            sys.exit(f"safe-run run ended with {done.returncode}: {told}")
+        return done.stdout
+
+    def safe_run(self, verb, *words):
+        """`safe-run VERB` of the last run; nothing on the bare host."""
+        if not INSIDE:
+            return subprocess.CompletedProcess([], 0, b"")
+        run = [] if verb == "gc" else [self.run]
+        return safe_run(verb, *run, *words, cwd=self.project)
+
+    def applied(self, *paths):
+        return self.safe_run("apply", *paths, "--yes")

@@ -3,6 +3,7 @@
 mod acceptance;
 mod bench;
 mod binaries;
+mod escape;
 mod needs;
 mod plain;
 mod rig;
@@ -23,6 +24,8 @@ cargo xtask bench start [--rounds N]   start times beside bubblewrap, runc, fire
 cargo xtask bench wall [--rounds N]    what the wall costs, part by part, each against its bar → bench/results/
 cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but
                                        keeps its own writes; without it, the tests of what this host's kernel may lack
+cargo xtask escape [--backend process|bubblewrap|runc|control] [--user root|user] [--write] [--keep] [CASE…]
+                                       the escape corpus behind every wall and on the bare host → docs/escape-matrix.md
 cargo xtask acceptance [FILE]          every command of docs/acceptance.md, checked
 ";
 
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         ["bench", "start", options @ ..] => bench::start(options),
         ["bench", "wall", options @ ..] => bench::wall::wall(options),
         ["rig", words @ ..] => rig::rig(words),
+        ["escape", options @ ..] => escape::escape(options),
         ["acceptance", files @ ..] => acceptance::acceptance(files),
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");

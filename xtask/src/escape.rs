@@ -1,0 +1,570 @@
+//! `cargo xtask escape`: every case of the escape corpus behind every wall that exists, behind the references, and on the
+//! bare host. tests/escape/README.md is the contract.
+
+mod case;
+mod ground;
+mod hold;
+mod host;
+mod table;
+mod verdict;
+mod wall;
+
+use crate::scratch::Scratch;
+use crate::tally::{Skip, Tally, glob};
+use crate::{Outcome, plain, stage, tree};
+use case::{Case, Control, Language};
+use ground::Ground;
+use hold::End;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, RwLock};
+use std::time::{Duration, Instant};
+use verdict::Verdict;
+use wall::{Column, Wall};
+
+/// The ordinary user that root lets start runs.
+const USER: u32 = 1000;
+/// As many at once as there are CPUs where the tests run.
+const AT_ONCE: usize = 2;
+const DOCUMENT: &str = "docs/escape-matrix.md";
+
+pub fn escape(options: &[&str]) -> Outcome {
+    let options = Options::parse(options)?;
+    let start = Instant::now();
+    let results = Results::of_run(&options)?;
+    table::print(&results);
+    println!("in {}", plain::seconds(start.elapsed()));
+    results.judged()?;
+    if options.write {
+        let path = tree::root().join(DOCUMENT);
+        fs::write(&path, table::document(&results)).map_err(|e| format!("{}: {e}", path.display()))?;
+        println!("written: {DOCUMENT}");
+    }
+    Ok(())
+}
+
+/// All of it, and the document compared: a test for each case and each user.
+pub fn check() -> (Tally, Outcome) {
+    let mut tally = Tally::default();
+    let outcome = (|| {
+        let results = Results::of_run(&Options::default())?;
+        results.count(&mut tally);
+        results.judged()?;
+        let path = tree::root().join(DOCUMENT);
+        let document = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let wrong = table::differences(&document, &results);
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(format!("   {DOCUMENT} is not what was seen (cargo xtask escape --write):\n   {}", wrong.join("\n   "))),
+        }
+    })();
+    (tally, outcome)
+}
+
+#[derive(Debug, Default)]
+struct Options {
+    walls: Vec<Wall>,
+    root: Option<bool>,
+    write: bool,
+    keep: bool,
+    globs: Vec<String>,
+}
+
+impl Options {
+    fn parse(words: &[&str]) -> Outcome<Options> {
+        let mut options = Options::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--write" => options.write = true,
+                "--keep" => options.keep = true,
+                "--backend" => {
+                    let wanted = "--backend wants process, bubblewrap, runc or control";
+                    let wall = words.next().and_then(|w| Wall::parse(w)).ok_or(wanted)?;
+                    options.walls.push(wall);
+                }
+                "--user" => {
+                    options.root = match words.next() {
+                        Some(&"root") => Some(true),
+                        Some(&"user") => Some(false),
+                        _ => return Err("--user wants root or user".into()),
+                    }
+                }
+                word if word.starts_with('-') => return Err(format!("xtask escape does not know {word}")),
+                word => options.globs.push(word.to_owned()),
+            }
+        }
+        let part = !options.walls.is_empty() || options.root.is_some() || !options.globs.is_empty();
+        if options.write && (part || !tree::is_root()) {
+            return Err(format!("--write: {DOCUMENT} is written from a whole run, started by root"));
+        }
+        Ok(options)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        let wanted = |c: &Column| {
+            (self.walls.is_empty() || self.walls.contains(&c.wall))
+                && self.root.is_none_or(|root| root == c.root)
+                // Who is not root can be nobody else.
+                && (tree::is_root() || !c.root)
+        };
+        Column::ALL.into_iter().filter(wanted).collect()
+    }
+
+    fn takes(&self, group: &str, name: &str) -> bool {
+        let names = [format!("{group}/{name}"), group.to_owned(), name.to_owned()];
+        self.globs.is_empty() || self.globs.iter().any(|g| names.iter().any(|name| glob(g, name)))
+    }
+}
+
+/// Programs and places that all cases share.
+struct Tools {
+    scratch: Scratch,
+    ground: PathBuf,
+    safe_run: PathBuf,
+    /// Compiled cases, below their groups.
+    built: PathBuf,
+    keep: bool,
+}
+
+impl Tools {
+    fn new(keep: bool) -> Outcome<Tools> {
+        let scratch = Scratch::new("escape")?;
+        open_to_all(scratch.path())?;
+        let built = tree::target().join("escape");
+        let ground = compile(&tree::root().join("tests/escape/ground.c"), &built.join("ground"))?;
+        // Copies that an ordinary user reaches, wherever the workspace is.
+        let bin = scratch.dir("bin")?;
+        let copy = |from: &Path, name: &str| copy(&[from], &bin.join(name));
+        copy(&ground, "ground")?;
+        copy(&tree::safe_run()?, "safe-run")?;
+        for root in [true, false] {
+            for (name, mode) in [("home", 0o755), ("keys", 0o700), ("runtime", 0o700)] {
+                let dir = scratch.dir(&format!("{}/{name}", who(root)))?;
+                fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).map_err(|e| e.to_string())?;
+                if let Some(uid) = uid(root) {
+                    chown(&dir, Some(uid), Some(uid)).map_err(|e| format!("{}: {e}", dir.display()))?;
+                }
+            }
+        }
+        Ok(Tools {
+            ground: bin.join("ground"),
+            safe_run: bin.join("safe-run"),
+            scratch,
+            built,
+            keep,
+        })
+    }
+
+    fn built(&self, case: &Case) -> PathBuf {
+        self.built.join(&case.group).join(&case.name)
+    }
+
+    /// Compiles what is in C and not yet, all that is wrong at once.
+    fn build(&self, cases: &[&Case]) -> Outcome {
+        let wrong = Mutex::new(Vec::new());
+        let in_c: Vec<&&Case> = cases.iter().filter(|c| c.language == Language::C).collect();
+        at_once(in_c.len(), |i| {
+            if let Err(why) = compile(&in_c[i].path, &self.built(in_c[i])) {
+                add(&wrong, why);
+            }
+        });
+        let wrong = wrong.into_inner().unwrap_or_default();
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+}
+
+fn who(root: bool) -> &'static str {
+    if root { "root" } else { "user" }
+}
+
+/// The user to become, where that is another one.
+fn uid(root: bool) -> Option<u32> {
+    (tree::is_root() && !root).then_some(USER)
+}
+
+fn open_to_all(dir: &Path) -> Outcome {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(|e| format!("{}: {e}", dir.display()))
+}
+
+/// By a process of its own: a program that a thread of this one has open for writing cannot be executed.
+fn copy(from: &[&Path], to: &Path) -> Outcome {
+    let output = Command::new("cp").arg("--").args(from).arg(to).output();
+    let output = output.map_err(|e| format!("cp: {e}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("cp: {}", String::from_utf8_lossy(&output.stderr).trim())),
+    }
+}
+
+/// Compiles `source` unless what is there is newer than all that it is made of.
+fn compile(source: &Path, to: &Path) -> Outcome<PathBuf> {
+    let corpus = tree::root().join("tests/escape");
+    let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    let beside = source.parent().unwrap_or(&corpus);
+    let headers = [corpus.as_path(), beside].into_iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
+    let headers = headers.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "h"));
+    let newest = headers.chain([source.to_owned()]).filter_map(|p| time(&p)).max();
+    if time(to) > newest {
+        return Ok(to.to_owned());
+    }
+    let dir = to.parent().unwrap_or(to);
+    fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let output = Command::new("cc")
+        .args(["-O1", "-static", "-pthread", "-I"])
+        .arg(&corpus)
+        .arg("-o")
+        .arg(to)
+        .arg(source)
+        .output()
+        .map_err(|e| format!("cc: {e}"))?;
+    match output.status.success() {
+        true => Ok(to.to_owned()),
+        false => Err(format!("{} does not compile:\n{}", source.display(), String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+/// Where one case runs in one place.
+struct Site {
+    path: PathBuf,
+    /// Known to no other site on this machine.
+    name: String,
+}
+
+impl Site {
+    fn ground(&self, name: &str) -> String {
+        self.path.join("ground").join(name).display().to_string()
+    }
+
+    fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
+}
+
+#[derive(Debug)]
+struct Cell {
+    verdict: Verdict,
+    output: Vec<u8>,
+}
+
+struct Results {
+    cases: Vec<Case>,
+    columns: Vec<Column>,
+    /// `bubblewrap 0.8.0`.
+    references: Vec<String>,
+    absent: Vec<(Column, String)>,
+    cells: BTreeMap<(usize, Column), Cell>,
+    /// What the run as a whole left behind.
+    left: Vec<String>,
+}
+
+impl Results {
+    fn of_run(options: &Options) -> Outcome<Results> {
+        let cases = Case::all(|group, name| options.takes(group, name))?;
+        if cases.is_empty() {
+            return Err("no case is called so".into());
+        }
+        Results::of(cases, options)
+    }
+
+    fn of(cases: Vec<Case>, options: &Options) -> Outcome<Results> {
+        let tools = Tools::new(options.keep)?;
+        tools.build(&cases.iter().collect::<Vec<_>>())?;
+        let columns = options.columns();
+        let (mut references, mut absent) = (Vec::new(), Vec::new());
+        for column in columns.iter().filter(|c| c.is_reference()) {
+            match wall::version(column.wall) {
+                Ok(version) => references.push(format!("{} {version}", column.name())),
+                Err(why) => absent.push((*column, why)),
+            }
+        }
+        let jobs: Vec<(usize, Column)> =
+            (0..cases.len()).flat_map(|i| columns.iter().map(move |c| (i, *c))).collect();
+        let cells = Mutex::new(BTreeMap::new());
+        let runs = Mutex::new(Vec::new());
+        // A change of the host's settings is seen by whoever runs then.
+        let alone = RwLock::new(());
+        let done = AtomicUsize::new(0);
+        at_once(jobs.len(), |n| {
+            let (i, column) = jobs[n];
+            let case = &cases[i];
+            let cell = match absent.iter().any(|(c, _)| *c == column) {
+                true => Ok(Cell {
+                    verdict: Verdict::Absent,
+                    output: Vec::new(),
+                }),
+                false if case.fires == case::Canary::Host => {
+                    let _alone = alone.write();
+                    one(&tools, case, column, n, &runs)
+                }
+                false => {
+                    let _others = alone.read();
+                    one(&tools, case, column, n, &runs)
+                }
+            };
+            let cell = cell.unwrap_or_else(|why| Cell {
+                verdict: Verdict::Broken(why),
+                output: Vec::new(),
+            });
+            if let Ok(mut cells) = cells.lock() {
+                cells.insert((i, column), cell);
+            }
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if done % 100 == 0 {
+                println!("   {done} of {}", jobs.len());
+            }
+        });
+        let left = left(&tools, &runs.into_inner().unwrap_or_default());
+        if options.keep {
+            println!("kept: {}", tools.scratch.path().display());
+            std::mem::forget(tools);
+        }
+        Ok(Results {
+            cases,
+            columns,
+            references,
+            absent,
+            cells: cells.into_inner().unwrap_or_default(),
+            left,
+        })
+    }
+
+    /// The cases of a group, by number.
+    fn of_group(&self, group: &str) -> Vec<usize> {
+        (0..self.cases.len()).filter(|i| self.cases[*i].group == group).collect()
+    }
+
+    fn verdict(&self, case: usize, column: Column) -> Option<&Verdict> {
+        self.cells.get(&(case, column)).map(|cell| &cell.verdict)
+    }
+
+    /// An error that shows all that is not as the corpus promises.
+    fn judged(&self) -> Outcome {
+        let mut wrong: Vec<String> = Vec::new();
+        for ((i, column), cell) in &self.cells {
+            if !table::decides(*column) || cell.verdict.is_good() {
+                continue;
+            }
+            let text = String::from_utf8_lossy(&cell.output);
+            let shown: Vec<&str> = text.lines().take(40).collect();
+            let shown: String = shown
+                .iter()
+                .map(|line| format!("      | {}\n", line.chars().take(200).collect::<String>()))
+                .collect();
+            wrong.push(format!("   {}, {}: {}\n{shown}", self.cases[*i].id(), column.name(), cell.verdict.text()));
+        }
+        wrong.extend(self.left.iter().map(|left| format!("   left behind: {left}")));
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+
+    /// A test for each case and each user: its wall and its control.
+    fn count(&self, tally: &mut Tally) {
+        for (i, case) in self.cases.iter().enumerate() {
+            for root in [true, false] {
+                let own: Vec<&Verdict> = self
+                    .columns
+                    .iter()
+                    .filter(|c| c.root == root && table::decides(**c))
+                    .filter_map(|c| self.verdict(i, *c))
+                    .collect();
+                if own.is_empty() {
+                    continue;
+                }
+                if own.iter().all(|v| v.is_good()) {
+                    tally.passed += 1;
+                } else {
+                    tally.failed += 1;
+                    tally.failures.push(format!("escape {}, {}", case.id(), who(root)));
+                }
+            }
+        }
+        for (column, why) in &self.absent {
+            tally.skips.push(Skip {
+                test: format!("escape {}", column.name()),
+                reason: why.clone(),
+            });
+        }
+    }
+}
+
+fn add<T>(list: &Mutex<Vec<T>>, what: T) {
+    if let Ok(mut list) = list.lock() {
+        list.push(what);
+    }
+}
+
+/// `work` for each number below `count`, two at once.
+fn at_once(count: usize, work: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= count {
+                        return;
+                    }
+                    work(n);
+                }
+            });
+        }
+    });
+}
+
+/// The machine that may be harmed.
+fn in_rig() -> bool {
+    std::env::var("SAFE_RUN_RIG").is_ok_and(|v| v == "1")
+}
+
+/// One case in one place. `runs` gets the ids of Safe-Run's runs, and the names of runc's containers.
+fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<String>>) -> Outcome<Cell> {
+    let silent = |verdict| {
+        Ok(Cell {
+            verdict,
+            output: Vec::new(),
+        })
+    };
+    let control = case.control(column.root);
+    let destructive = case.control(true) == Control::Rig || control == Control::Rig;
+    match column.wall {
+        Wall::Bubblewrap | Wall::Runc if case.only_process => return silent(Verdict::Apart),
+        // What a reference lets through would harm the host.
+        Wall::Bubblewrap | Wall::Runc | Wall::Control if destructive && !in_rig() => return silent(Verdict::Rig),
+        _ => {}
+    }
+    if let (Wall::Control, Control::Void(reason)) = (column.wall, &control)
+        && reason.contains("destructive")
+    {
+        return silent(Verdict::Void(reason.clone()));
+    }
+
+    let site = Site {
+        path: tools.scratch.dir(&n.to_string())?,
+        name: format!("safe-run-escape-{}-{n}", std::process::id()),
+    };
+    open_to_all(&site.path)?;
+    let user = uid(column.root);
+    if let Some(uid) = user {
+        let store = tools.scratch.dir(&format!("{n}/store"))?;
+        chown(&store, Some(uid), Some(uid)).map_err(|e| format!("{}: {e}", store.display()))?;
+    }
+    let folder = site.path.join("ground/escape");
+    fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let corpus = tree::root().join("tests/escape");
+    let program = if case.language == Language::C { tools.built(case) } else { case.path.clone() };
+    copy(&[&program, &corpus.join("lib.py"), &corpus.join("lib.sh")], &folder)?;
+
+    let mut ground = Ground::new(tools, site.path.join("ground"), user)?;
+    let walled = column.wall != Wall::Control;
+    let before = wall::words(column.wall, tools, &site, case)?;
+    let host = folder.display().to_string();
+    let mut environment = environment(tools, &site, column, ground.tool_word());
+    let mut words = match (walled, case.driver) {
+        (true, false) => before.clone(),
+        (true, true) => Vec::new(),
+        (false, _) => wall::bare(&control),
+    };
+    if case.driver {
+        let script = site.path.join("inside");
+        fs::write(&script, wall::script(&before)).map_err(|e| format!("{}: {e}", script.display()))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(|e| e.to_string())?;
+        let seen = if walled { "/escape" } else { host.as_str() };
+        environment.push(("INSIDE".into(), script.display().to_string()));
+        environment.push(("ESCAPE".into(), seen.to_owned()));
+    }
+    words.extend(wall::command(case, if walled && !case.driver { "/escape" } else { &host }));
+    words.push(format!("where={}", if walled { "inside" } else { "outside" }));
+    words.push(format!("user={}", who(column.root)));
+    words.extend(ground.told.iter().cloned());
+
+    let dir = ground.dir.clone();
+    let ended = hold::run(tools, user, &case.stdin, case.seconds, &dir, &words, &environment)?;
+    let store = site.store();
+    let trips = ground.tripped(&ended, column.wall, &[&store]);
+    drop(ground);
+    let mut verdict = match walled {
+        true => verdict::behind(column.wall, case, &ended, &trips),
+        false => verdict::bare(case, &control, &ended, &trips),
+    };
+    if column.wall == Wall::Runc {
+        add(runs, site.name.clone());
+        wall::clear_runc(&site)?;
+    }
+    for run in fs::read_dir(store.join("runs")).into_iter().flatten().flatten() {
+        add(runs, run.file_name().to_string_lossy().into_owned());
+    }
+    let journal = || fs::read_dir(store.join("journal")).map_or(0, Iterator::count);
+    if journal() > 0 {
+        if ended.end != End::Over && verdict == Verdict::Held {
+            verdict = Verdict::Broken("it left a journal behind".into());
+        }
+        let words = [tools.safe_run.display().to_string(), "gc".into()];
+        let gc = hold::run(tools, user, "null", 20, &dir, &words, &environment)?;
+        if journal() > 0 {
+            return Err(format!("gc left a journal: {}", String::from_utf8_lossy(&gc.output)));
+        }
+    }
+    if !tools.keep {
+        fs::remove_dir_all(&site.path).map_err(|e| format!("{}: {e}", site.path.display()))?;
+    }
+    Ok(Cell {
+        verdict,
+        output: ended.output,
+    })
+}
+
+/// What the tool under test finds in its environment: its own places, and a canary.
+fn environment(tools: &Tools, site: &Site, column: Column, word: &str) -> Vec<(String, String)> {
+    let own = tools.scratch.path().join(who(column.root));
+    let at = |name: &str| own.join(name).display().to_string();
+    let bin = tools.scratch.path().join("bin");
+    let pairs = [
+        ("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", bin.display())),
+        ("LANG", "C.UTF-8".into()),
+        ("HOME", at("home")),
+        ("XDG_RUNTIME_DIR", at("runtime")),
+        ("SAFE_RUN_KEY_DIR", at("keys")),
+        ("SAFE_RUN_WORKDIR_BASE", site.store().display().to_string()),
+        ("ESCAPE_CANARY", word.to_owned()),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What all the runs left behind: processes, mounts and control groups. The kernel needs an instant to take them away.
+fn left(tools: &Tools, runs: &[String]) -> Vec<String> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        let mut left = Vec::new();
+        for pid in stage::children(std::process::id()) {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            left.push(format!("process {}", name.trim()));
+        }
+        let scratch = tools.scratch.path().display().to_string();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        left.extend(mounts.lines().filter(|m| m.contains(&scratch)).map(|m| format!("mount {m}")));
+        groups(Path::new("/sys/fs/cgroup"), 6, &mut |name, path| {
+            if runs.iter().any(|run| name.contains(run.as_str())) {
+                left.push(format!("control group {}", path.display()));
+            }
+        });
+        if left.is_empty() || Instant::now() > until {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn groups(dir: &Path, depth: u32, seen: &mut impl FnMut(&str, &Path)) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            seen(&entry.file_name().to_string_lossy(), &entry.path());
+            if depth > 0 {
+                groups(&entry.path(), depth - 1, seen);
+            }
+        }
+    }
+}

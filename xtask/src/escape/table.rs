@@ -1,0 +1,198 @@
+//! The table: on the terminal, as `docs/escape-matrix.md`, and that document compared with what a run saw.
+
+use super::Results;
+use super::case::GROUPS;
+use super::verdict::Verdict;
+use super::wall::{Column, Wall};
+use std::collections::BTreeMap;
+
+/// For people: a line for each case.
+pub fn print(results: &Results) {
+    let width = results.cases.iter().map(|c| c.name.len()).max().unwrap_or(0);
+    for group in GROUPS {
+        let cases: Vec<usize> = results.of_group(group);
+        if cases.is_empty() {
+            continue;
+        }
+        let names: Vec<String> = results.columns.iter().map(|c| format!("{:<14}", c.name())).collect();
+        println!("\n{group:<width$}  {}", names.join(" ").trim_end());
+        for i in cases {
+            let cells: Vec<String> = results
+                .columns
+                .iter()
+                .map(|c| format!("{:<14}", results.verdict(i, *c).map_or_else(String::new, |v| short(v))))
+                .collect();
+            println!("{:<width$}  {}", results.cases[i].name, cells.join(" ").trim_end());
+        }
+    }
+    println!();
+    for column in &results.columns {
+        println!("{:<14} {}", column.name(), totals(results, *column));
+    }
+}
+
+fn short(verdict: &Verdict) -> String {
+    let text = verdict.text();
+    let word = text.split(':').next().unwrap_or_default();
+    match verdict {
+        Verdict::Fired(what) => what.clone(),
+        _ => word.to_owned(),
+    }
+}
+
+/// `140 held`, `101 held, 12 ESCAPED, 20 open`: by what the words of a cell begin with.
+fn totals(results: &Results, column: Column) -> String {
+    const ORDER: [&str; 10] = [
+        "held", "ESCAPED", "open", "broken", "fires", "SILENT", "STALE void", "void", "rig", "absent",
+    ];
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for i in 0..results.cases.len() {
+        if let Some(verdict) = results.verdict(i, column) {
+            let text = verdict.text();
+            let word = text.split(':').next().unwrap_or_default();
+            if let Some(at) = ORDER.iter().position(|w| *w == word) {
+                *counts.entry(at).or_default() += 1;
+            }
+        }
+    }
+    let parts: Vec<String> = counts.iter().map(|(at, n)| format!("{n} {}", ORDER[*at])).collect();
+    if parts.is_empty() { "none".into() } else { parts.join(", ") }
+}
+
+const HEAD: &str = "\
+# The escape matrix
+
+Written by `cargo xtask escape --write`, checked by `cargo xtask test`. [tests/escape](../tests/escape/README.md) says what a
+case is and what each word means.
+
+- **held**: every attempt ended as expected, and nothing outside was reached. **ESCAPED**: something outside was reached, as seen
+  from there. **open**: nothing was, but a call succeeded that the case expects a wall to refuse. **broken**: it did not run there.
+- **fires**: the same program on the bare host got through, and by what that was seen. **void**: it cannot, for the reason below the
+  table. **rig**: it is destructive, and runs in a virtual machine only; so do the references then.
+- *process* is `safe-run run` under the preset `standard`, started by root and by uid 1000. *bubblewrap* (by uid 1000) and *runc*
+  (by root) are references, as careful people write them: bubblewrap with `--unshare-all --new-session --die-with-parent --clearenv`,
+  read-only system directories and the project bound in; runc with what `runc spec` writes and the same files. Neither comes
+  with a system-call filter of its own, both were granted writing to the project, and a refusal by any errno counts as held for
+  them. **–**: the case tries what only Safe-Run has.
+";
+
+pub fn document(results: &Results) -> String {
+    let mut text = HEAD.to_owned();
+    text += &format!("\n{} cases. References: {}.\n\n", results.cases.len(), results.references.join(", "));
+    text += "| | |\n|---|---|\n";
+    for column in &results.columns {
+        text += &format!("| {} | {} |\n", column.name(), totals(results, *column));
+    }
+    for group in GROUPS {
+        let cases = results.of_group(group);
+        if cases.is_empty() {
+            continue;
+        }
+        text += &format!("\n## {group}\n\n| case | what is tried | source | expected |");
+        for column in &results.columns {
+            text += &format!(" {} |", column.name());
+        }
+        text += &format!("\n|---|---|---|---|{}\n", "---|".repeat(results.columns.len()));
+        let mut reasons: Vec<&str> = Vec::new();
+        for i in cases {
+            let case = &results.cases[i];
+            text += &format!("| {} | {} | {} | {} |", case.name, case.title, case.source, case.expect.join(" "));
+            for column in &results.columns {
+                let cell = match results.verdict(i, *column) {
+                    None => String::new(),
+                    Some(Verdict::Void(reason)) => {
+                        let at = reasons.iter().position(|r| r == reason).unwrap_or(reasons.len());
+                        if at == reasons.len() {
+                            reasons.push(reason);
+                        }
+                        format!("void {}", at + 1)
+                    }
+                    Some(verdict) => verdict.text().replace('|', "/"),
+                };
+                text += &format!(" {cell} |");
+            }
+            text.push('\n');
+        }
+        if !reasons.is_empty() {
+            text += "\nVoid because:\n\n";
+            for (i, reason) in reasons.iter().enumerate() {
+                text += &format!("{}. {reason}\n", i + 1);
+            }
+        }
+    }
+    text
+}
+
+/// What of the document is not what was seen. The references are not compared.
+pub fn differences(document: &str, results: &Results) -> Vec<String> {
+    let rows = rows(document);
+    let mut wrong = Vec::new();
+    for (i, case) in results.cases.iter().enumerate() {
+        let id = case.id();
+        let Some(row) = rows.get(&id) else {
+            wrong.push(format!("{id} is not in it"));
+            continue;
+        };
+        let mut compare = |name: &str, now: String| {
+            let says = row.get(name).map_or("", String::as_str);
+            if says != now {
+                wrong.push(format!("{id}, {name}: it says {says:?}, and now it is {now:?}"));
+            }
+        };
+        compare("what is tried", case.title.clone());
+        compare("source", case.source.clone());
+        compare("expected", case.expect.join(" "));
+        for column in results.columns.iter().filter(|c| !c.is_reference()) {
+            match results.verdict(i, *column) {
+                None | Some(Verdict::Absent) => {}
+                Some(Verdict::Void(reason)) => compare(column.name(), format!("void: {reason}")),
+                Some(verdict) => compare(column.name(), verdict.text().replace('|', "/")),
+            }
+        }
+    }
+    let known: Vec<String> = results.cases.iter().map(super::case::Case::id).collect();
+    for id in rows.keys().filter(|id| !known.contains(id)) {
+        wrong.push(format!("{id} is in it, and in the corpus no more"));
+    }
+    wrong
+}
+
+/// The document's rows: by `group/name`, cells by the names of their columns; `void 2` with its reason.
+fn rows(document: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut rows: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let (mut group, mut columns): (String, Vec<String>) = Default::default();
+    let mut reasons: BTreeMap<(String, String), String> = BTreeMap::new();
+    for line in document.lines() {
+        if let Some(name) = line.strip_prefix("## ") {
+            group = name.trim().to_owned();
+            columns.clear();
+        } else if let Some((number, reason)) = line.split_once(". ").filter(|(n, _)| n.parse::<u32>().is_ok()) {
+            reasons.insert((group.clone(), number.to_owned()), reason.to_owned());
+        } else if let Some(cells) = line.strip_prefix("| ").and_then(|l| l.strip_suffix(" |")) {
+            let cells: Vec<String> = cells.split(" | ").map(|c| c.trim().to_owned()).collect();
+            match cells.first() {
+                Some(first) if first == "case" => columns = cells,
+                Some(first) if !columns.is_empty() => {
+                    let row = columns.iter().cloned().zip(cells.iter().cloned()).collect();
+                    rows.insert(format!("{group}/{first}"), row);
+                }
+                _ => {}
+            }
+        }
+    }
+    for (id, row) in &mut rows {
+        let group = id.split('/').next().unwrap_or_default();
+        for cell in row.values_mut() {
+            let number = cell.strip_prefix("void ").map(str::to_owned);
+            if let Some(reason) = number.and_then(|n| reasons.get(&(group.to_owned(), n))) {
+                *cell = format!("void: {reason}");
+            }
+        }
+    }
+    rows
+}
+
+/// Only the columns of Safe-Run and of the controls fail a run.
+pub fn decides(column: Column) -> bool {
+    matches!(column.wall, Wall::Process | Wall::Control)
+}

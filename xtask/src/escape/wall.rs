@@ -1,0 +1,245 @@
+//! The walls, and the words that start a command behind each of them.
+
+use super::case::{Case, Control, Language};
+use super::{Site, Tools};
+use crate::{Outcome, tree};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wall {
+    Process,
+    Bubblewrap,
+    Runc,
+    /// None: the bare host.
+    Control,
+}
+
+impl Wall {
+    pub fn parse(word: &str) -> Option<Wall> {
+        Some(match word {
+            "process" => Wall::Process,
+            "bubblewrap" => Wall::Bubblewrap,
+            "runc" => Wall::Runc,
+            "control" => Wall::Control,
+            _ => return None,
+        })
+    }
+}
+
+/// A wall and who starts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Column {
+    pub wall: Wall,
+    pub root: bool,
+}
+
+impl Column {
+    const fn new(wall: Wall, root: bool) -> Column {
+        Column { wall, root }
+    }
+
+    /// In the order of the table.
+    pub const ALL: [Column; 6] = [
+        Column::new(Wall::Process, true),
+        Column::new(Wall::Process, false),
+        Column::new(Wall::Bubblewrap, false),
+        Column::new(Wall::Runc, true),
+        Column::new(Wall::Control, true),
+        Column::new(Wall::Control, false),
+    ];
+
+    pub fn name(self) -> &'static str {
+        match (self.wall, self.root) {
+            (Wall::Process, true) => "process, root",
+            (Wall::Process, false) => "process, user",
+            (Wall::Bubblewrap, _) => "bubblewrap",
+            (Wall::Runc, _) => "runc",
+            (Wall::Control, true) => "control, root",
+            (Wall::Control, false) => "control, user",
+        }
+    }
+
+    pub fn is_reference(self) -> bool {
+        matches!(self.wall, Wall::Bubblewrap | Wall::Runc)
+    }
+}
+
+/// A reference's version, or why there is none.
+pub fn version(wall: Wall) -> Result<String, String> {
+    let program = if wall == Wall::Runc { "runc" } else { "bwrap" };
+    let path = tree::on_path(program).ok_or_else(|| format!("no {program} on PATH"))?;
+    let output = Command::new(path).arg("--version").output();
+    let output = output.map_err(|e| format!("{program}: {e}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit()));
+    Ok(version.unwrap_or("of an unknown version").to_owned())
+}
+
+/// The command that starts the case, as its wall sees it (`/escape`) or as the host does.
+pub fn command(case: &Case, folder: &str) -> Vec<String> {
+    let file = |ending: &str| format!("{folder}/{}{ending}", case.name);
+    match case.language {
+        Language::C => vec![file("")],
+        Language::Python => vec!["/usr/bin/python3".into(), "-B".into(), file(".py")],
+        Language::Shell => vec!["/bin/sh".into(), file(".sh")],
+    }
+}
+
+/// What goes before a command to have it run behind `wall`.
+pub fn words(wall: Wall, tools: &Tools, site: &Site, case: &Case) -> Outcome<Vec<String>> {
+    match wall {
+        Wall::Process => Ok(process(tools, site, case)),
+        Wall::Bubblewrap => bubblewrap(site),
+        Wall::Runc => runc(site),
+        Wall::Control => Ok(Vec::new()),
+    }
+}
+
+fn process(tools: &Tools, site: &Site, case: &Case) -> Vec<String> {
+    let mut words = vec![tools.safe_run.display().to_string(), "run".into(), "--quiet".into()];
+    words.extend(["--mount".into(), format!("{}:/escape:ro", site.ground("escape"))]);
+    words.extend(case.flags.iter().cloned());
+    words.push("--".into());
+    words
+}
+
+/// Directories at the top that lead into /usr.
+const INTO_USR: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+/// What of /etc programs need to start.
+const OF_ETC: [&str; 2] = ["/etc/ld.so.cache", "/etc/alternatives"];
+
+/// As careful people write it.
+fn bubblewrap(site: &Site) -> Outcome<Vec<String>> {
+    let bwrap = tree::on_path("bwrap").ok_or("no bwrap on PATH")?;
+    let mut words: Vec<String> = vec![bwrap.display().to_string()];
+    let mut add = |more: &[&str]| words.extend(more.iter().map(|w| (*w).to_owned()));
+    add(&["--unshare-all", "--new-session", "--die-with-parent", "--clearenv"]);
+    add(&["--setenv", "PATH", "/usr/bin:/bin", "--setenv", "HOME", "/tmp"]);
+    add(&["--setenv", "LANG", "C.UTF-8", "--ro-bind", "/usr", "/usr"]);
+    for name in INTO_USR {
+        if Path::new("/").join(name).exists() {
+            add(&["--symlink", &format!("usr/{name}"), &format!("/{name}")]);
+        }
+    }
+    for path in OF_ETC {
+        add(&["--ro-bind-try", path, path]);
+    }
+    add(&["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
+    let (escape, project) = (site.ground("escape"), site.ground("project"));
+    add(&["--ro-bind", &escape, "/escape", "--bind", &project, &project]);
+    add(&["--chdir", &project, "--"]);
+    Ok(words)
+}
+
+/// Writes the command into the bundle and becomes runc.
+const INTO_BUNDLE: &str = "\
+import json, os, sys
+runc, bundle, name = sys.argv[1:4]
+with open(bundle + '/template.json') as file: config = json.load(file)
+config['process']['args'] = sys.argv[4:]
+name = '%s-%d' % (name, os.getpid())
+config['linux']['cgroupsPath'] = '/' + name
+with open(bundle + '/config.json', 'w') as file: json.dump(config, file)
+os.execv(runc, [runc, '--root', bundle + '/state', 'run', '--bundle', bundle, name])
+";
+
+/// What `runc spec` writes, with a root of the host's system directories, read-only, and the same files as the others.
+fn runc(site: &Site) -> Outcome<Vec<String>> {
+    let runc = tree::on_path("runc").ok_or("no runc on PATH")?;
+    let bundle = site.path.join("bundle");
+    let fault = |e: std::io::Error| format!("{}: {e}", bundle.display());
+    fs::create_dir_all(bundle.join("rootfs/etc")).map_err(fault)?;
+    let spec = Command::new(&runc).args(["spec", "--bundle"]).arg(&bundle).output().map_err(fault)?;
+    if !spec.status.success() {
+        return Err(format!("runc spec: {}", String::from_utf8_lossy(&spec.stderr).trim()));
+    }
+    let text = fs::read(bundle.join("config.json")).map_err(fault)?;
+    let mut config: Value = serde_json::from_slice(&text).map_err(|e| format!("runc spec: {e}"))?;
+    for name in INTO_USR {
+        if Path::new("/").join(name).exists() {
+            std::os::unix::fs::symlink(format!("usr/{name}"), bundle.join("rootfs").join(name)).map_err(fault)?;
+        }
+    }
+    fs::write(bundle.join("rootfs/etc/passwd"), "root:x:0:0:root:/tmp:/bin/sh\n").map_err(fault)?;
+    let (escape, project) = (site.ground("escape"), site.ground("project"));
+    config["process"]["terminal"] = json!(false);
+    config["process"]["cwd"] = json!(project);
+    config["process"]["env"] = json!(["PATH=/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8"]);
+    let bind = |from: &str, to: &str, mode: &str| json!({"destination": to, "type": "none", "source": from, "options": ["rbind", mode]});
+    let Some(mounts) = config["mounts"].as_array_mut() else {
+        return Err("runc spec: no mounts in what it writes".into());
+    };
+    mounts.push(bind("/usr", "/usr", "ro"));
+    for path in OF_ETC.into_iter().filter(|p| Path::new(p).exists()) {
+        mounts.push(bind(path, path, "ro"));
+    }
+    mounts.push(json!({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev"]}));
+    mounts.push(bind(&escape, "/escape", "ro"));
+    mounts.push(bind(&project, &project, "rw"));
+    fs::write(bundle.join("template.json"), config.to_string()).map_err(fault)?;
+    let words = ["/usr/bin/python3", "-c", INTO_BUNDLE];
+    let more = [runc.display().to_string(), bundle.display().to_string(), site.name.clone()];
+    Ok(words.into_iter().map(str::to_owned).chain(more).collect())
+}
+
+/// Takes away whatever containers of `site` there still are.
+pub fn clear_runc(site: &Site) -> Outcome {
+    let state = site.path.join("bundle/state");
+    let Some(runc) = tree::on_path("runc").filter(|_| state.exists()) else {
+        return Ok(());
+    };
+    for entry in fs::read_dir(&state).into_iter().flatten().flatten() {
+        let deleted = Command::new(&runc)
+            .arg("--root")
+            .arg(&state)
+            .args(["delete", "--force"])
+            .arg(entry.file_name())
+            .output()
+            .map_err(|e| format!("runc: {e}"))?;
+        if !deleted.status.success() {
+            return Err(format!("runc delete: {}", String::from_utf8_lossy(&deleted.stderr).trim()));
+        }
+    }
+    Ok(())
+}
+
+/// Root of namespaces of its own.
+const NAMESPACES: [&str; 8] = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "--net",
+    "--ipc",
+    "--uts",
+    "--propagation=private",
+];
+
+/// What goes before a command on the bare host.
+pub fn bare(control: &Control) -> Vec<String> {
+    match control {
+        Control::Namespaces => NAMESPACES.map(str::to_owned).to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// `words` as a script that runs its arguments behind them.
+pub fn script(words: &[String]) -> String {
+    let quoted: Vec<String> = words.iter().map(|w| format!("'{}'", w.replace('\'', r"'\''"))).collect();
+    format!("#!/bin/sh\nexec {} \"$@\"\n", quoted.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_keeps_words_apart() {
+        let words = ["a b".to_owned(), "it's".to_owned()];
+        assert_eq!(script(&words), "#!/bin/sh\nexec 'a b' 'it'\\''s' \"$@\"\n");
+        assert_eq!(script(&[]), "#!/bin/sh\nexec  \"$@\"\n");
+    }
+}

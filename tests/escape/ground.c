@@ -3,9 +3,10 @@
  *   ground plant UID DIR     plants what is no file, as user UID (-1: as it is), and says on demand what became of it
  *   ground sweep UID         takes away what a planter that was killed left
  *   ground victim WORD       a process that a case could harm; started by the planter
- *   ground hold UID SECONDS STDIN DIR COMMAND…
+ *   ground hold UID SECONDS STDIN GUARD DIR COMMAND…
  *                            runs COMMAND as user UID in DIR/project to its end, with the leaked descriptors and STDIN as 0;
- *                            says how it ended and which of its processes stayed; kills them
+ *                            says how it ended and which of its processes stayed; kills them. The host's files are read-only to
+ *                            it, all but what is below GUARD (-: they are as they are)
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,7 +24,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
@@ -330,10 +333,28 @@ static void reap(pid_t main_child, int *status, int *ended)
             *status = s, *ended = 1;
 }
 
-static int hold(long uid, long seconds, const char *kind, const char *dir, char **command)
+/* A control is a real attack, begun by root where root starts the run: one that follows a link too many must not find a host
+ * that it can write to. What is left writable is the runner's own directory, and what is no file of the host's: /proc, /sys and /dev. */
+static void guard(const char *dir)
+{
+    MUST(unshare(CLONE_NEWNS));
+    MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+    MUST(mount(dir, dir, NULL, MS_BIND, NULL));
+    struct mount_attr set = {.attr_set = MOUNT_ATTR_RDONLY}, clear = {.attr_clr = MOUNT_ATTR_RDONLY};
+    MUST(mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &set, sizeof set));
+    MUST(mount_setattr(AT_FDCWD, dir, 0, &clear, sizeof clear));
+    const char *no_files[] = {"/proc", "/sys", "/dev"};
+    for (int i = 0; i < 3; i++)
+        MUST(mount_setattr(AT_FDCWD, no_files[i], AT_RECURSIVE, &clear, sizeof clear));
+}
+
+static int hold(long uid, long seconds, const char *kind, const char *own, const char *dir, char **command)
 {
     char project[4200], path[4200];
     snprintf(project, sizeof project, "%s/project", dir);
+    /* First of all: every descriptor that the command gets is of the guarded mounts. */
+    if (strcmp(own, "-"))
+        guard(own);
     MUST(prctl(PR_SET_CHILD_SUBREAPER, 1));
     sigset_t set;
     sigemptyset(&set);
@@ -460,8 +481,8 @@ int main(int argc, char **argv)
         become(atol(argv[2]));
         return sweep();
     }
-    if (argc > 6 && !strcmp(argv[1], "hold"))
-        return hold(atol(argv[2]), atol(argv[3]), argv[4], argv[5], argv + 6);
+    if (argc > 7 && !strcmp(argv[1], "hold"))
+        return hold(atol(argv[2]), atol(argv[3]), argv[4], argv[5], argv[6], argv + 7);
     fprintf(stderr, "ground: not for people, see tests/escape/README.md\n");
     return 2;
 }

@@ -482,7 +482,17 @@ fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<St
     words.extend(ground.told.iter().cloned());
 
     let dir = ground.dir.clone();
-    let ended = hold::run(tools, user, &case.stdin, case.seconds, &dir, &words, &environment)?;
+    let held = hold::Held {
+        uid: user,
+        stdin: &case.stdin,
+        seconds: case.seconds,
+        // What runs on the host itself is an attack that works, or a driver, which may follow what it was left.
+        guarded: tree::is_root() && (!walled || case.driver),
+        dir: &dir,
+        words: &words,
+        environment: &environment,
+    };
+    let ended = hold::run(tools, &held)?;
     let store = site.store();
     let trips = ground.tripped(&ended, column.wall, &[&store]);
     drop(ground);
@@ -503,7 +513,14 @@ fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<St
             verdict = Verdict::Broken("it left a journal behind".into());
         }
         let words = [tools.safe_run.display().to_string(), "gc".into()];
-        let gc = hold::run(tools, user, "null", 20, &dir, &words, &environment)?;
+        let gc = hold::Held {
+            stdin: "null",
+            seconds: 20,
+            guarded: false,
+            words: &words,
+            ..held
+        };
+        let gc = hold::run(tools, &gc)?;
         if journal() > 0 {
             return Err(format!("gc left a journal: {}", String::from_utf8_lossy(&gc.output)));
         }

@@ -30,24 +30,30 @@ pub struct Ended {
     pub pushed: bool,
 }
 
-/// `words` on the ground in `dir`, as user `uid` (None: as this one).
-pub fn run(
-    tools: &Tools,
-    uid: Option<u32>,
-    stdin: &str,
-    seconds: u64,
-    dir: &Path,
-    words: &[String],
-    environment: &[(String, String)],
-) -> Outcome<Ended> {
+/// A command, and where and as whom it runs.
+pub struct Held<'a> {
+    /// None: this user.
+    pub uid: Option<u32>,
+    pub stdin: &'a str,
+    pub seconds: u64,
+    /// The host's files are read-only to it.
+    pub guarded: bool,
+    /// The ground.
+    pub dir: &'a Path,
+    pub words: &'a [String],
+    pub environment: &'a [(String, String)],
+}
+
+pub fn run(tools: &Tools, held: &Held) -> Outcome<Ended> {
     let mut command = Command::new(&tools.ground);
     command
-        .args(["hold", &number(uid), &seconds.to_string(), stdin])
-        .arg(dir)
-        .args(words)
+        .args(["hold", &number(held.uid), &held.seconds.to_string(), held.stdin])
+        .arg(if held.guarded { tools.scratch.path() } else { Path::new("-") })
+        .arg(held.dir)
+        .args(held.words)
         .current_dir("/")
         .env_clear()
-        .envs(environment.iter().map(|(k, v)| (k, v)))
+        .envs(held.environment.iter().map(|(k, v)| (k, v)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -448,9 +448,11 @@ fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<St
     };
     open_to_all(&site.path)?;
     let user = uid(column.root);
-    if let Some(uid) = user {
-        let store = tools.scratch.dir(&format!("{n}/store"))?;
-        chown(&store, Some(uid), Some(uid)).map_err(|e| format!("{}: {e}", store.display()))?;
+    for name in ["store", "tmp"] {
+        let dir = tools.scratch.dir(&format!("{n}/{name}"))?;
+        if let Some(uid) = user {
+            chown(&dir, Some(uid), Some(uid)).map_err(|e| format!("{}: {e}", dir.display()))?;
+        }
     }
     let folder = site.path.join("ground/escape");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
@@ -473,6 +475,7 @@ fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<St
         fs::write(&script, wall::script(&before)).map_err(|e| format!("{}: {e}", script.display()))?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(|e| e.to_string())?;
         let seen = if walled { "/escape" } else { host.as_str() };
+        environment.push(("SAFE_RUN".into(), tools.safe_run.display().to_string()));
         environment.push(("INSIDE".into(), script.display().to_string()));
         environment.push(("ESCAPE".into(), seen.to_owned()));
     }
@@ -543,6 +546,7 @@ fn environment(tools: &Tools, site: &Site, column: Column, word: &str) -> Vec<(S
         ("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", bin.display())),
         ("LANG", "C.UTF-8".into()),
         ("HOME", at("home")),
+        ("TMPDIR", site.path.join("tmp").display().to_string()),
         ("XDG_RUNTIME_DIR", at("runtime")),
         ("SAFE_RUN_KEY_DIR", at("keys")),
         ("SAFE_RUN_WORKDIR_BASE", site.store().display().to_string()),

@@ -2,7 +2,7 @@
  * source:  Linux 6.14 (FD_PIDFS_ROOT) and 6.18 (FD_NSFS_ROOT): no mount is needed; open_by_handle_at(2)
  * expect:  EPERM
  * fires:   call
- * control: root
+ * control: host
  *
  * The first namespaces have well-known inode numbers.
  */

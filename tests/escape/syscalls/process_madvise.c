@@ -19,8 +19,8 @@ static int first_area(int pid, unsigned long from, unsigned long length)
 
 int run(void)
 {
-    int pidfd = (int)syscall(SYS_pidfd_open, victim(), 0), own = (int)syscall(SYS_pidfd_open, getpid(), 0);
     each_area(victim(), 0, first_area);
+    int own = (int)syscall(SYS_pidfd_open, getpid(), 0), pidfd = (int)syscall(SYS_pidfd_open, victim(), 0);
     struct iovec there = {(void *)area, area_length};
     attempt("page out the victim", pidfd < 0 ? -1 : syscall(SYS_process_madvise, pidfd, &there, 1, 21 /* MADV_PAGEOUT */, 0));
     attempt("cool down the victim", pidfd < 0 ? -1 : syscall(SYS_process_madvise, pidfd, &there, 1, 20 /* MADV_COLD */, 0));

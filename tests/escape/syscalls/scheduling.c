@@ -1,8 +1,10 @@
 /* title:   The scheduling of a process outside is looked at and changed
  * source:  sched_setaffinity(2), sched_setattr(2), setpriority(2), ioprio_set(2), PR_SCHED_CORE
- * expect:  ESRCH EPERM
+ * expect:  ESRCH EPERM EINVAL ENODEV
  * fires:   call
  * control: host
+ *
+ * EINVAL and ENODEV are what PR_SCHED_CORE says on a kernel or processor without it.
  */
 #include "lib.h"
 #include <sys/resource.h>

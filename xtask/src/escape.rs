@@ -13,7 +13,7 @@ use crate::scratch::Scratch;
 use crate::tally::{Skip, Tally, glob};
 use crate::{Outcome, plain, stage, tree};
 use case::{Case, Control, Language};
-use ground::Ground;
+use ground::{Ground, Trip};
 use hold::End;
 use std::collections::BTreeMap;
 use std::fs;
@@ -59,7 +59,10 @@ pub fn check() -> (Tally, Outcome) {
         let wrong = table::differences(&document, &results);
         match wrong.is_empty() {
             true => Ok(()),
-            false => Err(format!("   {DOCUMENT} is not what was seen (cargo xtask escape --write):\n   {}", wrong.join("\n   "))),
+            false => Err(format!(
+                "   {DOCUMENT} is not what was seen (cargo xtask escape --write):\n   {}",
+                wrong.join("\n   ")
+            )),
         }
     })();
     (tally, outcome)
@@ -100,7 +103,9 @@ impl Options {
         }
         let part = !options.walls.is_empty() || options.root.is_some() || !options.globs.is_empty();
         if options.write && (part || !tree::is_root()) {
-            return Err(format!("--write: {DOCUMENT} is written from a whole run, started by root"));
+            return Err(format!(
+                "--write: {DOCUMENT} is written from a whole run, started by root"
+            ));
         }
         Ok(options)
     }
@@ -132,7 +137,7 @@ struct Tools {
 }
 
 impl Tools {
-    fn new(keep: bool) -> Outcome<Tools> {
+    fn new(keep: bool, safe_run: Option<&Path>) -> Outcome<Tools> {
         let scratch = Scratch::new("escape")?;
         open_to_all(scratch.path())?;
         let built = tree::target().join("escape");
@@ -141,7 +146,9 @@ impl Tools {
         let bin = scratch.dir("bin")?;
         let copy = |from: &Path, name: &str| copy(&[from], &bin.join(name));
         copy(&ground, "ground")?;
-        copy(&tree::safe_run()?, "safe-run")?;
+        if let Some(safe_run) = safe_run {
+            copy(safe_run, "safe-run")?;
+        }
         for root in [true, false] {
             for (name, mode) in [("home", 0o755), ("keys", 0o700), ("runtime", 0o700)] {
                 let dir = scratch.dir(&format!("{}/{name}", who(root)))?;
@@ -174,7 +181,11 @@ impl Tools {
             }
         });
         let wrong = wrong.into_inner().unwrap_or_default();
-        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.join("\n"))
+        }
     }
 }
 
@@ -206,8 +217,13 @@ fn compile(source: &Path, to: &Path) -> Outcome<PathBuf> {
     let corpus = tree::root().join("tests/escape");
     let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
     let beside = source.parent().unwrap_or(&corpus);
-    let headers = [corpus.as_path(), beside].into_iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
-    let headers = headers.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "h"));
+    let headers = [corpus.as_path(), beside]
+        .into_iter()
+        .flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
+    let headers = headers
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "h"));
     let newest = headers.chain([source.to_owned()]).filter_map(|p| time(&p)).max();
     if time(to) > newest {
         return Ok(to.to_owned());
@@ -224,7 +240,11 @@ fn compile(source: &Path, to: &Path) -> Outcome<PathBuf> {
         .map_err(|e| format!("cc: {e}"))?;
     match output.status.success() {
         true => Ok(to.to_owned()),
-        false => Err(format!("{} does not compile:\n{}", source.display(), String::from_utf8_lossy(&output.stderr))),
+        false => Err(format!(
+            "{} does not compile:\n{}",
+            source.display(),
+            String::from_utf8_lossy(&output.stderr)
+        )),
     }
 }
 
@@ -248,7 +268,19 @@ impl Site {
 #[derive(Debug)]
 struct Cell {
     verdict: Verdict,
+    trips: Vec<Trip>,
     output: Vec<u8>,
+}
+
+impl Cell {
+    /// Of a case that did not run there.
+    fn without(verdict: Verdict) -> Cell {
+        Cell {
+            verdict,
+            trips: Vec::new(),
+            output: Vec::new(),
+        }
+    }
 }
 
 struct Results {
@@ -272,7 +304,7 @@ impl Results {
     }
 
     fn of(cases: Vec<Case>, options: &Options) -> Outcome<Results> {
-        let tools = Tools::new(options.keep)?;
+        let tools = Tools::new(options.keep, Some(&tree::safe_run()?))?;
         tools.build(&cases.iter().collect::<Vec<_>>())?;
         let columns = options.columns();
         let (mut references, mut absent) = (Vec::new(), Vec::new());
@@ -282,8 +314,9 @@ impl Results {
                 Err(why) => absent.push((*column, why)),
             }
         }
-        let jobs: Vec<(usize, Column)> =
-            (0..cases.len()).flat_map(|i| columns.iter().map(move |c| (i, *c))).collect();
+        let jobs: Vec<(usize, Column)> = (0..cases.len())
+            .flat_map(|i| columns.iter().map(move |c| (i, *c)))
+            .collect();
         let cells = Mutex::new(BTreeMap::new());
         let runs = Mutex::new(Vec::new());
         // A change of the host's settings is seen by whoever runs then.
@@ -293,10 +326,7 @@ impl Results {
             let (i, column) = jobs[n];
             let case = &cases[i];
             let cell = match absent.iter().any(|(c, _)| *c == column) {
-                true => Ok(Cell {
-                    verdict: Verdict::Absent,
-                    output: Vec::new(),
-                }),
+                true => Ok(Cell::without(Verdict::Absent)),
                 false if case.fires == case::Canary::Host => {
                     let _alone = alone.write();
                     one(&tools, case, column, n, &runs)
@@ -306,15 +336,12 @@ impl Results {
                     one(&tools, case, column, n, &runs)
                 }
             };
-            let cell = cell.unwrap_or_else(|why| Cell {
-                verdict: Verdict::Broken(why),
-                output: Vec::new(),
-            });
+            let cell = cell.unwrap_or_else(|why| Cell::without(Verdict::Broken(why)));
             if let Ok(mut cells) = cells.lock() {
                 cells.insert((i, column), cell);
             }
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if done % 100 == 0 {
+            if done.is_multiple_of(100) {
                 println!("   {done} of {}", jobs.len());
             }
         });
@@ -335,7 +362,9 @@ impl Results {
 
     /// The cases of a group, by number.
     fn of_group(&self, group: &str) -> Vec<usize> {
-        (0..self.cases.len()).filter(|i| self.cases[*i].group == group).collect()
+        (0..self.cases.len())
+            .filter(|i| self.cases[*i].group == group)
+            .collect()
     }
 
     fn verdict(&self, case: usize, column: Column) -> Option<&Verdict> {
@@ -355,10 +384,24 @@ impl Results {
                 .iter()
                 .map(|line| format!("      | {}\n", line.chars().take(200).collect::<String>()))
                 .collect();
-            wrong.push(format!("   {}, {}: {}\n{shown}", self.cases[*i].id(), column.name(), cell.verdict.text()));
+            let trips: String = cell
+                .trips
+                .iter()
+                .map(|trip| format!("      seen outside: {}: {}\n", trip.canary.name(), trip.what))
+                .collect();
+            wrong.push(format!(
+                "   {}, {}: {}\n{trips}{shown}",
+                self.cases[*i].id(),
+                column.name(),
+                cell.verdict.text()
+            ));
         }
         wrong.extend(self.left.iter().map(|left| format!("   left behind: {left}")));
-        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.join("\n"))
+        }
     }
 
     /// A test for each case and each user: its wall and its control.
@@ -422,24 +465,20 @@ fn in_rig() -> bool {
 
 /// One case in one place. `runs` gets the ids of Safe-Run's runs, and the names of runc's containers.
 fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<String>>) -> Outcome<Cell> {
-    let silent = |verdict| {
-        Ok(Cell {
-            verdict,
-            output: Vec::new(),
-        })
-    };
     let control = case.control(column.root);
     let destructive = case.control(true) == Control::Rig || control == Control::Rig;
     match column.wall {
-        Wall::Bubblewrap | Wall::Runc if case.only_process => return silent(Verdict::Apart),
+        Wall::Bubblewrap | Wall::Runc if case.only_process => return Ok(Cell::without(Verdict::Apart)),
         // What a reference lets through would harm the host.
-        Wall::Bubblewrap | Wall::Runc | Wall::Control if destructive && !in_rig() => return silent(Verdict::Rig),
+        Wall::Bubblewrap | Wall::Runc | Wall::Control if destructive && !in_rig() => {
+            return Ok(Cell::without(Verdict::Rig));
+        }
         _ => {}
     }
     if let (Wall::Control, Control::Void(reason)) = (column.wall, &control)
         && reason.contains("destructive")
     {
-        return silent(Verdict::Void(reason.clone()));
+        return Ok(Cell::without(Verdict::Void(reason.clone())));
     }
 
     let site = Site {
@@ -457,7 +496,11 @@ fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<St
     let folder = site.path.join("ground/escape");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let corpus = tree::root().join("tests/escape");
-    let program = if case.language == Language::C { tools.built(case) } else { case.path.clone() };
+    let program = if case.language == Language::C {
+        tools.built(case)
+    } else {
+        case.path.clone()
+    };
     copy(&[&program, &corpus.join("lib.py"), &corpus.join("lib.sh")], &folder)?;
 
     let mut ground = Ground::new(tools, site.path.join("ground"), user)?;
@@ -479,7 +522,10 @@ fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<St
         environment.push(("INSIDE".into(), script.display().to_string()));
         environment.push(("ESCAPE".into(), seen.to_owned()));
     }
-    words.extend(wall::command(case, if walled && !case.driver { "/escape" } else { &host }));
+    words.extend(wall::command(
+        case,
+        if walled && !case.driver { "/escape" } else { &host },
+    ));
     words.push(format!("where={}", if walled { "inside" } else { "outside" }));
     words.push(format!("user={}", who(column.root)));
     words.extend(ground.told.iter().cloned());
@@ -533,6 +579,7 @@ fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<St
     }
     Ok(Cell {
         verdict,
+        trips,
         output: ended.output,
     })
 }
@@ -543,7 +590,10 @@ fn environment(tools: &Tools, site: &Site, column: Column, word: &str) -> Vec<(S
     let at = |name: &str| own.join(name).display().to_string();
     let bin = tools.scratch.path().join("bin");
     let pairs = [
-        ("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", bin.display())),
+        (
+            "PATH",
+            format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", bin.display()),
+        ),
         ("LANG", "C.UTF-8".into()),
         ("HOME", at("home")),
         ("TMPDIR", site.path.join("tmp").display().to_string()),
@@ -552,7 +602,10 @@ fn environment(tools: &Tools, site: &Site, column: Column, word: &str) -> Vec<(S
         ("SAFE_RUN_WORKDIR_BASE", site.store().display().to_string()),
         ("ESCAPE_CANARY", word.to_owned()),
     ];
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// What all the runs left behind: processes, mounts and control groups. The kernel needs an instant to take them away.
@@ -566,7 +619,12 @@ fn left(tools: &Tools, runs: &[String]) -> Vec<String> {
         }
         let scratch = tools.scratch.path().display().to_string();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        left.extend(mounts.lines().filter(|m| m.contains(&scratch)).map(|m| format!("mount {m}")));
+        left.extend(
+            mounts
+                .lines()
+                .filter(|m| m.contains(&scratch))
+                .map(|m| format!("mount {m}")),
+        );
         groups(Path::new("/sys/fs/cgroup"), 6, &mut |name, path| {
             if runs.iter().any(|run| name.contains(run.as_str())) {
                 left.push(format!("control group {}", path.display()));
@@ -587,5 +645,143 @@ fn groups(dir: &Path, depth: u32, seen: &mut impl FnMut(&str, &Path)) {
                 groups(&entry.path(), depth - 1, seen);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each case of tests/escape/self-test trips on the bare host, all of it.
+    const TRIPPED: [(&str, &[&str]); 10] = [
+        (
+            "change",
+            &[
+                "change: DIR/project/.git/hooks",
+                "change: DIR/project/.git/hooks/post-checkout",
+                "change: DIR/public",
+                "change: DIR/secret",
+                "change: DIR/target",
+                "change: DIR/targets",
+                "change: DIR/targets/link",
+                "change: DIR/targets/made",
+                // What is new is looked into.
+                "read: DIR/secret",
+            ],
+        ),
+        (
+            "connect",
+            &[
+                "connect: DIR/listen.sock",
+                "connect: TCP on loopback",
+                "connect: UDP on loopback",
+                "connect: the abstract socket",
+                "connect: the tool's standard input",
+            ],
+        ),
+        ("host_stays", &["host: a process stays: sleep"]),
+        (
+            "ipc",
+            &[
+                "host: the user key",
+                "ipc: the POSIX queue",
+                "ipc: the file in /dev/shm",
+                "ipc: the message queue",
+                "ipc: the shared memory segment",
+                "read: the POSIX queue",
+                "read: the message queue",
+            ],
+        ),
+        ("process_gone", &["process: the victim is gone"]),
+        ("process_memory", &["process: the victim's memory is other"]),
+        ("process_nice", &["process: the victim's priority is other"]),
+        ("process_woken", &["process: the victim was woken"]),
+        (
+            "read",
+            &[
+                "read: DIR/public",
+                "read: DIR/secret",
+                "read: the file in /dev/shm",
+                "read: the shared memory segment",
+                "read: the tool's environment",
+                "read: the user key",
+                "read: the victim's arguments",
+                "read: the victim's environment",
+                "read: the victim's memory",
+            ],
+        ),
+        ("terminal", &[]),
+    ];
+
+    fn fixtures() -> Vec<Case> {
+        Case::below(&tree::root().join("tests/escape/self-test")).unwrap()
+    }
+
+    /// A case where nothing holds it.
+    fn unwalled(tools: &Tools, case: &Case, n: usize) -> Cell {
+        let column = Column {
+            wall: Wall::Control,
+            root: tree::is_root(),
+        };
+        one(tools, case, column, n, &Mutex::new(Vec::new())).unwrap()
+    }
+
+    #[test]
+    fn every_canary_is_seen_by_whoever_looks_and_an_escape_is_called_one() {
+        let tools = Tools::new(false, None).unwrap();
+        let cases = fixtures();
+        tools.build(&cases.iter().collect::<Vec<_>>()).unwrap();
+        let names: Vec<&str> = cases.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, TRIPPED.map(|(name, _)| name));
+        for (n, (case, (name, expected))) in cases.iter().zip(TRIPPED).enumerate() {
+            let cell = unwalled(&tools, case, n);
+            let said = String::from_utf8_lossy(&cell.output);
+            let mut seen: Vec<String> = cell
+                .trips
+                .iter()
+                .map(|t| format!("{}: {}", t.canary.name(), t.what))
+                .collect();
+            seen.sort();
+            assert_eq!(seen, expected, "{name}: {said}");
+            assert!(
+                matches!(cell.verdict, Verdict::Fired(_)),
+                "{name}: {:?}\n{said}",
+                cell.verdict
+            );
+            // The same, had it been seen with a wall between.
+            let ended = hold::Ended {
+                end: End::Exit(0),
+                output: cell.output.clone(),
+                left: Vec::new(),
+                arrived: false,
+                pushed: false,
+            };
+            let verdict = verdict::behind(Wall::Process, case, &ended, &cell.trips);
+            assert!(matches!(verdict, Verdict::Escaped(_)), "{name}: {verdict:?}");
+            // What was not expected is said, even where nothing outside was seen.
+            let verdict = verdict::behind(Wall::Process, case, &ended, &[] as &[Trip]);
+            assert!(
+                matches!(verdict, Verdict::Escaped(what) if what.starts_with("call: ")),
+                "{name}"
+            );
+        }
+        assert!(left(&tools, &[]).iter().all(|l| !l.starts_with("mount")));
+    }
+
+    #[test]
+    fn options() {
+        let columns = |words: &[&str]| Options::parse(words).unwrap().columns().len();
+        assert_eq!(columns(&["--backend", "runc", "--user", "user"]), 0);
+        assert_eq!(columns(&["--backend", "process"]), if tree::is_root() { 2 } else { 1 });
+        let options = Options::parse(&["network", "a*"]).unwrap();
+        assert!(options.takes("network", "x") && options.takes("evidence", "ab") && !options.takes("evidence", "b"));
+        assert!(Options::parse(&["--write", "network"]).is_err() && Options::parse(&["--backend", "x"]).is_err());
+        assert!(Options::parse(&["--user"]).is_err() && Options::parse(&["--x"]).is_err());
+    }
+
+    #[test]
+    fn the_corpus_can_be_read() {
+        let cases = Case::all(|_, _| true).unwrap();
+        assert!(cases.len() >= 120, "{} cases", cases.len());
     }
 }

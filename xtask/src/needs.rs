@@ -39,6 +39,10 @@ const RIG: &[(&[&str], &str)] = &[
     (&["/usr/sbin/mkfs.ext4", "-V"], "e2fsprogs"),
     (&["dpkg", "--version"], "dpkg"),
     (&["apt-get", "--version"], "apt"),
+/// What is compared with: without it the checks go on, and say so.
+const REFERENCES: &[(&[&str], &str)] = &[
+    (&["bwrap", "--version"], "bubblewrap"),
+    (&["runc", "--version"], "runc"),
 ];
 
 const DENY_VERSION: &str = "0.20.2";
@@ -61,6 +65,11 @@ fn succeeds(words: &[&str]) -> bool {
     command.status().is_ok_and(|s| s.success())
 }
 
+fn missing(needs: &[(&[&str], &'static str)]) -> Vec<&'static str> {
+    let missing = needs.iter().filter(|(check, _)| !succeeds(check));
+    missing.map(|(_, package)| *package).collect()
+}
+
 /// Installs what is missing. `yes`: without asking.
 pub fn packages(yes: bool) -> Outcome {
     install(NEEDS, yes)
@@ -78,17 +87,28 @@ fn install(needs: &[(&[&str], &'static str)], yes: bool) -> Outcome {
         .map(|(_, package)| *package)
         .collect();
     if missing.is_empty() {
+    let (needed, references) = (missing(NEEDS), missing(REFERENCES));
+    if needed.is_empty() && references.is_empty() {
         return Ok(());
     }
-    let list = missing.join(" ");
+    let list = [needed.as_slice(), references.as_slice()].concat().join(" ");
     let by_hand = format!("   missing: {list}\n   install them, on Debian: apt-get install {list}");
-    if tree::on_path("apt-get").is_none() || !tree::is_root() {
-        return Err(by_hand);
+    let installed = tree::on_path("apt-get").is_some()
+        && tree::is_root()
+        && (yes || agreed(&list))
+        && install(&needed)
+        && install(&references);
+    match installed || missing(NEEDS).is_empty() {
+        true => Ok(()),
+        false => Err(by_hand),
     }
-    if !yes && !agreed(&list) {
-        return Err(by_hand);
+}
+
+fn install(packages: &[&str]) -> bool {
+    if packages.is_empty() {
+        return true;
     }
-    println!("   apt-get install {list}");
+    println!("   apt-get install {}", packages.join(" "));
     let apt = |words: &[&str]| {
         let mut command = Command::new("apt-get");
         command
@@ -98,12 +118,8 @@ fn install(needs: &[(&[&str], &'static str)], yes: bool) -> Outcome {
             .stdout(Stdio::null());
         command.status().is_ok_and(|s| s.success())
     };
-    let install = [&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat();
-    if apt(&["update", "-q"]) && apt(&install) {
-        Ok(())
-    } else {
-        Err(by_hand)
-    }
+    let words = [&["install", "-y", "--no-install-recommends"], packages].concat();
+    apt(&["update", "-q"]) && apt(&words)
 }
 
 fn agreed(list: &str) -> bool {

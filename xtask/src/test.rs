@@ -4,6 +4,7 @@ use crate::binaries::{self, Unprivileged};
 use crate::stage::{self, step};
 use crate::tally::{Allowed, Reader, Skip, Tally};
 use crate::{Outcome, acceptance, needs, plain, rig, soak, tree};
+use crate::{Outcome, acceptance, escape, needs, plain, soak, tree};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -57,6 +58,7 @@ pub fn test(options: &[&str]) -> Outcome {
             acceptance::check(&tree::root().join("docs/acceptance.md"))
         });
         sum.tests("the tests on the rig's kernel", || rig::tests(yes));
+        sum.tests("the escape corpus, every case", escape::check);
         sum.stage("cargo xtask soak --sample", || soak::soak(&["--sample"]));
     }
     sum.end(&allowed, start)

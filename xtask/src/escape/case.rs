@@ -30,7 +30,10 @@ impl Canary {
     ];
 
     pub fn name(self) -> &'static str {
-        Canary::ALL.iter().find(|(_, c)| *c == self).map_or("", |(name, _)| name)
+        Canary::ALL
+            .iter()
+            .find(|(_, c)| *c == self)
+            .map_or("", |(name, _)| name)
     }
 
     pub fn parse(word: &str) -> Option<Canary> {
@@ -121,13 +124,22 @@ impl Case {
             if let [a, b] = pair
                 && a.id() == b.id()
             {
-                wrong.push(format!("{}: {} has that name already", b.path.display(), a.path.display()));
+                wrong.push(format!(
+                    "{}: {} has that name already",
+                    b.path.display(),
+                    a.path.display()
+                ));
             }
         }
-        if wrong.is_empty() { Ok(cases) } else { Err(wrong.join("\n")) }
+        if wrong.is_empty() {
+            Ok(cases)
+        } else {
+            Err(wrong.join("\n"))
+        }
     }
 
-    /// Every file of one directory, for tests of the runner itself.
+    /// Every case of one directory, for the tests of the runner itself.
+    #[cfg(test)]
     pub fn below(dir: &Path) -> Outcome<Vec<Case>> {
         files(dir).iter().map(|path| Case::load(path)).collect()
     }
@@ -137,13 +149,18 @@ impl Case {
         Case::parse(path, &text)
     }
 
-    fn parse(path: &Path, text: &str) -> Outcome<Case> {
+    pub fn parse(path: &Path, text: &str) -> Outcome<Case> {
         let part = |what: Option<&std::ffi::OsStr>| what.and_then(|n| n.to_str()).unwrap_or_default().to_owned();
         let language = match part(path.extension()).as_str() {
             "c" => Language::C,
             "py" => Language::Python,
             "sh" => Language::Shell,
-            other => return Err(format!("{}: a case ends in .c, .py or .sh, not .{other}", path.display())),
+            other => {
+                return Err(format!(
+                    "{}: a case ends in .c, .py or .sh, not .{other}",
+                    path.display()
+                ));
+            }
         };
         let mut case = Case {
             group: part(path.parent().and_then(Path::file_name)),
@@ -175,7 +192,10 @@ impl Case {
             case.set(key, value).map_err(|why| at(&why))?;
             seen.push(key);
         }
-        match ["title", "source", "expect", "fires", "control"].iter().find(|k| !seen.contains(*k)) {
+        match ["title", "source", "expect", "fires", "control"]
+            .iter()
+            .find(|k| !seen.contains(*k))
+        {
             Some(key) => Err(format!("{}:1: the first comment has no `{key}: …`", path.display())),
             None => Ok(case),
         }
@@ -283,18 +303,29 @@ fn header(path: &Path, text: &str, language: Language) -> Outcome<Vec<(usize, St
 
 /// The lines of the first comment, without what marks them as one: `/* … */`, `#` or `""" … """`.
 fn comment(text: &str, language: Language) -> Vec<(usize, &str)> {
-    let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim_end())).peekable();
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .map(|(i, line)| (i + 1, line.trim_end()))
+        .peekable();
     lines.next_if(|(_, line)| line.starts_with("#!"));
     let (begins, ends) = match (language, lines.peek()) {
         (Language::C, _) => ("/*", "*/"),
         (Language::Python, Some((_, line))) if line.starts_with("\"\"\"") => ("\"\"\"", "\"\"\""),
-        _ => return lines.map_while(|(n, line)| Some((n, line.strip_prefix('#')?))).collect(),
+        _ => {
+            return lines
+                .map_while(|(n, line)| Some((n, line.strip_prefix('#')?)))
+                .collect();
+        }
     };
     let mut comment = Vec::new();
     for (i, (number, line)) in lines.enumerate() {
         let line = match i {
             0 => line.strip_prefix(begins),
-            _ => line.strip_prefix(" *").filter(|_| language == Language::C && !line.ends_with(ends)).or(Some(line)),
+            _ => line
+                .strip_prefix(" *")
+                .filter(|_| language == Language::C && !line.ends_with(ends))
+                .or(Some(line)),
         };
         let Some(line) = line else {
             break;
@@ -325,12 +356,22 @@ mod tests {
         assert_eq!((case.id().as_str(), case.title.as_str()), ("filesystem/one", "A / B"));
         assert_eq!(case.source, "x(2), y(2)");
         assert_eq!(case.expect, ["EPERM", "GOT"]);
-        assert_eq!((case.fires, case.seconds, case.stdin.as_str()), (Canary::Change, 10, "null"));
+        assert_eq!(
+            (case.fires, case.seconds, case.stdin.as_str()),
+            (Canary::Change, 10, "null")
+        );
         assert_eq!(case.control(true), Control::Root);
         assert_eq!(case.control(false), Control::Void("needs root".into()));
         let hash = "#!/bin/sh\n# title: T\n# source: S\n# expect: SIGSYS\n# fires: call\n# control: namespaces\n# control-user: void: not so\n# runs: outside\n# only: process\n# flags: --policy strict\n# stdin: dir\n# seconds: 20\n\nexit\n";
-        let quoted = hash.replace("#!/bin/sh\n# ", "\"\"\"\n").replace("\n# ", "\n").replace("\n\nexit\n", "\n\nmore\n\"\"\"\nx: 1\n");
-        for (name, text) in [("syscalls/two.sh", hash), ("syscalls/two.py", hash), ("syscalls/two.py", &quoted)] {
+        let quoted = hash
+            .replace("#!/bin/sh\n# ", "\"\"\"\n")
+            .replace("\n# ", "\n")
+            .replace("\n\nexit\n", "\n\nmore\n\"\"\"\nx: 1\n");
+        for (name, text) in [
+            ("syscalls/two.sh", hash),
+            ("syscalls/two.py", hash),
+            ("syscalls/two.py", &quoted),
+        ] {
             let case = parse(name, text).unwrap();
             assert_eq!(case.control(true), Control::Namespaces);
             assert_eq!(case.control(false), Control::Void("not so".into()));
@@ -344,15 +385,36 @@ mod tests {
         let head = "# title: T\n# source: S\n# expect: EPERM\n# fires: call\n";
         let wrong = |more: &str| parse("network/n.py", &format!("{head}{more}")).unwrap_err();
         assert_eq!(wrong(""), "network/n.py:1: the first comment has no `control: …`");
-        assert_eq!(wrong("# control: void\n"), "network/n.py:5: control: \"void\" is none of host, root, namespaces, rig, void: REASON");
+        assert_eq!(
+            wrong("# control: void\n"),
+            "network/n.py:5: control: \"void\" is none of host, root, namespaces, rig, void: REASON"
+        );
         assert_eq!(wrong("# title: U\n"), "network/n.py:5: title: it is said twice");
-        assert_eq!(wrong("# color: red\n"), "network/n.py:5: color: no such key, see tests/escape/README.md");
-        assert_eq!(wrong("# control-user: root\n"), "network/n.py:5: control-user: an ordinary user is not root: say void: REASON");
-        assert_eq!(wrong("# seconds: 0\n"), "network/n.py:5: seconds: \"0\" is no number from 1 to 60");
+        assert_eq!(
+            wrong("# color: red\n"),
+            "network/n.py:5: color: no such key, see tests/escape/README.md"
+        );
+        assert_eq!(
+            wrong("# control-user: root\n"),
+            "network/n.py:5: control-user: an ordinary user is not root: say void: REASON"
+        );
+        assert_eq!(
+            wrong("# seconds: 0\n"),
+            "network/n.py:5: seconds: \"0\" is no number from 1 to 60"
+        );
         assert_eq!(wrong("# only:\n"), "network/n.py:5: only: it says nothing");
-        assert_eq!(wrong("# Tries it.\n"), "network/n.py:5: \"Tries it.\" is not `key: value`");
+        assert_eq!(
+            wrong("# Tries it.\n"),
+            "network/n.py:5: \"Tries it.\" is not `key: value`"
+        );
         let expect = parse("network/n.py", "# expect: eperm\n").unwrap_err();
-        assert_eq!(expect, "network/n.py:1: expect: \"eperm\" is no errno's name, no signal and not GOT");
-        assert_eq!(parse("network/n.rb", "").unwrap_err(), "network/n.rb: a case ends in .c, .py or .sh, not .rb");
+        assert_eq!(
+            expect,
+            "network/n.py:1: expect: \"eperm\" is no errno's name, no signal and not GOT"
+        );
+        assert_eq!(
+            parse("network/n.rb", "").unwrap_err(),
+            "network/n.rb: a case ends in .c, .py or .sh, not .rb"
+        );
     }
 }

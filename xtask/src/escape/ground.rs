@@ -65,7 +65,14 @@ fn place(word: &str) -> &str {
 
 /// Names below the project that something on the host runs or obeys by itself.
 const RUNS_BY_ITSELF: [&str; 8] = [
-    ".git", ".envrc", ".vscode", ".husky", "Makefile", "conftest.py", "package.json", "build.rs",
+    ".git",
+    ".envrc",
+    ".vscode",
+    ".husky",
+    "Makefile",
+    "conftest.py",
+    "package.json",
+    "build.rs",
 ];
 
 pub struct Ground {
@@ -136,7 +143,9 @@ impl Ground {
             host_before: host::Settings::new(),
         };
         let given = ground.given.clone();
-        let facts = ground.ask(&given, "ready").ok_or("the planter could not plant, see above")?;
+        let facts = ground
+            .ask(&given, "ready")
+            .ok_or("the planter could not plant, see above")?;
         let fact = |name: &str| -> u64 {
             let line = facts.iter().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
             line.and_then(|n| n.parse().ok()).unwrap_or_default()
@@ -170,17 +179,25 @@ impl Ground {
     pub fn tripped(&mut self, ended: &Ended, wall: Wall, stores: &[&Path]) -> Vec<Trip> {
         let mut trips = Vec::new();
         self.read_in(&ended.output, &mut trips);
-        let mut changed = Vec::new();
         let after = snapshot(&self.dir);
         for path in differences(&self.files_before, &after) {
             if !counts(wall, path, self.files_before.contains_key(path), after.get(path)) {
                 continue;
             }
-            changed.push(self.dir.join(path));
             trips.push(Trip::new(Canary::Change, format!("DIR/{}", path.display())));
+            // What was copied into a file of the ground was read; what it held before was not.
+            let held = |files: &Files| {
+                files
+                    .get(path)
+                    .map(|e| found(&e.content, &self.words))
+                    .unwrap_or_default()
+            };
+            let before = held(&self.files_before);
+            let new = held(&after).into_iter().filter(|word| !before.contains(word));
+            trips.extend(new.map(|word| Trip::new(Canary::Read, place(word))));
         }
-        for path in changed.iter().map(PathBuf::as_path).chain(stores.iter().copied()) {
-            for_each_file(path, &mut |content| self.read_in(content, &mut trips));
+        for store in stores {
+            for_each_file(store, &mut |content| self.read_in(content, &mut trips));
         }
         trips.extend(self.harm());
         if ended.arrived {
@@ -189,7 +206,12 @@ impl Ground {
         if ended.pushed {
             trips.push(Trip::new(Canary::Change, "what is typed on the terminal"));
         }
-        trips.extend(ended.left.iter().map(|name| Trip::new(Canary::Host, format!("a process stays: {name}"))));
+        trips.extend(
+            ended
+                .left
+                .iter()
+                .map(|name| Trip::new(Canary::Host, format!("a process stays: {name}"))),
+        );
         for name in host::differences(&self.host_before) {
             trips.push(Trip::new(Canary::Host, name));
         }
@@ -335,9 +357,7 @@ fn counts(wall: Wall, path: &Path, was_there: bool, now: Option<&Entry>) -> bool
     let first = name.components().next().map(|c| c.as_os_str());
     match first {
         None => false,
-        Some(first) => {
-            RUNS_BY_ITSELF.iter().any(|own| *own == first) || (wall == Wall::Control && was_there)
-        }
+        Some(first) => RUNS_BY_ITSELF.iter().any(|own| *own == first) || (wall == Wall::Control && was_there),
     }
 }
 
@@ -354,7 +374,12 @@ fn files(dir: &Path, secret: &str, public: &str) -> std::io::Result<()> {
         fs::write(&path, text)?;
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
     };
-    for sub in ["targets", "project/.git/hooks", "project/.git/objects", "project/.git/refs"] {
+    for sub in [
+        "targets",
+        "project/.git/hooks",
+        "project/.git/objects",
+        "project/.git/refs",
+    ] {
         fs::create_dir_all(dir.join(sub))?;
     }
     for (sub, mode) in [("targets", 0o777), ("project", 0o755)] {
@@ -476,7 +501,13 @@ fn state(pid: u32) -> String {
     }
     let stat = read("stat");
     let numbers: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
-    for (name, at) in [("pgrp", 2), ("session", 3), ("priority", 15), ("nice", 16), ("policy", 38)] {
+    for (name, at) in [
+        ("pgrp", 2),
+        ("session", 3),
+        ("priority", 15),
+        ("nice", 16),
+        ("policy", 38),
+    ] {
         state.push(format!("{name}: {}", numbers.get(at).unwrap_or(&"")));
     }
     for name in ["oom_score_adj", "coredump_filter", "timerslack_ns", "cgroup"] {
@@ -494,8 +525,14 @@ mod tests {
     fn canaries_are_found_wherever_they_are() {
         let words = BTreeMap::from([("secret", "CANARY-00ff".to_owned()), ("key", "CANARY-1234".to_owned())]);
         assert_eq!(found(b"found: 'CANARY-00ff\\n'", &words), ["secret"]);
-        assert_eq!(found(b"\0CANARY-1234CANARY-00ff CANARY-1234", &words), ["key", "secret"]);
-        assert_eq!(found(b"CANARY-00f CANARY- CANARY-12345678 canary-00ff", &words), ["key"]);
+        assert_eq!(
+            found(b"\0CANARY-1234CANARY-00ff CANARY-1234", &words),
+            ["key", "secret"]
+        );
+        assert_eq!(
+            found(b"CANARY-00f CANARY- CANARY-12345678 canary-00ff", &words),
+            ["key"]
+        );
         assert!(found(b"CANARY-0", &words).is_empty() && found(b"", &words).is_empty());
     }
 

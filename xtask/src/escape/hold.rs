@@ -48,7 +48,11 @@ pub fn run(tools: &Tools, held: &Held) -> Outcome<Ended> {
     let mut command = Command::new(&tools.ground);
     command
         .args(["hold", &number(held.uid), &held.seconds.to_string(), held.stdin])
-        .arg(if held.guarded { tools.scratch.path() } else { Path::new("-") })
+        .arg(if held.guarded {
+            tools.scratch.path()
+        } else {
+            Path::new("-")
+        })
         .arg(held.dir)
         .args(held.words)
         .current_dir("/")
@@ -57,7 +61,9 @@ pub fn run(tools: &Tools, held: &Held) -> Outcome<Ended> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|e| format!("{}: {e}", tools.ground.display()))?;
+    let mut child = command
+        .spawn()
+        .map_err(|e| format!("{}: {e}", tools.ground.display()))?;
     // Held open: its end tells the holder that nobody waits for it any more.
     let _alive = child.stdin.take();
     let (said, output) = std::thread::scope(|scope| {
@@ -127,7 +133,11 @@ mod tests {
         let ended = parse("signal 31\nleft sleep\narrived\nend\n", b"x".to_vec()).unwrap();
         assert_eq!((ended.end, ended.left), (End::Signal(31), vec!["sleep".to_owned()]));
         assert!(ended.arrived && !ended.pushed);
-        assert!(parse("exit 0\n", Vec::new()).unwrap_err().starts_with("the holder ended too early"));
+        assert!(
+            parse("exit 0\n", Vec::new())
+                .unwrap_err()
+                .starts_with("the holder ended too early")
+        );
         assert!(parse("stuck sh\nend\n", Vec::new()).is_err());
     }
 }

@@ -25,7 +25,10 @@ pub fn settings() -> Settings {
             }
         }
     }
-    settings.insert("mounts".into(), fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
+    settings.insert(
+        "mounts".into(),
+        fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+    );
     settings
 }
 

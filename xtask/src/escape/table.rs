@@ -20,7 +20,7 @@ pub fn print(results: &Results) {
             let cells: Vec<String> = results
                 .columns
                 .iter()
-                .map(|c| format!("{:<14}", results.verdict(i, *c).map_or_else(String::new, |v| short(v))))
+                .map(|c| format!("{:<14}", results.verdict(i, *c).map_or_else(String::new, short)))
                 .collect();
             println!("{:<width$}  {}", results.cases[i].name, cells.join(" ").trim_end());
         }
@@ -43,7 +43,16 @@ fn short(verdict: &Verdict) -> String {
 /// `140 held`, `101 held, 12 ESCAPED, 20 open`: by what the words of a cell begin with.
 fn totals(results: &Results, column: Column) -> String {
     const ORDER: [&str; 10] = [
-        "held", "ESCAPED", "open", "broken", "fires", "SILENT", "STALE void", "void", "rig", "absent",
+        "held",
+        "ESCAPED",
+        "open",
+        "broken",
+        "fires",
+        "SILENT",
+        "STALE void",
+        "void",
+        "rig",
+        "absent",
     ];
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for i in 0..results.cases.len() {
@@ -56,7 +65,11 @@ fn totals(results: &Results, column: Column) -> String {
         }
     }
     let parts: Vec<String> = counts.iter().map(|(at, n)| format!("{n} {}", ORDER[*at])).collect();
-    if parts.is_empty() { "none".into() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "none".into()
+    } else {
+        parts.join(", ")
+    }
 }
 
 const HEAD: &str = "\
@@ -78,7 +91,11 @@ case is and what each word means.
 
 pub fn document(results: &Results) -> String {
     let mut text = HEAD.to_owned();
-    text += &format!("\n{} cases. References: {}.\n\n", results.cases.len(), results.references.join(", "));
+    text += &format!(
+        "\n{} cases. References: {}.\n\n",
+        results.cases.len(),
+        results.references.join(", ")
+    );
     text += "| | |\n|---|---|\n";
     for column in &results.columns {
         text += &format!("| {} | {} |\n", column.name(), totals(results, *column));
@@ -96,7 +113,13 @@ pub fn document(results: &Results) -> String {
         let mut reasons: Vec<&str> = Vec::new();
         for i in cases {
             let case = &results.cases[i];
-            text += &format!("| {} | {} | {} | {} |", case.name, case.title, case.source, case.expect.join(" "));
+            text += &format!(
+                "| {} | {} | {} | {} |",
+                case.name,
+                case.title,
+                case.source,
+                case.expect.join(" ")
+            );
             for column in &results.columns {
                 let cell = match results.verdict(i, *column) {
                     None => String::new(),
@@ -195,4 +218,73 @@ fn rows(document: &str) -> BTreeMap<String, BTreeMap<String, String>> {
 /// Only the columns of Safe-Run and of the controls fail a run.
 pub fn decides(column: Column) -> bool {
     matches!(column.wall, Wall::Process | Wall::Control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Case, Cell};
+    use super::*;
+    use std::path::Path;
+
+    fn results(verdicts: &[(usize, usize, Verdict)]) -> Results {
+        let case = |path: &str| {
+            let text = "# title: T\n# source: S\n# expect: EPERM GOT\n# fires: read\n# control: host\n";
+            Case::parse(Path::new(path), text).unwrap()
+        };
+        let cells = verdicts
+            .iter()
+            .map(|(i, c, v)| ((*i, Column::ALL[*c]), Cell::without(v.clone())));
+        Results {
+            cases: vec![case("network/a.py"), case("evidence/a.py")],
+            columns: Column::ALL.to_vec(),
+            references: vec!["runc 1".into()],
+            absent: Vec::new(),
+            cells: cells.collect(),
+            left: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_document_is_what_was_seen() {
+        let mut seen = vec![
+            (0, 0, Verdict::Held),
+            (0, 1, Verdict::Held),
+            (0, 2, Verdict::Escaped("read: DIR/secret".into())),
+            (0, 4, Verdict::Fired("read".into())),
+            (0, 5, Verdict::Void("needs root".into())),
+            (1, 0, Verdict::Held),
+            (1, 5, Verdict::Void("no such thing".into())),
+        ];
+        let document = document(&results(&seen));
+        assert!(
+            document.contains(
+                "| a | T | S | EPERM GOT | held | held | ESCAPED: read: DIR/secret |  | fires: read | void 1 |"
+            )
+        );
+        assert!(document.contains("\n1. needs root\n") && document.contains("\n1. no such thing\n"));
+        assert!(document.contains("| process, root | 2 held |") && document.contains("| bubblewrap | 1 ESCAPED |"));
+        assert_eq!(differences(&document, &results(&seen)), [""; 0]);
+
+        // A reference may score otherwise, and a part may be run alone.
+        seen[2].2 = Verdict::Held;
+        assert_eq!(differences(&document, &results(&seen)), [""; 0]);
+        assert_eq!(differences(&document, &results(&seen[..1])), [""; 0]);
+        seen[1].2 = Verdict::Broken("x".into());
+        seen[4].2 = Verdict::Void("another".into());
+        let wrong = differences(&document, &results(&seen));
+        assert_eq!(
+            wrong,
+            [
+                "network/a, process, user: it says \"held\", and now it is \"broken: x\"",
+                "network/a, control, user: it says \"void: needs root\", and now it is \"void: another\""
+            ]
+        );
+        let without = document.replace("| a | T", "| b | T");
+        let wrong = differences(&without, &results(&seen[..1]));
+        assert!(wrong.contains(&"network/a is not in it".to_owned()), "{wrong:?}");
+        assert!(
+            wrong.contains(&"evidence/b is in it, and in the corpus no more".to_owned()),
+            "{wrong:?}"
+        );
+    }
 }

@@ -10,7 +10,7 @@ pub enum Verdict {
     Held,
     /// Something outside was reached.
     Escaped(String),
-    /// Nothing outside was reached, but an attempt succeeded that should not.
+    /// A reference let an attempt succeed that should not, though nothing outside was reached.
     Open(String),
     Broken(String),
     /// The control got through.
@@ -57,8 +57,12 @@ impl Verdict {
 /// How one attempt ended: its name, and `GOT`, an errno's name or a signal's.
 pub fn attempts(output: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(output);
-    let lines = text.lines().filter_map(|line| line.strip_prefix("attempt ")?.rsplit_once(": "));
-    lines.map(|(name, result)| (name.to_owned(), result.trim().to_owned())).collect()
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("attempt ")?.rsplit_once(": "));
+    lines
+        .map(|(name, result)| (name.to_owned(), result.trim().to_owned()))
+        .collect()
 }
 
 /// Behind a wall.
@@ -69,7 +73,10 @@ pub fn behind(wall: Wall, case: &Case, ended: &Ended, trips: &[Trip]) -> Verdict
     let expected = |result: &String| case.expect.contains(result);
     let attempts = attempts(&ended.output);
     if let Some((name, _)) = attempts.iter().find(|(_, r)| r == "GOT" && !expected(r)) {
-        return Verdict::Open(name.clone());
+        return match wall {
+            Wall::Process => Verdict::Escaped(format!("call: {name}")),
+            _ => Verdict::Open(name.clone()),
+        };
     }
     match end(case, &ended.end) {
         Err(why) => return Verdict::Broken(why),
@@ -94,7 +101,11 @@ fn end(case: &Case, end: &End) -> Result<bool, String> {
         End::Exit(status @ 129..160) => status - 128,
         End::Exit(status) => return Err(format!("it ended with status {status}")),
     };
-    let name = usize::try_from(signal).ok().and_then(|n| SIGNALS.get(n)).copied().unwrap_or("an unknown signal");
+    let name = usize::try_from(signal)
+        .ok()
+        .and_then(|n| SIGNALS.get(n))
+        .copied()
+        .unwrap_or("an unknown signal");
     match case.expect.iter().any(|e| e == name) {
         true => Ok(true),
         false => Err(format!("it died of {name}")),
@@ -120,7 +131,10 @@ pub fn bare(case: &Case, control: &Control, ended: &Ended, trips: &[Trip]) -> Ve
 /// The first of what was tripped: `read: DIR/secret, change: DIR/target and 3 more`.
 fn listed(trips: &[Trip]) -> String {
     const MOST: usize = 2;
-    let names = trips.iter().take(MOST).map(|t| format!("{}: {}", t.canary.name(), t.what));
+    let names = trips
+        .iter()
+        .take(MOST)
+        .map(|t| format!("{}: {}", t.canary.name(), t.what));
     let mut text = names.collect::<Vec<_>>().join(", ");
     if trips.len() > MOST {
         text += &format!(" and {} more", trips.len() - MOST);
@@ -130,8 +144,129 @@ fn listed(trips: &[Trip]) -> String {
 
 /// By their numbers.
 const SIGNALS: [&str; 32] = [
-    "", "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1",
-    "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP",
-    "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR",
+    "",
+    "SIGHUP",
+    "SIGINT",
+    "SIGQUIT",
+    "SIGILL",
+    "SIGTRAP",
+    "SIGABRT",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGKILL",
+    "SIGUSR1",
+    "SIGSEGV",
+    "SIGUSR2",
+    "SIGPIPE",
+    "SIGALRM",
+    "SIGTERM",
+    "SIGSTKFLT",
+    "SIGCHLD",
+    "SIGCONT",
+    "SIGSTOP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGXCPU",
+    "SIGXFSZ",
+    "SIGVTALRM",
+    "SIGPROF",
+    "SIGWINCH",
+    "SIGIO",
+    "SIGPWR",
     "SIGSYS",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn case(more: &str) -> Case {
+        let text = format!("# title: T\n# source: S\n# control: host\n{more}");
+        Case::parse(Path::new("network/n.py"), &text).unwrap()
+    }
+
+    fn ended(end: End, output: &str) -> Ended {
+        Ended {
+            end,
+            output: output.as_bytes().to_vec(),
+            left: Vec::new(),
+            arrived: false,
+            pushed: false,
+        }
+    }
+
+    #[test]
+    fn behind_a_wall() {
+        let case = case("# expect: EPERM SIGSYS\n# fires: read\n");
+        let of = |wall, end, output: &str| behind(wall, &case, &ended(end, output), &[]).text();
+        let ours = |end, output| of(Wall::Process, end, output);
+        assert_eq!(ours(End::Exit(0), "attempt a: EPERM\nattempt b: x: EPERM\n"), "held");
+        assert_eq!(
+            ours(End::Exit(0), "attempt a: EPERM\nattempt b: GOT\n"),
+            "ESCAPED: call: b"
+        );
+        assert_eq!(of(Wall::Runc, End::Exit(0), "attempt b: GOT\n"), "open: b");
+        assert_eq!(
+            ours(End::Exit(0), "attempt a: EINVAL\n"),
+            "broken: a: EINVAL is not expected"
+        );
+        assert_eq!(of(Wall::Runc, End::Exit(0), "attempt a: EINVAL\n"), "held");
+        assert_eq!(ours(End::Exit(0), "nothing\n"), "broken: no attempt");
+        assert_eq!(
+            ours(End::Exit(3), "attempt a: EPERM\n"),
+            "broken: it ended with status 3"
+        );
+        assert_eq!(ours(End::Over, "attempt a: EPERM\n"), "broken: not done within 10 s");
+        // Died of what it expects, as a status or as a signal; of something else.
+        assert_eq!(ours(End::Exit(128 + 31), ""), "held");
+        assert_eq!(ours(End::Signal(31), "attempt a: EPERM\n"), "held");
+        assert_eq!(ours(End::Signal(31), "attempt a: GOT\n"), "ESCAPED: call: a");
+        assert_eq!(
+            ours(End::Exit(128 + 9), "attempt a: EPERM\n"),
+            "broken: it died of SIGKILL"
+        );
+        // What was seen outside decides, whatever is said.
+        let trips = [
+            Trip::new(Canary::Read, "DIR/secret"),
+            Trip::new(Canary::Host, "x"),
+            Trip::new(Canary::Host, "y"),
+        ];
+        for output in ["attempt a: EPERM\n", ""] {
+            let verdict = behind(Wall::Process, &case, &ended(End::Signal(31), output), &trips);
+            assert_eq!(verdict.text(), "ESCAPED: read: DIR/secret, host: x and 1 more");
+        }
+    }
+
+    #[test]
+    fn on_the_bare_host() {
+        let read = [Trip::new(Canary::Read, "DIR/secret")];
+        let change = [Trip::new(Canary::Change, "DIR/target")];
+        let void = Control::Void("why".into());
+        let of = |fires: &str, control: &Control, output: &str, trips: &[Trip]| {
+            let case = case(&format!("# expect: EPERM\n# fires: {fires}\n"));
+            bare(&case, control, &ended(End::Exit(0), output), trips)
+        };
+        assert_eq!(of("read", &Control::Host, "", &read).text(), "fires: read");
+        // It must fire what it says, and nothing that the case itself says counts for it.
+        assert_eq!(
+            of("read", &Control::Host, "attempt a: GOT\n", &change).text(),
+            "SILENT: no read was seen"
+        );
+        assert_eq!(
+            of("call", &Control::Host, "attempt a: GOT\n", &[]).text(),
+            "fires: call"
+        );
+        assert_eq!(
+            of("call", &Control::Host, "attempt a: EPERM\n", &read).text(),
+            "SILENT: no call was seen"
+        );
+        assert_eq!(of("read", &void, "", &[]), Verdict::Void("why".into()));
+        assert_eq!(of("read", &void, "", &read).text(), "STALE void: read: DIR/secret");
+        let good = |v: Verdict| v.is_good();
+        assert!(good(of("read", &Control::Host, "", &read)) && good(of("read", &void, "", &[])));
+        assert!(!good(of("read", &Control::Host, "", &[])) && !good(of("read", &void, "", &read)));
+    }
+}

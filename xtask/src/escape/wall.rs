@@ -74,7 +74,9 @@ pub fn version(wall: Wall) -> Result<String, String> {
     let output = Command::new(path).arg("--version").output();
     let output = output.map_err(|e| format!("{program}: {e}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit()));
+    let version = text
+        .split_whitespace()
+        .find(|w| w.starts_with(|c: char| c.is_ascii_digit()));
     Ok(version.unwrap_or("of an unknown version").to_owned())
 }
 
@@ -134,17 +136,18 @@ fn bubblewrap(site: &Site) -> Outcome<Vec<String>> {
     Ok(words)
 }
 
-/// Writes the command into the bundle and becomes runc.
-const INTO_BUNDLE: &str = "\
-import json, os, sys
-runc, bundle, name = sys.argv[1:4]
-with open(bundle + '/template.json') as file: config = json.load(file)
-config['process']['args'] = sys.argv[4:]
-name = '%s-%d' % (name, os.getpid())
-config['linux']['cgroupsPath'] = '/' + name
-with open(bundle + '/config.json', 'w') as file: json.dump(config, file)
-os.execv(runc, [runc, '--root', bundle + '/state', 'run', '--bundle', bundle, name])
-";
+/// Writes a command into the bundle and becomes runc.
+const IN_BUNDLE: &str = "\
+runc=$1 bundle=$2 name=$3-$$; shift 3
+/usr/bin/python3 -c '
+import json, sys
+bundle, name = sys.argv[1:3]
+with open(bundle + \"/template.json\") as file: config = json.load(file)
+config[\"process\"][\"args\"] = sys.argv[3:]
+config[\"linux\"][\"cgroupsPath\"] = \"/\" + name
+with open(bundle + \"/config.json\", \"w\") as file: json.dump(config, file)
+' \"$bundle\" \"$name\" \"$@\" </dev/null || exit
+exec \"$runc\" --root \"$bundle/state\" run --bundle \"$bundle\" \"$name\"";
 
 /// What `runc spec` writes, with a root of the host's system directories, read-only, and the same files as the others.
 fn runc(site: &Site) -> Outcome<Vec<String>> {
@@ -152,7 +155,11 @@ fn runc(site: &Site) -> Outcome<Vec<String>> {
     let bundle = site.path.join("bundle");
     let fault = |e: std::io::Error| format!("{}: {e}", bundle.display());
     fs::create_dir_all(bundle.join("rootfs/etc")).map_err(fault)?;
-    let spec = Command::new(&runc).args(["spec", "--bundle"]).arg(&bundle).output().map_err(fault)?;
+    let spec = Command::new(&runc)
+        .args(["spec", "--bundle"])
+        .arg(&bundle)
+        .output()
+        .map_err(fault)?;
     if !spec.status.success() {
         return Err(format!("runc spec: {}", String::from_utf8_lossy(&spec.stderr).trim()));
     }
@@ -180,8 +187,12 @@ fn runc(site: &Site) -> Outcome<Vec<String>> {
     mounts.push(bind(&escape, "/escape", "ro"));
     mounts.push(bind(&project, &project, "rw"));
     fs::write(bundle.join("template.json"), config.to_string()).map_err(fault)?;
-    let words = ["/usr/bin/python3", "-c", INTO_BUNDLE];
-    let more = [runc.display().to_string(), bundle.display().to_string(), site.name.clone()];
+    let words = ["/bin/sh", "-c", IN_BUNDLE, "sh"];
+    let more = [
+        runc.display().to_string(),
+        bundle.display().to_string(),
+        site.name.clone(),
+    ];
     Ok(words.into_iter().map(str::to_owned).chain(more).collect())
 }
 
@@ -200,7 +211,10 @@ pub fn clear_runc(site: &Site) -> Outcome {
             .output()
             .map_err(|e| format!("runc: {e}"))?;
         if !deleted.status.success() {
-            return Err(format!("runc delete: {}", String::from_utf8_lossy(&deleted.stderr).trim()));
+            return Err(format!(
+                "runc delete: {}",
+                String::from_utf8_lossy(&deleted.stderr).trim()
+            ));
         }
     }
     Ok(())
@@ -228,7 +242,10 @@ pub fn bare(control: &Control) -> Vec<String> {
 
 /// `words` as a script that runs its arguments behind them.
 pub fn script(words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|w| format!("'{}'", w.replace('\'', r"'\''"))).collect();
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|w| format!("'{}'", w.replace('\'', r"'\''")))
+        .collect();
     format!("#!/bin/sh\nexec {} \"$@\"\n", quoted.join(" "))
 }
 

@@ -22,7 +22,10 @@ if not INSIDE:
     attempt("copy a range", lambda: os.copy_file_range(source, target, 8, 0, 0))
 else:
     for path in ["/usr/bin/env", "/escape/lib.py", "/etc/passwd", "/usr", "/dev/null"]:
-        target = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            target = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            continue
         attempt("copy a range", lambda: os.copy_file_range(source, target, 8, 0, 0))
         attempt("clone", lambda: fcntl.ioctl(target, 0x40049409, source))
         attempt("clone a range", lambda: fcntl.ioctl(target, 0x4020940D, struct.pack("qQQQ", source, 0, 0, 0)))

@@ -16,6 +16,9 @@ static void replace(const char *path)
     int file = strcmp(path, "/dev/null") && strcmp(path, "/dev/zero") && strcmp(path, "/dev/tty");
     snprintf(other, sizeof other, "%s.link", path);
     attempt("a link beside it", symlink(ground("secret"), other));
+    /* Of the host's own files nothing is tried that would harm it where a wall does not hold. */
+    if (!strncmp(path, "/usr", 4) || !strncmp(path, "/escape", 7))
+        return;
     attempt("put over it", rename(other, path));
     attempt("a name for it", link(path, other));
     attempt("away", rename(path, other));

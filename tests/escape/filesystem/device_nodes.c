@@ -2,7 +2,7 @@
  * source:  mem(4), kmsg, tun, fuse(4), loop(4)
  * expect:  ENOENT EACCES EPERM ENXIO ENODEV ENOTDIR EROFS
  * fires:   call
- * control: root
+ * control: host
  */
 #include "lib.h"
 #include <glob.h>
@@ -13,7 +13,7 @@ int run(void)
         "/dev/mem", "/dev/kmem", "/dev/port", "/dev/kmsg", "/dev/nvram", "/dev/fuse", "/dev/kvm", "/dev/net/tun", "/dev/loop-control",
         "/dev/btrfs-control", "/dev/mapper/control", "/dev/vhost-net", "/dev/vhost-vsock", "/dev/vsock", "/dev/uinput", "/dev/hwrng",
         "/dev/snapshot", "/dev/autofs", "/dev/cpu_dma_latency", "/dev/userfaultfd", "/dev/udmabuf", "/dev/dma_heap/system",
-        "/dev/binderfs/binder-control", "/dev/ashmem", "/dev/rtc0", "/dev/watchdog", "/dev/ppp", "/dev/tpm0", "/dev/zfs"};
+        "/dev/binderfs/binder-control", "/dev/ashmem", "/dev/rtc0", "/dev/ppp", "/dev/tpm0", "/dev/zfs"};
     static const char *const patterns[] = {"/dev/vd*",  "/dev/sd*",  "/dev/nvme*",       "/dev/loop*", "/dev/dm-*",    "/dev/ram*",
                                            "/dev/cpu/*/msr", "/dev/tty[0-9]*", "/dev/vcs*", "/dev/input/*", "/dev/dri/*", "/dev/hidraw*",
                                            "/dev/disk/*/*", "/dev/block/*", "/dev/char/*", "/dev/bus/usb/*/*", "/dev/snd/*", "/dev/nvidia*"};

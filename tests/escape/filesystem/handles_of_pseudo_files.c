@@ -3,6 +3,7 @@
  * expect:  EPERM ENOSYS ESTALE EOPNOTSUPP EINVAL EBADF SIGSYS
  * fires:   call
  * control: root
+ * control-user: host
  *
  * The numbers of the first namespaces are constants of the kernel, and those of pids can be counted; the handle needs no
  * descriptor of a mount. Older kernels know no such handle: EBADF.
@@ -49,7 +50,7 @@ int run(void)
         attempt("a process by its number", syscall(SYS_open_by_handle_at, -10002, &handle, O_RDONLY));
     }
     if (!inside()) {
-        /* The same with a handle that is known, which any kernel with either gives. */
+        /* The same with a handle that is known. */
         handle.head.handle_bytes = 16;
         int fd = open("/proc/self/ns/uts", O_RDONLY);
         if (syscall(SYS_name_to_handle_at, fd, "", &handle, &id, AT_EMPTY_PATH) == 0)

@@ -70,7 +70,7 @@ static void race(int fd)
 
 int run(void)
 {
-    static const char *const files[] = {"/escape/lib.py", "/usr/bin/sh", "/etc/passwd", "/usr/bin/env", "/proc/self/exe"};
+    static const char *const files[] = {"/escape/lib.py", "/escape/lib.h", "/proc/self/exe"};
     int any = 0;
     for (size_t n = 0; inside() && n < sizeof files / sizeof *files; n++) {
         int fd = open(files[n], O_RDONLY);

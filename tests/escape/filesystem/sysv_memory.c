@@ -45,10 +45,9 @@ int run(void)
         attach("attach by number", index);
         id = msgctl(index, MSG_STAT, &msg);
         if (attempt("queue by its place", id))
-            attempt("take a message", msgrcv(id, &message, sizeof message.text, 0, IPC_NOWAIT | MSG_NOERROR));
-        attempt("take by number", msgrcv(index, &message, sizeof message.text, 0, IPC_NOWAIT | MSG_NOERROR));
+            attempt("copy a message", msgrcv(id, &message, sizeof message.text, 0, IPC_NOWAIT | MSG_NOERROR | 040000));
+        attempt("copy by number", msgrcv(index, &message, sizeof message.text, 0, IPC_NOWAIT | MSG_NOERROR | 040000));
         attempt("semaphores by their place", semctl(index, 0, SEM_STAT, &sem));
-        attempt("remove", shmctl(index, IPC_RMID, NULL));
     }
     return 0;
 }

@@ -304,7 +304,11 @@ impl Results {
     }
 
     fn of(cases: Vec<Case>, options: &Options) -> Outcome<Results> {
-        let tools = Tools::new(options.keep, Some(&tree::safe_run()?))?;
+        let safe_run = match std::env::var_os("SAFE_RUN_BIN") {
+            Some(given) => tree::root().join(given),
+            None => tree::safe_run()?,
+        };
+        let tools = Tools::new(options.keep, Some(&safe_run))?;
         tools.build(&cases.iter().collect::<Vec<_>>())?;
         let columns = options.columns();
         let (mut references, mut absent) = (Vec::new(), Vec::new());

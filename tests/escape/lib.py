@@ -109,7 +109,8 @@ class Place:
         done = subprocess.run([os.environ["SAFE_RUN"], "run", "--json", *words, "--", *command], **how)
         told = (done.stderr or b"").decode("utf-8", "replace").strip().splitlines()
         try:
-            self.run = json.loads(told[-1])["id"]
+            self.told = json.loads(told[-1])
+            self.run = self.told["id"]
         except (IndexError, KeyError, TypeError, ValueError):
             sys.exit(f"safe-run run ended with {done.returncode}: {told}")
         return done.stdout
@@ -123,3 +124,12 @@ class Place:
 
     def applied(self, *paths):
         return self.safe_run("apply", *paths, "--yes")
+
+    def recorded(self, name):
+        """A document of the last run, by its file name: what is in it, or a list of its lines."""
+        with open(f"{self.told['dir']}/{name}") as file:
+            return [json.loads(line) for line in file] if name.endswith(".jsonl") else json.load(file)
+
+    def verified(self):
+        """Whether the last run's report verifies."""
+        return safe_run("report", "verify", self.run, cwd=self.project).returncode == 0

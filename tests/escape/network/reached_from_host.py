@@ -9,6 +9,7 @@ runs:    outside
 from lib import *
 
 NAME = "escape-%d" % os.getpid()
+TMP = "/tmp" if INSIDE else tempfile.gettempdir()
 CODE = r"""
 import os, socket, sys, time
 port, name = int(sys.argv[1]), sys.argv[2]
@@ -27,12 +28,12 @@ on(socket.AF_INET6, socket.SOCK_STREAM)(("::", port + 2))
 on(socket.AF_INET, socket.SOCK_DGRAM)(("0.0.0.0", port))
 on(socket.AF_UNIX, socket.SOCK_STREAM)("\0" + name)
 on(socket.AF_UNIX, socket.SOCK_STREAM)("back.sock")
-on(socket.AF_UNIX, socket.SOCK_STREAM)("/tmp/" + name)
+on(socket.AF_UNIX, socket.SOCK_STREAM)(sys.argv[3] + "/" + name)
 on(socket.AF_UNIX, socket.SOCK_STREAM)("/dev/shm/" + name)
 on(40, socket.SOCK_STREAM)((2**32 - 1, port))
 os.write(1, b"ready\n")
 time.sleep(4)
-for path in ("back.sock", "/tmp/" + name, "/dev/shm/" + name):
+for path in ("back.sock", sys.argv[3] + "/" + name, "/dev/shm/" + name):
     try: os.unlink(path)
     except OSError: pass
 """
@@ -40,7 +41,7 @@ with Place() as place, socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
     free.close()
-    child = subprocess.Popen([os.environ["INSIDE"], "python3", "-c", CODE, str(port), NAME], cwd=place.project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    child = subprocess.Popen([os.environ["INSIDE"], "python3", "-c", CODE, str(port), NAME, TMP], cwd=place.project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     while b"ready" not in (line := child.stdout.readline()) and line:
         pass
 
@@ -59,6 +60,6 @@ with Place() as place, socket.socket() as free:
     attempt("udp", lambda: reach(("127.0.0.1", port), socket.AF_INET, socket.SOCK_DGRAM))
     attempt("abstract", lambda: reach("\0" + NAME, socket.AF_UNIX, socket.SOCK_STREAM))
     attempt("path in the project", lambda: reach(place.project + "/back.sock", socket.AF_UNIX, socket.SOCK_STREAM))
-    attempt("path in /tmp", lambda: reach("/tmp/" + NAME, socket.AF_UNIX, socket.SOCK_STREAM))
+    attempt("path in /tmp", lambda: reach(TMP + "/" + NAME, socket.AF_UNIX, socket.SOCK_STREAM))
     attempt("path in /dev/shm", lambda: reach("/dev/shm/" + NAME, socket.AF_UNIX, socket.SOCK_STREAM))
     child.wait()

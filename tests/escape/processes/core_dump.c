@@ -22,7 +22,8 @@ static void settings(void)
 }
 static long dump(int sig, struct rlimit limit, int dumpable)
 {
-    char dir[] = "/tmp/core-XXXXXX";
+    char dir[4096];
+    snprintf(dir, sizeof dir, "%s/core-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     if (!mkdtemp(dir))
         return -1;
     pid_t pid = fork();

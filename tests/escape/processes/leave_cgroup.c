@@ -78,7 +78,8 @@ int run(void)
     if (inside())
         attempt("born into a group by descriptor 0", born);
 
-    char dir[] = "/tmp/cgroup-XXXXXX";
+    char dir[4096];
+    snprintf(dir, sizeof dir, "%s/cgroup-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     if (!mkdtemp(dir))
         return 0;
     pid_t pid = fork();

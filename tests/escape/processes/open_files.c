@@ -53,6 +53,6 @@ int run(void)
     counted("files in memory", memory);
     counted("after the limit was raised", raised);
     int fd = open("/proc/sys/fs/nr_open", O_WRONLY);
-    attempt("the system's own limit", fd < 0 ? -1 : write(fd, "1048576", 7));
+    attempt("the system's own limit, opened", fd);
     return 0;
 }

@@ -15,7 +15,9 @@ import fcntl, pty, select, termios, tty
 CODE = r"""
 import fcntl, os, struct, sys, termios
 fds = []
-for path in ["/dev/tty", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2", "/proc/1/fd/0", "/dev/console", "/dev/tty0", "/dev/tty1"] + ["/dev/pts/%d" % n for n in range(40)]:
+# On the bare host no terminal but the driver's is touched.
+others = ["/proc/1/fd/0", "/dev/console", "/dev/tty0", "/dev/tty1"] + ["/dev/pts/%d" % n for n in range(40)]
+for path in ["/dev/tty", "/proc/self/fd/0", sys.argv[1]] + (others if sys.argv[2] == "inside" else []):
     try: fds.append(os.open(path, os.O_RDWR | os.O_NONBLOCK | (0 if path == "/dev/tty" else os.O_NOCTTY)))
     except OSError: pass
 for fd in [0, 1, 2] + fds:
@@ -40,7 +42,7 @@ def shows(work):
         os.setsid()
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
-    child = subprocess.Popen([os.environ["INSIDE"], "python3", "-c", CODE], stdin=slave if work == "all" else subprocess.DEVNULL,
+    child = subprocess.Popen([os.environ["INSIDE"], "python3", "-c", CODE, os.ttyname(slave), ARGS["where"]], stdin=slave if work == "all" else subprocess.DEVNULL,
                              stdout=slave if work == "all" else subprocess.DEVNULL, stderr=slave if work == "all" else subprocess.DEVNULL, preexec_fn=own)
     leader = child.pid
     group = set()

@@ -33,7 +33,8 @@ static long fsuid(long id)
 int run(void)
 {
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct all[2] = {{~0u, ~0u, ~0u}, {0x1ff, 0x1ff, 0x1ff}}, admin[2] = {{1 << CAP_SYS_ADMIN, 1 << CAP_SYS_ADMIN, 0}};
+    struct __user_cap_data_struct all[2] = {{~0u, ~0u, ~0u}, {0x1ff, 0x1ff, 0x1ff}};
+    struct __user_cap_data_struct admin[2] = {{1 << CAP_SYS_ADMIN, 1 << CAP_SYS_ADMIN, 0}};
     gid_t none[1] = {0};
     attempt("one capability", syscall(SYS_capset, &head, admin));
     attempt("all capabilities", syscall(SYS_capset, &head, all));

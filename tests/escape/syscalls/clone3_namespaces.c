@@ -25,7 +25,8 @@ int run(void)
     static int tids[1] = {1};
     struct clone_args user = {.flags = CLONE_NEWUSER}, time = {.flags = CLONE_NEWUSER | 0x80 /* CLONE_NEWTIME */};
     struct clone_args many = {.flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID};
-    struct clone_args plain = {0}, chosen = {.flags = CLONE_NEWUSER | CLONE_NEWPID, .set_tid = (uintptr_t)tids, .set_tid_size = 1};
+    struct clone_args plain = {0};
+    struct clone_args chosen = {.flags = CLONE_NEWUSER | CLONE_NEWPID, .set_tid = (uintptr_t)tids, .set_tid_size = 1};
     struct clone_args group = {.flags = 0x200000000ULL /* CLONE_INTO_CGROUP */, .cgroup = 0};
     attempt("no flags", try_clone3(plain, sizeof plain));
     attempt("user", try_clone3(user, sizeof user));

@@ -4,7 +4,8 @@
  * fires:   call
  * control: host
  *
- * On the bare host it is tried on the victim. Inside it is init, the program's parent.
+ * On the bare host it is tried on the victim, inside on init, the program's parent. An init that may have fewer than two open
+ * files cannot poll: it neither passes signals on nor says how the program ended.
  */
 #include "lib.h"
 #include <sys/resource.h>
@@ -23,6 +24,6 @@ int run(void)
     attempt("open files", prlimit(pid, RLIMIT_NOFILE, NULL, &was));
     was.rlim_cur = was.rlim_max;
     attempt("open files: as many as may be", prlimit(pid, RLIMIT_NOFILE, &was, NULL));
-    /* Whoever may do this may set none too: then the run did not end with its program, but by its timeout. */
+    /* Whoever may do this may set none too; this case has to end. */
     return 0;
 }

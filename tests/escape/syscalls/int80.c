@@ -1,5 +1,5 @@
 /* title:   Calls through the i386 gate, int 0x80
- * source:  CVE-2019-8980 and seccomp(2): a filter that does not check the architecture takes i386 numbers for its own
+ * source:  CVE-2009-0835 and seccomp(2): a filter that does not check the architecture takes i386 numbers for its own
  * expect:  SIGSYS
  * fires:   read
  * control: host

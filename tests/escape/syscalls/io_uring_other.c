@@ -28,6 +28,7 @@ int run(void)
     attempt("register on no ring", syscall(SYS_io_uring_register, -1, IORING_REGISTER_PROBE, &probe, 64));
     attempt("register on standard input", syscall(SYS_io_uring_register, 0, IORING_REGISTER_PROBE, &probe, 64));
     attempt("enter on standard input", syscall(SYS_io_uring_enter, 0, 1, 0, 0, NULL, 0));
-    attempt("register a ring by -1, flag set", syscall(SYS_io_uring_register, -1, 0x80000000u | IORING_REGISTER_PROBE, &probe, 64));
+    attempt("register a ring by -1, flag set",
+            syscall(SYS_io_uring_register, -1, 0x80000000u | IORING_REGISTER_PROBE, &probe, 64));
     return 0;
 }

@@ -1,5 +1,5 @@
 /* title:   Sockets of any family are made and connected by io_uring
- * source:  IORING_OP_SOCKET (Linux 5.19), IORING_OP_CONNECT; "io_uring is a rootkit's friend": ARMO's Curing, 2025
+ * source:  IORING_OP_SOCKET (Linux 5.19), IORING_OP_CONNECT; Curing (ARMO, 2025), a rootkit that makes no other calls
  * expect:  ENOSYS EPERM
  * fires:   connect
  * control: host

@@ -1,5 +1,5 @@
 /* title:   Keys are planted in, and taken from, keyrings of the host's user
- * source:  keyctl(2), add_key(2); CVE-2016-0728, CVE-2017-7472, CVE-2022-1882
+ * source:  keyctl(2), add_key(2); CVE-2016-0728, CVE-2017-7472
  * expect:  EPERM
  * fires:   host
  * control: host

@@ -1,5 +1,5 @@
 /* title:   Netlink: routes, netfilter, audit, device events, xfrm
- * source:  CVE-2013-1763 (sock_diag), CVE-2016-3134, CVE-2017-16939 (xfrm), CVE-2022-34918, CVE-2024-1086 (nf_tables)
+ * source:  CVE-2013-1763 (sock_diag), CVE-2017-16939 (xfrm), CVE-2022-34918, CVE-2024-1086 (nf_tables)
  * expect:  EACCES
  * fires:   call
  * control: host

@@ -1,5 +1,5 @@
 /* title:   A tracer puts a denied number in the place of an allowed one, after the filter has seen it
- * source:  seccomp(2): before Linux 4.8 the filter was not run again after the tracer's stop; CVE-2022-30594
+ * source:  seccomp(2): before Linux 4.8 the filter was not run again after the tracer's stop (CVE-2019-2054); CVE-2022-30594
  * expect:  EPERM EINVAL EACCES
  * fires:   call
  * control: host

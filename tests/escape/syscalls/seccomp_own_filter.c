@@ -1,5 +1,5 @@
 /* title:   A filter of one's own that allows everything
- * source:  seccomp(2): all filters are asked, and the strictest answer counts; CVE-2019-2054 (order of ptrace and filter)
+ * source:  seccomp(2): all filters are asked, and the strictest answer counts
  * expect:  EPERM EACCES ENOSYS
  * fires:   call
  * control: host

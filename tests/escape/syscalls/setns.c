@@ -1,5 +1,5 @@
 /* title:   Namespaces of others are entered
- * source:  setns(2), nsenter(1); CVE-2022-0492, "docker run --pid=host"; Linux 5.8: setns by pidfd
+ * source:  setns(2), nsenter(1); Linux 5.8: setns by pidfd
  * expect:  EPERM ENOENT EACCES ESRCH
  * fires:   call
  * control: namespaces

@@ -21,7 +21,8 @@ int run(void)
             if (fd >= 0)
                 close((int)fd);
         }
-    static const long wide[] = {1L << 32 | AF_INET, 1L << 63 | AF_INET, 0xffffffffL << 32 | AF_NETLINK, 256 + AF_UNIX, 65536 + AF_UNIX,
+    static const long wide[] = {1L << 32 | AF_INET, 1L << 63 | AF_INET, 0xffffffffL << 32 | AF_NETLINK,
+                                256 + AF_UNIX, 65536 + AF_UNIX,
                                 -1, 0x7fffffff};
     for (unsigned i = 0; i < sizeof wide / sizeof *wide; i++) {
         snprintf(name, sizeof name, "family %#lx", wide[i]);

@@ -1,5 +1,5 @@
 /* title:   Numbers that no filter knows: newer than its list, or nonsense
- * source:  issue of filters that deny by list: clone3 and the mount API were open in them for years (CVE-2022-0185 by fsopen)
+ * source:  filters that deny by list let new calls through until somebody adds them: CVE-2022-0185, by fsopen
  * expect:  ENOSYS SIGSYS
  * fires:   call
  * control: void: the kernel has no call of these numbers either

@@ -1,5 +1,5 @@
 /* title:   Page faults are held up by userfaultfd, the tool of many kernel races
- * source:  CVE-2016-5728 and CVE-2021-22555 exploits hold the kernel in copy_from_user; userfaultfd(2)
+ * source:  Nikolenko's exploit of CVE-2016-6187 holds the kernel in copy_from_user with it; userfaultfd(2)
  * expect:  EPERM ENOENT
  * fires:   call
  * control: host

@@ -30,7 +30,8 @@ static long threaded_root(long with)
 int run(void)
 {
     attempt_apart("unshare user", alone, CLONE_NEWUSER);
-    attempt_apart("unshare user and all", alone, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS);
+    attempt_apart("unshare user and all", alone,
+                  CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS);
     attempt_apart("unshare user and time", alone, CLONE_NEWUSER | 0x80);
     attempt_apart("unshare user, bit 32", alone, CLONE_NEWUSER | 1L << 32);
     attempt_apart("unshare mount", alone, CLONE_NEWNS);

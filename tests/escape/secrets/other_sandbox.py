@@ -42,7 +42,7 @@ for path in made:
 libc.shmctl(shm, 0, None)
 """
 SECOND = r"""
-import ctypes, glob, os, socket
+import ctypes, glob, os, socket, sys
 def see(how, data):
     if b"CANARY-" in data: print("READ by", how, data[data.index(b"CANARY-"):][:30], flush=True)
 for path in ["/tmp/escape-first", "/dev/shm/escape-first", "first-was-here"] + glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cwd/first-was-here") + glob.glob("/proc/[0-9]*/root/tmp/escape-first"):
@@ -56,7 +56,7 @@ for name in ("\0escape-first", "/tmp/escape-first.sock"):
 libc = ctypes.CDLL(None); libc.shmat.restype = ctypes.c_void_p
 shm = libc.shmget(0x5afe, 0, 0)
 if shm >= 0: see("shared memory", ctypes.string_at(libc.shmat(shm, None, 0), 64))
-for top, _, files in os.walk("/run"):
+for top, _, files in os.walk("/run" if sys.argv[1] == "inside" else "/nowhere"):
     for f in files[:50]:
         try: see("runtime", open(os.path.join(top, f), "rb").read(4096))
         except OSError: pass
@@ -66,7 +66,7 @@ with Place() as place:
     first.stdin.write(open(DIR + "/secret", "rb").read())
     first.stdin.close()
     print("the first:", first.stdout.readline())
-    out = contained("python3", "-c", SECOND, cwd=place.project).stdout.decode("utf-8", "replace")
+    out = contained("python3", "-c", SECOND, ARGS["where"], cwd=place.project).stdout.decode("utf-8", "replace")
     print(out)
     attempt("anything of the first", lambda: forbidden(errno.ENOENT, "READ by" in out))
     first.wait()

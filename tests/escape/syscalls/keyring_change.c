@@ -22,8 +22,12 @@ int run(void)
     attempt("link into the process keyring", key < 0 ? -1 : syscall(SYS_keyctl, KEYCTL_LINK, key, KEY_SPEC_PROCESS_KEYRING));
     attempt("permissions", key < 0 ? -1 : syscall(SYS_keyctl, KEYCTL_SETPERM, key, 0x3f3f3f3fL));
     attempt("invalidate", key < 0 ? -1 : syscall(SYS_keyctl, KEYCTL_INVALIDATE, key));
-    long planted = syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_USER_KEYRING, "user", "escape-planted", 0);
-    attempt("unlink what was planted", planted < 0 ? -1 : syscall(SYS_keyctl, KEYCTL_UNLINK, planted, KEY_SPEC_USER_KEYRING));
+    /* What was planted does not stay; that the key itself is gone does. */
+    static const long rings[] = {KEY_SPEC_USER_KEYRING, KEY_SPEC_USER_SESSION_KEYRING};
+    for (unsigned i = 0; i < 2; i++) {
+        long planted = syscall(SYS_keyctl, KEYCTL_SEARCH, rings[i], "user", "escape-planted", 0);
+        attempt("unlink what was planted", planted < 0 ? -1 : syscall(SYS_keyctl, KEYCTL_UNLINK, planted, rings[i]));
+    }
     attempt("session keyring to parent", syscall(SYS_keyctl, KEYCTL_SESSION_TO_PARENT));
     return 0;
 }

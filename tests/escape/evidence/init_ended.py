@@ -36,10 +36,12 @@ WAYS = {
         "for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_STACK, resource.RLIMIT_NPROC):\n"
         " try: resource.prlimit(1, kind, (0, 0))\n"
         " except (OSError, ValueError): pass\n"
-        "for _ in range(300):\n"
-        " if os.fork() == 0:\n"
+        "for _ in range(100):\n"
+        " pid = os.fork()\n"
+        " if pid == 0:\n"
         "  if os.fork() == 0: os._exit(0)\n"
         "  os._exit(0)\n"
+        " os.waitpid(pid, 0)\n"
         "os._exit(7)"
     ),
     "killed for memory": (

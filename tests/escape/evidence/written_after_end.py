@@ -45,20 +45,20 @@ def tree(top):
     return {os.path.relpath(os.path.join(here, n), top): hashlib.sha256(open(os.path.join(here, n), "rb").read()).hexdigest() for here, _, names in os.walk(top) for n in names if os.path.isfile(os.path.join(here, n))}
 
 
-for words in ([], ["--session", "one"]):
+for kind, words in (("a run", []), ("a session", ["--session", "one"])):
     with Place() as place:
         if INSIDE:
             place.captured("python3", "-c", CODE, words=words)
             time.sleep(1)
             done = place.applied(".")
             print(done.stdout.decode("utf-8", "replace")[-300:])
-            attempt(f"other than listed {words}", lambda: forbidden(errno.EBADMSG, done.returncode != 0 and b"differs" in done.stdout))
-            attempt(f"spoilt {words}", lambda: forbidden(errno.EBADMSG, not place.verified()))
+            attempt(f"other than listed in {kind}", lambda: forbidden(errno.EBADMSG, done.returncode != 0 and b"differs" in done.stdout))
+            attempt(f"spoilt in {kind}", lambda: forbidden(errno.EBADMSG, not place.verified()))
             before = tree(place.project)
         else:
             contained("python3", "-c", CODE, cwd=place.project)
             before = tree(place.project)
         time.sleep(1)
-        attempt(f"written afterwards {words}", lambda: forbidden(errno.EBADMSG, tree(place.project) != before))
+        attempt(f"written afterwards in {kind}", lambda: forbidden(errno.EBADMSG, tree(place.project) != before))
         if not INSIDE:
             time.sleep(2.5)

@@ -37,14 +37,14 @@ pub fn escape(options: &[&str]) -> Outcome {
     let start = Instant::now();
     let results = Results::of_run(&options)?;
     table::print(&results);
+    println!("slowest: {}", results.slowest());
     println!("in {}", plain::seconds(start.elapsed()));
-    results.judged()?;
     if options.write {
         let path = tree::root().join(DOCUMENT);
         fs::write(&path, table::document(&results)).map_err(|e| format!("{}: {e}", path.display()))?;
         println!("written: {DOCUMENT}");
     }
-    Ok(())
+    results.judged()
 }
 
 /// All of it, and the document compared: a test for each case and each user.
@@ -212,7 +212,7 @@ fn copy(from: &[&Path], to: &Path) -> Outcome {
     }
 }
 
-/// Compiles `source` unless what is there is newer than all that it is made of.
+/// Compiles `source`, unless what is there carries the time of the newest file that it is made of.
 fn compile(source: &Path, to: &Path) -> Outcome<PathBuf> {
     let corpus = tree::root().join("tests/escape");
     let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
@@ -225,27 +225,34 @@ fn compile(source: &Path, to: &Path) -> Outcome<PathBuf> {
         .map(|e| e.path())
         .filter(|p| p.extension().is_some_and(|e| e == "h"));
     let newest = headers.chain([source.to_owned()]).filter_map(|p| time(&p)).max();
-    if time(to) > newest {
+    if newest.is_some() && time(to) == newest {
         return Ok(to.to_owned());
     }
-    let dir = to.parent().unwrap_or(to);
-    fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let fault = |e: std::io::Error| format!("{}: {e}", to.display());
+    fs::create_dir_all(to.parent().unwrap_or(to)).map_err(fault)?;
+    // In its place at once: another run may be copying it.
+    let new = to.with_extension(format!("new-{}", std::process::id()));
     let output = Command::new("cc")
         .args(["-O1", "-static", "-pthread", "-I"])
         .arg(&corpus)
         .arg("-o")
-        .arg(to)
+        .arg(&new)
         .arg(source)
         .output()
         .map_err(|e| format!("cc: {e}"))?;
-    match output.status.success() {
-        true => Ok(to.to_owned()),
-        false => Err(format!(
+    if !output.status.success() {
+        return Err(format!(
             "{} does not compile:\n{}",
             source.display(),
             String::from_utf8_lossy(&output.stderr)
-        )),
+        ));
     }
+    if let Some(newest) = newest {
+        let file = fs::File::options().append(true).open(&new);
+        file.and_then(|file| file.set_modified(newest)).map_err(fault)?;
+    }
+    fs::rename(&new, to).map_err(fault)?;
+    Ok(to.to_owned())
 }
 
 /// Where one case runs in one place.
@@ -270,6 +277,7 @@ struct Cell {
     verdict: Verdict,
     trips: Vec<Trip>,
     output: Vec<u8>,
+    took: Duration,
 }
 
 impl Cell {
@@ -279,6 +287,7 @@ impl Cell {
             verdict,
             trips: Vec::new(),
             output: Vec::new(),
+            took: Duration::ZERO,
         }
     }
 }
@@ -375,6 +384,17 @@ impl Results {
         self.cells.get(&(case, column)).map(|cell| &cell.verdict)
     }
 
+    /// Where the time went, for who wants it shorter.
+    fn slowest(&self) -> String {
+        let mut cells: Vec<_> = self.cells.iter().collect();
+        cells.sort_by_key(|(_, cell)| std::cmp::Reverse(cell.took));
+        let most = cells.iter().take(6).map(|((i, column), cell)| {
+            let time = plain::seconds(cell.took);
+            format!("{} ({}) {time}", self.cases[*i].id(), column.name())
+        });
+        most.collect::<Vec<_>>().join(", ")
+    }
+
     /// An error that shows all that is not as the corpus promises.
     fn judged(&self) -> Outcome {
         let mut wrong: Vec<String> = Vec::new();
@@ -469,6 +489,7 @@ fn in_rig() -> bool {
 
 /// One case in one place. `runs` gets the ids of Safe-Run's runs, and the names of runc's containers.
 fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<String>>) -> Outcome<Cell> {
+    let start = Instant::now();
     let control = case.control(column.root);
     let destructive = case.control(true) == Control::Rig || control == Control::Rig;
     match column.wall {
@@ -585,6 +606,7 @@ fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<St
         verdict,
         trips,
         output: ended.output,
+        took: start.elapsed(),
     })
 }
 

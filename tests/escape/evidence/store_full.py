@@ -3,8 +3,7 @@ title:   The disk under the run store is filled, so that what it did cannot be w
 source:  CWE-770, CWE-778; MITRE ATT&CK T1562.006; auditd.conf(5) disk_full_action
 expect:  EBADMSG
 fires:   call
-control: root
-control-user: void: a driver in a user namespace of its own is no ordinary user any more
+control: host
 runs:    outside
 only:    process
 seconds: 60

@@ -34,7 +34,7 @@ int run(void)
                            "/proc/vmcore", "/sys/kernel/debug/kernel_page_tables", "/sys/kernel/boot_params/data", "/sys/kernel/btf/vmlinux",
                            "/sys/kernel/notes", "/proc/iomem", "/dev/vda", "/dev/sda", "/dev/nvram", "/dev/cpu/0/msr"};
     for (unsigned n = 0; n < sizeof files / sizeof *files; n++) {
-        if (!inside() && n > 0 && strncmp(files[n], "/proc/kpage", 11) && strcmp(files[n], "/sys/kernel/notes"))
+        if (!inside() && n > 0 && strncmp(files[n], "/proc/kpage", 11))
             continue;
         int fd = open(files[n], O_RDONLY | O_NONBLOCK);
         long got = fd < 0 ? -1 : read(fd, buf, 64);

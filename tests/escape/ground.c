@@ -348,6 +348,26 @@ static void guard(const char *dir)
         MUST(mount_setattr(AT_FDCWD, no_files[i], AT_RECURSIVE, &clear, sizeof clear));
 }
 
+static char kept_errors[1 << 20];
+static long kept_length;
+
+/* Takes what there is to read; the pipe is -1 once it has ended. */
+static void keep(int *pipe)
+{
+    char more[65536];
+    for (long n; *pipe >= 0 && ((n = read(*pipe, more, sizeof more)) >= 0 || errno == EINTR);) {
+        if (n == 0) {
+            close(*pipe);
+            *pipe = -1;
+        } else if (n > 0) {
+            long room = (long)sizeof kept_errors - kept_length;
+            n = n < room ? n : room;
+            memcpy(kept_errors + kept_length, more, n);
+            kept_length += n;
+        }
+    }
+}
+
 static int hold(long uid, long seconds, const char *kind, const char *own, const char *dir, char **command)
 {
     char project[4200], path[4200];
@@ -398,6 +418,11 @@ static int hold(long uid, long seconds, const char *kind, const char *own, const
     int secret = MUST(fcntl(MUST(open(path, O_RDONLY | O_CLOEXEC)), F_DUPFD_CLOEXEC, 20));
     int ground = MUST(fcntl(MUST(open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)), F_DUPFD_CLOEXEC, 20));
 
+    /* What the command says on standard error comes after the rest: attempts are whole lines then. */
+    int errors[2];
+    MUST(pipe2(errors, O_CLOEXEC));
+    MUST(fcntl(errors[0], F_SETFL, O_NONBLOCK));
+
     long deadline = milliseconds() + seconds * 1000;
     pid_t child = MUST(fork());
     if (!child) {
@@ -412,6 +437,7 @@ static int hold(long uid, long seconds, const char *kind, const char *own, const
         signal(SIGPIPE, SIG_DFL);
         MUST(dup2(input, 0));
         MUST(dup2(2, 1));
+        MUST(dup2(errors[1], 2));
         MUST(dup2(secret, 7));
         MUST(dup2(ground, 8));
         close_range(3, 6, 0);
@@ -422,16 +448,18 @@ static int hold(long uid, long seconds, const char *kind, const char *own, const
         die(command[0]);
     }
 
+    close(errors[1]);
     int status = 0, ended = 0, over = 0;
     while (!ended && !over) {
-        struct pollfd wait[] = {{.fd = signals, .events = POLLIN}, {.fd = 0, .events = POLLIN}, {.fd = master, .events = POLLIN}};
+        struct pollfd wait[] = {{.fd = signals, .events = POLLIN}, {.fd = 0, .events = POLLIN}, {.fd = master, .events = POLLIN}, {.fd = errors[0], .events = POLLIN}};
         long left = deadline - milliseconds();
-        poll(wait, 3, left > 0 ? left : 0);
+        poll(wait, 4, left > 0 ? left : 0);
         char drained[4096];
         while (read(signals, drained, sizeof drained) > 0)
             ;
         if (master >= 0 && wait[2].revents & POLLIN)
             (void)!read(master, drained, sizeof drained);
+        keep(&errors[0]);
         reap(child, &status, &ended);
         over = !ended && (milliseconds() >= deadline || wait[1].revents);
     }
@@ -459,6 +487,9 @@ static int hold(long uid, long seconds, const char *kind, const char *own, const
     for (int i = 0; i < n; i++)
         say("stuck %s", left[i].name);
 
+    keep(&errors[0]);
+    for (long n, at = 0; at < kept_length && (n = write(2, kept_errors + at, kept_length - at)) > 0;)
+        at += n;
     char bytes[4096];
     if (peer >= 0 && recv(peer, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
         say("arrived");

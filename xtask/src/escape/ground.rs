@@ -86,7 +86,7 @@ pub struct Ground {
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     tool: PathBuf,
-    victim: u32,
+    pub victim: u32,
     memory: u64,
     victim_before: String,
     files_before: Files,

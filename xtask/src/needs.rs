@@ -39,6 +39,8 @@ const RIG: &[(&[&str], &str)] = &[
     (&["/usr/sbin/mkfs.ext4", "-V"], "e2fsprogs"),
     (&["dpkg", "--version"], "dpkg"),
     (&["apt-get", "--version"], "apt"),
+];
+
 /// What is compared with: without it the checks go on, and say so.
 const REFERENCES: &[(&[&str], &str)] = &[
     (&["bwrap", "--version"], "bubblewrap"),
@@ -72,33 +74,28 @@ fn missing(needs: &[(&[&str], &'static str)]) -> Vec<&'static str> {
 
 /// Installs what is missing. `yes`: without asking.
 pub fn packages(yes: bool) -> Outcome {
-    install(NEEDS, yes)
+    get(NEEDS, REFERENCES, yes)
 }
 
 /// What the rig needs.
 pub fn rig(yes: bool) -> Outcome {
-    install(RIG, yes)
+    get(RIG, &[], yes)
 }
 
-fn install(needs: &[(&[&str], &'static str)], yes: bool) -> Outcome {
-    let missing: Vec<&str> = needs
-        .iter()
-        .filter(|(check, _)| !succeeds(check))
-        .map(|(_, package)| *package)
-        .collect();
-    if missing.is_empty() {
-    let (needed, references) = (missing(NEEDS), missing(REFERENCES));
-    if needed.is_empty() && references.is_empty() {
+/// `wished`: what the checks can do without.
+fn get(needs: &[(&[&str], &'static str)], wished: &[(&[&str], &'static str)], yes: bool) -> Outcome {
+    let (needed, others) = (missing(needs), missing(wished));
+    if needed.is_empty() && others.is_empty() {
         return Ok(());
     }
-    let list = [needed.as_slice(), references.as_slice()].concat().join(" ");
+    let list = [needed.as_slice(), others.as_slice()].concat().join(" ");
     let by_hand = format!("   missing: {list}\n   install them, on Debian: apt-get install {list}");
     let installed = tree::on_path("apt-get").is_some()
         && tree::is_root()
         && (yes || agreed(&list))
         && install(&needed)
-        && install(&references);
-    match installed || missing(NEEDS).is_empty() {
+        && install(&others);
+    match installed || missing(needs).is_empty() {
         true => Ok(()),
         false => Err(by_hand),
     }

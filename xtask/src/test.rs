@@ -3,8 +3,7 @@
 use crate::binaries::{self, Unprivileged};
 use crate::stage::{self, step};
 use crate::tally::{Allowed, Reader, Skip, Tally};
-use crate::{Outcome, acceptance, needs, plain, rig, soak, tree};
-use crate::{Outcome, acceptance, escape, needs, plain, soak, tree};
+use crate::{Outcome, acceptance, escape, needs, plain, rig, soak, tree};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};

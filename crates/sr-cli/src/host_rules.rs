@@ -4,7 +4,7 @@ use crate::environment::Environment;
 use crate::read;
 use rustix::fs::Stat;
 use sr_common::{Code, Fault};
-use sr_policy::{Canonical, HostContext, HostRules, PolicySpec, parse_host, validate_host};
+use sr_policy::{HostContext, HostRules, PolicySpec, parse_host, validate_host};
 use std::path::{Path, PathBuf};
 
 /// The rules of both files; of a file that does not exist, none.
@@ -48,40 +48,38 @@ fn trusted(path: &Path, stat: &Stat, owner: u32) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Judges `spec` by what holds on this host.
-pub fn check(spec: &PolicySpec, files: &[PathBuf], rules: HostRules, env: &Environment) -> Result<(), Vec<Fault>> {
+/// Judges `spec` by what holds on this host, before anything is done for it. The runner does so again with the paths that it
+/// found by itself, which are those that it mounts: a link in a path may be exchanged meanwhile.
+pub fn check(
+    spec: &PolicySpec,
+    files: &[PathBuf],
+    rules: HostRules,
+    env: &Environment,
+) -> Result<HostContext, Vec<Fault>> {
     let mut policy_files: Vec<String> = files.iter().map(|f| f.to_string_lossy().into_owned()).collect();
     policy_files.push(env.operator_rules.to_string_lossy().into_owned());
     policy_files.extend(env.user_rules.iter().map(|f| f.to_string_lossy().into_owned()));
-    let written = spec
-        .mounts
-        .iter()
-        .map(|m| m.source.as_str())
-        .chain(spec.rootfs.path.as_deref());
     let context = HostContext {
         cwd: env.cwd.to_string_lossy().into_owned(),
         store: env.store.to_string_lossy().into_owned(),
         keys: vec![env.keys.to_string_lossy().into_owned()],
         policy_files,
-        sources: written.filter_map(|source| canonical(source, env)).collect(),
+        sources: spec.mounts.iter().map(|m| canonical(&m.source, env)).collect(),
+        root: spec.rootfs.path.as_deref().and_then(|path| canonical(path, env)),
         operator: rules,
     };
     let faults = validate_host(spec, &context);
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
+    if faults.is_empty() { Ok(context) } else { Err(faults) }
 }
 
 /// `None`: it does not exist, which the run itself reports.
-fn canonical(written: &str, env: &Environment) -> Option<Canonical> {
+fn canonical(written: &str, env: &Environment) -> Option<String> {
     let path = if Path::new(written) == Path::new(".") {
         work_tree(env)
     } else {
         env.cwd.join(written)
     };
-    let canonical = path.canonicalize().ok()?.to_str()?.to_owned();
-    Some(Canonical {
-        written: written.into(),
-        canonical,
-    })
+    Some(path.canonicalize().ok()?.to_str()?.to_owned())
 }
 
 /// The top of the git work tree that holds the current directory, or that directory itself; by the same rule as the

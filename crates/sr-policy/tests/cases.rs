@@ -6,7 +6,7 @@
 
 use sr_common::{ByteSize, Code, Fault};
 use sr_policy::rules::Rule;
-use sr_policy::{Canonical, Ceilings, Format, HostContext, HostRules, PolicySpec, parse, resolve, validate_host};
+use sr_policy::{Ceilings, Format, HostContext, HostRules, PolicySpec, parse, resolve, validate_host};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -53,11 +53,12 @@ fn comments(path: &Path, text: &[u8], key: &str) -> Vec<String> {
 }
 
 /// The host of a case, from its comment `# host: {json}`.
-fn host(path: &Path, text: &[u8]) -> Option<HostContext> {
+fn host(path: &Path, text: &[u8], spec: &PolicySpec) -> Option<HostContext> {
     let line = comments(path, text, "host").pop()?;
     let json: serde_json::Value = serde_json::from_str(&line).unwrap();
     let list = |value: &serde_json::Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap_or_default() };
     let pairs: Vec<(String, String)> = serde_json::from_value(json["sources"].clone()).unwrap_or_default();
+    let known: BTreeMap<String, String> = pairs.into_iter().collect();
     let memory = json["memory"].as_str().map(|m| ByteSize::parse(m).unwrap());
     let operator = HostRules {
         ceilings: Ceilings {
@@ -72,10 +73,8 @@ fn host(path: &Path, text: &[u8]) -> Option<HostContext> {
         store: json["store"].as_str().unwrap().into(),
         keys: list(&json["keys"]),
         policy_files: list(&json["policyFiles"]),
-        sources: pairs
-            .into_iter()
-            .map(|(written, canonical)| Canonical { written, canonical })
-            .collect(),
+        sources: spec.mounts.iter().map(|m| known.get(&m.source).cloned()).collect(),
+        root: spec.rootfs.path.as_ref().and_then(|path| known.get(path)).cloned(),
         operator,
     })
 }
@@ -84,7 +83,9 @@ fn judge(path: &Path, text: &[u8]) -> Result<PolicySpec, Vec<Fault>> {
     let name = path.to_string_lossy();
     let source = parse(&name, text, Format::of(&name))?;
     let spec = resolve(&source, &load)?;
-    let mut faults = host(path, text).map(|h| validate_host(&spec, &h)).unwrap_or_default();
+    let mut faults = host(path, text, &spec)
+        .map(|h| validate_host(&spec, &h))
+        .unwrap_or_default();
     source.point(&mut faults);
     if faults.is_empty() { Ok(spec) } else { Err(faults) }
 }

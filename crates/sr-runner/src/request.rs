@@ -6,7 +6,7 @@ use crate::subject::{self, Surroundings};
 use sr_common::{Fault, HostFacts, RunId, Subject};
 use sr_compiler::CompileBundle;
 use sr_evidence::report::RunReport;
-use sr_policy::PolicySpec;
+use sr_policy::{HostContext, PolicySpec, validate_host};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -34,6 +34,8 @@ pub struct Caller {
 #[derive(Debug, Clone)]
 pub struct Request {
     pub policy: PolicySpec,
+    /// What the host's rules must know, besides the paths of the mounts.
+    pub host: HostContext,
     /// Digest of the policy as it was named, before the flags.
     pub policy_source: Option<sr_common::Digest>,
     /// The flags, if there were any.
@@ -79,9 +81,10 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// Gathers what compilation must know, and compiles.
+/// Gathers what compilation must know, judges by the host's rules what was found, and compiles.
 pub fn compile_for_host(
     policy: &PolicySpec,
+    host: &HostContext,
     caller: &Caller,
     store: &Store,
 ) -> Result<(HostFacts, Subject, CompileBundle), Vec<Fault>> {
@@ -96,6 +99,65 @@ pub fn compile_for_host(
     };
     let subject = subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
     tracing::debug!("subject found");
+    // These paths are the ones that are mounted, and no link is followed then: no other may be what the rules allow.
+    let found = HostContext {
+        sources: subject.mounts.iter().map(|m| Some(m.source.clone())).collect(),
+        root: subject.root.as_ref().map(|root| root.source.clone()),
+        ..host.clone()
+    };
+    let faults = validate_host(policy, &found);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
     let bundle = sr_compiler::compile(policy, &facts, &subject)?;
     Ok((facts, subject, bundle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A link in a mount's path was exchanged after the command line had looked at it.
+    #[test]
+    fn a_source_that_was_exchanged_is_judged_by_where_it_leads_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        for name in ["allowed/work", "outside"] {
+            std::fs::create_dir_all(top.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("../outside", top.join("allowed/source")).unwrap();
+        let text = |name: &str| top.join(name).to_str().unwrap().to_owned();
+        let mut policy = sr_policy::preset("standard").unwrap();
+        policy.mounts[0].source = text("allowed/source");
+        policy.mounts[0].target = Some("/data".into());
+        policy.runtime.command = Some("/bin/true".into());
+        let mut host = HostContext {
+            cwd: text("allowed/work"),
+            sources: vec![Some(text("allowed/source"))],
+            ..HostContext::default()
+        };
+        let caller = Caller {
+            cwd: top.join("allowed/work"),
+            path_var: "/usr/bin:/bin".into(),
+            pyenv_version: None,
+            home: None,
+            keys: top.join("keys"),
+            runtime: None,
+            id_base: 0x7000_0000,
+            broker: Vec::new(),
+        };
+        let store = Store::open(&top.join("store")).unwrap();
+        let judged = |host: &HostContext| match compile_for_host(&policy, host, &caller, &store) {
+            Ok((_, subject, _)) => Ok(subject.mounts[0].source.clone()),
+            Err(faults) => Err(faults.iter().filter_map(|f| f.rule).collect::<Vec<_>>()),
+        };
+        assert_eq!(judged(&host), Ok(text("outside")));
+        host.operator.allowed_prefixes = Some(vec![text("outside")]);
+        assert_eq!(judged(&host), Ok(text("outside")));
+        host.operator.allowed_prefixes = Some(vec![text("allowed")]);
+        assert_eq!(judged(&host), Err(vec!["SR-RULE-source-outside-prefixes"]));
+        host.operator.allowed_prefixes = None;
+        host.keys = vec![text("outside")];
+        assert_eq!(judged(&host), Err(vec!["SR-RULE-mount-shows-store"]));
+    }
 }

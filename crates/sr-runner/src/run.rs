@@ -48,10 +48,11 @@ use std::time::Instant;
 pub fn run(request: &Request) -> Result<Outcome, Refusal> {
     let start = Instant::now();
     let namespaces = Namespaces::begin();
-    let (facts, _subject, bundle) = match compile_for_host(&request.policy, &request.caller, &request.store) {
-        Ok(compiled) => compiled,
-        Err(faults) => return Err(refusal::record(request, faults)),
-    };
+    let (facts, _subject, bundle) =
+        match compile_for_host(&request.policy, &request.host, &request.caller, &request.store) {
+            Ok(compiled) => compiled,
+            Err(faults) => return Err(refusal::record(request, faults)),
+        };
     tracing::debug!(micros = start.elapsed().as_micros(), "bundle compiled");
     let mut run = Run::open(request, &facts, &bundle, start).inspect_err(|_| {
         // The journal was opened before the store refused the rest: nothing was made, so it is done with.

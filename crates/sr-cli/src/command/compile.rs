@@ -32,8 +32,8 @@ pub fn compile(arguments: CompileArguments, env: &Environment) -> Done {
     let rules = host_rules::load(env)?;
     let mut caller = super::caller(env);
     caller.id_base = rules.id_base.unwrap_or(env.id_base);
-    host_rules::check(&policy, &found.files, rules, env)?;
-    let (_, _, bundle) = compile_for_host(&policy, &caller, &Store::open(&env.store)?)?;
+    let host = host_rules::check(&policy, &found.files, rules, env)?;
+    let (_, _, bundle) = compile_for_host(&policy, &host, &caller, &Store::open(&env.store)?)?;
     terminal::out(&json::pretty(&bundle)?);
     Ok(0)
 }

@@ -51,7 +51,7 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
     }
     let rules = host_rules::load(env)?;
     let id_base = rules.id_base.unwrap_or(env.id_base);
-    host_rules::check(&policy, &found.files, rules, env)?;
+    let host = host_rules::check(&policy, &found.files, rules, env)?;
     tracing::debug!(policy = %name.display(), store = %env.store.display(), keys = %env.keys.display(), id_base, "run");
     let store = Store::open(&env.store)?;
     let mut caller = super::caller(env);
@@ -59,6 +59,7 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
     let sign = policy.evidence.sign != "none";
     let request = Request {
         policy,
+        host,
         policy_source: Some(named_digest),
         overlay: recorded,
         caller,

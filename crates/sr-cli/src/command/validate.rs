@@ -21,7 +21,7 @@ pub fn validate(arguments: &ValidateArguments, style: terminal::Style) -> Done {
     let mut bad = 0;
     for name in &arguments.policies {
         let result = policies::find(name).and_then(|found| match &host {
-            Some((env, rules)) => host_rules::check(&found.spec, &found.files, rules.clone(), env),
+            Some((env, rules)) => host_rules::check(&found.spec, &found.files, rules.clone(), env).map(drop),
             None => Ok(()),
         });
         let shown = clean(&name.to_string_lossy());

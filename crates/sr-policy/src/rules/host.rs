@@ -31,18 +31,10 @@ const CEILING: Rule = Rule::new("SR-RULE-above-ceiling", "No limit is above the 
 
 pub(super) const RULES: &[Rule] = &[HOLDS_STORE, HOLDS_KEYS, HOLDS_POLICY, SHOWS_STORE, PREFIX, CEILING];
 
-/// A path as the policy writes it and as the host resolves it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Canonical {
-    pub written: String,
-    /// Absolute, no symbolic link in it.
-    pub canonical: String,
-}
-
 /// What the rules must know of the host. All paths absolute and canonical; the caller resolves them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HostContext {
-    /// Where the run starts; stands in for sources that `sources` lacks.
+    /// Where the run starts; what is not resolved is judged by its letters from there.
     pub cwd: String,
     /// The run store.
     pub store: String,
@@ -50,16 +42,18 @@ pub struct HostContext {
     pub keys: Vec<String>,
     /// The policy file, the files it extends, the host files.
     pub policy_files: Vec<String>,
-    /// One for each mount, and for `rootfs.path`; found by what the policy writes.
-    pub sources: Vec<Canonical>,
+    /// One for each mount, in their order; `None`: it does not exist.
+    pub sources: Vec<Option<String>>,
+    /// `rootfs.path`.
+    pub root: Option<String>,
     /// The operator's rules, already narrowed by the user's.
     pub operator: HostRules,
 }
 
 impl HostContext {
-    fn resolve(&self, written: &str) -> String {
-        match self.sources.iter().find(|s| s.written == written) {
-            Some(found) => found.canonical.clone(),
+    fn resolve(&self, canonical: Option<&String>, written: &str) -> String {
+        match canonical {
+            Some(found) => found.clone(),
             None if written.starts_with('/') => lexical(written),
             None => lexical(&format!("{}/{written}", self.cwd)),
         }
@@ -70,7 +64,7 @@ impl HostContext {
 pub fn validate_host(spec: &PolicySpec, host: &HostContext) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (i, mount) in spec.mounts.iter().enumerate() {
-        let source = host.resolve(&mount.source);
+        let source = host.resolve(host.sources.get(i).and_then(Option::as_ref), &mount.source);
         // The letters were judged already; a symbolic link may lead to what they hide.
         if source != lexical(&mount.source) {
             mounts::source(i, &source, mount, &mut faults);
@@ -82,7 +76,7 @@ pub fn validate_host(spec: &PolicySpec, host: &HostContext) -> Vec<Fault> {
         prefixes(&format!("mounts[{i}].source"), &source, host, &mut faults);
     }
     if let Some(path) = &spec.rootfs.path {
-        let canonical = host.resolve(path);
+        let canonical = host.resolve(host.root.as_ref(), path);
         if canonical != lexical(path) {
             view::root_directory(&canonical, &mut faults);
         }
@@ -193,14 +187,10 @@ mod tests {
     use crate::spec::Preset;
 
     fn context(canonical: &str) -> HostContext {
-        let sources = vec![Canonical {
-            written: ".".into(),
-            canonical: canonical.into(),
-        }];
         HostContext {
             cwd: "/home/ann/w".into(),
             store: "/home/ann/.safe-run".into(),
-            sources,
+            sources: vec![Some(canonical.into())],
             ..HostContext::default()
         }
     }
@@ -218,6 +208,21 @@ mod tests {
         assert_eq!(found("/"), ["SR-RULE-mount-source-root"]);
         assert_eq!(found("/run/user/1000"), ["SR-RULE-mount-source-live"]);
         assert_eq!(found("/home/ann/.safe-run/runs"), ["SR-RULE-mount-shows-store"]);
+    }
+
+    /// Two mounts of one name need not be of one directory, when a link in it is exchanged meanwhile.
+    #[test]
+    fn each_mount_is_judged_by_its_own_path() {
+        let mut spec = Preset::Standard.spec();
+        let mut twin = spec.mounts[0].clone();
+        twin.target = Some("/twin".into());
+        spec.mounts.push(twin);
+        let mut host = context("/home/ann/w");
+        host.sources.push(Some("/srv/other".into()));
+        host.operator.allowed_prefixes = Some(vec!["/home/ann".into()]);
+        let faults = validate_host(&spec, &host);
+        let found: Vec<_> = faults.iter().map(|f| (f.rule, f.path.as_str())).collect();
+        assert_eq!(found, [(Some("SR-RULE-source-outside-prefixes"), "mounts[1].source")]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod name;
 mod scan;
 mod survey;
 mod tree;
+mod unseen;
 
 pub use apply::{Applied, ApplyOptions, Note, Prepared, apply, prepare};
 pub use copy::{Stats, copy_layer, is_empty};

@@ -1,7 +1,9 @@
 //! Changes as a person reads them: a unified diff for text, a line for everything else. What the program wrote is never
-//! sent to the terminal as it is.
+//! sent to the terminal as it is; and of a host's file that the program did not see nothing is shown, for what is printed
+//! here often goes on to a log, or back to the agent that ran.
 
 use super::name::{self, unescape};
+use super::unseen::{self, Unseen};
 use super::{Change, Kind, Layer, Node, What, tree};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -35,14 +37,16 @@ pub fn diff_text(changes: &[Change], layer: &Layer<'_>) -> Result<String, Fault>
         })
     };
     let (upper, lower) = (open(layer.upper)?, open(layer.lower)?);
+    let unseen = Unseen::new(layer.hidden);
     let mut out = String::new();
     for change in changes {
-        one(&mut out, change, &upper, &lower);
+        let secret = change.before.is_some() && unescape(&change.path).is_none_or(|path| unseen.covers(&path));
+        one(&mut out, change, secret, &upper, &lower);
     }
     Ok(out)
 }
 
-fn one(out: &mut String, change: &Change, upper: &OwnedFd, lower: &OwnedFd) {
+fn one(out: &mut String, change: &Change, secret: bool, upper: &OwnedFd, lower: &OwnedFd) {
     let path = &change.path;
     let what = |node: &Option<Node>| node.as_ref().map_or("nothing", |n| n.what.text());
     // Writing to a String cannot fail.
@@ -65,8 +69,11 @@ fn one(out: &mut String, change: &Change, upper: &OwnedFd, lower: &OwnedFd) {
     {
         let _ = writeln!(out, "mode {:04o} -> {:04o}", before.mode, after.mode);
     }
+    if secret {
+        let _ = writeln!(out, "not shown: {}", unseen::REASON);
+    }
     for (sign, node) in [('-', &change.before), ('+', &change.after)] {
-        if let Some(target) = node.as_ref().and_then(|n| n.target.as_ref()) {
+        if !secret && let Some(target) = node.as_ref().and_then(|n| n.target.as_ref()) {
             let _ = writeln!(out, "{sign}-> {target}");
         }
     }
@@ -79,10 +86,12 @@ fn one(out: &mut String, change: &Change, upper: &OwnedFd, lower: &OwnedFd) {
             let _ = writeln!(out, "{label}: {text}");
         }
     }
-    if matches!(
-        change.kind,
-        Kind::Deleted | Kind::Added | Kind::Modified | Kind::TypeChanged
-    ) {
+    if !secret
+        && matches!(
+            change.kind,
+            Kind::Deleted | Kind::Added | Kind::Modified | Kind::TypeChanged
+        )
+    {
         contents(out, change, upper, lower);
     }
 }

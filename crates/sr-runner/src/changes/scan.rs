@@ -7,11 +7,12 @@ use super::manifest::{Line, Manifest};
 use super::name::escape;
 use super::survey::{self, changed_at};
 use super::tree::{self, Cursor, file_type, join};
+use super::unseen::{self, Unseen};
 use super::{Change, Kind, Layer, Node, What, danger, data};
 use rustix::fs::{FileType, Stat, fgetxattr_query, readlinkat};
 use rustix::io::Errno;
 use sr_common::{Code, Digest, Fault};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::BorrowedFd;
 
 /// The changes that the layer holds: deletions first, then replaced directories, then the others, each by path.
@@ -76,7 +77,7 @@ pub fn read(layer: &Layer<'_>) -> Result<Scanned, Fault> {
         lower: open(layer.lower)?,
         manifest: Manifest::read(layer.upper)?,
         record: Record::read(layer.upper)?,
-        hidden: layer.hidden.iter().map(|mask| mask.path.clone().into_bytes()).collect(),
+        unseen: Unseen::new(layer.hidden),
         replaced: layer
             .hidden
             .iter()
@@ -121,7 +122,7 @@ struct Scan<'a> {
     lower: Cursor,
     manifest: Manifest,
     record: Record,
-    hidden: HashSet<Vec<u8>>,
+    unseen: Unseen,
     /// Hidden files that the program saw with other content.
     replaced: HashMap<Vec<u8>, Digest>,
     path: Vec<u8>,
@@ -302,7 +303,7 @@ impl Scan<'_> {
 
     fn deleted(&mut self, name: &[u8], path: &[u8]) -> Result<(), Fault> {
         // The program never saw it, so it cannot have meant to delete it.
-        if self.hidden.contains(path) && !self.replaced.contains_key(path) {
+        if self.unseen.covers(path) && !self.replaced.contains_key(path) {
             return Ok(());
         }
         let Some(stat) = self.fail(path, self.lower.stat(name))? else {
@@ -330,7 +331,7 @@ impl Scan<'_> {
         }
         let goes = matches!(change.kind, Kind::Deleted | Kind::TypeChanged);
         if goes && before.what == What::Directory {
-            let survey = survey::directory(&mut self.lower, name, path, self.layer.started, &self.hidden);
+            let survey = survey::directory(&mut self.lower, name, path, self.layer.started, &self.unseen);
             let survey = self.fail(path, survey)?;
             before.size = Some(survey.entries);
             change.conflict = change.conflict.take().or(survey.conflict);
@@ -372,8 +373,8 @@ impl Scan<'_> {
     }
 
     fn danger(&self, path: &[u8], target: Option<&str>) -> Option<String> {
-        if self.hidden.contains(path) {
-            return Some("the program did not see the host's file of this name".to_owned());
+        if self.unseen.covers(path) {
+            return Some(unseen::REASON.to_owned());
         }
         let link = || danger::by_target(path, &super::unescape(target?)?);
         danger::by_path(path).or_else(link).map(str::to_owned)

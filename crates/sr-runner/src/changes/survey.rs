@@ -3,9 +3,9 @@
 
 use super::name::escape;
 use super::tree::{Cursor, file_type, join};
+use super::unseen::Unseen;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
-use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub(super) fn directory(
     name: &[u8],
     path: &[u8],
     started: SystemTime,
-    hidden: &HashSet<Vec<u8>>,
+    unseen: &Unseen,
 ) -> Result<Survey, Errno> {
     let mut survey = Survey::default();
     match at.descend(name) {
@@ -60,7 +60,7 @@ pub(super) fn directory(
                 escape(&path)
             ));
         }
-        if hidden.contains(&path) {
+        if unseen.is(&path) {
             survey.danger = Some(format!("it holds {}, which the program did not see", escape(&path)));
         } else if name == b".git" && survey.danger.is_none() {
             survey.danger = Some("it holds a git repository".to_owned());

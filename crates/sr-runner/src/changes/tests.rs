@@ -256,10 +256,23 @@ fn a_name_that_the_program_did_not_see_is_never_deleted_by_the_way() {
     assert!(changes[1].danger.as_ref().unwrap().contains("old/.env"));
     w.apply().unwrap();
     assert!(w.at("lower/dir/.env").exists() && w.at("lower/.env").exists() && w.at("lower/old/.env").exists());
+    // A directory that the program did not see, and made itself.
+    w.write("lower/keys/id", "precious");
+    w.write("lower/keys/other", "precious");
+    w.hidden.push(mask("keys", None));
+    w.start();
+    w.opaque("upper/keys");
+    w.write("upper/keys/id", "mine");
+    let done = w.apply().unwrap();
+    assert!(done.pending.iter().any(|note| note.path == "keys/id"), "{done:?}");
+    assert_eq!(
+        (w.read("lower/keys/id"), w.read("lower/keys/other")),
+        ("precious".into(), "precious".into())
+    );
     // A file of that name that the program made itself.
     fs::remove_file(w.at("upper/.env")).unwrap();
     w.write("upper/.env", "mine");
-    assert_eq!(w.apply().unwrap().pending[1].path, ".env");
+    assert!(w.apply().unwrap().pending.iter().any(|note| note.path == ".env"));
     assert_eq!(w.read("lower/.env"), ".env");
 }
 
@@ -595,6 +608,51 @@ fn a_long_diff_is_cut_and_says_so() {
     w.write("upper/f", &"0123456789\n".repeat(50_000));
     let text = w.with(|layer| diff_text(&scan(layer).unwrap(), layer).unwrap());
     assert!(text.len() < 300 << 10 && text.ends_with("is longer than 256 KiB\n"));
+}
+
+#[test]
+fn a_diff_shows_nothing_of_what_the_program_did_not_see() {
+    let mut w = World::new(&[
+        "conf/.env",
+        ".netrc",
+        ".git/config",
+        "gone/.git/config",
+        "keys/id",
+        "new",
+    ]);
+    symlink("of no worth", w.at("lower/link")).unwrap();
+    let mask = |path: &str, replacement: Option<&str>| LayerMask {
+        path: path.into(),
+        replacement: replacement.map(Into::into),
+    };
+    w.hidden = vec![
+        mask("conf/.env", None),
+        mask(".netrc", None),
+        mask(".git/config", Some("clean")),
+        mask("gone/.git/config", Some("clean")),
+        mask("keys", None),
+        mask("link", None),
+        mask("went/.env", None),
+    ];
+    for secret in ["conf/.env", ".netrc", ".git/config", "gone/.git/config", "keys/id"] {
+        w.write(&format!("lower/{secret}"), "of no worth\n");
+    }
+    w.write("upper/conf/.env", "mine\n");
+    symlink("elsewhere", w.at("upper/.netrc")).unwrap();
+    w.write("upper/.git/config", "mine\n");
+    w.whiteout("upper/gone/.git/config");
+    w.opaque("upper/keys");
+    w.write("upper/keys/id", "mine\n");
+    w.write("upper/link", "mine\n");
+    w.write("upper/went/.env", "mine\n");
+    let text = w.with(|layer| diff_text(&scan(layer).unwrap(), layer).unwrap());
+    assert!(!text.contains("of no worth"), "{text}");
+    let said = text
+        .lines()
+        .filter(|line| line.starts_with("not shown: the program did not see"));
+    assert_eq!(said.count(), 6, "{text}");
+    // What the host has no file for any more is the run's alone.
+    assert!(text.contains("+++ b/went/.env\n@@ -0,0 +1 @@\n+mine\n"), "{text}");
 }
 
 // ---- applying ----

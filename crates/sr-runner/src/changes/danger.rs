@@ -95,6 +95,51 @@ pub(super) fn by_path(path: &[u8]) -> Option<&'static str> {
     (FILES.contains(&last.as_str()) || last.ends_with(".pth")).then_some("tools run or obey it without being asked")
 }
 
+/// How a directory stands to a git repository by any other name than `.git`: one that holds HEAD, objects and refs is
+/// taken for a repository by whoever stands in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Repository {
+    #[default]
+    No,
+    /// It holds a HEAD.
+    Top,
+    /// It is in a directory of such a one that git obeys as a whole.
+    Obeyed,
+}
+
+impl Repository {
+    /// How the directory `name` in this one stands; `head`: it holds a HEAD.
+    pub fn below(self, name: &[u8], head: bool) -> Repository {
+        match self {
+            Repository::Top if among(&["hooks", "info"], name) => Repository::Obeyed,
+            Repository::Obeyed => Repository::Obeyed,
+            _ if head => Repository::Top,
+            _ => Repository::No,
+        }
+    }
+
+    /// Why a change of `name` in this directory is applied only when named.
+    pub fn danger(self, name: &[u8], directory: bool) -> Option<&'static str> {
+        if is_head(name) && !directory {
+            return Some("git takes the directory that holds it for a repository, and obeys the config in it");
+        }
+        let obeyed = match self {
+            Repository::No => false,
+            Repository::Top => among(&["commondir", "config", "config.worktree", "hooks", "info"], name),
+            Repository::Obeyed => true,
+        };
+        obeyed.then_some("git runs or obeys it: a HEAD makes this directory a repository")
+    }
+}
+
+pub(super) fn is_head(name: &[u8]) -> bool {
+    among(&["head"], name)
+}
+
+fn among(names: &[&str], name: &[u8]) -> bool {
+    names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
 /// Why a link at `path` that points to `target` leads out of the tree, or may.
 pub(super) fn by_target(path: &[u8], target: &[u8]) -> Option<&'static str> {
     if target.first() == Some(&b'/') {

@@ -2,13 +2,14 @@
 //! host now, so that nothing is listed twice and what was applied is listed no more.
 
 use super::apply::Record;
+use super::danger::{self, Repository};
 use super::held::Held;
 use super::manifest::{Line, Manifest};
 use super::name::escape;
 use super::survey::{self, changed_at};
 use super::tree::{self, Cursor, file_type, join};
 use super::unseen::{self, Unseen};
-use super::{Change, Kind, Layer, Node, What, danger, data};
+use super::{Change, Kind, Layer, Node, What, data};
 use rustix::fs::{FileType, Stat, fgetxattr_query, readlinkat};
 use rustix::io::Errno;
 use sr_common::{Code, Digest, Fault};
@@ -89,6 +90,7 @@ pub fn read(layer: &Layer<'_>) -> Result<Scanned, Fault> {
             })
             .collect(),
         path: Vec::new(),
+        repository: Repository::No,
         found: Vec::new(),
         held: Vec::new(),
         opaque: BTreeSet::new(),
@@ -114,6 +116,7 @@ struct Level {
     in_lower: bool,
     /// Nothing of the lower directory shows through.
     opaque: bool,
+    repository: Repository,
 }
 
 struct Scan<'a> {
@@ -126,6 +129,8 @@ struct Scan<'a> {
     /// Hidden files that the program saw with other content.
     replaced: HashMap<Vec<u8>, Digest>,
     path: Vec<u8>,
+    /// How the directory of this path stands to one.
+    repository: Repository,
     found: Vec<Entry>,
     held: Vec<(Vec<u8>, Held)>,
     /// Directories that are marked so.
@@ -193,6 +198,7 @@ impl Scan<'_> {
         let mut levels = vec![self.level(true, false)?];
         while let Some(level) = levels.last_mut() {
             let (in_lower, opaque) = (level.in_lower, level.opaque);
+            self.repository = level.repository;
             let Some(name) = level.pending.pop() else {
                 levels.pop();
                 if !levels.is_empty() {
@@ -222,6 +228,8 @@ impl Scan<'_> {
         }
         let mut names: BTreeSet<Vec<u8>> = self.fail(&path, self.upper.names())?.into_iter().collect();
         names.extend(self.manifest.only_here(&path).map(|(name, _)| name.to_vec()));
+        let head = self.fail(&path, self.has_head(&names, in_lower))?;
+        self.repository = self.repository.below(tree::split(&path).1, head);
         if opaque && in_lower {
             if marked && !path.is_empty() {
                 self.push(change(&path, Kind::Opaque), path.clone(), None)?;
@@ -236,7 +244,26 @@ impl Scan<'_> {
             pending: names.into_iter().rev().collect(),
             in_lower,
             opaque,
+            repository: self.repository,
         })
+    }
+
+    /// Whether the directory that both cursors are in holds a file HEAD, or will: of the run's `names`, or of the host's.
+    fn has_head(&self, names: &BTreeSet<Vec<u8>>, in_lower: bool) -> Result<bool, Errno> {
+        let file = |stat: Option<Stat>| stat.is_some_and(|s| file_type(&s) != FileType::Directory);
+        for name in names.iter().filter(|name| danger::is_head(name)) {
+            if file(self.upper.stat(name)?) {
+                return Ok(true);
+            }
+        }
+        if !in_lower {
+            return Ok(false);
+        }
+        match self.lower.stat(b"HEAD") {
+            // It cannot be looked into, so it may.
+            Err(Errno::ACCESS) => Ok(true),
+            found => found.map(file),
+        }
     }
 
     /// Judges one name; a directory that must be looked into is entered.
@@ -312,8 +339,8 @@ impl Scan<'_> {
         let mut before = self.fail(path, node(self.lower.fd(), name, &stat, None, Whose::Host))?;
         let mut change = change(path, Kind::Deleted);
         self.judge_host(name, path, &stat, &mut before, &mut change)?;
+        change.danger = self.danger(path, &before, None).or(change.danger);
         change.before = Some(before);
-        change.danger = self.danger(path, None).or(change.danger);
         self.push(change, path.to_vec(), Some(stat))
     }
 
@@ -366,18 +393,23 @@ impl Scan<'_> {
             self.judge_host(name, path, stat, &mut before, &mut change)?;
             change.before = Some(before);
         }
-        change.danger = self.danger(path, after.target.as_deref()).or(change.danger);
+        change.danger = self.danger(path, &after, after.target.as_deref()).or(change.danger);
         change.skipped = skipped(change.before.as_ref(), &after, line);
         change.after = Some(after);
         self.push(change, path.to_vec(), lower)
     }
 
-    fn danger(&self, path: &[u8], target: Option<&str>) -> Option<String> {
+    fn danger(&self, path: &[u8], node: &Node, target: Option<&str>) -> Option<String> {
         if self.unseen.covers(path) {
             return Some(unseen::REASON.to_owned());
         }
         let link = || danger::by_target(path, &super::unescape(target?)?);
-        danger::by_path(path).or_else(link).map(str::to_owned)
+        let (_, name) = tree::split(path);
+        let repository = || self.repository.danger(name, node.what == What::Directory);
+        danger::by_path(path)
+            .or_else(repository)
+            .or_else(link)
+            .map(str::to_owned)
     }
 }
 

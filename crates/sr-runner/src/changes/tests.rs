@@ -1221,6 +1221,73 @@ fn each_name_that_runs_by_itself_waits_whatever_happens_to_it() {
 }
 
 #[test]
+fn a_repository_by_any_name_waits() {
+    let w = World::new(&[
+        "bare/HEAD",
+        "bare/config",
+        "bare/hooks/x",
+        "src/hooks/use.js",
+        "src/config",
+        "head/config",
+    ]);
+    for made in [
+        "docs/HEAD",
+        "docs/config",
+        "docs/objects/aa/bb",
+        "lib.git/head",
+        "lib.git/Config.worktree",
+        "lib.git/hooks/deep/post-checkout",
+        "lib.git/worktrees/w/HEAD",
+        "lib.git/worktrees/w/commondir",
+        "bare/config",
+        "bare/hooks/x",
+        "bare/info/attributes",
+        "bare/refs/heads/main",
+        // No repository.
+        "src/hooks/use.js",
+        "src/config",
+        "head/config",
+        "config",
+    ] {
+        w.write(&format!("upper/{made}"), "run");
+    }
+    let done = w.apply().unwrap();
+    let mut waits: Vec<&str> = done.pending.iter().map(|note| note.path.as_str()).collect();
+    waits.sort_unstable();
+    let expected = [
+        "bare/config",
+        "bare/hooks/x",
+        "bare/info",
+        "bare/info/attributes",
+        "docs/HEAD",
+        "docs/config",
+        "lib.git/Config.worktree",
+        "lib.git/head",
+        "lib.git/hooks",
+        "lib.git/hooks/deep",
+        "lib.git/hooks/deep/post-checkout",
+        "lib.git/worktrees/w/HEAD",
+        "lib.git/worktrees/w/commondir",
+    ];
+    assert_eq!(waits, expected);
+    for applied in [
+        "docs/objects/aa/bb",
+        "bare/refs/heads/main",
+        "src/hooks/use.js",
+        "src/config",
+        "head/config",
+        "config",
+    ] {
+        assert_eq!(w.read(&format!("lower/{applied}")), "run");
+    }
+    // Once HEAD is applied, a run that changes the config alone is told from any other by the host's.
+    w.only(&["docs/HEAD"]).unwrap();
+    fs::remove_file(w.at("upper/docs/HEAD")).unwrap();
+    let done = w.apply().unwrap();
+    assert!(done.pending.iter().any(|note| note.path == "docs/config"), "{done:?}");
+}
+
+#[test]
 fn each_special_thing_is_never_applied() {
     for (what, kind, mode, device) in [
         ("fifo", FileType::Fifo, 0o644, 0),

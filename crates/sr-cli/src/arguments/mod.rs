@@ -193,7 +193,7 @@ pub struct DiffArguments {
 #[command(
     after_help = "Never applied: setuid bits, devices, FIFOs, file capabilities. What changed on the host since the
 run (or its session) began, and what runs by itself on the host (`.git/` but its objects and refs, `.envrc`,
-`Makefile`, `package.json` …), is applied only where its path is named. The stored changes must be those
+`Makefile`, `Cargo.toml` …), is applied only where its path is named. The stored changes must be those
 that the run's evidence vouches for. Who applied what is recorded: safe-run show.
 
 Examples:

@@ -26,6 +26,17 @@ pub struct Place {
 }
 
 impl Place {
+    fn new(name: &str) -> Outcome<Place> {
+        let place = Place {
+            scratch: Scratch::new(name)?,
+            safe_run: tree::safe_run()?,
+        };
+        for dir in ["work", "store", "home"] {
+            place.scratch.dir(dir)?;
+        }
+        Ok(place)
+    }
+
     pub fn path(&self) -> &Path {
         self.scratch.path()
     }
@@ -53,13 +64,7 @@ impl Place {
 
 pub fn start(options: &[&str]) -> Outcome {
     let rounds = plain::number(options, "--rounds", 40)?;
-    let place = Place {
-        scratch: Scratch::new("bench")?,
-        safe_run: tree::safe_run()?,
-    };
-    for dir in ["work", "store", "home"] {
-        place.scratch.dir(dir)?;
-    }
+    let place = Place::new("bench")?;
     let mut rows = Vec::new();
     for row in [Row::Wall, Row::Standard] {
         for (name, program) in PROGRAMS {
@@ -129,9 +134,7 @@ fn measure(place: &Place, row: Row, name: &str, program: &[&str], rounds: u32) -
 /// Whether a contender works here at all.
 fn tried(place: &Place, contender: &Contender) -> Result<(), (String, String)> {
     let fail = |why: String| Err((contender.name.clone(), why));
-    let Some(mut command) = place.command(&contender.words) else {
-        return fail("no command".into());
-    };
+    let (mut command, _files) = contender.command(place).map_err(|why| (contender.name.clone(), why))?;
     match command.output() {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
@@ -155,9 +158,7 @@ fn interleaved(place: &Place, contenders: &[Contender], rounds: u32) -> Outcome<
                 // Nothing is there the first time.
                 let _ = std::fs::remove_dir_all(dir).and_then(|()| std::fs::create_dir(dir));
             }
-            let Some(mut command) = place.command(&contender.words) else {
-                continue;
-            };
+            let (mut command, _files) = contender.command(place)?;
             command.stderr(Stdio::null());
             let start = Instant::now();
             let status = command.status().map_err(|e| format!("{}: {e}", contender.name))?;

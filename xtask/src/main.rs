@@ -21,7 +21,8 @@ cargo xtask test [--yes] [--quick]     everything that CI checks; --yes installs
 cargo xtask soak [--sample] [--runs N] [--rounds N] [--kills N] [--seed N]
                                        2,000 runs in a row, 64 at once five times, 500 runs killed: nothing may be left behind
 cargo xtask bench start [--rounds N]   start times beside bubblewrap, runc, firejail and sandlock → bench/results/
-cargo xtask bench wall [--rounds N]    what the wall costs, part by part, each against its bar → bench/results/
+cargo xtask bench wall [--parts start,throughput,filter] [--rounds N]
+                                       what the wall costs, part by part, each against its bar → bench/results/
 cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but
                                        keeps its own writes; without it, the tests of what this host's kernel may lack
 cargo xtask escape [--backend process|bubblewrap|runc|control] [--user root|user] [--write] [--keep] [CASE…]

@@ -26,6 +26,12 @@ pub fn least(values: &[f64]) -> f64 {
     values.iter().copied().reduce(f64::min).unwrap_or(0.0)
 }
 
+/// The middle one of the ratios, pair by pair: what the machine did besides met both of a pair.
+pub fn median_ratio(of: &[f64], to: &[f64]) -> f64 {
+    let ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of / to).collect();
+    median(&ratios)
+}
+
 /// A number behind `--NAME`, or the default.
 pub fn number(options: &[&str], name: &str, default: u32) -> Result<u32, String> {
     match options.iter().position(|o| *o == name) {
@@ -47,5 +53,6 @@ mod tests {
             (median(&[]), median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0])),
             (0.0, 2.0, 2.5)
         );
+        assert_eq!(median_ratio(&[1.0, 8.0, 3.0], &[2.0, 2.0, 3.0]), 1.0);
     }
 }

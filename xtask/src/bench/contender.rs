@@ -3,6 +3,8 @@
 use super::Place;
 use crate::{Outcome, tree};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -31,6 +33,8 @@ pub struct Contender {
     pub shown: String,
     /// Emptied before each round.
     pub empties: Option<PathBuf>,
+    /// Which words are the number of a descriptor of which file.
+    pub files: Vec<(usize, PathBuf)>,
 }
 
 impl Contender {
@@ -67,12 +71,32 @@ impl Contender {
                 .collect::<Vec<_>>()
                 .join(" "),
             empties: None,
+            files: Vec::new(),
+        }
+    }
+
+    /// A command in the place, and the files that it reads, to be held until it has started.
+    pub fn command(&self, place: &Place) -> Outcome<(Command, Vec<File>)> {
+        let mut words = self.words.clone();
+        let mut files = Vec::new();
+        for (at, path) in &self.files {
+            let fail = |e: std::io::Error| format!("{}: {e}", path.display());
+            let file = File::open(path).map_err(fail)?;
+            rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).map_err(|e| fail(e.into()))?;
+            if let Some(word) = words.get_mut(*at) {
+                *word = file.as_raw_fd().to_string();
+            }
+            files.push(file);
+        }
+        match place.command(&words) {
+            Some(command) => Ok((command, files)),
+            None => Err(format!("{}: no command", self.name)),
         }
     }
 }
 
 /// A contender, or who is absent and why.
-type Entry = Result<Contender, (String, String)>;
+pub type Entry = Result<Contender, (String, String)>;
 
 pub fn all(place: &Place, row: Row, program: &[&str]) -> Outcome<Vec<Entry>> {
     let wall = tree::root().join("bench/wall.yaml").display().to_string();
@@ -81,7 +105,7 @@ pub fn all(place: &Place, row: Row, program: &[&str]) -> Outcome<Vec<Entry>> {
     let id = format!("bench-{}", std::process::id());
     Ok(vec![
         Ok(Contender::ours(place, "safe-run", flags, program)),
-        other("bubblewrap", "bwrap", &bubblewrap(program)),
+        bubblewrap(program),
         other("runc", "runc", &["run", "--bundle", &bundle, &id]),
         other("firejail", "firejail", &firejail(row, program)),
         other(
@@ -98,7 +122,7 @@ pub fn all(place: &Place, row: Row, program: &[&str]) -> Outcome<Vec<Entry>> {
     ])
 }
 
-fn other(name: &str, program: &str, rest: &[&str]) -> Entry {
+pub fn other(name: &str, program: &str, rest: &[&str]) -> Entry {
     match tree::on_path(program) {
         Some(path) => Ok(Contender::new(name, &path.display().to_string(), program, rest)),
         None => Err((name.into(), format!("no {program} on PATH"))),
@@ -106,7 +130,7 @@ fn other(name: &str, program: &str, rest: &[&str]) -> Entry {
 }
 
 /// It has no limits of its own: the same in both rows.
-fn bubblewrap<'a>(program: &[&'a str]) -> Vec<&'a str> {
+pub fn bubblewrap(program: &[&str]) -> Entry {
     let own = [
         "--ro-bind",
         "/",
@@ -119,7 +143,7 @@ fn bubblewrap<'a>(program: &[&'a str]) -> Vec<&'a str> {
         "--tmpfs",
         "/tmp",
     ];
-    [&own[..], program].concat()
+    other("bubblewrap", "bwrap", &[&own[..], program].concat())
 }
 
 fn firejail<'a>(row: Row, program: &[&'a str]) -> Vec<&'a str> {

@@ -1,0 +1,100 @@
+//! Sixty-four runs at once: how many end in a second, behind our wall and behind bubblewrap's.
+
+use super::{Part, PartRow, commands};
+use crate::bench::contender::{self, Contender};
+use crate::bench::{Place, tried};
+use crate::{Outcome, plain};
+use serde_json::json;
+use std::process::Stdio;
+use std::time::Instant;
+
+const AT_ONCE: u32 = 64;
+/// Our runs a second are at least this many of bubblewrap's.
+const LEAST: f64 = 1.2;
+
+const PROGRAM: &[&str] = &["/bin/true"];
+const OURS: usize = 0;
+const THEIRS: usize = 1;
+
+pub fn part(rounds: u32) -> Outcome<Part> {
+    let mut rates = [Vec::new(), Vec::new()];
+    let mut shown = Vec::new();
+    for round in 0..rounds {
+        // A store for each round, so that the last meets no more runs than the first.
+        let place = Place::new("throughput")?;
+        let contenders = [
+            Contender::ours(&place, "safe-run, standard", &[], PROGRAM),
+            contender::bubblewrap(PROGRAM).map_err(|(who, why)| format!("{who}: {why}"))?,
+        ];
+        let mut both: Vec<_> = contenders.iter().zip(&mut rates).collect();
+        // What one leaves the kernel to do meets the other: in every other round the other way about.
+        if round % 2 == 1 {
+            both.reverse();
+        }
+        for (contender, rates) in both {
+            // The first run makes the store and the key.
+            tried(&place, contender).map_err(|(who, why)| format!("{who}: {why}"))?;
+            rates.push(rate(&place, contender)?);
+        }
+        shown = contenders.into();
+    }
+    let [ours, theirs] = &rates;
+    let ratio = plain::median_ratio(ours, theirs);
+    let rows = shown
+        .iter()
+        .zip(&rates)
+        .enumerate()
+        .map(|(at, (contender, rates))| {
+            let median = plain::median(rates);
+            let ratio = if at == THEIRS { 1.0 } else { ratio };
+            PartRow {
+                cells: vec![contender.name.clone(), format!("{median:.0}"), format!("{ratio:.2}×")],
+                measured: json!({
+                    "name": contender.name, "version": contender.version, "command": contender.shown,
+                    "runsPerSecond": median, "toBubblewrap": ratio,
+                }),
+                holds: (at == OURS).then_some(ratio >= LEAST),
+            }
+        })
+        .collect();
+    Ok(Part {
+        name: "throughput",
+        bar: "with 64 runs of `/bin/true` at once, at least 1.2× of bubblewrap's runs a second",
+        rounds,
+        columns: &["64 at once by", "runs a second", "to bubblewrap"],
+        rows,
+        notes: vec![
+            "From the first spawn to the last exit; the ratio is the median of ratios round by round. Ours write and sign their \
+             evidence, 64 into one store."
+                .into(),
+            commands(&shown),
+        ],
+    })
+}
+
+/// Runs a second of one batch.
+fn rate(place: &Place, contender: &Contender) -> Outcome<f64> {
+    let fail = |e: std::io::Error| format!("{}: {e}", contender.name);
+    let mut children = Vec::new();
+    let start = Instant::now();
+    for _ in 0..AT_ONCE {
+        let (mut command, _files) = contender.command(place)?;
+        children.push(command.stderr(Stdio::null()).spawn().map_err(fail)?);
+    }
+    let mut failed = Vec::new();
+    for child in &mut children {
+        let status = child.wait().map_err(fail)?;
+        if !status.success() {
+            failed.push(status.to_string());
+        }
+    }
+    let time = start.elapsed();
+    match failed.first() {
+        None => Ok(f64::from(AT_ONCE) / time.as_secs_f64()),
+        Some(status) => Err(format!(
+            "{}: {} of {AT_ONCE} at once failed: {status}",
+            contender.name,
+            failed.len()
+        )),
+    }
+}

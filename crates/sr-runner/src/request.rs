@@ -60,6 +60,8 @@ pub struct Outcome {
     pub report: RunReport,
     /// The run's folder.
     pub dir: PathBuf,
+    /// What the program wrote last to standard error, or to its terminal, was not the end of a line.
+    pub within_line: bool,
     /// Things that a person should be told, a sentence each.
     pub notes: Vec<String>,
 }

@@ -106,6 +106,7 @@ struct Run<'a> {
     peaks: Usage,
     samples: u64,
     outputs: Outputs,
+    within_line: bool,
     changes: Option<ChangeSummary>,
     denied: Vec<DeniedOperation>,
     clocks: Clocks,
@@ -179,6 +180,7 @@ impl<'a> Run<'a> {
                 stdout: nothing.clone(),
                 stderr: nothing,
             },
+            within_line: false,
             changes: None,
             denied: Vec::new(),
             clocks: Clocks::default(),
@@ -606,6 +608,8 @@ impl<'a> Run<'a> {
         let limits_hit: BTreeSet<&str> = seen.limits_hit;
         self.peaks.cpu_micros = self.peaks.cpu_micros.max(Some(cpu_micros));
         self.samples = seen.samples;
+        // Standard error, or the one that a terminal has.
+        self.within_line = seen.output.last().is_some_and(OutputPump::ends_within_line);
         let mut output = seen.output.into_iter().map(OutputPump::result);
         if let Some(stdout) = output.next() {
             self.outputs.stdout = stdout;
@@ -729,6 +733,7 @@ impl<'a> Run<'a> {
             status: report.result.status,
             report,
             dir: self.dir.path,
+            within_line: self.within_line,
             notes: self.notes,
         })
     }

@@ -24,6 +24,8 @@ pub struct OutputPump {
     broken: bool,
     pending: Vec<u8>,
     sent: usize,
+    /// The last byte that the caller took.
+    last: Option<u8>,
     passed: u64,
     dropped: u64,
     hasher: Hasher,
@@ -51,6 +53,7 @@ impl OutputPump {
             broken: false,
             pending: Vec::new(),
             sent: 0,
+            last: None,
             passed: 0,
             dropped: 0,
             hasher: Hasher::default(),
@@ -64,6 +67,11 @@ impl OutputPump {
     /// Whether something waits for the caller to take it.
     pub fn is_waiting(&self) -> bool {
         self.has_pending()
+    }
+
+    /// Whether what the caller took ends in the middle of a line.
+    pub fn ends_within_line(&self) -> bool {
+        self.last.is_some_and(|last| last != b'\n')
     }
 
     pub fn is_open(&self) -> bool {
@@ -123,7 +131,10 @@ impl OutputPump {
             &rest[..rest.len().min(SAFE_WRITE)]
         };
         match rustix::io::write(&self.to, chunk) {
-            Ok(n) => self.sent += n,
+            Ok(n) => {
+                self.last = n.checked_sub(1).and_then(|at| chunk.get(at).copied()).or(self.last);
+                self.sent += n;
+            }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => {
                 // The reader has gone (`| head`), or its disk is full: the program finds its own pipe closed.
@@ -283,7 +294,9 @@ mod tests {
         drop(write);
         let mut pump = OutputPump::new(read, out_write.as_fd()).unwrap();
         assert_eq!(pump.turn(4), Progress::OverLimit);
+        assert!(!pump.ends_within_line());
         assert_eq!(pump.turn(0), Progress::Data);
+        assert!(pump.ends_within_line());
         assert_eq!(pump.turn(0), Progress::Nothing);
         assert!(!pump.is_open());
         let result = pump.result();

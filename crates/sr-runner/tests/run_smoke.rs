@@ -44,6 +44,7 @@ fn main() {
         ("environment_is_made_up", environment_is_made_up),
         ("the_program_is_no_host_user", the_program_is_no_host_user),
         ("json_says_how_it_ended", json_says_how_it_ended),
+        ("json_glued_to_an_unfinished_line", json_glued_to_an_unfinished_line),
     ]);
 }
 
@@ -478,5 +479,25 @@ fn json_says_how_it_ended(place: &Place) -> Test {
         last["exitCode"] == 4 && last["cause"] == "exit" && last["changes"]["added"] == 1,
         "{ran}"
     );
+    Ok(())
+}
+
+/// What a program printed last stood in front of it, on the same line.
+fn json_glued_to_an_unfinished_line(place: &Place) -> Test {
+    for (printed, before) in [
+        ("unfinished", "unfinished\n"),
+        ("finished\\n", "finished\n"),
+        ("", ""),
+        ("nothing\\0", "nothing\0\n"),
+    ] {
+        let program = format!("printf '{printed}' >&2; exit 7");
+        let ran = place.run(&["--json", "--", "sh", "-c", &program]);
+        ran.ended(7)?;
+        let json = ran.err.strip_prefix(before).unwrap_or_default();
+        let last: serde_json::Value = serde_json::from_str(json).map_err(|e| format!("{printed}: {e}: {ran}"))?;
+        ensure!(last["status"] == 7, "{ran}");
+        let ran = place.run(&["--", "sh", "-c", &program]);
+        ensure!(ran.err.starts_with(&format!("{before}safe-run: exit 7")), "{ran}");
+    }
     Ok(())
 }

@@ -83,12 +83,18 @@ fn finish(outcome: &Outcome, output: &OutputArguments, env: &Environment) -> Don
         Some(dest) => export(&outcome.dir, dest),
         None => Ok(()),
     };
-    if output.json {
-        terminal::err(&summary::json(outcome, output.report.as_deref()));
-    } else if !output.quiet {
-        for line in summary::text(outcome, env.err_style) {
-            terminal::err(&line);
-        }
+    let mut lines = match (output.json, output.quiet) {
+        (true, _) => vec![summary::json(outcome, output.report.as_deref())],
+        (false, false) => summary::text(outcome, env.err_style),
+        (false, true) => Vec::new(),
+    };
+    if outcome.within_line
+        && let Some(first) = lines.first_mut()
+    {
+        first.insert(0, '\n');
+    }
+    for line in lines {
+        terminal::err(&line);
     }
     exported?;
     Ok(outcome.status)

@@ -12,8 +12,9 @@ pub fn text(outcome: &Outcome, style: Style) -> Vec<String> {
     let mark = style.dim("safe-run:");
     let mut lines: Vec<String> = Vec::new();
     for note in &outcome.notes {
-        // The last line says how the run ended.
-        if Some(note) != outcome.report.result.message.as_ref() {
+        // The last line says how the run ended, though not what a signal may mean.
+        let result = &outcome.report.result;
+        if result.cause == Cause::Signal || Some(note) != result.message.as_ref() {
             lines.push(format!("{mark} {}", clean(note)));
         }
     }

@@ -15,7 +15,8 @@ use crate::stdio::{self, InputPump, OutputPump};
 use crate::store::{RunDir, Store, new_id};
 use crate::supervise::{self, BLOCKED, FORWARDED, Supervised, Supervision};
 use crate::terminal::RawMode;
-use crate::verdict::{failed_result, verdict};
+use crate::usage;
+use crate::verdict::{SIGXFSZ, failed_result, verdict};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde_json::json;
@@ -38,7 +39,7 @@ use sr_process::posture::{self, Before, Identity};
 use sr_process::{Namespaces, Options, Prepared, Running, Stdio, Stopped};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -361,7 +362,7 @@ impl<'a> Run<'a> {
         tracing::debug!(micros = self.clock(), "program ended");
         supervise::drain(&mut seen.output, &self.bundle.resources_plan, &mut seen.limits_hit);
         drop(raw);
-        self.judge(seen, cpu)?;
+        self.judge(seen, cpu, writable.as_fd())?;
         self.capture(writable.as_fd())?;
         let result = self.result.clone().unwrap_or_else(|| failed_result(None));
         self.log.append("supervisor", RUN_END, end_data(&result))?;
@@ -604,9 +605,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn judge(&mut self, seen: Supervised, cpu_micros: u64) -> Result<(), Fault> {
-        let limits_hit: BTreeSet<&str> = seen.limits_hit;
+    fn judge(&mut self, seen: Supervised, cpu_micros: u64, writable: BorrowedFd<'_>) -> Result<(), Fault> {
+        let mut limits_hit: BTreeSet<&str> = seen.limits_hit;
         self.peaks.cpu_micros = self.peaks.cpu_micros.max(Some(cpu_micros));
+        if seen.ended.status & 0x7f == SIGXFSZ && self.disk_was_used_up(writable) {
+            limits_hit.insert("resources.disk");
+        }
         self.samples = seen.samples;
         // Standard error, or the one that a terminal has.
         self.within_line = seen.output.last().is_some_and(OutputPump::ends_within_line);
@@ -638,6 +642,17 @@ impl<'a> Run<'a> {
             Some(fault) => Err(fault),
             None => Ok(()),
         }
+    }
+
+    /// Whether what the program left bears out that a file could not grow.
+    fn disk_was_used_up(&self, writable: BorrowedFd<'_>) -> bool {
+        let limit = self.bundle.resources_plan.disk.value;
+        let most = (limit / 4096).max(4096);
+        let tmpfs = PathBuf::from(format!("/proc/self/fd/{}", writable.as_raw_fd()));
+        self.peaks.disk_bytes >= Some(limit)
+            || std::iter::once(&tmpfs)
+                .chain(&self.layers)
+                .any(|path| usage::has_file_of(path, limit, most))
     }
 
     /// Brings the captured layers into the store and writes their manifest.

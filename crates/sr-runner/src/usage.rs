@@ -125,9 +125,48 @@ pub fn of_folder(path: &std::path::Path, bytes_limit: u64, entries_limit: u64) -
     (bytes, entries)
 }
 
+/// Whether there is a file of at least `size` bytes below `path`, holes included. No link is followed, and no more than
+/// `most` entries are looked at.
+pub fn has_file_of(path: &std::path::Path, size: u64, most: u64) -> bool {
+    let mut entries = 0;
+    let mut queue = vec![path.to_owned()];
+    while let Some(dir) = queue.pop() {
+        let Ok(list) = fs::read_dir(&dir) else { continue };
+        for entry in list.flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            entries += 1;
+            if entries > most {
+                return false;
+            }
+            if meta.is_file() && meta.len() >= size {
+                return true;
+            }
+            if meta.is_dir() {
+                queue.push(entry.path());
+            }
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_file_is_found_and_no_link_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let large = dir.path().join("large");
+        fs::File::create(&large).unwrap().set_len(100).unwrap();
+        let below = dir.path().join("tree/below");
+        fs::create_dir_all(&below).unwrap();
+        let tree = dir.path().join("tree");
+        std::os::unix::fs::symlink(&large, below.join("file")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), below.join("directory")).unwrap();
+        assert!(!has_file_of(&tree, 100, 50));
+        fs::hard_link(&large, below.join("own")).unwrap();
+        assert!(has_file_of(&tree, 100, 50) && !has_file_of(&tree, 101, 50) && !has_file_of(&tree, 100, 1));
+    }
 
     #[test]
     fn four_times_are_added() {

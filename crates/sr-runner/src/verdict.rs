@@ -2,6 +2,7 @@
 
 use sr_common::{Cause, Fault};
 use sr_compiler::CompileBundle;
+use sr_compiler::bundle::DeniedAction;
 use sr_evidence::report::RunResult;
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ pub(crate) fn failed_result(fault: Option<&Fault>) -> RunResult {
 }
 
 const SIGKILL: i32 = 9;
-const SIGXFSZ: i32 = 25;
+pub(crate) const SIGXFSZ: i32 = 25;
 const SIGSYS: i32 = 31;
 
 /// The one cause of an end, from the wait status and what the supervisor knows.
@@ -40,8 +41,11 @@ pub(crate) fn verdict(
         Some(cause) => (cause, 137),
         // The kernel ended one process of the run for want of memory: what it left is not the program's own result.
         None if hit.contains("resources.memory") => (Cause::Memory, 137),
-        None if signal == Some(SIGSYS) => (Cause::Policy, own_status),
-        None if failed && (hit.contains("resources.disk") || signal == Some(SIGXFSZ)) => (Cause::Disk, own_status),
+        // A program can send itself any signal: this one is the policy's only where its denied calls end in it.
+        None if signal == Some(SIGSYS) && bundle.syscalls_plan.on_denied == DeniedAction::Kill => {
+            (Cause::Policy, own_status)
+        }
+        None if failed && hit.contains("resources.disk") => (Cause::Disk, own_status),
         None if failed && hit.contains("resources.pids") => (Cause::Pids, own_status),
         None if signal.is_some() => (Cause::Signal, own_status),
         None => (Cause::Exit, own_status),
@@ -68,9 +72,21 @@ pub(crate) fn verdict(
             "the output limit of {} was used up (resources.output)",
             resources.output
         )),
-        Cause::Policy => {
-            Some("a system call that the policy denies ended the program (syscalls.onDenied: kill)".into())
-        }
+        Cause::Policy => Some(
+            "a system call that the policy denies ended the program (syscalls.onDenied: kill); a SIGSYS that it sends \
+             itself looks the same"
+                .into(),
+        ),
+        Cause::Signal if signal == Some(SIGSYS) => Some(
+            "SIGSYS ended the program: it was sent from inside, or answered a system call by another entry point than \
+             the native one (int 0x80, x32), which no policy allows"
+                .into(),
+        ),
+        Cause::Signal if signal == Some(SIGXFSZ) => Some(format!(
+            "SIGXFSZ ended the program: it was sent from inside, or answered the wish for a file larger than the disk \
+             limit of {} (resources.disk)",
+            sr_common::ByteSize(resources.disk.value)
+        )),
         _ => None,
     };
     RunResult {

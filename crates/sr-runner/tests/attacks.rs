@@ -626,11 +626,11 @@ fn other_entry_points(place: &Place) -> Test {
             let program = format!("{}:/own:ro", place.project.display());
             let ran = place.run(&["--policy", preset, "--mount", &program, "--", &format!("/own/{name}")]);
             ensure!(ran.status == 128 + 31 && ran.out.is_empty(), "{name}: {ran}");
-            ensure!(
-                place.report()["result"]["cause"] == "policy",
-                "{}",
-                place.report()["result"]
-            );
+            // The filter ends it under both; where denied calls do not, it could have been a signal of its own.
+            let result = &place.report()["result"];
+            let cause = if preset == "strict" { "policy" } else { "signal" };
+            let named = preset == "strict" || result["message"].as_str().is_some_and(|m| m.contains("int 0x80, x32"));
+            ensure!(result["cause"] == cause && named, "{result}");
         }
     }
     Ok(())

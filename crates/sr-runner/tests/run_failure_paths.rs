@@ -30,6 +30,7 @@ fn main() {
         ("disk_that_ends_the_program", disk_that_ends_the_program),
         ("disk_inodes", disk_inodes),
         ("disk_in_the_store", disk_in_the_store),
+        ("signals_taken_for_limits", signals_taken_for_limits),
         ("what_cannot_be_started", what_cannot_be_started),
         ("a_mount_source_that_is_missing", a_mount_source_that_is_missing),
         ("a_store_that_cannot_be_written", a_store_that_cannot_be_written),
@@ -440,11 +441,20 @@ fn disk_in_the_store(place: &Place) -> Test {
         held(place, "disk", "sampled")?;
         place.tell(&["discard"]).ok()?;
     }
-    // One file alone is held by the kernel: at once where it grows without a byte written.
+    // One file alone is held by the kernel, also where it grows without a byte written.
     let words = ["--memory", "32MiB", "--disk", "40MiB", "--timeout", "25s", "--"];
     let one_file = |program: &str| place.run(&[&words[..], &["sh", "-c", program, &place.mark()]].concat());
-    let ran = one_file("exec truncate -s 100M big");
+    let ran = one_file("truncate -s 40M big; exec truncate -s 100M big");
     ended_by(place, &ran, 128 + 25, "disk")?;
+    place.tell(&["discard"]).ok()?;
+    // Where it leaves nothing, a signal of its own would look the same.
+    let ran = one_file("exec truncate -s 100M big");
+    ended_by(place, &ran, 128 + 25, "signal")?;
+    let result = &place.report()["result"];
+    ensure!(
+        result["message"].as_str().is_some_and(|m| m.contains("resources.disk")) && ran.err.contains("resources.disk"),
+        "{result}: {ran}"
+    );
     place.tell(&["discard"]).ok()?;
     // One that is written comes to both limits together, and either may be the first to end it.
     let ran = one_file("exec head -c 100M /dev/zero > big");
@@ -453,6 +463,64 @@ fn disk_in_the_store(place: &Place) -> Test {
     ensure!(
         (30 << 20..=40 << 20).contains(&written) && (ran.status == 137 || written == 40 << 20),
         "{written} bytes: {ran}"
+    );
+    Ok(())
+}
+
+/// A program that sent itself SIGSYS or SIGXFSZ was reported as ended by the policy, or by the disk limit.
+fn signals_taken_for_limits(place: &Place) -> Test {
+    let ends = |words: &[&str], status: i32, cause: &str, said: &str| -> Test {
+        let ran = place.run(words);
+        ended_by(place, &ran, status, cause)?;
+        let result = &place.report()["result"];
+        let message = result["message"].as_str().unwrap_or_default();
+        ensure!(
+            message.contains(said) && result["limitsHit"] == serde_json::json!([]),
+            "{result}: {ran}"
+        );
+        Ok(())
+    };
+    ends(
+        &["--", "sh", "-c", "kill -SYS $$"],
+        128 + 31,
+        "signal",
+        "sent from inside",
+    )?;
+    ends(
+        &["--", "sh", "-c", "kill -XFSZ $$"],
+        128 + 25,
+        "signal",
+        "sent from inside",
+    )?;
+    let strict = ["--policy", "strict", "--", "/bin/sh", "-c", "kill -SYS $$"];
+    ends(&strict, 128 + 31, "policy", "that it sends itself looks the same")?;
+    // Neither in memory nor in the store is what was written near the limit.
+    let little = [
+        "--disk",
+        "8MiB",
+        "--",
+        "sh",
+        "-c",
+        "head -c 7M /dev/zero > f; kill -XFSZ $$",
+    ];
+    ends(&little, 128 + 25, "signal", "disk limit of 8MiB")?;
+    let stored = [&["--memory", "4MiB"][..], &little].concat();
+    ends(&stored, 128 + 25, "signal", "disk limit of 8MiB")?;
+    // A file as large as the limit is what the signal is for.
+    let full = [
+        "--disk",
+        "8MiB",
+        "--",
+        "sh",
+        "-c",
+        "truncate -s 8M f; exec truncate -s 9M f",
+    ];
+    let ran = place.run(&full);
+    ended_by(place, &ran, 128 + 25, "disk")?;
+    ensure!(
+        place.report()["result"]["limitsHit"] == serde_json::json!(["resources.disk"]),
+        "{}",
+        place.report()["result"]
     );
     Ok(())
 }

@@ -26,7 +26,8 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         ("CORE".to_owned(), 1),
         ("FSIZE".to_owned(), asked.disk.0),
         ("MEMLOCK".to_owned(), 8 << 20),
-        ("MSGQUEUE".to_owned(), 819_200),
+        // Charged to the user who started the run too, who may have 800 KiB in all.
+        ("MSGQUEUE".to_owned(), 256 << 10),
         ("RTPRIO".to_owned(), 0),
         ("SIGPENDING".to_owned(), 4096),
     ]);

@@ -152,6 +152,7 @@ impl State {
                 let flags = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
                 Ok(rustix::mount::mount_change(c"/", flags)?)
             }
+            Step::Setting { path, value } => write_setting(path, value),
             Step::Hostname(name) => Ok(rustix::system::sethostname(name.to_bytes())?),
             Step::OpenTree {
                 path,
@@ -630,6 +631,16 @@ fn attach_or_at(tree: BorrowedFd<'_>, place: Option<OwnedFd>, root: BorrowedFd<'
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
         )?),
     }
+}
+
+fn write_setting(path: &CStr, value: &CStr) -> io::Result<()> {
+    let file = match rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM | Errno::ROFS) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    rustix::io::write(&file, value.to_bytes())?;
+    Ok(())
 }
 
 fn make_file(path: &CStr, content: &[u8], writable: bool) -> io::Result<()> {

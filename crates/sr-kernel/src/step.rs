@@ -62,6 +62,12 @@ pub enum Step {
     /// Makes every mount private to the new namespace.
     PrivateMounts,
     Hostname(CString),
+    /// Writes a setting of this process's namespaces, through the host's /proc. What is not there, or may not be written
+    /// (a container's /proc/sys is read-only), stays as it is.
+    Setting {
+        path: &'static CStr,
+        value: &'static CStr,
+    },
     /// A detached copy of a mount. With `no_symlinks`, a symbolic link in any component is an error.
     OpenTree {
         path: CString,
@@ -312,6 +318,7 @@ impl Step {
             Step::PivotHere => "change the root (pivot_root) and detach the old one".into(),
             Step::EnterNamespace { .. } => "enter a namespace of the run".into(),
             Step::Respawn | Step::Spawn { .. } => "start a process".into(),
+            Step::Setting { path, .. } => format!("write {}", path.to_string_lossy()),
             Step::Hostname(_) => "set the host's name inside".into(),
             Step::MirrorDirectory { to, .. } => format!("copy mode and times to {}", text(to)),
             Step::ChangeDirTo(_) => "enter a directory of the view".into(),

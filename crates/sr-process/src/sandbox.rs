@@ -16,6 +16,7 @@ use sr_kernel::ptrace;
 use sr_kernel::step::{Fd, Step};
 use sr_kernel::wire::{self, Message};
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -257,6 +258,13 @@ struct ChildEnds {
     processors: Option<CpuSet>,
 }
 
+/// What a namespace uses of these is charged to the user who made it too: most of it is left to his other programs. Where the
+/// host allows less, that holds.
+const SHARES: [(&CStr, &CStr); 2] = [
+    (c"/proc/sys/user/max_inotify_instances", c"64"),
+    (c"/proc/sys/user/max_inotify_watches", c"65536"),
+];
+
 /// `first` are the slots for what it is handed before it begins; `view` makes the view, up to where its files can be opened;
 /// `entry` makes it the root.
 fn init_steps(
@@ -294,6 +302,7 @@ fn init_steps(
     }
     steps.push(Step::NewSession);
     steps.extend(program::inherited());
+    steps.extend(SHARES.map(|(path, value)| Step::Setting { path, value }));
     steps.extend(view);
     for (number, mount) in (0u32..).zip(&bundle.evidence_plan.mounts) {
         if mount.hashed {

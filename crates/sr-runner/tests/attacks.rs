@@ -33,6 +33,7 @@ fn main() {
         ("calls_that_kill_under_strict", calls_that_kill_under_strict),
         ("other_entry_points", other_entry_points),
         ("kernel_settings", kernel_settings),
+        ("accounts_of_the_starter_used_up", accounts_of_the_starter_used_up),
         ("system_directories", system_directories),
         ("a_skeleton_that_others_see_too", a_skeleton_that_others_see_too),
         ("ids_stay_what_they_are", ids_stay_what_they_are),
@@ -654,6 +655,36 @@ fn kernel_settings(place: &Place) -> Test {
     let control = "t('sysctl', 'EROFS', 'GOT', lambda: write('/proc/sys/user/max_mnt_namespaces', b'99'))\n";
     inside(place, &[], control, 1)?;
     outside(place, &UNWALLED, control, 1)
+}
+
+/// What a program uses of these is charged to the user who started the run, who got none while it held them all.
+fn accounts_of_the_starter_used_up(place: &Place) -> Test {
+    needs(place, "python3")?;
+    if std::env::consts::ARCH != "x86_64" {
+        return support::skip("the numbers of these calls are x86_64's");
+    }
+    let settings = rustix::fs::statvfs("/proc/sys/user")?;
+    if settings.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return support::skip("/proc/sys is read-only on this host");
+    }
+    let script = "import ctypes\n\
+        l = ctypes.CDLL(None, use_errno=True)\n\
+        class A(ctypes.Structure): _fields_ = [(k, ctypes.c_long) for k in 'fmscabcd']\n\
+        n = q = 0\n\
+        while n < 200 and l.syscall(294, 0) >= 0: n += 1\n\
+        # Landlock keeps a queue from being opened, when it is made already.\n\
+        while q < 64 and (l.syscall(240, b'q%d' % q, 0o302, 0o600, ctypes.byref(A(0, 10, 8192))) >= 0 or ctypes.get_errno() == 13): q += 1\n\
+        print(n, q, *(open('/proc/sys/user/max_inotify_' + k).read().strip() for k in ('instances', 'watches')))";
+    let ran = place.run(&["--open-files", "512", "--", "/usr/bin/python3", "-c", script]);
+    ran.ok()?;
+    let numbers: Vec<u64> = ran.out.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    let [instances, queues, most, watches] = numbers[..] else {
+        return Err(format!("{ran}").into());
+    };
+    // A queue of 10 messages of 8 KiB takes a little more than 80.
+    ensure!((1..=64).contains(&instances) && (1..=3).contains(&queues), "{ran}");
+    ensure!((most, watches) == (64, 65536), "{ran}");
+    Ok(())
 }
 
 fn system_directories(place: &Place) -> Test {

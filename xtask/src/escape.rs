@@ -572,7 +572,10 @@ fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<St
     ended.output = plainly(&ended.output, &dir, ground.victim);
     drop(ground);
     let mut verdict = match walled {
-        true => verdict::behind(column.wall, case, &ended, &trips),
+        true => {
+            let limit = case.limit(column.root).filter(|_| column.wall == Wall::Process);
+            verdict::behind(column.wall, case, &ended, &trips).within(limit, case, &trips)
+        }
         false => verdict::bare(case, &control, &ended, &trips),
     };
     if column.wall == Wall::Runc {
@@ -826,5 +829,14 @@ mod tests {
     fn the_corpus_can_be_read() {
         let cases = Case::all(|_, _| true).unwrap();
         assert!(cases.len() >= 120, "{} cases", cases.len());
+        // A limit is one because it is told, in these words.
+        let security = fs::read_to_string(tree::root().join("SECURITY.md")).unwrap();
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let stated = words(security.split("## Stated limits").nth(1).unwrap());
+        for case in &cases {
+            for limit in [true, false].into_iter().filter_map(|root| case.limit(root)) {
+                assert!(stated.contains(&words(limit)), "{}: {limit}", case.id());
+            }
+        }
     }
 }

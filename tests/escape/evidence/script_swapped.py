@@ -7,6 +7,8 @@ control: host
 runs:    outside
 only:    process
 seconds: 60
+limit:   A script is opened by its interpreter, by its path: who may write its directory from outside can exchange it after it
+    was hashed.
 
 While it starts, again and again, somebody who may write to the mounted directory swaps two versions by rename. Each says which it is
 and the report's digest must be of that one, or the run be refused.

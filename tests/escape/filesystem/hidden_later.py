@@ -6,6 +6,8 @@
 # runs:    outside
 # only:    process
 # seconds: 30
+# limit:   Names that are to be hidden are searched for once, before the program starts: a file that gets such a name later,
+#          from outside, is seen.
 #
 # Somebody writes .env while the program that must not see it waits. DIR/secret's word is in each of them.
 from lib import *

@@ -7,6 +7,8 @@ control: host
 runs:    outside
 flags:   --memory 64MB
 seconds: 40
+limit-user: Without a control group that counts memory, what the kernel holds for a program and no process has mapped (memory
+    files, segments, pipes, socket buffers) is not counted.
 
 A watcher that adds up what processes have mapped sees none of it. Each is a run of its own: it holds 130 MB or more for a
 second, and then says so.

@@ -90,6 +90,8 @@ pub struct Case {
     pub fires: Canary,
     control: Control,
     control_user: Option<Control>,
+    limit: Option<String>,
+    limit_user: Option<String>,
     /// It runs on the host and itself starts what is to be contained.
     pub driver: bool,
     pub stdin: String,
@@ -173,6 +175,8 @@ impl Case {
             fires: Canary::Call,
             control: Control::Host,
             control_user: None,
+            limit: None,
+            limit_user: None,
             driver: false,
             stdin: "null".into(),
             flags: Vec::new(),
@@ -213,6 +217,8 @@ impl Case {
         match key {
             // They become cells of a table.
             "title" => self.title = value.replace('|', "/"),
+            "limit" => self.limit = Some(value.replace('|', "/")),
+            "limit-user" => self.limit_user = Some(value.replace('|', "/")),
             "source" => self.source = value.replace('|', "/"),
             "expect" => {
                 for word in value.split_whitespace() {
@@ -255,6 +261,14 @@ impl Case {
             (Some(control), _) => control.clone(),
             (None, Control::Root) => Control::Void("needs root".into()),
             (None, control) => control.clone(),
+        }
+    }
+
+    /// The limit that SECURITY.md states and this case shows, for root or for an ordinary user.
+    pub fn limit(&self, root: bool) -> Option<&str> {
+        match (root, &self.limit_user) {
+            (false, Some(limit)) => Some(limit),
+            _ => self.limit.as_deref(),
         }
     }
 }
@@ -378,6 +392,22 @@ mod tests {
             assert!(case.driver && case.only_process && case.seconds == 20);
             assert_eq!(case.flags, ["--policy", "strict"]);
         }
+    }
+
+    #[test]
+    fn a_limit_is_of_both_users_or_of_the_ordinary_one() {
+        let head = "# title: T\n# source: S\n# expect: EPERM\n# fires: call\n# control: host\n";
+        let of = |more: &str| {
+            let case = parse("network/n.py", &format!("{head}{more}")).unwrap();
+            [true, false].map(|root| case.limit(root).map(str::to_owned))
+        };
+        assert_eq!(of(""), [None, None]);
+        assert_eq!(of("# limit: a | b\n"), [Some("a / b".into()), Some("a / b".into())]);
+        assert_eq!(of("# limit-user: u\n"), [None, Some("u".into())]);
+        assert_eq!(
+            of("# limit: a\n# limit-user: u\n"),
+            [Some("a".into()), Some("u".into())]
+        );
     }
 
     #[test]

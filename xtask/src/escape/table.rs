@@ -42,8 +42,9 @@ fn short(verdict: &Verdict) -> String {
 
 /// `140 held`, `101 held, 12 ESCAPED, 20 open`: by what the words of a cell begin with.
 fn totals(results: &Results, column: Column) -> String {
-    const ORDER: [&str; 10] = [
+    const ORDER: [&str; 11] = [
         "held",
+        "limit",
         "ESCAPED",
         "open",
         "broken",
@@ -79,7 +80,7 @@ Written by `cargo xtask escape --write`, checked by `cargo xtask test`. [tests/e
 case is and what each word means.
 
 - **held**: every attempt ended as expected, and nothing outside was reached. **ESCAPED**: something outside was reached, as seen
-  from there. **open**: nothing was, but a call succeeded that the case expects a wall to refuse. **broken**: it did not run there.
+  from there. **limit**: so it was, as the limit says that SECURITY.md states and that stands below the table. **open**: nothing was, but a call succeeded that the case expects a wall to refuse. **broken**: it did not run there.
 - **fires**: the same program on the bare host got through, and by what that was seen. **void**: it cannot, for the reason below the
   table. **rig**: it is destructive, and runs in a virtual machine only; so do the references then.
 - *process* is `safe-run run` under the preset `standard`, started by root and by uid 1000. *bubblewrap* (by uid 1000) and *runc*
@@ -88,6 +89,10 @@ case is and what each word means.
   with a system-call filter of its own, both were granted writing to the project, and a refusal by any errno counts as held for
   them. **–**: the case tries what only Safe-Run has.
 ";
+
+/// What stands over the reasons of a group's cells.
+const VOID: &str = "Void because:";
+const LIMIT: &str = "Limits, as SECURITY.md states them:";
 
 pub fn document(results: &Results) -> String {
     let mut text = HEAD.to_owned();
@@ -110,7 +115,7 @@ pub fn document(results: &Results) -> String {
             text += &format!(" {} |", column.name());
         }
         text += &format!("\n|---|---|---|---|{}\n", "---|".repeat(results.columns.len()));
-        let mut reasons: Vec<&str> = Vec::new();
+        let mut notes: [(&str, &str, Vec<&str>); 2] = [("void", VOID, Vec::new()), ("limit", LIMIT, Vec::new())];
         for i in cases {
             let case = &results.cases[i];
             text += &format!(
@@ -123,12 +128,13 @@ pub fn document(results: &Results) -> String {
             for column in &results.columns {
                 let cell = match results.verdict(i, *column) {
                     None => String::new(),
-                    Some(Verdict::Void(reason)) => {
+                    Some(verdict @ (Verdict::Void(reason) | Verdict::Limit(reason))) => {
+                        let (word, _, reasons) = &mut notes[usize::from(matches!(verdict, Verdict::Limit(_)))];
                         let at = reasons.iter().position(|r| r == reason).unwrap_or(reasons.len());
                         if at == reasons.len() {
                             reasons.push(reason);
                         }
-                        format!("void {}", at + 1)
+                        format!("{word} {}", at + 1)
                     }
                     Some(verdict) => verdict.text().replace('|', "/"),
                 };
@@ -136,8 +142,8 @@ pub fn document(results: &Results) -> String {
             }
             text.push('\n');
         }
-        if !reasons.is_empty() {
-            text += "\nVoid because:\n\n";
+        for (_, head, reasons) in notes.iter().filter(|(.., reasons)| !reasons.is_empty()) {
+            text += &format!("\n{head}\n\n");
             for (i, reason) in reasons.iter().enumerate() {
                 text += &format!("{}. {reason}\n", i + 1);
             }
@@ -169,6 +175,20 @@ pub fn differences(document: &str, results: &Results) -> Vec<String> {
             match results.verdict(i, *column) {
                 None | Some(Verdict::Absent) => {}
                 Some(Verdict::Void(reason)) => compare(column.name(), format!("void: {reason}")),
+                Some(verdict @ (Verdict::Limit(_) | Verdict::Held)) => {
+                    let now = match verdict {
+                        Verdict::Limit(reason) => format!("limit: {reason}"),
+                        _ => verdict.text(),
+                    };
+                    // What is a race is held now and then.
+                    let stated = case.limit(column.root).map(|limit| format!("limit: {limit}"));
+                    let says = row.get(column.name());
+                    let either =
+                        stated.is_some() && (says == stated.as_ref() || says.is_some_and(|says| says == "held"));
+                    if !either {
+                        compare(column.name(), now);
+                    }
+                }
                 Some(verdict) => compare(column.name(), verdict.text().replace('|', "/")),
             }
         }
@@ -180,17 +200,23 @@ pub fn differences(document: &str, results: &Results) -> Vec<String> {
     wrong
 }
 
-/// The document's rows: by `group/name`, cells by the names of their columns; `void 2` with its reason.
+/// The document's rows: by `group/name`, cells by the names of their columns; `void 2` and `limit 1` with their reasons.
 fn rows(document: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut rows: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let (mut group, mut columns): (String, Vec<String>) = Default::default();
+    let mut kind = "void";
     let mut reasons: BTreeMap<(String, String), String> = BTreeMap::new();
     for line in document.lines() {
         if let Some(name) = line.strip_prefix("## ") {
             group = name.trim().to_owned();
             columns.clear();
+        } else if let Some(word) = [(VOID, "void"), (LIMIT, "limit")]
+            .iter()
+            .find(|(head, _)| *head == line)
+        {
+            kind = word.1;
         } else if let Some((number, reason)) = line.split_once(". ").filter(|(n, _)| n.parse::<u32>().is_ok()) {
-            reasons.insert((group.clone(), number.to_owned()), reason.to_owned());
+            reasons.insert((group.clone(), format!("{kind} {number}")), format!("{kind}: {reason}"));
         } else if let Some(cells) = line.strip_prefix("| ").and_then(|l| l.strip_suffix(" |")) {
             let cells: Vec<String> = cells.split(" | ").map(|c| c.trim().to_owned()).collect();
             match cells.first() {
@@ -206,9 +232,8 @@ fn rows(document: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     for (id, row) in &mut rows {
         let group = id.split('/').next().unwrap_or_default();
         for cell in row.values_mut() {
-            let number = cell.strip_prefix("void ").map(str::to_owned);
-            if let Some(reason) = number.and_then(|n| reasons.get(&(group.to_owned(), n))) {
-                *cell = format!("void: {reason}");
+            if let Some(reason) = reasons.get(&(group.to_owned(), cell.clone())) {
+                reason.clone_into(cell);
             }
         }
     }
@@ -242,6 +267,48 @@ mod tests {
             cells: cells.collect(),
             left: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_limit_has_its_footnote_and_may_be_held_after_all() {
+        let of = |root: Verdict, user: Verdict| {
+            let mut results = results(&[(0, 0, root), (0, 1, user), (0, 5, Verdict::Void("needs root".into()))]);
+            results.cases.truncate(1);
+            let text = "# title: T\n# source: S\n# expect: EPERM GOT\n# fires: read\n# control: host\n# limit-user: It is so.\n";
+            results.cases[0] = Case::parse(Path::new("network/a.py"), text).unwrap();
+            results
+        };
+        let limit = || Verdict::Limit("It is so.".into());
+        let seen = of(Verdict::Held, limit());
+        let document = document(&seen);
+        assert!(document.contains("| held | limit 1 |"), "{document}");
+        assert!(
+            document
+                .contains("\nVoid because:\n\n1. needs root\n\nLimits, as SECURITY.md states them:\n\n1. It is so.\n"),
+            "{document}"
+        );
+        assert!(document.contains("| process, user | 1 limit |"));
+        assert_eq!(differences(&document, &seen), [""; 0]);
+        // A race may be lost; then the document holds for who wins it, too.
+        let held = of(Verdict::Held, Verdict::Held);
+        assert_eq!(differences(&document, &held), [""; 0]);
+        assert_eq!(differences(&super::document(&held), &seen), [""; 0]);
+        // Elsewhere, and in other words, it is none.
+        let wrong = differences(&document, &of(Verdict::Escaped("read: x".into()), limit()));
+        assert_eq!(
+            wrong,
+            ["network/a, process, root: it says \"held\", and now it is \"ESCAPED: read: x\""]
+        );
+        let wrong = differences(&document.replace("It is so.", "It was so."), &seen);
+        assert_eq!(
+            wrong,
+            ["network/a, process, user: it says \"limit: It was so.\", and now it is \"limit: It is so.\""]
+        );
+        let wrong = differences(&document.replace("| held | limit 1 |", "| limit 1 | limit 1 |"), &seen);
+        assert_eq!(
+            wrong,
+            ["network/a, process, root: it says \"limit: It is so.\", and now it is \"held\""]
+        );
     }
 
     #[test]

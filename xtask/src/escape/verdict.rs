@@ -10,6 +10,8 @@ pub enum Verdict {
     Held,
     /// Something outside was reached.
     Escaped(String),
+    /// What was reached is what SECURITY.md says can be.
+    Limit(String),
     /// A reference let an attempt succeed that should not, though nothing outside was reached.
     Open(String),
     Broken(String),
@@ -33,6 +35,7 @@ impl Verdict {
         match self {
             Verdict::Held => "held".into(),
             Verdict::Escaped(what) => format!("ESCAPED: {what}"),
+            Verdict::Limit(_) => "limit".into(),
             Verdict::Open(what) => format!("open: {what}"),
             Verdict::Broken(why) => format!("broken: {why}"),
             Verdict::Fired(what) => format!("fires: {what}"),
@@ -51,6 +54,17 @@ impl Verdict {
             self,
             Verdict::Escaped(_) | Verdict::Open(_) | Verdict::Broken(_) | Verdict::Silent(_) | Verdict::Stale(_)
         )
+    }
+
+    /// What it is where SECURITY.md states the `limit` that the case shows. What trips another canary than the case says is
+    /// no part of it.
+    pub fn within(self, limit: Option<&str>, case: &Case, trips: &[Trip]) -> Verdict {
+        match (self, limit) {
+            (Verdict::Escaped(_), Some(limit)) if trips.iter().all(|trip| trip.canary == case.fires) => {
+                Verdict::Limit(limit.to_owned())
+            }
+            (verdict, _) => verdict,
+        }
     }
 }
 
@@ -238,6 +252,27 @@ mod tests {
             let verdict = behind(Wall::Process, &case, &ended(End::Signal(31), output), &trips);
             assert_eq!(verdict.text(), "ESCAPED: read: DIR/secret, host: x and 1 more");
         }
+    }
+
+    #[test]
+    fn only_the_limit_that_is_stated_is_one() {
+        let case = case("# expect: EPERM\n# fires: read\n");
+        let within = |trips: &[Trip], limit| {
+            behind(Wall::Process, &case, &ended(End::Exit(0), "attempt a: EPERM\n"), trips).within(limit, &case, trips)
+        };
+        let read = Trip::new(Canary::Read, "DIR/secret");
+        let both = [read.clone(), Trip::new(Canary::Change, "DIR/target")];
+        let limit = within(std::slice::from_ref(&read), Some("stated"));
+        assert_eq!(limit, Verdict::Limit("stated".into()));
+        assert!(limit.is_good() && limit.text() == "limit");
+        assert_eq!(within(&[read], None).text(), "ESCAPED: read: DIR/secret");
+        assert_eq!(
+            within(&both, Some("stated")).text(),
+            "ESCAPED: read: DIR/secret, change: DIR/target"
+        );
+        assert_eq!(within(&[], Some("stated")), Verdict::Held);
+        let silent = behind(Wall::Process, &case, &ended(End::Exit(3), ""), &[]).within(Some("stated"), &case, &[]);
+        assert_eq!(silent.text(), "broken: it ended with status 3");
     }
 
     #[test]

@@ -5,14 +5,22 @@ use crate::child::limit_capabilities;
 use crate::landlock::{self, Access, Ruleset};
 use crate::seccomp::{self, Instruction};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// A Landlock ruleset in the kernel, which holds nobody yet: `files`, and what is `open`.
+pub fn ruleset(files: &Ruleset, open: &[(BorrowedFd<'_>, Access)]) -> io::Result<OwnedFd> {
+    let ruleset = files.create()?;
+    for (target, access) in open {
+        files.allow(&ruleset, *target, *access)?;
+    }
+    Ok(ruleset)
+}
 
 /// What a process keeps.
 #[derive(Debug)]
 pub struct Confinement<'a> {
-    /// Files by path, and what is open: both rules of one Landlock domain. `None` where the kernel has no Landlock, or the
-    /// process must look at processes of other domains.
-    pub files: Option<(Ruleset, Vec<(BorrowedFd<'a>, Access)>)>,
+    /// See [`ruleset`]. `None` where the kernel has no Landlock, or the process must look at processes of other domains.
+    pub files: Option<BorrowedFd<'a>>,
     /// As far as it has them (a bit mask).
     pub capabilities: u64,
     pub filter: &'a [Instruction],
@@ -22,12 +30,8 @@ impl Confinement<'_> {
     /// Where this fails the process is confined in part, and should end.
     pub fn enter(&self) -> io::Result<()> {
         rustix::thread::set_no_new_privs(true)?;
-        if let Some((ruleset, open)) = &self.files {
-            let domain = ruleset.create()?;
-            for (target, access) in open {
-                ruleset.allow(&domain, *target, *access)?;
-            }
-            landlock::restrict_self(domain.as_raw_fd())?;
+        if let Some(ruleset) = self.files {
+            landlock::restrict_self(ruleset.as_raw_fd())?;
         }
         let held = rustix::thread::capabilities(None)?.permitted.bits();
         limit_capabilities(held & self.capabilities)?;
@@ -73,8 +77,9 @@ mod tests {
                     scope: Scope::Signals,
                     rules: Vec::new(),
                 };
+                let files = (files.abi > 0).then(|| ruleset(&files, &[(open.as_fd(), Access::Look)]).unwrap());
                 Confinement {
-                    files: (files.abi > 0).then(|| (files, vec![(open.as_fd(), Access::Look)])),
+                    files: files.as_ref().map(AsFd::as_fd),
                     capabilities: 0,
                     filter: &filter,
                 }

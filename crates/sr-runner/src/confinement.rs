@@ -11,7 +11,7 @@ use sr_kernel::landlock::{self, Access, Ruleset, Scope};
 use sr_kernel::seccomp::Instruction;
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -79,19 +79,25 @@ fn c_string(path: &Path) -> io::Result<CString> {
 /// The supervisor's own confinement, entered once.
 #[derive(Debug)]
 pub(crate) struct Confinement<'a> {
-    files: Files<'a>,
     /// The command that becomes the broker.
     broker: &'a [OsString],
+    /// `None` where the kernel has no Landlock.
+    ruleset: Option<OwnedFd>,
+    filter: Vec<Instruction>,
     entered: bool,
 }
 
 impl<'a> Confinement<'a> {
-    pub(crate) fn new(files: Files<'a>, broker: &'a [OsString]) -> Self {
-        Confinement {
-            files,
+    /// Makes all of it that can be made before it holds.
+    pub(crate) fn prepare(files: &Files<'_>, broker: &'a [OsString]) -> Result<Self, Fault> {
+        let ready = || -> io::Result<_> { Ok((ruleset(files)?, filter(CALLS)?)) };
+        let (ruleset, filter) = ready().map_err(|e| cannot(&e))?;
+        Ok(Confinement {
             broker,
+            ruleset,
+            filter,
             entered: false,
-        }
+        })
     }
 
     pub(crate) fn entered(&self) -> bool {
@@ -111,38 +117,39 @@ impl<'a> Confinement<'a> {
         if self.entered {
             return Ok(());
         }
-        self.confine().map_err(|e| {
-            Fault::new(
-                Code::Run002,
-                "launch.supervisor",
-                format!("the supervisor cannot confine itself: {e}"),
-                "see `safe-run doctor`; in a container, its filter must let seccomp(2), landlock_restrict_self(2) and capset(2) through",
-            )
-        })?;
+        let ruleset = self.ruleset.take();
+        confine::Confinement {
+            files: ruleset.as_ref().map(AsFd::as_fd),
+            capabilities: CAPABILITIES,
+            filter: &self.filter,
+        }
+        .enter()
+        .map_err(|e| cannot(&e))?;
         self.entered = true;
         Ok(())
     }
+}
 
-    fn confine(&self) -> io::Result<()> {
-        let filter = filter(CALLS)?;
-        let abi = landlock::abi();
-        let files = match abi {
-            0 => None,
-            _ => {
-                let ruleset = Ruleset {
-                    abi,
-                    deny_tcp: true,
-                    scope: Scope::Signals,
-                    rules: self.files.rules()?,
-                };
-                Some((ruleset, self.files.open.iter().map(|fd| (*fd, Access::Look)).collect()))
-            }
-        };
-        confine::Confinement {
-            files,
-            capabilities: CAPABILITIES,
-            filter: &filter,
-        }
-        .enter()
+fn ruleset(files: &Files<'_>) -> io::Result<Option<OwnedFd>> {
+    let abi = landlock::abi();
+    if abi == 0 {
+        return Ok(None);
     }
+    let ruleset = Ruleset {
+        abi,
+        deny_tcp: true,
+        scope: Scope::Signals,
+        rules: files.rules()?,
+    };
+    let open: Vec<_> = files.open.iter().map(|fd| (*fd, Access::Look)).collect();
+    confine::ruleset(&ruleset, &open).map(Some)
+}
+
+fn cannot(error: &io::Error) -> Fault {
+    Fault::new(
+        Code::Run002,
+        "launch.supervisor",
+        format!("the supervisor cannot confine itself: {error}"),
+        "see `safe-run doctor`; in a container, its filter must let seccomp(2), landlock_restrict_self(2) and capset(2) through",
+    )
 }

@@ -330,7 +330,16 @@ impl<'a> Run<'a> {
             before: &before,
             posture: &self.posture,
         });
-        let confinement = Confinement::new(self.files(writable.as_fd()), &self.request.caller.broker);
+        // While the program comes to run.
+        let prepared = Confinement::prepare(&self.files(writable.as_fd()), &self.request.caller.broker);
+        let confinement = match prepared {
+            Ok(confinement) => confinement,
+            Err(fault) => {
+                drop(guests);
+                running.reap();
+                return Err(fault);
+            }
+        };
         let mut seen = supervise::supervise(Supervision {
             running: &running,
             plan: &self.bundle.resources_plan,

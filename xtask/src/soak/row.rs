@@ -70,22 +70,35 @@ fn together(house: &House) -> Outcome {
     }
 }
 
+/// How often the same is done before what it leaves the kernel to hold counts as growth.
+const TIMES: u32 = 3;
+
 /// Does `work`, which makes `runs` runs, and compares what is there before and after.
-fn watched(house: &House, runs: u32, what: &str, work: impl FnOnce() -> Outcome) -> Outcome {
+fn watched(house: &House, runs: u32, what: &str, work: impl Fn() -> Outcome) -> Outcome {
     let problem = |why: String| format!("   {runs} {what}: {why}");
-    let (known, seen, load) = (house.runs(), Seen::now(), Load::now(house));
-    let start = Instant::now();
-    work().map_err(problem)?;
-    let took = plain::seconds(start.elapsed());
-    seen.nothing_since()
-        .and_then(|()| left::files(house))
-        .map_err(problem)?;
-    let grown = load.grown_by(house, runs).map_err(problem)?;
-    let new: Vec<String> = house.runs().into_iter().filter(|run| !known.contains(run)).collect();
-    if new.len() != runs as usize {
-        return Err(problem(format!("{} entries in the run store", new.len())));
+    for time in 1.. {
+        let (known, seen, load) = (house.runs(), Seen::now(), Load::now(house));
+        let start = Instant::now();
+        work().map_err(problem)?;
+        let took = plain::seconds(start.elapsed());
+        seen.nothing_since()
+            .and_then(|()| left::files(house))
+            .map_err(problem)?;
+        let grown = load.grown_by(house, runs);
+        let new: Vec<String> = house.runs().into_iter().filter(|run| !known.contains(run)).collect();
+        if new.len() != runs as usize {
+            return Err(problem(format!("{} entries in the run store", new.len())));
+        }
+        house.all_verify(&new).map_err(problem)?;
+        match grown {
+            Ok(grown) => {
+                println!("   {runs} {what} in {took}, each verified, nothing left behind; {grown}");
+                break;
+            }
+            // The whole machine's numbers: what other programs take they take once, what runs leave comes with each of them.
+            Err(why) if time < TIMES => println!("   {runs} {what} in {took}; once more, for {why}"),
+            Err(why) => return Err(problem(format!("{TIMES} times: {why}"))),
+        }
     }
-    house.all_verify(&new).map_err(problem)?;
-    println!("   {runs} {what} in {took}, each verified, nothing left behind; {grown}");
     Ok(())
 }

@@ -68,7 +68,7 @@ pub fn part(rounds: u32) -> Outcome<Part> {
             .into(),
         format!(
             "No policy leaves the evidence out: with namespaces and mounts only, events and report are still written, only not \
-             signed, and filter, Landlock and limits stay. Mounts inside: ours {}, bubblewrap's {}, which binds each device.",
+             signed, and filter, Landlock and the limits but that of the CPU stay. Mounts inside: ours {}, bubblewrap's {}, which binds each device.",
             mounts(&place, &ours(only, &["--policy", &wall], show))?,
             mounts(&place, &twin::contender(&place, &plan, show)?)?,
         ),

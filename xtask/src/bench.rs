@@ -3,6 +3,7 @@
 
 mod contender;
 mod table;
+mod timeline;
 pub mod wall;
 
 use crate::scratch::Scratch;
@@ -78,6 +79,7 @@ pub fn start(options: &[&str]) -> Outcome {
         "rows": rows,
         "parts": parts(&place, rounds)?,
         "clocks": clocks(&place)?,
+        "timeline": timeline::timeline(&place)?,
         "peakMemoryKiB": peak(&place)?,
     });
     let dir = tree::root().join("bench/results");

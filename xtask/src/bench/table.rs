@@ -85,9 +85,24 @@ pub fn table(result: &Value) -> String {
     ] {
         let _ = write!(page, " {name} {:.1} ·", number(&result["clocks"][key]) / 1e3);
     }
+    let steps = result["timeline"].as_array().cloned().unwrap_or_default();
+    let whole: f64 = steps.iter().map(|step| number(&step["millis"])).sum();
     let _ = writeln!(
         page,
-        "\n\nPeak memory of the supervisor: {:.1} MiB.",
+        "\n\n## Where it goes ({whole:.1} ms, with `-v`)\n\n| up to | ms | share |\n|---|---:|---:|"
+    );
+    for step in &steps {
+        let millis = number(&step["millis"]);
+        let _ = writeln!(
+            page,
+            "| {} | {millis:.2} | {:.0} % |",
+            word(&step["step"]),
+            if whole > 0.0 { millis / whole * 100.0 } else { 0.0 }
+        );
+    }
+    let _ = writeln!(
+        page,
+        "\nPeak memory of the supervisor: {:.1} MiB.",
         number(&result["peakMemoryKiB"]) / 1024.0
     );
     page.push_str("\n## Commands\n\n");

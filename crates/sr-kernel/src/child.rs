@@ -436,7 +436,6 @@ impl State {
                 check(unsafe { libc::setrlimit(*resource, &raw const limit) }).map(drop)
             }
             Step::Affinity { cpus } => limit_affinity(*cpus),
-            Step::Processors(all) => Ok(rustix::thread::sched_setaffinity(None, all)?),
             Step::DropBounding => drop_bounding(),
             Step::Capabilities { keep } => limit_capabilities(*keep),
             Step::DefaultSignals => default_signals(),

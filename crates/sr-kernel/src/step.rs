@@ -214,8 +214,6 @@ pub enum Step {
     Affinity {
         cpus: u32,
     },
-    /// Lets this process run on all of these processors.
-    Processors(Box<rustix::thread::CpuSet>),
     /// Empties the bounding set.
     DropBounding,
     /// Empties the ambient set, then keeps only `keep` (a bit mask) permitted and effective.
@@ -332,7 +330,7 @@ impl Step {
             Step::HideArguments(_) => "hide the arguments".into(),
             Step::DieWithParent => "be ended with the supervisor".into(),
             Step::NotDumpable | Step::Dumpable => "set whether it is dumpable".into(),
-            Step::Affinity { .. } | Step::Processors(_) => "set its processors".into(),
+            Step::Affinity { .. } => "set its processors".into(),
             Step::DropBounding | Step::Capabilities { .. } => "give up capabilities".into(),
             Step::NoNewPrivileges => "set no_new_privs".into(),
             Step::DefaultSignals => "reset signals".into(),

@@ -5,7 +5,6 @@ use crate::stage::Devices;
 use crate::trees::OpenTrees;
 use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::thread::CpuSet;
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap};
 use sr_kernel::clone::{self, Child};
@@ -185,7 +184,6 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         channel,
         gate: gate.theirs.as_ref().map(AsRawFd::as_raw_fd),
         groups: (view.next_slot..).take(options.groups).collect(),
-        processors: cradle.processors(),
     };
     let first: Vec<u16> = view.first.iter().map(|(slot, _)| *slot).collect();
     let steps = init_steps(bundle, &options.stdio, ends, first, view.steps, view.entry)?;
@@ -254,8 +252,6 @@ struct ChildEnds {
     channel: RawFd,
     gate: Option<RawFd>,
     groups: Vec<u16>,
-    /// That it may use in the end, where it begins with fewer.
-    processors: Option<CpuSet>,
 }
 
 /// What a namespace uses of these is charged to the user who made it too: most of it is left to his other programs. Where the
@@ -277,12 +273,7 @@ fn init_steps(
 ) -> Result<Vec<Step>, Fault> {
     let process = &bundle.process_plan;
     let range = matches!(process.user.map, IdMap::Range { .. });
-    let ChildEnds {
-        channel,
-        gate,
-        groups,
-        processors,
-    } = ends;
+    let ChildEnds { channel, gate, groups } = ends;
     let arguments = Arguments::of_this_process()
         .map_err(|e| init_fault("launch.prepare.arguments", "cannot find the own command line", &e))?;
     let mut steps = vec![
@@ -334,7 +325,6 @@ fn init_steps(
             tag: wire::TAG_LANDLOCK,
         });
     }
-    steps.extend(processors.map(|all| Step::Processors(Box::new(all))));
     steps.push(Step::Hostname(view::c_string(&process.hostname)?));
     let ends = Ends::of(stdio, process.user.inside, channel, &mut steps);
     steps.push(Step::Await {

@@ -3,17 +3,21 @@
 //! few names, never for a path.
 
 use crate::confinement;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::Signal;
+use rustix::process::{Pid, PidfdFlags, Signal};
 use sr_kernel::confine::Confinement;
 use sr_kernel::wire::{self, Message};
 use sr_process::posture::Opener;
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 const TAG_OPEN: u8 = b'O';
 /// `b`: 0, and a descriptor comes along; or the errno.
@@ -41,11 +45,16 @@ const CALLS: &str = "recvmsg sendmsg openat close exit_group rt_sigreturn restar
 const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 
+/// How long an answer, or its end, may take: the supervisor keeps the run's limits meanwhile, and does nothing else.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A broker that runs. Dropping this ends it.
 #[derive(Debug)]
 pub struct Broker {
     socket: Option<OwnedFd>,
     process: Child,
+    /// It owes an answer, which could be taken for that to another question: it is asked nothing any more.
+    owes: Cell<bool>,
 }
 
 impl Broker {
@@ -55,6 +64,8 @@ impl Broker {
             .split_first()
             .ok_or_else(|| io::Error::other("no command that would be it was named"))?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        set_socket_timeout(&ours, Timeout::Recv, Some(PATIENCE))?;
+        set_socket_timeout(&ours, Timeout::Send, Some(PATIENCE))?;
         let process = Command::new(program)
             .args(arguments)
             .env_clear()
@@ -68,6 +79,7 @@ impl Broker {
         let broker = Broker {
             socket: Some(ours),
             process,
+            owes: Cell::new(false),
         };
         // Its own executable: that it serves, confined, before anything depends on it.
         broker.open(broker.process.id() as i32, "exe").map(|_| broker)
@@ -77,13 +89,18 @@ impl Broker {
 impl Opener for Broker {
     fn open(&self, pid: i32, name: &str) -> io::Result<OwnedFd> {
         let socket = self.socket.as_ref().ok_or(rustix::io::Errno::BADF)?.as_fd();
+        if self.owes.replace(true) {
+            return Err(io::Error::other("the broker did not answer"));
+        }
         let asked = Message {
             tag: TAG_OPEN,
             a: pid.unsigned_abs(),
             b: code(name).ok_or(rustix::io::Errno::NOENT)?,
         };
         wire::send(socket, asked, None)?;
-        match wire::receive(socket)? {
+        let answer = wire::receive(socket)?;
+        self.owes.set(false);
+        match answer {
             Some((
                 Message {
                     tag: TAG_OPENED, b: 0, ..
@@ -98,9 +115,17 @@ impl Opener for Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // It ends when nobody can ask any more.
+        // It ends when nobody can ask any more; one that does not, with this process at the latest.
         self.socket = None;
-        let _ = self.process.wait();
+        let end = rustix::process::pidfd_open(Pid::from_child(&self.process), PidfdFlags::empty());
+        let Ok(end) = end else { return };
+        if self.owes.get() {
+            let _ = rustix::process::pidfd_send_signal(&end, Signal::KILL);
+        }
+        let patience = Timespec::try_from(PATIENCE).ok();
+        if rustix::event::poll(&mut [PollFd::new(&end, PollFlags::IN)], patience.as_ref()) == Ok(1) {
+            let _ = self.process.wait();
+        }
     }
 }
 
@@ -161,6 +186,13 @@ pub fn serve() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_that_said_nothing_held_the_supervisor() {
+        let command = ["sleep", "60"].map(OsString::from);
+        let error = Broker::start(&command).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+    }
 
     #[test]
     fn a_name_has_one_code_and_paths_have_none() {

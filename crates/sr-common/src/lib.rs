@@ -15,7 +15,7 @@ pub use digest::Digest;
 pub use facts::{HostFacts, Subject};
 pub use fault::{Code, Fault, SourceLine};
 pub use id::RunId;
-pub use outcome::{Cause, Usage};
+pub use outcome::{Cause, Usage, Waited};
 pub use quantity::{ByteSize, Millis};
 
 /// The version that every document carries.

@@ -56,6 +56,18 @@ pub struct Usage {
     pub pids: Option<u64>,
     /// Bytes written to the captured layers, `/tmp` and `/dev/shm`.
     pub disk_bytes: Option<u64>,
+    /// What the run was kept waiting for, as a control group of version 2 counts it.
+    pub waited: Option<Waited>,
+}
+
+/// For how long at least one of the run's processes had to wait for a resource, microseconds: the totals of `some` in the
+/// kernel's pressure stall information (Documentation/accounting/psi.rst). A CPU limit that is used up counts as waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Waited {
+    pub cpu_micros: u64,
+    pub memory_micros: u64,
+    pub io_micros: u64,
 }
 
 impl Usage {
@@ -66,6 +78,8 @@ impl Usage {
             memory_bytes: self.memory_bytes.max(other.memory_bytes),
             pids: self.pids.max(other.pids),
             disk_bytes: self.disk_bytes.max(other.disk_bytes),
+            // These only grow.
+            waited: self.waited.max(other.waited),
         }
     }
 }

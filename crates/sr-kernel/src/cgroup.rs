@@ -214,14 +214,18 @@ impl RunGroup {
         self.v2.as_ref().map(AsFd::as_fd)
     }
 
-    /// What the group uses now. `disk_bytes` is never set; a counter that this kernel lacks is `None`.
+    /// What the group uses now. `disk_bytes` and `waited` are never set; a counter that this kernel lacks is `None`.
     pub fn usage(&self) -> Usage {
         self.measure(v1::usage, v2::usage)
     }
 
-    /// The most that the group has used so far.
+    /// The most that the group has used so far, and what it waited for.
     pub fn peaks(&self) -> Usage {
-        self.measure(v1::peaks, v2::peaks)
+        let on_v2 = self.places.iter().find(|place| place.version == 2);
+        Usage {
+            waited: on_v2.and_then(|place| v2::waited(&place.dir)),
+            ..self.measure(v1::peaks, v2::peaks)
+        }
     }
 
     fn measure(

@@ -203,6 +203,17 @@ fn used(report: &RunReport) -> String {
         }
     }));
     parts.extend(p.disk_bytes.map(|n| format!("{} written", size(n))));
+    let waited = p.waited.unwrap_or_default();
+    for (what, micros) in [
+        ("a CPU", waited.cpu_micros),
+        ("memory", waited.memory_micros),
+        ("a disk", waited.io_micros),
+    ] {
+        // Every start waits a little.
+        if micros >= 100_000 {
+            parts.push(format!("waited {} for {what}", seconds(micros)));
+        }
+    }
     let printed = report.outputs.stdout.bytes.saturating_add(report.outputs.stderr.bytes);
     parts.push(format!("{} printed", size(printed)));
     let dropped = report

@@ -202,6 +202,7 @@ pub fn sample_report(id: &RunId, started: String, policy: Digest, bundle: Digest
             memory_bytes: Some(1 << 20),
             pids: Some(1),
             disk_bytes: None,
+            waited: None,
         },
         samples: 1,
         outputs: Outputs {

@@ -265,7 +265,7 @@ fn report(id: &RunId, started: &str, policy: Digest, bundle: Digest, manifest: D
             "strength": "kernel", "enforced": true, "reason": "none",
         }],
         "result": {"cause": "exit", "exitCode": 7, "signal": null, "status": 7, "limitsHit": [], "message": null},
-        "peaks": {"cpuMicros": 900, "memoryBytes": 1_048_576, "pids": 1, "diskBytes": null},
+        "peaks": {"cpuMicros": 900, "memoryBytes": 1_048_576, "pids": 1, "diskBytes": null, "waited": {"cpuMicros": 5, "memoryMicros": 0, "ioMicros": 7}},
         "samples": 1,
         "outputs": {"stdout": stream, "stderr": stream},
         "denied": [{"operation": "ptrace", "by": "seccomp", "count": 1}],

@@ -2,6 +2,7 @@
 
 use super::Controller;
 use super::file::{CgroupError, Limit, exists, keyed, number, read, write};
+use sr_common::Waited;
 use std::path::Path;
 
 /// Switches the controllers on for the children of the directory in which `dir` will be made. What is on stays on:
@@ -69,5 +70,38 @@ pub(super) fn peaks(dir: &Path, which: Controller) -> Option<u64> {
         Controller::Memory => number(&dir.join("memory.peak")),
         Controller::Cpu => usage(dir, which),
         Controller::Pids => number(&dir.join("pids.peak")),
+    }
+}
+
+/// `None` where the kernel counts no pressure, or is told not to (`psi=0`).
+pub(super) fn waited(dir: &Path) -> Option<Waited> {
+    let of = |name: &str| some_total(&read(&dir.join(name)).ok()?);
+    Some(Waited {
+        cpu_micros: of("cpu.pressure")?,
+        memory_micros: of("memory.pressure")?,
+        io_micros: of("io.pressure")?,
+    })
+}
+
+/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=1234`.
+fn some_total(text: &str) -> Option<u64> {
+    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    some.split(' ')
+        .find_map(|word| word.strip_prefix("total="))?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::some_total;
+
+    #[test]
+    fn the_total_of_some() {
+        let text =
+            "some avg10=1.00 avg60=0.20 avg300=0.00 total=1234\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
+        assert_eq!(some_total(text), Some(1234));
+        assert_eq!(some_total("full avg10=0.00 total=7"), None);
+        assert_eq!(some_total(""), None);
     }
 }

@@ -3,8 +3,9 @@
  * expect:  EACCES EROFS EPERM ENOENT EIO ENOTDIR
  * fires:   call
  * control: rig
+ * control-user: void: the kernel's own files are root's
  *
- * The key is the one that prints help. In the rig, whose kernel has the file, it is opened for writing and no more.
+ * The key is the one that prints help on the console, and does no more.
  */
 #include "lib.h"
 
@@ -14,7 +15,7 @@ int run(void)
                                         "/proc/self/cwd/../../../../../proc/sysrq-trigger", "/proc/thread-self/../../../sysrq-trigger"};
     for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
         int fd = open(names[n], O_WRONLY);
-        attempt("press a key", fd < 0 || !inside() ? fd : write(fd, "h", 1));
+        attempt("press a key", fd < 0 ? fd : write(fd, "h", 1));
         if (fd >= 0)
             close(fd);
     }

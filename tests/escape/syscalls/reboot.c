@@ -1,12 +1,12 @@
 /* title:   The machine is restarted, or what Ctrl-Alt-Del does is changed
  * source:  reboot(2), pid_namespaces(7)
  * expect:  EPERM
- * fires:   call
+ * fires:   host
  * control: rig
  * control-user: void: the kernel wants CAP_SYS_BOOT
  *
- * In the rig only Ctrl-Alt-Del is switched, which shows as much. The others need the same capability, and are tried only with a
- * magic number that is wrong.
+ * Only Ctrl-Alt-Del is switched, which shows as much: kernel.ctrl-alt-del is other then. The others need the same capability,
+ * and are tried only with a magic number that is wrong.
  */
 #include "lib.h"
 

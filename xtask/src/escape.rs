@@ -5,6 +5,7 @@ mod case;
 mod ground;
 mod hold;
 mod host;
+mod rig;
 mod table;
 mod verdict;
 mod wall;
@@ -15,6 +16,7 @@ use crate::{Outcome, plain, stage, tree};
 use case::{Case, Control, Language};
 use ground::{Ground, Trip};
 use hold::End;
+pub use rig::{MARK, Record};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -34,17 +36,43 @@ const DOCUMENT: &str = "docs/escape-matrix.md";
 
 pub fn escape(options: &[&str]) -> Outcome {
     let options = Options::parse(options)?;
+    if options.rig && !rig::may_harm()? {
+        return sent_to_rig(options.write);
+    }
     let start = Instant::now();
     let results = Results::of_run(&options)?;
     table::print(&results);
     println!("slowest: {}", results.slowest());
     println!("in {}", plain::seconds(start.elapsed()));
+    if options.rig {
+        return results.told();
+    }
     if options.write {
         let path = tree::root().join(DOCUMENT);
         fs::write(&path, table::document(&results)).map_err(|e| format!("{}: {e}", path.display()))?;
         println!("written: {DOCUMENT}");
     }
     results.judged()
+}
+
+/// The cases whose controls harm the machine, in a boot of the rig.
+fn sent_to_rig(write: bool) -> Outcome {
+    let record = crate::rig::corpus(write)?;
+    if write {
+        println!(
+            "written: {}; cargo xtask escape --write has it in {DOCUMENT}",
+            record.keep()?
+        );
+        return Ok(());
+    }
+    record.compared()
+}
+
+/// What the rig needs to find built, where a compiler takes a minute.
+pub fn build_for_rig() -> Outcome {
+    let cases = Case::all(|_, _| true)?;
+    let harmful: Vec<&Case> = cases.iter().filter(|c| c.harms()).collect();
+    Tools::new(false, None)?.build(&harmful)
 }
 
 /// All of it, and the document compared: a test for each case and each user.
@@ -74,6 +102,8 @@ struct Options {
     root: Option<bool>,
     write: bool,
     keep: bool,
+    /// Those cases alone that run in the rig, and there.
+    rig: bool,
     globs: Vec<String>,
 }
 
@@ -85,6 +115,7 @@ impl Options {
             match *word {
                 "--write" => options.write = true,
                 "--keep" => options.keep = true,
+                "--rig" => options.rig = true,
                 "--backend" => {
                     let wanted = "--backend wants process, bubblewrap, runc or control";
                     let wall = words.next().and_then(|w| Wall::parse(w)).ok_or(wanted)?;
@@ -102,7 +133,10 @@ impl Options {
             }
         }
         let part = !options.walls.is_empty() || options.root.is_some() || !options.globs.is_empty();
-        if options.write && (part || !tree::is_root()) {
+        if options.rig && (part || options.keep) {
+            return Err("--rig takes no other option than --write: all that harms a machine runs there at once".into());
+        }
+        if options.write && !options.rig && (part || !tree::is_root()) {
             return Err(format!(
                 "--write: {DOCUMENT} is written from a whole run, started by root"
             ));
@@ -114,6 +148,8 @@ impl Options {
         let wanted = |c: &Column| {
             (self.walls.is_empty() || self.walls.contains(&c.wall))
                 && self.root.is_none_or(|root| root == c.root)
+                // They decide nothing: the rig, which is slow, runs them where the record is to be written.
+                && (!c.is_reference() || !self.rig || self.write)
                 // Who is not root can be nobody else.
                 && (tree::is_root() || !c.root)
         };
@@ -134,10 +170,13 @@ struct Tools {
     /// Compiled cases, below their groups.
     built: PathBuf,
     keep: bool,
+    /// This machine may be harmed.
+    harm: bool,
 }
 
 impl Tools {
     fn new(keep: bool, safe_run: Option<&Path>) -> Outcome<Tools> {
+        let harm = rig::may_harm()?;
         let scratch = Scratch::new("escape")?;
         open_to_all(scratch.path())?;
         let built = tree::target().join("escape");
@@ -164,6 +203,7 @@ impl Tools {
             scratch,
             built,
             keep,
+            harm,
         })
     }
 
@@ -298,6 +338,8 @@ struct Results {
     /// `bubblewrap 0.8.0`.
     references: Vec<String>,
     absent: Vec<(Column, String)>,
+    /// What the rig said last.
+    record: Record,
     cells: BTreeMap<(usize, Column), Cell>,
     /// What the run as a whole left behind.
     left: Vec<String>,
@@ -305,20 +347,26 @@ struct Results {
 
 impl Results {
     fn of_run(options: &Options) -> Outcome<Results> {
-        let cases = Case::all(|group, name| options.takes(group, name))?;
+        let mut cases = Case::all(|group, name| options.takes(group, name))?;
+        cases.retain(|case| !options.rig || case.harms());
         if cases.is_empty() {
             return Err("no case is called so".into());
         }
         Results::of(cases, options)
     }
 
-    fn of(cases: Vec<Case>, options: &Options) -> Outcome<Results> {
+    fn of(mut cases: Vec<Case>, options: &Options) -> Outcome<Results> {
+        for case in &mut cases {
+            case.seconds *= slowness();
+        }
         let safe_run = match std::env::var_os("SAFE_RUN_BIN") {
             Some(given) => tree::root().join(given),
             None => tree::safe_run()?,
         };
         let tools = Tools::new(options.keep, Some(&safe_run))?;
         tools.build(&cases.iter().collect::<Vec<_>>())?;
+        // In the rig it is made, not read.
+        let record = if tools.harm { Record::default() } else { Record::kept()? };
         let columns = options.columns();
         let (mut references, mut absent) = (Vec::new(), Vec::new());
         for column in columns.iter().filter(|c| c.is_reference()) {
@@ -332,7 +380,7 @@ impl Results {
             .collect();
         let cells = Mutex::new(BTreeMap::new());
         let runs = Mutex::new(Vec::new());
-        // A change of the host's settings is seen by whoever runs then.
+        // A change of the host's settings is seen by whoever runs then, and so is harm to the machine.
         let alone = RwLock::new(());
         let done = AtomicUsize::new(0);
         at_once(jobs.len(), |n| {
@@ -340,7 +388,7 @@ impl Results {
             let case = &cases[i];
             let cell = match absent.iter().any(|(c, _)| *c == column) {
                 true => Ok(Cell::without(Verdict::Absent)),
-                false if case.fires == case::Canary::Host => {
+                false if case.fires == case::Canary::Host || harms_here(case, column) => {
                     let _alone = alone.write();
                     one(&tools, case, column, n, &runs)
                 }
@@ -349,7 +397,10 @@ impl Results {
                     one(&tools, case, column, n, &runs)
                 }
             };
-            let cell = cell.unwrap_or_else(|why| Cell::without(Verdict::Broken(why)));
+            let mut cell = cell.unwrap_or_else(|why| Cell::without(Verdict::Broken(why)));
+            if let Verdict::Rig(there) = &mut cell.verdict {
+                *there = record.cell(&case.id(), column).map(str::to_owned);
+            }
             if let Ok(mut cells) = cells.lock() {
                 cells.insert((i, column), cell);
             }
@@ -368,6 +419,7 @@ impl Results {
             columns,
             references,
             absent,
+            record,
             cells: cells.into_inner().unwrap_or_default(),
             left,
         })
@@ -428,6 +480,22 @@ impl Results {
         }
     }
 
+    /// For the rig's own reader: the record, and the rest as a test program would say it.
+    fn told(&self) -> Outcome {
+        let (mut tally, judged) = (Tally::default(), self.judged());
+        if judged.is_ok() {
+            for line in Record::of(self)?.lines() {
+                println!("{MARK}{line}");
+            }
+        }
+        self.count(&mut tally);
+        print!(
+            "{}",
+            tally.as_test_program(judged.as_ref().err().map_or("", String::as_str))
+        );
+        judged.map_err(|_| "the corpus does not hold here, see above".into())
+    }
+
     /// A test for each case and each user: its wall and its control.
     fn count(&self, tally: &mut Tally) {
         for (i, case) in self.cases.iter().enumerate() {
@@ -482,21 +550,26 @@ fn at_once(count: usize, work: impl Fn(usize) + Sync) {
     });
 }
 
-/// The machine that may be harmed.
-fn in_rig() -> bool {
-    std::env::var("SAFE_RUN_RIG").is_ok_and(|v| v == "1")
+/// Whether it is a control that harms the machine, not one that the kernel forbids to this user.
+fn harms_here(case: &Case, column: Column) -> bool {
+    column.wall == Wall::Control && case.control(column.root) == Control::Rig
+}
+
+/// How many times slower than hardware this machine is, as for the tests.
+fn slowness() -> u64 {
+    let said = std::env::var("SAFE_RUN_TEST_SLOWNESS").ok();
+    said.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 /// One case in one place. `runs` gets the ids of Safe-Run's runs, and the names of runc's containers.
 fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<String>>) -> Outcome<Cell> {
     let start = Instant::now();
     let control = case.control(column.root);
-    let destructive = case.control(true) == Control::Rig || control == Control::Rig;
     match column.wall {
         Wall::Bubblewrap | Wall::Runc if case.only_process => return Ok(Cell::without(Verdict::Apart)),
         // What a reference lets through would harm the host.
-        Wall::Bubblewrap | Wall::Runc | Wall::Control if destructive && !in_rig() => {
-            return Ok(Cell::without(Verdict::Rig));
+        Wall::Bubblewrap | Wall::Runc | Wall::Control if case.harms() && !tools.harm => {
+            return Ok(Cell::without(Verdict::Rig(None)));
         }
         _ => {}
     }
@@ -822,7 +895,52 @@ mod tests {
         let options = Options::parse(&["network", "a*"]).unwrap();
         assert!(options.takes("network", "x") && options.takes("evidence", "ab") && !options.takes("evidence", "b"));
         assert!(Options::parse(&["--write", "network"]).is_err() && Options::parse(&["--backend", "x"]).is_err());
+        assert!(Options::parse(&["--rig", "--write"]).is_ok_and(|o| o.rig && o.write));
+        if tree::is_root() {
+            assert_eq!((columns(&["--rig"]), columns(&["--rig", "--write"])), (4, 6));
+        }
+        assert!(Options::parse(&["--rig", "reboot"]).is_err() && Options::parse(&["--rig", "--keep"]).is_err());
         assert!(Options::parse(&["--user"]).is_err() && Options::parse(&["--x"]).is_err());
+    }
+
+    #[test]
+    fn what_harms_the_machine_is_not_run_here() {
+        let tools = Tools::new(false, None).unwrap();
+        assert!(!tools.harm);
+        for (n, who) in ["control: rig\n", "control: void: x\n# control-user: rig\n"]
+            .into_iter()
+            .enumerate()
+        {
+            // There is no such program: would it be run, it could not be.
+            let head = "# title: T\n# source: S\n# expect: EPERM\n# fires: call\n# ";
+            let case = Case::parse(Path::new("/syscalls/none.sh"), &format!("{head}{who}")).unwrap();
+            for column in Column::ALL {
+                let cell = one(&tools, &case, column, n, &Mutex::new(Vec::new()));
+                match column.wall {
+                    Wall::Process => assert!(cell.is_err()),
+                    _ => assert_eq!(cell.unwrap().verdict, Verdict::Rig(None), "{}", column.name()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_record_knows_every_case_of_the_rig() {
+        let record = Record::kept().unwrap();
+        let cases = Case::all(|_, _| true).unwrap();
+        for case in cases.iter().filter(|c| c.harms()) {
+            for column in Column::ALL {
+                let cell = record.cell(&case.id(), column).unwrap_or_default();
+                let void = matches!(case.control(column.root), Control::Void(_));
+                let good = match column.wall {
+                    Wall::Process => cell == "held",
+                    Wall::Control if void => cell.starts_with("void: "),
+                    Wall::Control => cell == format!("fires: {}", case.fires.name()),
+                    _ => !cell.is_empty(),
+                };
+                assert!(good, "{}, {}: {cell:?}", case.id(), column.name());
+            }
+        }
     }
 
     #[test]

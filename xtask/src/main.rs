@@ -24,9 +24,11 @@ cargo xtask bench start [--rounds N]   start times beside bubblewrap, runc, fire
 cargo xtask bench wall [--parts start,throughput,filter] [--rounds N]
                                        what the wall costs, part by part, each against its bar → bench/results/
 cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but
-                                       keeps its own writes; without it, the tests of what this host's kernel may lack
+                                       keeps its own writes; without it, the tests of what this host's kernel may lack, and
+                                       escape --rig in the same boot
 cargo xtask escape [--backend process|bubblewrap|runc|control] [--user root|user] [--write] [--keep] [CASE…]
                                        the escape corpus behind every wall and on the bare host → docs/escape-matrix.md
+cargo xtask escape --rig [--write]     what of it harms a machine, controls and all, in the rig → tests/escape/rig.txt
 cargo xtask acceptance [FILE]          every command of docs/acceptance.md, checked
 ";
 

@@ -8,9 +8,10 @@ mod machine;
 
 use crate::stage::{self, Shown};
 use crate::tally::Tally;
-use crate::{Outcome, binaries, needs, plain, tree};
-use batch::Results;
+use crate::{Outcome, binaries, escape, needs, plain, tree};
+use batch::{Corpus, Results, Run};
 use kernel::Parts;
+pub use machine::MARKER;
 use machine::{Lines, Machine, pass_on};
 use std::io::Write;
 use std::path::Path;
@@ -64,36 +65,70 @@ fn run(command: &[&str], yes: bool) -> Outcome {
     std::process::exit(status)
 }
 
-/// The tests that meet another kernel there, in one boot.
+/// The tests that meet another kernel there, and what of the escape corpus harms a machine, in one boot.
 pub fn tests(yes: bool) -> (Tally, Outcome) {
+    let (tally, outcome, record) = batch(yes, batch::TESTS, false, "rig");
+    // What is compared is what a whole run said.
+    let outcome = outcome.and_then(|()| escape::Record::parse(&record)?.compared());
+    (tally, outcome)
+}
+
+/// What of the escape corpus harms a machine, in a boot of its own, and what came of it.
+pub fn corpus(references: bool) -> Outcome<escape::Record> {
+    let (_, outcome, record) = batch(false, &[], references, "rig-escape");
+    outcome?;
+    escape::Record::parse(&record)
+}
+
+/// One boot: what was counted, how it ended, and the corpus's record. The logs' names begin with `log`.
+fn batch(yes: bool, tests: &[Run<'_>], references: bool, log: &str) -> (Tally, Outcome, String) {
     let mut results = Results::default();
     let mut shown = Shown::default();
-    let done = all(yes, &mut results, &mut shown);
+    let done = all(yes, tests, references, log, &mut results, &mut shown);
+    let record = std::mem::take(&mut results.record);
     let (tally, outcome) = results.end(*done.as_ref().unwrap_or(&0));
     let outcome = match (done, outcome) {
         (Err(why), Ok(())) => Err(why),
         (Err(why), Err(more)) => Err(format!("{more}\n{why}")),
         (Ok(_), outcome) => outcome,
     };
-    (tally, outcome.map_err(|why| format!("{}{why}", shown.text())))
+    (tally, outcome.map_err(|why| format!("{}{why}", shown.text())), record)
 }
 
-fn all(yes: bool, results: &mut Results, shown: &mut Shown) -> Outcome<i32> {
+fn all(
+    yes: bool,
+    tests: &[Run<'_>],
+    references: bool,
+    log: &str,
+    results: &mut Results,
+    shown: &mut Shown,
+) -> Outcome<i32> {
     let parts = parts(yes)?;
-    let programs = binaries::test_programs(&["sr-kernel", "sr-runner"])?;
+    let programs = match tests {
+        [] => Vec::new(),
+        _ => binaries::test_programs(&["sr-kernel", "sr-runner"])?,
+    };
     // As in the tests themselves, another build can be named.
     let safe_run = match std::env::var_os("SAFE_RUN_BIN") {
         Some(given) => given.into(),
         None => tree::safe_run()?,
     };
-    let script = batch::script(batch::TESTS, &programs, &safe_run, &parts.release)?;
-    let machine = Machine::start(&parts, &script, "rig-console")?;
+    escape::build_for_rig()?;
+    let xtask = std::env::current_exe().map_err(|e| format!("   this program's path: {e}"))?;
+    let target = tree::target();
+    let corpus = Corpus {
+        xtask: &xtask,
+        target: &target,
+        references,
+    };
+    let script = batch::script(tests, &programs, &corpus, &safe_run, &parts.release)?;
+    let machine = Machine::start(&parts, &script, &format!("{log}-console"))?;
     println!(
         "   Linux {} is up after {}",
         parts.release,
         plain::seconds(machine.took)
     );
-    let log = tree::target().join("xtask/rig-tests.log");
+    let log = target.join(format!("xtask/{log}-tests.log"));
     let mut log = std::fs::File::create(&log).map_err(|e| format!("   {}: {e}", log.display()))?;
     let mut lines = Lines::default();
     machine.finish(TESTS, |_, bytes| {

@@ -29,6 +29,23 @@ impl Tally {
         self.skips.extend(other.skips);
     }
 
+    /// As a test program would have said it, for [`Reader`]; with `why` it failed.
+    pub fn as_test_program(&self, why: &str) -> String {
+        let mut text = String::new();
+        for Skip { test, reason } in &self.skips {
+            text += &format!("test {test} ... ignored, {reason}\n");
+        }
+        for test in &self.failures {
+            text += &format!("test {test} ... FAILED\n");
+        }
+        if !why.is_empty() {
+            text += &format!("\nfailures:\n\n{}\n\n", why.trim_end());
+        }
+        let word = if why.is_empty() { "ok" } else { "FAILED" };
+        let (passed, failed, ignored) = (self.passed, self.failed, self.skips.len());
+        text + &format!("test result: {word}. {passed} passed; {failed} failed; {ignored} ignored\n")
+    }
+
     /// The last line of `xtask test`.
     pub fn line(&self) -> String {
         format!(
@@ -213,6 +230,33 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
             .map(|s| (s.test.as_str(), s.reason.as_str()))
             .collect();
         assert_eq!(skips, [("c", "needs a drum"), ("group::b", "no cgroup v2 here")]);
+    }
+
+    #[test]
+    fn what_is_said_as_a_test_program_is_read_as_one() {
+        let tally = Tally {
+            passed: 3,
+            failed: 1,
+            failures: vec!["escape a/b, root".into()],
+            skips: vec![Skip {
+                test: "escape runc".into(),
+                reason: "no runc on PATH".into(),
+            }],
+        };
+        let said = tally.as_test_program("   a/b, root: SILENT\n      | attempt x: EPERM\n");
+        let mut reader = Reader::default();
+        let shown: Vec<String> = said.lines().filter_map(|l| reader.line(l)).collect();
+        assert_eq!(shown, ["escape a/b, root FAILED", "3 passed, 1 failed, 1 skipped"]);
+        assert_eq!(
+            (&reader.tally.failures, &reader.tally.skips),
+            (&tally.failures, &tally.skips)
+        );
+        assert_eq!(reader.tally.line(), tally.line());
+        assert!(said.contains("\nfailures:\n\n   a/b, root: SILENT\n"), "{said}");
+        assert_eq!(
+            Tally::default().as_test_program(""),
+            "test result: ok. 0 passed; 0 failed; 0 ignored\n"
+        );
     }
 
     #[test]

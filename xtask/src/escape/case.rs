@@ -252,6 +252,11 @@ impl Case {
         Ok(())
     }
 
+    /// Whether its control harms the machine: then nothing of it runs on a host but behind Safe-Run.
+    pub fn harms(&self) -> bool {
+        [true, false].iter().any(|root| self.control(*root) == Control::Rig)
+    }
+
     /// Its control, for root or for an ordinary user.
     pub fn control(&self, root: bool) -> Control {
         if root {
@@ -392,6 +397,17 @@ mod tests {
             assert!(case.driver && case.only_process && case.seconds == 20);
             assert_eq!(case.flags, ["--policy", "strict"]);
         }
+    }
+
+    #[test]
+    fn what_harms_the_machine_harms_it_whoever_starts_it() {
+        let harms = |control: &str| {
+            let head = "# title: T\n# source: S\n# expect: EPERM\n# fires: call\n";
+            parse("network/n.py", &format!("{head}{control}")).unwrap().harms()
+        };
+        assert!(harms("# control: rig\n# control-user: void: needs root\n"));
+        assert!(harms("# control: void: not so\n# control-user: rig\n"));
+        assert!(!harms("# control: root\n"));
     }
 
     #[test]

@@ -36,12 +36,19 @@ fn short(verdict: &Verdict) -> String {
     let word = text.split(':').next().unwrap_or_default();
     match verdict {
         Verdict::Fired(what) => what.clone(),
+        Verdict::Rig(_) => "rig".into(),
         _ => word.to_owned(),
     }
 }
 
 /// `140 held`, `101 held, 12 ESCAPED, 20 open`: by what the words of a cell begin with.
 fn totals(results: &Results, column: Column) -> String {
+    let verdicts = (0..results.cases.len()).filter_map(|i| results.verdict(i, column));
+    counted(verdicts.map(Verdict::text))
+}
+
+/// What was in the rig is counted apart, and last.
+pub fn counted(cells: impl Iterator<Item = String>) -> String {
     const ORDER: [&str; 11] = [
         "held",
         "limit",
@@ -55,17 +62,19 @@ fn totals(results: &Results, column: Column) -> String {
         "rig",
         "absent",
     ];
-    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    for i in 0..results.cases.len() {
-        if let Some(verdict) = results.verdict(i, column) {
-            let text = verdict.text();
-            let word = text.split(':').next().unwrap_or_default();
-            if let Some(at) = ORDER.iter().position(|w| *w == word) {
-                *counts.entry(at).or_default() += 1;
-            }
+    let mut counts: BTreeMap<(bool, usize), usize> = BTreeMap::new();
+    for text in cells {
+        let word = text.split(':').next().unwrap_or_default();
+        let there = word.strip_suffix(IN_THE_RIG);
+        if let Some(at) = ORDER.iter().position(|w| *w == there.unwrap_or(word)) {
+            *counts.entry((there.is_some(), at)).or_default() += 1;
         }
     }
-    let parts: Vec<String> = counts.iter().map(|(at, n)| format!("{n} {}", ORDER[*at])).collect();
+    let part = |((there, at), n): (&(bool, usize), &usize)| {
+        let where_else = if *there { IN_THE_RIG } else { "" };
+        format!("{n} {}{where_else}", ORDER[*at])
+    };
+    let parts: Vec<String> = counts.iter().map(part).collect();
     if parts.is_empty() {
         "none".into()
     } else {
@@ -82,7 +91,8 @@ case is and what each word means.
 - **held**: every attempt ended as expected, and nothing outside was reached. **ESCAPED**: something outside was reached, as seen
   from there. **limit**: so it was, as the limit says that SECURITY.md states and that stands below the table. **open**: nothing was, but a call succeeded that the case expects a wall to refuse. **broken**: it did not run there.
 - **fires**: the same program on the bare host got through, and by what that was seen. **void**: it cannot, for the reason below the
-  table. **rig**: it is destructive, and runs in a virtual machine only; so do the references then.
+  table. **in the rig**: it is destructive, and was run in a virtual machine only, on the kernel that is named below; so were the
+  references then. **rig**: it was not.
 - *process* is `safe-run run` under the preset `standard`, started by root and by uid 1000. *bubblewrap* (by uid 1000) and *runc*
   (by root) are references, as careful people write them: bubblewrap with `--unshare-all --new-session --die-with-parent --clearenv`,
   read-only system directories and the project bound in; runc with what `runc spec` writes and the same files. Neither comes
@@ -90,16 +100,22 @@ case is and what each word means.
   them. **–**: the case tries what only Safe-Run has.
 ";
 
-/// What stands over the reasons of a group's cells.
-const VOID: &str = "Void because:";
-const LIMIT: &str = "Limits, as SECURITY.md states them:";
+/// Ends the word of a cell that was run there.
+const IN_THE_RIG: &str = " in the rig";
+/// The cells whose reasons stand below a group, and what stands over those.
+const NOTED: [(&str, &str); 3] = [
+    ("void", "Void because:"),
+    ("void in the rig", "Void in the rig because:"),
+    ("limit", "Limits, as SECURITY.md states them:"),
+];
 
 pub fn document(results: &Results) -> String {
     let mut text = HEAD.to_owned();
     text += &format!(
-        "\n{} cases. References: {}.\n\n",
+        "\n{} cases. References: {}.\n\nThe rig: {}.\n\n",
         results.cases.len(),
-        results.references.join(", ")
+        results.references.join(", "),
+        results.record.summary()
     );
     text += "| | |\n|---|---|\n";
     for column in &results.columns {
@@ -115,7 +131,7 @@ pub fn document(results: &Results) -> String {
             text += &format!(" {} |", column.name());
         }
         text += &format!("\n|---|---|---|---|{}\n", "---|".repeat(results.columns.len()));
-        let mut notes: [(&str, &str, Vec<&str>); 2] = [("void", VOID, Vec::new()), ("limit", LIMIT, Vec::new())];
+        let mut notes = NOTED.map(|(word, head)| (word, head, Vec::new()));
         for i in cases {
             let case = &results.cases[i];
             text += &format!(
@@ -126,17 +142,23 @@ pub fn document(results: &Results) -> String {
                 case.expect.join(" ")
             );
             for column in &results.columns {
-                let cell = match results.verdict(i, *column) {
-                    None => String::new(),
-                    Some(verdict @ (Verdict::Void(reason) | Verdict::Limit(reason))) => {
-                        let (word, _, reasons) = &mut notes[usize::from(matches!(verdict, Verdict::Limit(_)))];
-                        let at = reasons.iter().position(|r| r == reason).unwrap_or(reasons.len());
+                let verdict = results.verdict(i, *column);
+                let noted = verdict.and_then(|verdict| match verdict {
+                    Verdict::Void(reason) => Some((0, reason.as_str())),
+                    Verdict::Rig(Some(cell)) => Some((1, cell.strip_prefix("void: ")?)),
+                    Verdict::Limit(reason) => Some((2, reason.as_str())),
+                    _ => None,
+                });
+                let cell = match noted {
+                    Some((kind, reason)) => {
+                        let (word, _, reasons) = &mut notes[kind];
+                        let at = reasons.iter().position(|r| *r == reason).unwrap_or(reasons.len());
                         if at == reasons.len() {
                             reasons.push(reason);
                         }
                         format!("{word} {}", at + 1)
                     }
-                    Some(verdict) => verdict.text().replace('|', "/"),
+                    None => verdict.map_or_else(String::new, Verdict::whole),
                 };
                 text += &format!(" {cell} |");
             }
@@ -174,22 +196,17 @@ pub fn differences(document: &str, results: &Results) -> Vec<String> {
         for column in results.columns.iter().filter(|c| !c.is_reference()) {
             match results.verdict(i, *column) {
                 None | Some(Verdict::Absent) => {}
-                Some(Verdict::Void(reason)) => compare(column.name(), format!("void: {reason}")),
                 Some(verdict @ (Verdict::Limit(_) | Verdict::Held)) => {
-                    let now = match verdict {
-                        Verdict::Limit(reason) => format!("limit: {reason}"),
-                        _ => verdict.text(),
-                    };
                     // What is a race is held now and then.
                     let stated = case.limit(column.root).map(|limit| format!("limit: {limit}"));
                     let says = row.get(column.name());
                     let either =
                         stated.is_some() && (says == stated.as_ref() || says.is_some_and(|says| says == "held"));
                     if !either {
-                        compare(column.name(), now);
+                        compare(column.name(), verdict.whole());
                     }
                 }
-                Some(verdict) => compare(column.name(), verdict.text().replace('|', "/")),
+                Some(verdict) => compare(column.name(), verdict.whole()),
             }
         }
     }
@@ -210,11 +227,8 @@ fn rows(document: &str) -> BTreeMap<String, BTreeMap<String, String>> {
         if let Some(name) = line.strip_prefix("## ") {
             group = name.trim().to_owned();
             columns.clear();
-        } else if let Some(word) = [(VOID, "void"), (LIMIT, "limit")]
-            .iter()
-            .find(|(head, _)| *head == line)
-        {
-            kind = word.1;
+        } else if let Some((word, _)) = NOTED.iter().find(|(_, head)| *head == line) {
+            kind = word;
         } else if let Some((number, reason)) = line.split_once(". ").filter(|(n, _)| n.parse::<u32>().is_ok()) {
             reasons.insert((group.clone(), format!("{kind} {number}")), format!("{kind}: {reason}"));
         } else if let Some(cells) = line.strip_prefix("| ").and_then(|l| l.strip_suffix(" |")) {
@@ -247,6 +261,7 @@ pub fn decides(column: Column) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rig::Record;
     use super::super::{Case, Cell};
     use super::*;
     use std::path::Path;
@@ -264,6 +279,7 @@ mod tests {
             columns: Column::ALL.to_vec(),
             references: vec!["runc 1".into()],
             absent: Vec::new(),
+            record: Record::parse("kernel: Linux 6.1.0-1\nnetwork/a | process, root | held\n").unwrap(),
             cells: cells.collect(),
             left: Vec::new(),
         }
@@ -308,6 +324,45 @@ mod tests {
         assert_eq!(
             wrong,
             ["network/a, process, root: it says \"limit: It is so.\", and now it is \"held\""]
+        );
+    }
+
+    #[test]
+    fn what_came_in_the_rig_is_told_as_that() {
+        let there = |cell: &str| Verdict::Rig(Some(cell.into()));
+        let of = |root: &str, user: Verdict| {
+            let mut results = results(&[
+                (0, 2, there("held")),
+                (0, 3, Verdict::Rig(None)),
+                (0, 4, there(root)),
+                (0, 5, user),
+                (1, 4, Verdict::Fired("read".into())),
+                (1, 5, Verdict::Void("no such thing".into())),
+            ]);
+            results.cases[1] = results.cases[0].clone();
+            results.cases[1].name = "b".into();
+            results
+        };
+        let seen = of("fires: call", there("void: needs root"));
+        let document = document(&seen);
+        let row = "| held in the rig | rig | fires in the rig: call | void in the rig 1 |";
+        assert!(document.contains(row), "{document}");
+        let notes = "\nVoid because:\n\n1. no such thing\n\nVoid in the rig because:\n\n1. needs root\n";
+        assert!(
+            document.contains(&format!("| fires: read | void 1 |\n{notes}")),
+            "{document}"
+        );
+        assert!(document.contains("\nThe rig: Linux 6.1.0-1; process, root: 1 held; process, user: none.\n"));
+        assert!(document.contains("| control, root | 1 fires, 1 fires in the rig |"));
+        assert!(document.contains("| control, user | 1 void, 1 void in the rig |"));
+        assert_eq!(differences(&document, &seen), [""; 0]);
+        let wrong = differences(&document, &of("fires: host", Verdict::Rig(None)));
+        assert_eq!(
+            wrong,
+            [
+                "network/a, control, root: it says \"fires in the rig: call\", and now it is \"fires in the rig: host\"",
+                "network/a, control, user: it says \"void in the rig: needs root\", and now it is \"rig\""
+            ]
         );
     }
 

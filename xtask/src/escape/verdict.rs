@@ -22,8 +22,8 @@ pub enum Verdict {
     Void(String),
     /// The case says that its control is void, and it fired.
     Stale(String),
-    /// Only in the virtual machine.
-    Rig,
+    /// Only in the virtual machine; what it was there, as the record says.
+    Rig(Option<String>),
     /// It tries what only Safe-Run has.
     Apart,
     Absent,
@@ -42,10 +42,24 @@ impl Verdict {
             Verdict::Silent(why) => format!("SILENT: {why}"),
             Verdict::Void(_) => "void".into(),
             Verdict::Stale(what) => format!("STALE void: {what}"),
-            Verdict::Rig => "rig".into(),
+            Verdict::Rig(None) => "rig".into(),
+            Verdict::Rig(Some(cell)) => match cell.split_once(": ") {
+                Some((word, rest)) => format!("{word} in the rig: {rest}"),
+                None => format!("{cell} in the rig"),
+            },
             Verdict::Apart => "–".into(),
             Verdict::Absent => "absent".into(),
         }
+    }
+
+    /// The same in one line, with the reason that the table has as a footnote.
+    pub fn whole(&self) -> String {
+        let text = match self {
+            Verdict::Void(reason) => format!("void: {reason}"),
+            Verdict::Limit(limit) => format!("limit: {limit}"),
+            verdict => verdict.text(),
+        };
+        text.replace('|', "/").replace('\n', " ")
     }
 
     /// Whether it is as the corpus promises, where that is promised.
@@ -252,6 +266,17 @@ mod tests {
             let verdict = behind(Wall::Process, &case, &ended(End::Signal(31), output), &trips);
             assert_eq!(verdict.text(), "ESCAPED: read: DIR/secret, host: x and 1 more");
         }
+    }
+
+    #[test]
+    fn what_was_in_the_rig_says_so() {
+        let rig = |cell: Option<&str>| Verdict::Rig(cell.map(str::to_owned)).text();
+        assert_eq!(rig(None), "rig");
+        assert_eq!(rig(Some("held")), "held in the rig");
+        assert_eq!(rig(Some("fires: call")), "fires in the rig: call");
+        assert_eq!(rig(Some("open: a: b")), "open in the rig: a: b");
+        assert_eq!(Verdict::Void("a | b".into()).whole(), "void: a / b");
+        assert_eq!(Verdict::Broken("a\nb".into()).whole(), "broken: a b");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The tests that run on the rig, as one script, and what comes back from it.
 
 use super::{quoted, utf8};
-use crate::Outcome;
 use crate::binaries::TestProgram;
 use crate::tally::{Reader, Skip, Tally};
+use crate::{Outcome, escape};
 use std::path::Path;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,14 @@ pub const TESTS: &[Run<'_>] = &[
     ),
 ];
 
+/// What the corpus runs with: this program, and where it finds what was built for it.
+pub struct Corpus<'a> {
+    pub xtask: &'a Path,
+    pub target: &'a Path,
+    /// Behind them too.
+    pub references: bool,
+}
+
 /// How many times longer than on hardware things may take.
 const SLOWNESS: &str = "5";
 /// For one program, in seconds.
@@ -68,8 +76,14 @@ as_user() {
 }
 ";
 
-/// The script that runs `tests`, which are among `programs`.
-pub fn script(tests: &[Run<'_>], programs: &[TestProgram], safe_run: &Path, release: &str) -> Outcome<String> {
+/// The script that runs `tests`, which are among `programs`, and then what of the corpus harms the machine.
+pub fn script(
+    tests: &[Run<'_>],
+    programs: &[TestProgram],
+    corpus: &Corpus<'_>,
+    safe_run: &Path,
+    release: &str,
+) -> Outcome<String> {
     let mut script = PREPARE.to_owned();
     let mut line = |text: String| {
         script.push_str(&text);
@@ -104,6 +118,13 @@ pub fn script(tests: &[Run<'_>], programs: &[TestProgram], safe_run: &Path, rele
         ));
         line(format!("echo \"{MARK}status $?\""));
     }
+    let (xtask, target) = (quoted(utf8(corpus.xtask)?), quoted(utf8(corpus.target)?));
+    line(format!("echo '{MARK}the escape corpus, what harms the machine'"));
+    line(format!(
+        "cd / && SAFE_RUN_RIG=1 CARGO_TARGET_DIR={target} as_root timeout -k 5 {LIMIT} {xtask} escape --rig{}",
+        if corpus.references { " --write" } else { "" }
+    ));
+    line(format!("echo \"{MARK}status $?\""));
     line("exit 0".into());
     Ok(script)
 }
@@ -115,11 +136,18 @@ pub struct Results {
     /// The program that runs now, and what had failed before it.
     current: Option<(String, u64)>,
     wrong: Vec<String>,
+    /// The corpus's record, line by line.
+    pub record: String,
 }
 
 impl Results {
     /// What of the line is progress worth showing.
     pub fn line(&mut self, line: &str) -> Option<String> {
+        if let Some(said) = line.strip_prefix(escape::MARK) {
+            self.record.push_str(said);
+            self.record.push('\n');
+            return None;
+        }
         let Some(own) = line.strip_prefix(MARK) else {
             let counts = self.reader.line(line)?;
             let (program, _) = self.current.as_ref()?;
@@ -173,6 +201,15 @@ mod tests {
         (tally, outcome, shown)
     }
 
+    #[test]
+    fn the_record_is_set_apart() {
+        let mut results = Results::default();
+        for line in ["== record: kernel: Linux 6", "== record: a | b | held", "test x ... ok"] {
+            assert_eq!(results.line(line), None);
+        }
+        assert_eq!(results.record, "kernel: Linux 6\na | b | held\n");
+    }
+
     const ONE: &str = "== rig: a, as root\nrunning 2 tests\ntest x ... ignored (no drum)\ntest result: ok. 1 passed; 0 failed; 1 ignored\n== rig: status 0\n";
 
     #[test]
@@ -216,15 +253,29 @@ mod tests {
             dir: PathBuf::from("/w/c"),
         };
         let tests: [Run<'_>; 2] = [("a", Who::Root, &["b"]), ("a", Who::User, &[])];
-        let script = super::script(&tests, &[program("a")], Path::new("/w/safe-run"), "6.1").unwrap();
+        let corpus = Corpus {
+            xtask: Path::new("/w/it's/xtask"),
+            target: Path::new("/w/target"),
+            references: false,
+        };
+        let script =
+            |programs: &[TestProgram]| super::script(&tests, programs, &corpus, Path::new("/w/safe-run"), "6.1");
+        let said = script(&[program("a")]).unwrap();
         for part in [
             r"chmod a+x '/w/it'\''s'",
             r"cd '/w/c' && CARGO_MANIFEST_DIR='/w/c' as_root timeout -k 5 600 '/w/it'\''s/p' --show-output --skip b",
             "as_user timeout",
             "export SAFE_RUN_TEST_RIG='6.1'",
         ] {
-            assert!(script.contains(part), "{part} is not in {script}");
+            assert!(said.contains(part), "{part} is not in {said}");
         }
-        assert!(super::script(&tests, &[program("b")], Path::new("/w/safe-run"), "6.1").is_err());
+        // What harms the machine comes after all else.
+        let last =
+            r"SAFE_RUN_RIG=1 CARGO_TARGET_DIR='/w/target' as_root timeout -k 5 600 '/w/it'\''s/xtask' escape --rig";
+        assert!(
+            said.ends_with(&format!("{last}\necho \"== rig: status $?\"\nexit 0\n")),
+            "{said}"
+        );
+        assert!(script(&[program("b")]).is_err());
     }
 }

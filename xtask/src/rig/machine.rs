@@ -29,6 +29,8 @@ const MODULES: [&str; 7] = [
     "ext4",
 ];
 const START: &str = include_str!("start.sh");
+/// On the command line of the rig's kernel and of no other: what harms a machine looks for it there.
+pub const MARKER: &str = "safe_run.rig=1";
 
 /// The machine's processors: as many as the hosts of development and CI have.
 const CPUS: &str = "2";
@@ -212,7 +214,7 @@ fn arguments(kernel: &Path, initramfs: &Path, disk: &Path, share: &Path, console
         ("-m", MEMORY.to_owned()),
         ("-kernel", super::utf8(kernel)?.to_owned()),
         ("-initrd", super::utf8(initramfs)?.to_owned()),
-        ("-append", line.to_owned()),
+        ("-append", format!("{line} {MARKER}")),
         ("-serial", format!("file:{}", super::utf8(console)?)),
         (
             "-fsdev",
@@ -361,5 +363,7 @@ mod tests {
             "{all:?}"
         );
         assert!(all.iter().any(|a| a.contains("path=/a,,b/share,")), "{all:?}");
+        let line = all.iter().skip_while(|a| *a != "-append").nth(1).unwrap();
+        assert!(line.split(' ').any(|word| word == MARKER), "{line}");
     }
 }

@@ -4,4 +4,4 @@
 # fires:   process
 # control: host
 . "$(dirname "$0")/lib.sh"
-attempt "it" sh -c 'renice -n 5 -p $1' sh "$pid"
+attempt "it" sh -c 'renice -n 19 -p $1' sh "$pid"

@@ -2,8 +2,9 @@
 
 use super::case::Canary;
 use super::hold::{self, Ended};
+use super::host;
+use super::tools::Tools;
 use super::wall::Wall;
-use super::{Tools, host};
 use crate::Outcome;
 use std::collections::BTreeMap;
 use std::fs;

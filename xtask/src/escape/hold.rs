@@ -1,6 +1,6 @@
 //! Runs one command to its end under the holder of `ground.c`, which sees every process that comes of it and leaves none.
 
-use super::Tools;
+use super::tools::Tools;
 use crate::Outcome;
 use std::io::Read;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The cases whose controls harm the machine: whether this one may be harmed, and the record of what came of them in the
 //! rig, which the table takes their cells from.
 
-use super::Results;
+use super::results::Results;
 use super::table;
 use super::wall::{Column, Wall};
 use crate::rig::MARKER;
@@ -156,6 +156,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use super::super::case::{Case, Control};
     use super::*;
 
     #[test]
@@ -223,5 +224,24 @@ syscalls/a | control, user | void: needs root
                 "syscalls/b, control, root: it says \"\", and now it is \"fires: call\"",
             ]
         );
+    }
+
+    #[test]
+    fn the_record_knows_every_case_of_the_rig() {
+        let record = Record::kept().unwrap();
+        let cases = Case::all(|_, _| true).unwrap();
+        for case in cases.iter().filter(|c| c.harms()) {
+            for column in Column::ALL {
+                let cell = record.cell(&case.id(), column).unwrap_or_default();
+                let void = matches!(case.control(column.root), Control::Void(_));
+                let good = match column.wall {
+                    Wall::Process => cell == "held",
+                    Wall::Control if void => cell.starts_with("void: "),
+                    Wall::Control => cell == format!("fires: {}", case.fires.name()),
+                    _ => !cell.is_empty(),
+                };
+                assert!(good, "{}, {}: {cell:?}", case.id(), column.name());
+            }
+        }
     }
 }

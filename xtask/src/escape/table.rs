@@ -1,7 +1,7 @@
 //! The table: on the terminal, as `docs/escape-matrix.md`, and that document compared with what a run saw.
 
-use super::Results;
 use super::case::GROUPS;
+use super::results::Results;
 use super::verdict::Verdict;
 use super::wall::{Column, Wall};
 use std::collections::BTreeMap;
@@ -261,8 +261,9 @@ pub fn decides(column: Column) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::case::Case;
+    use super::super::cell::Cell;
     use super::super::rig::Record;
-    use super::super::{Case, Cell};
     use super::*;
     use std::path::Path;
 

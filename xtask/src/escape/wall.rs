@@ -1,7 +1,8 @@
 //! The walls, and the words that start a command behind each of them.
 
 use super::case::{Case, Control, Language};
-use super::{Site, Tools};
+use super::cell::Site;
+use super::tools::Tools;
 use crate::{Outcome, tree};
 use serde_json::{Value, json};
 use std::fs;

@@ -1,0 +1,93 @@
+//! What of the corpus is to run: the words of the command.
+
+use super::DOCUMENT;
+use super::wall::{Column, Wall};
+use crate::tally::glob;
+use crate::{Outcome, tree};
+
+#[derive(Debug, Default)]
+pub struct Options {
+    walls: Vec<Wall>,
+    root: Option<bool>,
+    pub write: bool,
+    pub keep: bool,
+    /// Those cases alone that run in the rig, and there.
+    pub rig: bool,
+    globs: Vec<String>,
+}
+
+impl Options {
+    pub fn parse(words: &[&str]) -> Outcome<Options> {
+        let mut options = Options::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--write" => options.write = true,
+                "--keep" => options.keep = true,
+                "--rig" => options.rig = true,
+                "--backend" => {
+                    let wanted = "--backend wants process, bubblewrap, runc or control";
+                    let wall = words.next().and_then(|w| Wall::parse(w)).ok_or(wanted)?;
+                    options.walls.push(wall);
+                }
+                "--user" => {
+                    options.root = match words.next() {
+                        Some(&"root") => Some(true),
+                        Some(&"user") => Some(false),
+                        _ => return Err("--user wants root or user".into()),
+                    }
+                }
+                word if word.starts_with('-') => return Err(format!("xtask escape does not know {word}")),
+                word => options.globs.push(word.to_owned()),
+            }
+        }
+        let part = !options.walls.is_empty() || options.root.is_some() || !options.globs.is_empty();
+        if options.rig && (part || options.keep) {
+            return Err("--rig takes no other option than --write: all that harms a machine runs there at once".into());
+        }
+        if options.write && !options.rig && (part || !tree::is_root()) {
+            return Err(format!(
+                "--write: {DOCUMENT} is written from a whole run, started by root"
+            ));
+        }
+        Ok(options)
+    }
+
+    pub fn columns(&self) -> Vec<Column> {
+        let wanted = |c: &Column| {
+            (self.walls.is_empty() || self.walls.contains(&c.wall))
+                && self.root.is_none_or(|root| root == c.root)
+                // They decide nothing: the rig, which is slow, runs them where the record is to be written.
+                && (!c.is_reference() || !self.rig || self.write)
+                // Who is not root can be nobody else.
+                && (tree::is_root() || !c.root)
+        };
+        Column::ALL.into_iter().filter(wanted).collect()
+    }
+
+    pub fn takes(&self, group: &str, name: &str) -> bool {
+        let names = [format!("{group}/{name}"), group.to_owned(), name.to_owned()];
+        self.globs.is_empty() || self.globs.iter().any(|g| names.iter().any(|name| glob(g, name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options() {
+        let columns = |words: &[&str]| Options::parse(words).unwrap().columns().len();
+        assert_eq!(columns(&["--backend", "runc", "--user", "user"]), 0);
+        assert_eq!(columns(&["--backend", "process"]), if tree::is_root() { 2 } else { 1 });
+        let options = Options::parse(&["network", "a*"]).unwrap();
+        assert!(options.takes("network", "x") && options.takes("evidence", "ab") && !options.takes("evidence", "b"));
+        assert!(Options::parse(&["--write", "network"]).is_err() && Options::parse(&["--backend", "x"]).is_err());
+        assert!(Options::parse(&["--rig", "--write"]).is_ok_and(|o| o.rig && o.write));
+        if tree::is_root() {
+            assert_eq!((columns(&["--rig"]), columns(&["--rig", "--write"])), (4, 6));
+        }
+        assert!(Options::parse(&["--rig", "reboot"]).is_err() && Options::parse(&["--rig", "--keep"]).is_err());
+        assert!(Options::parse(&["--user"]).is_err() && Options::parse(&["--x"]).is_err());
+    }
+}

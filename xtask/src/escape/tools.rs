@@ -1,0 +1,145 @@
+//! Programs and places that all cases share, made once: compiled cases, copies that an ordinary user reaches.
+
+use super::case::{Case, Language};
+use super::parallel::{add, at_once};
+use super::{USER, rig};
+use crate::scratch::Scratch;
+use crate::{Outcome, tree};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// Programs and places that all cases share.
+pub struct Tools {
+    pub scratch: Scratch,
+    pub ground: PathBuf,
+    pub safe_run: PathBuf,
+    /// Compiled cases, below their groups.
+    built: PathBuf,
+    pub keep: bool,
+    /// This machine may be harmed.
+    pub harm: bool,
+}
+
+impl Tools {
+    pub fn new(keep: bool, safe_run: Option<&Path>) -> Outcome<Tools> {
+        let harm = rig::may_harm()?;
+        let scratch = Scratch::new("escape")?;
+        open_to_all(scratch.path())?;
+        let built = tree::target().join("escape");
+        let ground = compile(&tree::root().join("tests/escape/ground.c"), &built.join("ground"))?;
+        // Copies that an ordinary user reaches, wherever the workspace is.
+        let bin = scratch.dir("bin")?;
+        let copy = |from: &Path, name: &str| copy(&[from], &bin.join(name));
+        copy(&ground, "ground")?;
+        if let Some(safe_run) = safe_run {
+            copy(safe_run, "safe-run")?;
+        }
+        for root in [true, false] {
+            for (name, mode) in [("home", 0o755), ("keys", 0o700), ("runtime", 0o700)] {
+                let dir = scratch.dir(&format!("{}/{name}", who(root)))?;
+                fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).map_err(|e| e.to_string())?;
+                if let Some(uid) = uid(root) {
+                    chown(&dir, Some(uid), Some(uid)).map_err(|e| format!("{}: {e}", dir.display()))?;
+                }
+            }
+        }
+        Ok(Tools {
+            ground: bin.join("ground"),
+            safe_run: bin.join("safe-run"),
+            scratch,
+            built,
+            keep,
+            harm,
+        })
+    }
+
+    pub fn built(&self, case: &Case) -> PathBuf {
+        self.built.join(&case.group).join(&case.name)
+    }
+
+    /// Compiles what is in C and not yet, all that is wrong at once.
+    pub fn build(&self, cases: &[&Case]) -> Outcome {
+        let wrong = Mutex::new(Vec::new());
+        let in_c: Vec<&&Case> = cases.iter().filter(|c| c.language == Language::C).collect();
+        at_once(in_c.len(), |i| {
+            if let Err(why) = compile(&in_c[i].path, &self.built(in_c[i])) {
+                add(&wrong, why);
+            }
+        });
+        let wrong = wrong.into_inner().unwrap_or_default();
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.join("\n"))
+        }
+    }
+}
+
+pub fn who(root: bool) -> &'static str {
+    if root { "root" } else { "user" }
+}
+
+/// The user to become, where that is another one.
+pub fn uid(root: bool) -> Option<u32> {
+    (tree::is_root() && !root).then_some(USER)
+}
+
+pub fn open_to_all(dir: &Path) -> Outcome {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(|e| format!("{}: {e}", dir.display()))
+}
+
+/// By a process of its own: a program that a thread of this one has open for writing cannot be executed.
+pub fn copy(from: &[&Path], to: &Path) -> Outcome {
+    let output = Command::new("cp").arg("--").args(from).arg(to).output();
+    let output = output.map_err(|e| format!("cp: {e}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("cp: {}", String::from_utf8_lossy(&output.stderr).trim())),
+    }
+}
+
+/// Compiles `source`, unless what is there carries the time of the newest file that it is made of.
+fn compile(source: &Path, to: &Path) -> Outcome<PathBuf> {
+    let corpus = tree::root().join("tests/escape");
+    let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    let beside = source.parent().unwrap_or(&corpus);
+    let headers = [corpus.as_path(), beside]
+        .into_iter()
+        .flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
+    let headers = headers
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "h"));
+    let newest = headers.chain([source.to_owned()]).filter_map(|p| time(&p)).max();
+    if newest.is_some() && time(to) == newest {
+        return Ok(to.to_owned());
+    }
+    let fault = |e: std::io::Error| format!("{}: {e}", to.display());
+    fs::create_dir_all(to.parent().unwrap_or(to)).map_err(fault)?;
+    // In its place at once: another run may be copying it.
+    let new = to.with_extension(format!("new-{}", std::process::id()));
+    let output = Command::new("cc")
+        .args(["-O1", "-static", "-pthread", "-I"])
+        .arg(&corpus)
+        .arg("-o")
+        .arg(&new)
+        .arg(source)
+        .output()
+        .map_err(|e| format!("cc: {e}"))?;
+    if !output.status.success() {
+        return Err(format!(
+            "{} does not compile:\n{}",
+            source.display(),
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    if let Some(newest) = newest {
+        let file = fs::File::options().append(true).open(&new);
+        file.and_then(|file| file.set_modified(newest)).map_err(fault)?;
+    }
+    fs::rename(&new, to).map_err(fault)?;
+    Ok(to.to_owned())
+}

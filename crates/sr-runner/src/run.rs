@@ -1,45 +1,44 @@
 //! One run, from the request to the sealed report: build, hash, observe, sign, go, watch, capture, seal, clean up.
 
-use crate::changes;
+mod end;
+mod resources;
+
 use crate::confinement::{Confinement, Files};
 use crate::digests;
 use crate::digests::mounts::{self, Watched};
 use crate::gc;
 use crate::guests::{self, Guests};
-use crate::journal::{Journal, Resource};
+use crate::journal::Journal;
 use crate::redaction;
 use crate::refusal;
 use crate::request::{Outcome, Refusal, Request, compile_for_host};
-use crate::session;
 use crate::stdio::{self, InputPump, OutputPump};
 use crate::store::{RunDir, Store, new_id};
-use crate::supervise::{self, BLOCKED, FORWARDED, Supervised, Supervision};
+use crate::supervise::{self, BLOCKED, FORWARDED, Supervision};
 use crate::terminal::RawMode;
-use crate::usage;
-use crate::verdict::{SIGXFSZ, failed_result, verdict};
-use rustix::fs::{Mode, OFlags};
+use crate::verdict::failed_result;
+use resources::group_fault;
+pub(crate) use resources::group_posture;
 use serde::Serialize;
 use serde_json::json;
-use sr_common::{Code, Control, Digest, Fault, HostFacts, Observed, RunId, Usage};
+use sr_common::{Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
 use sr_compiler::CompileBundle;
-use sr_compiler::bundle::{Backing, IdMap, LimitMechanism, ViewKind};
 use sr_evidence::attestation::Subject as Attested;
-use sr_evidence::event::{CAPTURE_DONE, RUN_END, RUN_START, end_data, start_data};
+use sr_evidence::event::{RUN_END, RUN_START, end_data, start_data};
 use sr_evidence::files;
 use sr_evidence::key::SigningKey;
 use sr_evidence::keystore::KeyStore;
 use sr_evidence::log::EventLog;
 use sr_evidence::report::{
-    ChangeSummary, Clocks, CommandLine, DeniedOperation, Digests, Durability, EvidenceSummary, FileDigest, HiddenEntry,
-    MountDigest, NetworkSummary, Outputs, REPORT_KIND, RunReport, RunResult, StreamOutput,
+    ChangeSummary, Clocks, DeniedOperation, Digests, FileDigest, MountDigest, Outputs, RunResult, StreamOutput,
 };
 use sr_evidence::seal;
-use sr_kernel::cgroup::{Clause, Limits, RunGroup};
+use sr_kernel::cgroup::RunGroup;
 use sr_process::posture::{self, Before, Identity};
 use sr_process::{Namespaces, Options, Prepared, Running, Stdio, Stopped};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -399,96 +398,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The run's control group: its name and what it is to hold.
-    fn group_limits(&self) -> (String, Limits) {
-        let resources = &self.bundle.resources_plan;
-        let at = |mechanism: &LimitMechanism, limit| match mechanism {
-            LimitMechanism::Cgroup { version, parent } => Some(Clause {
-                at: sr_common::facts::CgroupController {
-                    version: *version,
-                    parent: parent.clone(),
-                },
-                limit: Some(limit),
-            }),
-            _ => None,
-        };
-        let limits = Limits {
-            memory: at(&resources.memory.mechanism, resources.memory.value),
-            cpu: resources.cpu.as_ref().and_then(|cpu| at(&cpu.mechanism, cpu.value)),
-            pids: at(&resources.pids.mechanism, resources.pids.value),
-        };
-        (format!("safe-run-{}", self.id), limits)
-    }
-
-    fn make_group(&mut self, name: &str, limits: &Limits) -> Result<(), Fault> {
-        if *limits == Limits::default() {
-            return Ok(());
-        }
-        let planned = RunGroup::plan(name, limits).map_err(group_fault)?;
-        if let Some(journal) = &mut self.journal {
-            let groups: Vec<_> = planned.into_iter().map(|path| Resource::Cgroup { path }).collect();
-            journal.will_make(&groups)?;
-        }
-        self.group = Some(RunGroup::create(name, limits).map_err(group_fault)?);
-        Ok(())
-    }
-
-    /// Makes the folders of captured layers that live in the store.
-    fn make_layers(&mut self) -> Result<(), Fault> {
-        let plan = &self.bundle.filesystem_plan;
-        if plan.writable.backing != Backing::Store {
-            return Ok(());
-        }
-        let root = match &plan.session {
-            Some(name) => {
-                let (path, lock) = self.request.store.session(name)?;
-                self.session_lock = Some(lock);
-                path.join(session::key(plan))
-            }
-            None => self.dir.path.join("layers"),
-        };
-        let owner = |inside: u32| match self.bundle.process_plan.user.map {
-            IdMap::Range { base, .. } => Some(base + inside),
-            IdMap::Single { .. } => None,
-        };
-        for layer in self.captured().map(|(layer, ..)| layer) {
-            let own = root.join(layer.to_string());
-            if !own.join("upper").is_dir() {
-                self.new_layers.insert(layer);
-            }
-            for (name, id) in [
-                ("upper", owner(self.bundle.process_plan.user.inside)),
-                ("work", owner(0)),
-            ] {
-                let path = own.join(name);
-                let made = fs::create_dir_all(&path).and_then(|()| match id {
-                    Some(id) => std::os::unix::fs::chown(&path, Some(id), Some(id)),
-                    None => Ok(()),
-                });
-                made.map_err(|e| write_fault(&path.display().to_string(), &e))?;
-            }
-        }
-        self.layers = Some(root);
-        Ok(())
-    }
-
-    /// (layer, source on the host, target in the view, masks) of every captured directory.
-    fn captured(
-        &self,
-    ) -> impl Iterator<Item = (u32, &'a str, &'a str, &'a [sr_compiler::bundle::LayerMask])> + use<'a> {
-        let bundle = self.bundle;
-        bundle
-            .filesystem_plan
-            .entries
-            .iter()
-            .filter_map(|entry| match &entry.what {
-                ViewKind::Captured {
-                    source, layer, hidden, ..
-                } => Some((*layer, source.as_str(), entry.target.as_str(), hidden.as_slice())),
-                _ => None,
-            })
-    }
-
     fn make_stdio(&self) -> Result<(Stdio, Ends), Fault> {
         if self.request.terminal {
             return Ok((
@@ -613,249 +522,6 @@ impl<'a> Run<'a> {
         self.key = Some(key);
         Ok(())
     }
-
-    fn judge(&mut self, seen: Supervised, cpu_micros: u64, writable: BorrowedFd<'_>) -> Result<(), Fault> {
-        let mut limits_hit: BTreeSet<&str> = seen.limits_hit;
-        self.peaks.cpu_micros = self.peaks.cpu_micros.max(Some(cpu_micros));
-        if seen.ended.status & 0x7f == SIGXFSZ && self.disk_was_used_up(writable) {
-            limits_hit.insert("resources.disk");
-        }
-        self.samples = seen.samples;
-        // Standard error, or the one that a terminal has.
-        self.within_line = seen.output.last().is_some_and(OutputPump::ends_within_line);
-        let mut output = seen.output.into_iter().map(OutputPump::result);
-        if let Some(stdout) = output.next() {
-            self.outputs.stdout = stdout;
-        }
-        if let Some(stderr) = output.next() {
-            self.outputs.stderr = stderr;
-        }
-        if seen.denied.keys().any(|operation| operation.contains("AF_INET")) {
-            self.notes.push("network is off: see network.allow".into());
-        }
-        self.denied = seen
-            .denied
-            .into_iter()
-            .map(|(operation, count)| DeniedOperation {
-                operation,
-                by: "seccomp".into(),
-                count,
-            })
-            .collect();
-        let result = verdict(seen.ended.status, seen.killed_for, &limits_hit, self.bundle);
-        if let Some(message) = &result.message {
-            self.notes.push(message.clone());
-        }
-        self.result = Some(result);
-        match seen.evidence {
-            Some(fault) => Err(fault),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether what the program left bears out that a file could not grow.
-    fn disk_was_used_up(&self, writable: BorrowedFd<'_>) -> bool {
-        let limit = self.bundle.resources_plan.disk.value;
-        let most = (limit / 4096).max(4096);
-        let tmpfs = PathBuf::from(format!("/proc/self/fd/{}", writable.as_raw_fd()));
-        self.peaks.disk_bytes >= Some(limit)
-            || std::iter::once(&tmpfs)
-                .chain(&self.layers)
-                .any(|path| usage::has_file_of(path, limit, most))
-    }
-
-    /// Brings the captured layers into the store and writes their manifest.
-    fn capture(&mut self, writable: BorrowedFd<'_>) -> Result<(), Fault> {
-        let mut all = Vec::new();
-        let mut any = false;
-        for (layer, source, target, hidden) in self.captured() {
-            any = true;
-            let upper = match &self.layers {
-                Some(root) => root.join(layer.to_string()).join("upper"),
-                None => {
-                    let upper = self.dir.layer(layer);
-                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-                    let live = rustix::fs::openat(writable, format!("u{layer}"), flags, Mode::empty())
-                        .map_err(|e| write_fault("the captured layer", &e.into()))?;
-                    // A layer without a change is not kept: an absent one is read as empty.
-                    if !changes::is_empty(&live)? {
-                        if let Some(parent) = upper.parent() {
-                            fs::create_dir_all(parent).map_err(|e| write_fault(&parent.display().to_string(), &e))?;
-                        }
-                        changes::copy_layer(&live, &upper)?;
-                    }
-                    upper
-                }
-            };
-            let own = upper.parent().filter(|_| self.session_lock.is_some());
-            // A new layer begins with this run. When it was made tells less: such times lag behind by a tick of the clock.
-            let started = match own.filter(|_| !self.new_layers.contains(&layer)) {
-                Some(own) => session::began(own, self.dir.started()),
-                None => self.dir.started(),
-            };
-            let scanned = changes::read(&changes::Layer {
-                upper: &upper,
-                lower: Path::new(source),
-                hidden,
-                started,
-            })?;
-            if let Some(own) = own {
-                session::settle(own, started, scanned.held.is_empty())
-                    .map_err(|e| write_fault("the session's layer", &e))?;
-            }
-            let record = changes::LayerRecord::new(layer, source, target, started, scanned);
-            let found = &record.changes;
-            let summary = self.changes.get_or_insert(ChangeSummary {
-                files: 0,
-                added: 0,
-                modified: 0,
-                deleted: 0,
-            });
-            for change in found {
-                summary.files += 1;
-                match change.kind {
-                    changes::Kind::Added => summary.added += 1,
-                    changes::Kind::Deleted => summary.deleted += 1,
-                    _ => summary.modified += 1,
-                }
-            }
-            all.push(record);
-        }
-        if !any {
-            return Ok(());
-        }
-        // Without an entry there is nothing to take over, and nothing to vouch for.
-        let mut digest = None;
-        if all.iter().any(changes::LayerRecord::has_entries) {
-            let durable = self.bundle.evidence_plan.durable;
-            let written = files::write_document(&self.dir_fd, files::CHANGES, &all, durable)
-                .map_err(|e| write_fault(files::CHANGES, &e))?;
-            self.attested.push(Attested::new(files::CHANGES, written));
-            digest = Some(written);
-        }
-        self.digests.captured_changes = digest;
-        self.log.append(
-            "supervisor",
-            CAPTURE_DONE,
-            json!({"changes": self.changes, "manifest": digest}),
-        )?;
-        Ok(())
-    }
-
-    /// Writes the report, seals the evidence and cleans up.
-    fn finish(mut self) -> Result<Outcome, Fault> {
-        let result = self.result.clone().unwrap_or_else(|| failed_result(None));
-        let report = self.report(result);
-        let sealed = seal::seal(&self.dir_fd, &mut self.log, &report, self.key.as_ref(), &self.attested);
-        tracing::debug!(micros = self.clock(), "evidence sealed");
-        let cleaned = self.clean();
-        tracing::debug!(micros = self.clock(), "cleaned up");
-        sealed?;
-        self.notes.extend(cleaned);
-        Ok(Outcome {
-            id: self.id,
-            status: report.result.status,
-            report,
-            dir: self.dir.path,
-            within_line: self.within_line,
-            notes: self.notes,
-        })
-    }
-
-    /// The program was not started, or was killed: records why, as far as the store still takes it, and cleans up.
-    fn fail(mut self, fault: &Fault) {
-        let result = failed_result(Some(fault));
-        let begun = if self.recorded { Ok(()) } else { self.record_start() };
-        let recorded = begun
-            .and_then(|()| self.log.append("supervisor", "run.failed", json!(fault)))
-            .and_then(|_| self.log.append("supervisor", RUN_END, end_data(&result)))
-            .and_then(|_| if self.key.is_none() { self.load_key() } else { Ok(()) });
-        if recorded.is_ok() {
-            let report = self.report(result);
-            // The fault itself is what the caller is told; evidence that cannot be written stays incomplete.
-            let _ = seal::seal(&self.dir_fd, &mut self.log, &report, self.key.as_ref(), &self.attested);
-        }
-        self.clean();
-    }
-
-    /// Waits for what is left of the sandbox, and removes what the run made outside its namespaces. Problems are told, and left to `safe-run gc`.
-    fn clean(&mut self) -> Option<String> {
-        if let Some(init) = self.ending.take() {
-            init.reap();
-        }
-        if let Some(group) = self.group.take()
-            && !group.remove_empty()
-        {
-            let removed = group.kill_all().map_err(|e| vec![e]).and_then(|()| group.remove());
-            if let Err(errors) = removed {
-                let first = errors.first().map(ToString::to_string).unwrap_or_default();
-                return Some(format!("a control group is left for `safe-run gc`: {first}"));
-            }
-        }
-        match self.journal.take().map(Journal::close) {
-            Some(Err(fault)) => Some(fault.to_string()),
-            _ => None,
-        }
-    }
-
-    /// Takes what nothing after it needs.
-    fn report(&mut self, result: RunResult) -> RunReport {
-        let process = &self.bundle.process_plan;
-        let plan = &self.bundle.filesystem_plan;
-        let facts = self.facts;
-        let durability = if self.bundle.evidence_plan.durable {
-            Durability::Machine
-        } else {
-            Durability::Process
-        };
-        RunReport {
-            api_version: sr_common::API_VERSION.into(),
-            kind: REPORT_KIND.into(),
-            run_id: self.id.clone(),
-            started_at: self.started_at.clone(),
-            ended_at: sr_evidence::report::now(),
-            duration_micros: self.clock().unwrap_or(0),
-            backend: self.bundle.backend.clone(),
-            digests: self.digests.clone(),
-            host: json!({
-                "arch": facts.arch,
-                "kernel": facts.kernel,
-                "privileged": facts.privileged,
-                "landlockAbi": facts.landlock_abi,
-                "seccomp": facts.seccomp,
-                "ptrace": facts.ptrace,
-                "cgroup": facts.cgroup,
-                "cpus": facts.cpus,
-            }),
-            command: CommandLine {
-                argv: process.argv.clone(),
-                env: process.env.keys().cloned().collect(),
-                workdir: process.workdir.clone(),
-            },
-            posture: std::mem::take(&mut self.posture),
-            obligations: self.bundle.obligations.clone(),
-            result,
-            peaks: self.peaks,
-            samples: self.samples,
-            outputs: self.outputs.clone(),
-            // Only network sockets are told of; other denied calls are not observed, and that is not "none".
-            denied: (!self.denied.is_empty()).then(|| std::mem::take(&mut self.denied)),
-            network: Some(NetworkSummary { mode: "none".into() }),
-            changes: self.changes,
-            hidden: plan
-                .hidden
-                .iter()
-                .map(|h| HiddenEntry {
-                    path: h.path.clone(),
-                    reason: h.reason.clone(),
-                })
-                .collect(),
-            prefixes: plan.prefixes.clone(),
-            evidence: EvidenceSummary::new(self.log.state(), durability, self.key.is_some()),
-            clocks: self.clocks,
-            complete: true,
-        }
-    }
 }
 
 /// What is recorded at the exec stop.
@@ -886,42 +552,4 @@ impl Ends {
         self.input = Some(InputPump::new(stdin, copy()?).map_err(fault)?);
         Ok(())
     }
-}
-
-fn group_fault(error: sr_kernel::cgroup::CgroupError) -> Fault {
-    Fault::new(
-        Code::Run001,
-        "launch.preflight.cgroup",
-        error.to_string(),
-        "see `safe-run doctor`: this host's cgroups",
-    )
-}
-
-pub(crate) fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault> {
-    let fault =
-        |e: sr_kernel::cgroup::CgroupError| Fault::new(Code::Run002, "launch.posture.cgroup", e.to_string(), "");
-    let member = group.contains(program.unsigned_abs()).map_err(fault)?;
-    let mut seen = vec![Observed {
-        control: Control::Memory,
-        requested: "member of the run's control group".into(),
-        mechanism: "the group's tasks file".into(),
-        observed: format!("/proc/PID/cgroup names the group: {member}"),
-        holds: member,
-    }];
-    for (asked, now) in group.read_back().zip(group.observe().map_err(fault)?) {
-        let file = now.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let control = match file.split('.').next() {
-            Some("cpu") => Control::Cpu,
-            Some("pids") => Control::Pids,
-            _ => Control::Memory,
-        };
-        seen.push(Observed {
-            control,
-            requested: asked.value.clone(),
-            mechanism: format!("cgroup {file}"),
-            observed: format!("{file}: {}", now.value),
-            holds: asked.value == now.value,
-        });
-    }
-    Ok(seen)
 }

@@ -1,0 +1,159 @@
+//! What a run makes outside its own namespaces: its control group, and the layers of captured directories that the store keeps.
+
+use super::{Run, write_fault};
+use crate::journal::{Journal, Resource};
+use crate::session;
+use sr_common::{Code, Control, Fault, Observed};
+use sr_compiler::bundle::{Backing, IdMap, LimitMechanism, ViewKind};
+use sr_kernel::cgroup::{Clause, Limits, RunGroup};
+use std::fs;
+
+impl<'a> Run<'a> {
+    /// The run's control group: its name and what it is to hold.
+    pub(super) fn group_limits(&self) -> (String, Limits) {
+        let resources = &self.bundle.resources_plan;
+        let at = |mechanism: &LimitMechanism, limit| match mechanism {
+            LimitMechanism::Cgroup { version, parent } => Some(Clause {
+                at: sr_common::facts::CgroupController {
+                    version: *version,
+                    parent: parent.clone(),
+                },
+                limit: Some(limit),
+            }),
+            _ => None,
+        };
+        let limits = Limits {
+            memory: at(&resources.memory.mechanism, resources.memory.value),
+            cpu: resources.cpu.as_ref().and_then(|cpu| at(&cpu.mechanism, cpu.value)),
+            pids: at(&resources.pids.mechanism, resources.pids.value),
+        };
+        (format!("safe-run-{}", self.id), limits)
+    }
+
+    pub(super) fn make_group(&mut self, name: &str, limits: &Limits) -> Result<(), Fault> {
+        if *limits == Limits::default() {
+            return Ok(());
+        }
+        let planned = RunGroup::plan(name, limits).map_err(group_fault)?;
+        if let Some(journal) = &mut self.journal {
+            let groups: Vec<_> = planned.into_iter().map(|path| Resource::Cgroup { path }).collect();
+            journal.will_make(&groups)?;
+        }
+        self.group = Some(RunGroup::create(name, limits).map_err(group_fault)?);
+        Ok(())
+    }
+
+    /// Makes the folders of captured layers that live in the store.
+    pub(super) fn make_layers(&mut self) -> Result<(), Fault> {
+        let plan = &self.bundle.filesystem_plan;
+        if plan.writable.backing != Backing::Store {
+            return Ok(());
+        }
+        let root = match &plan.session {
+            Some(name) => {
+                let (path, lock) = self.request.store.session(name)?;
+                self.session_lock = Some(lock);
+                path.join(session::key(plan))
+            }
+            None => self.dir.path.join("layers"),
+        };
+        let owner = |inside: u32| match self.bundle.process_plan.user.map {
+            IdMap::Range { base, .. } => Some(base + inside),
+            IdMap::Single { .. } => None,
+        };
+        for layer in self.captured().map(|(layer, ..)| layer) {
+            let own = root.join(layer.to_string());
+            if !own.join("upper").is_dir() {
+                self.new_layers.insert(layer);
+            }
+            for (name, id) in [
+                ("upper", owner(self.bundle.process_plan.user.inside)),
+                ("work", owner(0)),
+            ] {
+                let path = own.join(name);
+                let made = fs::create_dir_all(&path).and_then(|()| match id {
+                    Some(id) => std::os::unix::fs::chown(&path, Some(id), Some(id)),
+                    None => Ok(()),
+                });
+                made.map_err(|e| write_fault(&path.display().to_string(), &e))?;
+            }
+        }
+        self.layers = Some(root);
+        Ok(())
+    }
+
+    /// (layer, source on the host, target in the view, masks) of every captured directory.
+    pub(super) fn captured(
+        &self,
+    ) -> impl Iterator<Item = (u32, &'a str, &'a str, &'a [sr_compiler::bundle::LayerMask])> + use<'a> {
+        let bundle = self.bundle;
+        bundle
+            .filesystem_plan
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.what {
+                ViewKind::Captured {
+                    source, layer, hidden, ..
+                } => Some((*layer, source.as_str(), entry.target.as_str(), hidden.as_slice())),
+                _ => None,
+            })
+    }
+
+    /// Waits for what is left of the sandbox, and removes what the run made outside its namespaces. Problems are told, and left to `safe-run gc`.
+    pub(super) fn clean(&mut self) -> Option<String> {
+        if let Some(init) = self.ending.take() {
+            init.reap();
+        }
+        if let Some(group) = self.group.take()
+            && !group.remove_empty()
+        {
+            let removed = group.kill_all().map_err(|e| vec![e]).and_then(|()| group.remove());
+            if let Err(errors) = removed {
+                let first = errors.first().map(ToString::to_string).unwrap_or_default();
+                return Some(format!("a control group is left for `safe-run gc`: {first}"));
+            }
+        }
+        match self.journal.take().map(Journal::close) {
+            Some(Err(fault)) => Some(fault.to_string()),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn group_fault(error: sr_kernel::cgroup::CgroupError) -> Fault {
+    Fault::new(
+        Code::Run001,
+        "launch.preflight.cgroup",
+        error.to_string(),
+        "see `safe-run doctor`: this host's cgroups",
+    )
+}
+
+pub(crate) fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault> {
+    let fault =
+        |e: sr_kernel::cgroup::CgroupError| Fault::new(Code::Run002, "launch.posture.cgroup", e.to_string(), "");
+    let member = group.contains(program.unsigned_abs()).map_err(fault)?;
+    let mut seen = vec![Observed {
+        control: Control::Memory,
+        requested: "member of the run's control group".into(),
+        mechanism: "the group's tasks file".into(),
+        observed: format!("/proc/PID/cgroup names the group: {member}"),
+        holds: member,
+    }];
+    for (asked, now) in group.read_back().zip(group.observe().map_err(fault)?) {
+        let file = now.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let control = match file.split('.').next() {
+            Some("cpu") => Control::Cpu,
+            Some("pids") => Control::Pids,
+            _ => Control::Memory,
+        };
+        seen.push(Observed {
+            control,
+            requested: asked.value.clone(),
+            mechanism: format!("cgroup {file}"),
+            observed: format!("{file}: {}", now.value),
+            holds: asked.value == now.value,
+        });
+    }
+    Ok(seen)
+}

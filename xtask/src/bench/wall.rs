@@ -5,8 +5,8 @@ mod start;
 mod throughput;
 mod twin;
 
-use super::contender::Contender;
-use super::host;
+use super::contender::{self, Contender};
+use super::{Place, host};
 use crate::{Outcome, plain, tree};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -108,6 +108,35 @@ fn chosen(options: &[&str]) -> Outcome<Vec<(&'static str, u32, Measure)>> {
         ));
     }
     Ok(PARTS.into_iter().filter(|(name, ..)| named.contains(name)).collect())
+}
+
+const PROGRAM: &[&str] = &["/bin/true"];
+const NAMESPACES_AND_MOUNTS: &str = "safe-run, namespaces and mounts only";
+
+/// Where those stand in [`contenders`] that are judged, and those that they are judged by: each of ours comes after one of
+/// bubblewrap's and the other way about, so that what one leaves the kernel to do favours neither.
+const WALL: usize = 0;
+const TWIN: usize = 1;
+const STANDARD: usize = 2;
+const OWN: usize = 3;
+
+fn contenders(place: &Place) -> Outcome<[Contender; 4]> {
+    let wall = policy("wall.yaml");
+    let plan = bundle(&wall)?["filesystemPlan"].take();
+    Ok([
+        Contender::ours(place, NAMESPACES_AND_MOUNTS, &["--policy", &wall], PROGRAM),
+        twin::contender(place, &plan, PROGRAM)?,
+        Contender::ours(place, "safe-run, standard", &[], PROGRAM),
+        bubblewrap()?,
+    ])
+}
+
+fn bubblewrap() -> Outcome<Contender> {
+    contender::bubblewrap(PROGRAM).map_err(|(who, why)| format!("{who}: {why}"))
+}
+
+fn policy(name: &str) -> String {
+    tree::root().join("bench").join(name).display().to_string()
 }
 
 /// What `safe-run` makes of a policy.

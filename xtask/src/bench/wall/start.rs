@@ -1,9 +1,12 @@
 //! How long `/bin/true` takes behind our wall and behind bubblewrap's, in turn in the same loop.
 
-use super::{Part, PartRow, commands, twin};
-use crate::bench::contender::{self, Contender};
+use super::{
+    NAMESPACES_AND_MOUNTS, OWN, PROGRAM, Part, PartRow, STANDARD, TWIN, WALL, bubblewrap, commands, contenders, policy,
+    twin,
+};
+use crate::bench::contender::Contender;
 use crate::bench::{Place, interleaved, tried};
-use crate::{Outcome, plain, tree};
+use crate::{Outcome, plain};
 use serde_json::json;
 
 /// What namespaces and mounts alone may take of bubblewrap with the same.
@@ -11,31 +14,15 @@ const MOST_OF_TWIN: f64 = 0.7;
 /// What the preset `standard`, evidence and all, may take of bubblewrap's own command.
 const MOST_OF_OWN: f64 = 1.0;
 
-const PROGRAM: &[&str] = &["/bin/true"];
-
-/// Where those stand that are judged, and those that they are judged by: each of ours comes after one of bubblewrap's and
-/// the other way about, so that what one leaves the kernel to do favours neither.
-const WALL: usize = 0;
-const TWIN: usize = 1;
-const STANDARD: usize = 2;
-const OWN: usize = 3;
-
 pub fn part(rounds: u32) -> Outcome<Part> {
     let place = Place::new("start")?;
-    let policy = |name: &str| tree::root().join("bench").join(name).display().to_string();
     let (wall, machine) = (policy("wall.yaml"), policy("machine.yaml"));
     let plan = super::bundle(&wall)?["filesystemPlan"].take();
-    let ours = |name: &str, flags: &[&str], program: &[&str]| Contender::ours(&place, name, flags, program);
-    let only = "safe-run, namespaces and mounts only";
-    let judged = [
-        ours(only, &["--policy", &wall], PROGRAM),
-        twin::contender(&place, &plan, PROGRAM)?,
-        ours("safe-run, standard", &[], PROGRAM),
-        bubblewrap()?,
-    ];
+    let judged = contenders(&place)?;
     // In a loop of its own: flushing holds up whoever comes next.
     let beside = [
-        ours(
+        Contender::ours(
+            &place,
             "safe-run, standard, `durability: machine`",
             &["--policy", &machine],
             PROGRAM,
@@ -69,7 +56,7 @@ pub fn part(rounds: u32) -> Outcome<Part> {
         format!(
             "No policy leaves the evidence out: with namespaces and mounts only, events and report are still written, only not \
              signed, and filter, Landlock and the limits but that of the CPU stay. Mounts inside: ours {}, bubblewrap's {}, which binds each device.",
-            mounts(&place, &ours(only, &["--policy", &wall], show))?,
+            mounts(&place, &Contender::ours(&place, NAMESPACES_AND_MOUNTS, &["--policy", &wall], show))?,
             mounts(&place, &twin::contender(&place, &plan, show)?)?,
         ),
         commands(judged.iter().chain(beside.first())),
@@ -89,10 +76,6 @@ pub fn part(rounds: u32) -> Outcome<Part> {
         rows,
         notes,
     })
-}
-
-fn bubblewrap() -> Outcome<Contender> {
-    contender::bubblewrap(PROGRAM).map_err(|(who, why)| format!("{who}: {why}"))
 }
 
 struct Ratios {

@@ -1,9 +1,9 @@
 //! Sixty-four runs at once: how many end in a second, behind our wall and behind bubblewrap's.
 
-use super::{Part, PartRow, commands, twin};
-use crate::bench::contender::{self, Contender};
+use super::{OWN, Part, PartRow, STANDARD, TWIN, WALL, commands, contenders};
+use crate::bench::contender::Contender;
 use crate::bench::{Place, tried};
-use crate::{Outcome, plain, tree};
+use crate::{Outcome, plain};
 use serde_json::json;
 use std::process::Stdio;
 use std::time::Instant;
@@ -12,33 +12,13 @@ const AT_ONCE: u32 = 64;
 /// Our runs a second are at least this many of bubblewrap's.
 const LEAST: f64 = 1.2;
 
-const PROGRAM: &[&str] = &["/bin/true"];
-
-/// Where those stand that are judged, and those that they are judged by.
-const WALL: usize = 0;
-const TWIN: usize = 1;
-const STANDARD: usize = 2;
-const OWN: usize = 3;
-
 pub fn part(rounds: u32) -> Outcome<Part> {
-    let wall = tree::root().join("bench/wall.yaml").display().to_string();
-    let plan = super::bundle(&wall)?["filesystemPlan"].take();
     let mut rates = [const { Vec::new() }; 4];
     let mut shown = Vec::new();
     for round in 0..rounds {
         // A store for each round, so that the last meets no more runs than the first.
         let place = Place::new("throughput")?;
-        let contenders = [
-            Contender::ours(
-                &place,
-                "safe-run, namespaces and mounts only",
-                &["--policy", &wall],
-                PROGRAM,
-            ),
-            twin::contender(&place, &plan, PROGRAM)?,
-            Contender::ours(&place, "safe-run, standard", &[], PROGRAM),
-            contender::bubblewrap(PROGRAM).map_err(|(who, why)| format!("{who}: {why}"))?,
-        ];
+        let contenders = contenders(&place)?;
         let mut all: Vec<_> = contenders.iter().zip(&mut rates).collect();
         // What one leaves the kernel to do meets the next: in every other round the other way about.
         if round % 2 == 1 {

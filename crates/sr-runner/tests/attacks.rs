@@ -32,6 +32,7 @@ fn main() {
         ("calls_outside_the_profile", calls_outside_the_profile),
         ("calls_that_kill_under_strict", calls_that_kill_under_strict),
         ("other_entry_points", other_entry_points),
+        ("loaders_named_from_below", loaders_named_from_below),
         ("kernel_settings", kernel_settings),
         ("accounts_of_the_starter_used_up", accounts_of_the_starter_used_up),
         ("system_directories", system_directories),
@@ -632,6 +633,44 @@ fn other_entry_points(place: &Place) -> Test {
             let cause = if preset == "strict" { "policy" } else { "signal" };
             let named = preset == "strict" || result["message"].as_str().is_some_and(|m| m.contains("int 0x80, x32"));
             ensure!(result["cause"] == cause && named, "{result}");
+        }
+    }
+    Ok(())
+}
+
+/// An executable names its loader, and the kernel opens it before the first instruction: while the host's root lay over the
+/// view's, `..` led there.
+fn loaders_named_from_below(place: &Place) -> Test {
+    needs(place, "gcc")?;
+    let name = match std::env::consts::ARCH {
+        "x86_64" => "ld-linux-x86-64.so.2",
+        "aarch64" => "ld-linux-aarch64.so.1",
+        other => return support::skip(format!("no loader is known for {other}")),
+    };
+    let mut gcc = place.command("gcc");
+    gcc.arg(format!("-print-file-name={name}"));
+    let loader = end(gcc, b"", LIMIT);
+    let outside = place.root().join("loader");
+    fs::copy(loader.out.trim(), &outside)?;
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o755))?;
+    place.write(
+        "a.c",
+        "#include <stdio.h>\nint main(void) { puts(\"alive\"); return 0; }\n",
+    );
+    for way in ["", "/..", "/usr/..", "/usr/bin/../..", "/proc/..", "/proc/self/root/.."] {
+        let mut gcc = place.command("gcc");
+        gcc.args(["-o", "own", "a.c"])
+            .arg(format!("-Wl,--dynamic-linker={way}{}", outside.display()));
+        end(gcc, b"", LIMIT).ok()?;
+        let bare = end(place.command(place.project.join("own")), b"", LIMIT);
+        ensure!(bare.out == "alive\n", "{way} on the host: {bare}");
+        for preset in ["standard", "strict"] {
+            let project = format!("{}:/own:ro", place.project.display());
+            let ran = place.run(&["--policy", preset, "--mount", &project, "--", "/own/own"]);
+            ensure!(
+                ran.out.is_empty() && ran.err.contains("its dynamic loader is not in the view"),
+                "{way}: {ran}"
+            );
         }
     }
     Ok(())

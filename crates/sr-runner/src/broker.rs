@@ -45,7 +45,7 @@ const CALLS: &str = "recvmsg sendmsg openat close exit_group rt_sigreturn restar
 const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 
-/// How long an answer, or its end, may take: the supervisor keeps the run's limits meanwhile, and does nothing else.
+/// How long an answer, or its end, may take: the supervisor does nothing else meanwhile, and keeps none of the run's limits.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A broker that runs. Dropping this ends it.
@@ -89,14 +89,14 @@ impl Broker {
 impl Opener for Broker {
     fn open(&self, pid: i32, name: &str) -> io::Result<OwnedFd> {
         let socket = self.socket.as_ref().ok_or(rustix::io::Errno::BADF)?.as_fd();
-        if self.owes.replace(true) {
-            return Err(io::Error::other("the broker did not answer"));
-        }
         let asked = Message {
             tag: TAG_OPEN,
             a: pid.unsigned_abs(),
             b: code(name).ok_or(rustix::io::Errno::NOENT)?,
         };
+        if self.owes.replace(true) {
+            return Err(io::Error::other("the broker did not answer"));
+        }
         wire::send(socket, asked, None)?;
         let answer = wire::receive(socket)?;
         self.owes.set(false);
@@ -192,6 +192,27 @@ mod tests {
         let command = ["sleep", "60"].map(OsString::from);
         let error = Broker::start(&command).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_asked_for_ended_all_asking() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let broker = Broker {
+            socket: Some(ours),
+            process: Command::new("true").spawn().unwrap(),
+            owes: Cell::new(false),
+        };
+        let unknown = broker.open(1, "environ").unwrap_err();
+        assert_eq!(unknown.kind(), io::ErrorKind::NotFound);
+        let answer = Message {
+            tag: TAG_OPENED,
+            a: 1,
+            b: rustix::io::Errno::SRCH.raw_os_error().unsigned_abs(),
+        };
+        wire::send(theirs.as_fd(), answer, None).unwrap();
+        let known = broker.open(1, "exe").unwrap_err();
+        assert_eq!(known.raw_os_error(), Some(rustix::io::Errno::SRCH.raw_os_error()));
     }
 
     #[test]

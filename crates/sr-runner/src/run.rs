@@ -312,10 +312,17 @@ impl<'a> Run<'a> {
         let running = stopped.resume()?;
         self.clocks.launched_micros = self.clock();
         tracing::debug!(micros = self.clock(), "program started");
-        if !durable && let Err(fault) = self.sign_launch() {
-            running.reap();
-            return Err(fault);
-        }
+        // While the program comes to run.
+        let signed = if durable { Ok(()) } else { self.sign_launch() };
+        let prepared =
+            signed.and_then(|()| Confinement::prepare(&self.files(writable.as_fd()), &self.request.caller.broker));
+        let confinement = match prepared {
+            Ok(confinement) => confinement,
+            Err(fault) => {
+                running.reap();
+                return Err(fault);
+            }
+        };
 
         let stdin = rustix::stdio::stdin();
         let raw = master.as_ref().and_then(|_| RawMode::enter(stdin));
@@ -329,16 +336,6 @@ impl<'a> Run<'a> {
             before: &before,
             posture: &self.posture,
         });
-        // While the program comes to run.
-        let prepared = Confinement::prepare(&self.files(writable.as_fd()), &self.request.caller.broker);
-        let confinement = match prepared {
-            Ok(confinement) => confinement,
-            Err(fault) => {
-                drop(guests);
-                running.reap();
-                return Err(fault);
-            }
-        };
         let mut seen = supervise::supervise(Supervision {
             running: &running,
             plan: &self.bundle.resources_plan,

@@ -2,8 +2,10 @@
 
 use sr_common::Usage;
 use sr_process::posture::Opener;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// More processes than any policy allows: a tree this large is cut off rather than walked.
 const MAX_PROCESSES: usize = 100_000;
@@ -104,49 +106,42 @@ fn tree(roots: &[i32]) -> Vec<i32> {
 }
 
 /// Bytes and entries below `path`, counted without following links. Stops counting at either limit.
-pub fn of_folder(path: &std::path::Path, bytes_limit: u64, entries_limit: u64) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt;
-    let (mut bytes, mut entries) = (0u64, 0u64);
-    let mut queue = vec![path.to_owned()];
-    while let Some(dir) = queue.pop() {
-        let Ok(list) = fs::read_dir(&dir) else { continue };
-        for entry in list.flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            entries += 1;
-            bytes += meta.blocks() * 512;
-            if meta.is_dir() {
-                queue.push(entry.path());
-            }
-            if bytes > bytes_limit || entries > entries_limit {
-                return (bytes, entries);
-            }
-        }
-    }
+pub fn of_folder(path: &Path, bytes_limit: u64, entries_limit: u64) -> (u64, u64) {
+    let (mut bytes, mut entries) = (0, 0);
+    walk(path, |meta| {
+        entries += 1;
+        bytes += meta.blocks() * 512;
+        bytes > bytes_limit || entries > entries_limit
+    });
     (bytes, entries)
 }
 
 /// Whether there is a file of at least `size` bytes below `path`, holes included. No link is followed, and no more than
 /// `most` entries are looked at.
-pub fn has_file_of(path: &std::path::Path, size: u64, most: u64) -> bool {
-    let mut entries = 0;
+pub fn has_file_of(path: &Path, size: u64, most: u64) -> bool {
+    let (mut entries, mut found) = (0, false);
+    walk(path, |meta| {
+        entries += 1;
+        found = entries <= most && meta.is_file() && meta.len() >= size;
+        found || entries > most
+    });
+    found
+}
+
+/// Shows everything below `path`, following no link, until one is `enough`.
+fn walk(path: &Path, mut enough: impl FnMut(&Metadata) -> bool) {
     let mut queue = vec![path.to_owned()];
     while let Some(dir) = queue.pop() {
-        let Ok(list) = fs::read_dir(&dir) else { continue };
-        for entry in list.flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            entries += 1;
-            if entries > most {
-                return false;
-            }
-            if meta.is_file() && meta.len() >= size {
-                return true;
+        let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
+        for (path, meta) in entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?))) {
+            if enough(&meta) {
+                return;
             }
             if meta.is_dir() {
-                queue.push(entry.path());
+                queue.push(path);
             }
         }
     }
-    false
 }
 
 #[cfg(test)]

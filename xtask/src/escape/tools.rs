@@ -10,6 +10,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Programs and places that all cases share.
 pub struct Tools {
@@ -119,8 +120,10 @@ fn compile(source: &Path, to: &Path) -> Outcome<PathBuf> {
     }
     let fault = |e: std::io::Error| format!("{}: {e}", to.display());
     fs::create_dir_all(to.parent().unwrap_or(to)).map_err(fault)?;
-    // In its place at once: another run may be copying it.
-    let new = to.with_extension(format!("new-{}", std::process::id()));
+    // In its place at once: another run may be copying it, and a thread of this one compiling it too.
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let n = MADE.fetch_add(1, Ordering::Relaxed);
+    let new = to.with_extension(format!("new-{}-{n}", std::process::id()));
     let output = Command::new("cc")
         .args(["-O1", "-static", "-pthread", "-I"])
         .arg(&corpus)

@@ -97,7 +97,7 @@ mod tests {
                 found.spec.resources.pids,
                 found.files.len()
             ),
-            ("t", 64, 2)
+            ("t", Some(64), 2)
         );
         std::fs::write(dir.path().join("top.yaml"), top.replace("sub/base", "sub/none")).unwrap();
         let fault = refused(dir.path().join("top.yaml").as_os_str());

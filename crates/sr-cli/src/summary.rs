@@ -20,7 +20,10 @@ pub fn text(outcome: &Outcome, style: Style) -> Vec<String> {
     }
     let (said, next) = last_line(&outcome.report);
     let said = if outcome.status == 0 { said } else { style.warn(&said) };
-    lines.push(format!("{mark} {said} → {}", style.bold(next)));
+    lines.push(match &outcome.dir {
+        Some(_) => format!("{mark} {said} → {}", style.bold(next)),
+        None => format!("{mark} {said}, no evidence kept (evidence.durability: none)"),
+    });
     lines
 }
 

@@ -373,10 +373,11 @@ pub struct ArgumentTest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResourcesPlan {
-    /// Milli-CPUs; `None`: no limit asked.
+    /// Milli-CPUs; `None`, here and below: no limit asked.
     pub cpu: Option<Limit>,
-    pub memory: Limit,
-    pub pids: Limit,
+    /// Bytes.
+    pub memory: Option<Limit>,
+    pub pids: Option<Limit>,
     pub disk: Limit,
     pub wall_time: Millis,
     pub open_files: u64,
@@ -419,6 +420,9 @@ pub enum NetworkPlan {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EvidencePlan {
+    /// Whether there is any.
+    #[serde(default = "evidence_is_kept")]
+    pub kept: bool,
     pub sign: bool,
     pub sample_interval: Millis,
     pub hash_trees: bool,
@@ -427,6 +431,11 @@ pub struct EvidencePlan {
     /// What the policy shows of the host: its mounts in their order, then its root directory.
     #[serde(default)]
     pub mounts: Vec<MountEvidence>,
+}
+
+/// What a bundle says that was written when all evidence was kept.
+fn evidence_is_kept() -> bool {
+    true
 }
 
 /// A mount as the evidence names it.

@@ -75,7 +75,8 @@ pub fn bundle_schema() -> schemars::Schema {
 
 fn evidence(input: Input<'_>, view: &FilesystemPlan) -> EvidencePlan {
     let Input { policy, subject, .. } = input;
-    let hash_trees = policy.evidence.hash == HashScope::Tree;
+    let kept = policy.evidence.durability != Durability::None;
+    let hash_trees = kept && policy.evidence.hash == HashScope::Tree;
     let root = view.entries.iter().filter(|entry| entry.target == "/");
     let root = root.filter_map(|entry| Some((filesystem::entry_source(entry)?, "/", true)));
     let mounts = subject
@@ -88,10 +89,13 @@ fn evidence(input: Input<'_>, view: &FilesystemPlan) -> EvidencePlan {
             target: target.to_owned(),
             directory,
             // What is covered by a mask is not shown: there is nothing to vouch for.
-            hashed: (hash_trees || !directory) && !view.masked.iter().any(|masked| paths::within(target, masked)),
+            hashed: kept
+                && (hash_trees || !directory)
+                && !view.masked.iter().any(|masked| paths::within(target, masked)),
         })
         .collect();
     EvidencePlan {
+        kept,
         sign: policy.evidence.sign != "none",
         sample_interval: policy.evidence.sample_interval,
         hash_trees,

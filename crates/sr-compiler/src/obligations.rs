@@ -196,28 +196,29 @@ fn limits(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     let plan = &bundle.resources_plan;
     let mut all: Vec<Obligation> = resources::limits(plan)
         .map(|(control, name, limit)| {
+            let clause = format!("resources.{name}");
+            let Some(limit) = limit else {
+                return kept(&clause, "all", control, "no limit asked");
+            };
             let requested = match control {
-                Control::Cpu => asked.cpu.map(|cpu| cpu.to_string()).unwrap_or_default(),
-                Control::Memory => asked.memory.to_string(),
-                Control::Disk => asked.disk.to_string(),
-                _ => asked.pids.to_string(),
+                Control::Cpu => asked.cpu.map(|cpu| cpu.to_string()),
+                Control::Memory => asked.memory.map(|size| size.to_string()),
+                Control::Disk => Some(asked.disk.to_string()),
+                _ => asked.pids.map(|n| n.to_string()),
             };
             Obligation {
                 strength: Some(limit.strength),
                 enforced: resources::satisfies(asked.strength, limit.strength),
                 reason: weakness(control, limit, asked.strength),
                 ..kept(
-                    &format!("resources.{name}"),
-                    requested,
+                    &clause,
+                    requested.unwrap_or_default(),
                     control,
                     mechanism(control, limit, bundle),
                 )
             }
         })
         .collect();
-    if plan.cpu.is_none() {
-        all.insert(0, kept("resources.cpu", "all", Control::Cpu, "no limit asked"));
-    }
     let sampled = |clause, requested: String, control, mechanism: &str| Obligation {
         strength: Some(Strength::Sampled),
         ..kept(clause, requested, control, mechanism)
@@ -366,6 +367,14 @@ fn evidence(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     let digest = |clause: &str, requested: String, mechanism: &str| {
         kept(clause, requested, Control::ExecutableDigest, mechanism)
     };
+    if !bundle.evidence_plan.kept {
+        let nothing = digest(
+            "evidence.durability",
+            word(&asked.durability),
+            "nothing is written, as asked",
+        );
+        return vec![nothing];
+    }
     vec![
         digest(
             "evidence.sign",

@@ -13,8 +13,8 @@ const GIB: u64 = 1 << 30;
 pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
     let Input { policy, facts, .. } = input;
     let asked = &policy.resources;
-    for (name, size) in [("memory", asked.memory), ("disk", asked.disk)] {
-        if size.0 > MAX_INTEGER {
+    for (name, size) in [("memory", asked.memory), ("disk", Some(asked.disk))] {
+        if let Some(size) = size.filter(|size| size.0 > MAX_INTEGER) {
             let found = format!("{size} is more than the bundle, whose numbers are JSON's, can say exactly");
             let remedy = "write at most 8191TiB";
             faults.push(Fault::new(Code::Cmp001, format!("resources.{name}"), found, remedy));
@@ -32,13 +32,15 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         ("SIGPENDING".to_owned(), 4096),
     ]);
     let memory = memory(input, &mut rlimits);
-    let pids = group(facts.cgroup.pids.as_ref(), u64::from(asked.pids)).unwrap_or_else(|| {
-        rlimits.insert("NPROC".to_owned(), u64::from(asked.pids));
-        Limit {
-            value: u64::from(asked.pids),
-            mechanism: LimitMechanism::Rlimit,
-            strength: Strength::PerProcess,
-        }
+    let pids = asked.pids.map(u64::from).map(|value| {
+        group(facts.cgroup.pids.as_ref(), value).unwrap_or_else(|| {
+            rlimits.insert("NPROC".to_owned(), value);
+            Limit {
+                value,
+                mechanism: LimitMechanism::Rlimit,
+                strength: Strength::PerProcess,
+            }
+        })
     });
     let disk = match store(input).backing {
         Backing::Tmpfs => (LimitMechanism::Tmpfs, Strength::Kernel),
@@ -60,6 +62,7 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         rlimits,
     };
     for (control, name, limit) in limits(&plan) {
+        let Some(limit) = limit else { continue };
         if !satisfies(asked.strength, limit.strength) && !policy.degrade.contains(&control) {
             let found = format!("{name} can only be limited with strength {} here", text(limit.strength));
             faults.push(Fault::new(
@@ -73,14 +76,15 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
     plan
 }
 
-/// The limits that have a strength, with their control and field.
-pub(crate) fn limits(plan: &ResourcesPlan) -> impl Iterator<Item = (Control, &'static str, &Limit)> {
-    let cpu = plan.cpu.as_ref().map(|limit| (Control::Cpu, "cpu", limit));
-    cpu.into_iter().chain([
-        (Control::Memory, "memory", &plan.memory),
-        (Control::Pids, "pids", &plan.pids),
-        (Control::Disk, "disk", &plan.disk),
-    ])
+/// The limits that have a strength, with their control and field; `None`: no limit asked.
+pub(crate) fn limits(plan: &ResourcesPlan) -> impl Iterator<Item = (Control, &'static str, Option<&Limit>)> {
+    [
+        (Control::Cpu, "cpu", plan.cpu.as_ref()),
+        (Control::Memory, "memory", plan.memory.as_ref()),
+        (Control::Pids, "pids", plan.pids.as_ref()),
+        (Control::Disk, "disk", Some(&plan.disk)),
+    ]
+    .into_iter()
 }
 
 /// Whether `strength` is at least what the policy demands.
@@ -109,7 +113,7 @@ pub(crate) fn store(input: Input<'_>) -> WritableStore {
     let Input { policy, facts, .. } = input;
     let asked = &policy.resources;
     let room = match asked.strength {
-        RequiredStrength::Any => asked.memory.0.min(facts.memory_bytes),
+        RequiredStrength::Any => asked.memory.map_or(u64::MAX, |size| size.0).min(facts.memory_bytes),
         RequiredStrength::PerProcess | RequiredStrength::Kernel => facts.memory_bytes,
     };
     let backing = if policy.session.is_none() && asked.disk.0 <= room {
@@ -160,29 +164,29 @@ fn cpu(input: Input<'_>, faults: &mut Vec<Fault>) -> Option<Limit> {
     })
 }
 
-fn memory(input: Input<'_>, rlimits: &mut BTreeMap<String, u64>) -> Limit {
+fn memory(input: Input<'_>, rlimits: &mut BTreeMap<String, u64>) -> Option<Limit> {
     let asked = &input.policy.resources;
-    let value = asked.memory.0;
+    let value = asked.memory?.0;
     if let Some(limit) = group(input.facts.cgroup.memory.as_ref(), value) {
-        return limit;
+        return Some(limit);
     }
     if asked.strength == RequiredStrength::PerProcess {
         rlimits.insert("AS".to_owned(), value);
-        return Limit {
+        return Some(Limit {
             value,
             mechanism: LimitMechanism::Rlimit,
             strength: Strength::PerProcess,
-        };
+        });
     }
     // A backstop between two samples, wide enough for runtimes that reserve far more address space than they use.
     // No machine has more of it than a bundle can say.
     let space = value.saturating_mul(8).saturating_add(GIB).min(MAX_INTEGER);
     rlimits.insert("AS".to_owned(), space);
-    Limit {
+    Some(Limit {
         value,
         mechanism: LimitMechanism::Watchdog,
         strength: Strength::Sampled,
-    }
+    })
 }
 
 pub(crate) fn text(strength: Strength) -> &'static str {

@@ -5,7 +5,7 @@ mod common;
 
 use common::{How, mount, ordinary, policy, root, root_v1, subject};
 use sr_common::facts::{HiddenPath, HostFacts, Interpreter, Subject};
-use sr_common::{Control, Fault, Strength};
+use sr_common::{Control, Fault, Obligation, Strength};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{Backing, LayerMask, LimitMechanism, Owner, ViewKind, WritableSource};
 use sr_policy::spec::{HashScope, Installation, PolicySpec, RequiredStrength, RootWritable};
@@ -73,10 +73,10 @@ fn parents_come_before_children_and_all_exist() {
 #[test]
 fn a_limit_that_no_json_number_holds_was_another_one_in_the_bundle() {
     let (mut policy, subject) = (policy(), subject());
-    policy.resources.memory = sr_common::ByteSize((1 << 53) + 1);
+    policy.resources.memory = Some(sr_common::ByteSize((1 << 53) + 1));
     let refused = the_fault(&policy, &ordinary(), &subject);
     assert_eq!(refused, code_and_path("SR-CMP-001", "resources.memory"));
-    policy.resources.memory = sr_common::ByteSize((1 << 53) - 1);
+    policy.resources.memory = Some(sr_common::ByteSize((1 << 53) - 1));
     let bundle = compile(&policy, &ordinary(), &subject);
     let written = sr_common::canonical::to_bytes(&bundle).unwrap();
     assert_eq!(serde_json::from_slice::<CompileBundle>(&written).unwrap(), bundle);
@@ -526,7 +526,7 @@ fn what_a_host_lacks_fails_before_the_launch() {
 fn limits_take_the_strongest_mechanism_there_is() {
     let bundle = compile(&policy(), &root_v1(), &subject());
     let plan = &bundle.resources_plan;
-    for limit in [plan.cpu.as_ref().unwrap(), &plan.memory, &plan.pids] {
+    for limit in [&plan.cpu, &plan.memory, &plan.pids].map(|limit| limit.as_ref().unwrap()) {
         assert!(
             matches!(limit.mechanism, LimitMechanism::Cgroup { version: 1, .. }) && limit.strength == Strength::Kernel
         );
@@ -541,10 +541,36 @@ fn limits_take_the_strongest_mechanism_there_is() {
     let plan = compile(&policy(), &ordinary(), &subject()).resources_plan;
     assert_eq!(plan.cpu.unwrap().mechanism, LimitMechanism::Affinity { cpus: 2 });
     assert_eq!(
-        (plan.memory.strength, plan.rlimits["AS"]),
+        (plan.memory.unwrap().strength, plan.rlimits["AS"]),
         (Strength::Sampled, 17 << 30)
     );
-    assert_eq!((plan.pids.strength, plan.rlimits["NPROC"]), (Strength::PerProcess, 512));
+    assert_eq!(
+        (plan.pids.unwrap().strength, plan.rlimits["NPROC"]),
+        (Strength::PerProcess, 512)
+    );
+}
+
+#[test]
+fn what_has_no_limit_is_held_by_nothing_and_said_so() {
+    let mut policy = policy();
+    let resources = &mut policy.resources;
+    (resources.cpu, resources.memory, resources.pids) = (None, None, None);
+    // No strength is missing where nothing is to be held.
+    resources.strength = RequiredStrength::Kernel;
+    for facts in [root_v1(), ordinary()] {
+        let bundle = compile(&policy, &facts, &subject());
+        let plan = &bundle.resources_plan;
+        assert_eq!((&plan.cpu, &plan.memory, &plan.pids), (&None, &None, &None));
+        assert!(!plan.rlimits.contains_key("NPROC") && !plan.rlimits.contains_key("AS"));
+        let said = |o: &&Obligation| o.requested == "all" && o.mechanism == "no limit asked" && o.strength.is_none();
+        let said: Vec<&str> = bundle
+            .obligations
+            .iter()
+            .filter(said)
+            .map(|o| o.clause.as_str())
+            .collect();
+        assert_eq!(said, ["resources.cpu", "resources.memory", "resources.pids"]);
+    }
 }
 
 #[test]
@@ -585,7 +611,7 @@ fn a_demanded_strength_fails_the_run_unless_degraded() {
     policy.resources.strength = RequiredStrength::PerProcess;
     let plan = compile(&policy, &ordinary(), &subject()).resources_plan;
     assert_eq!(
-        (plan.memory.mechanism, plan.rlimits["AS"]),
+        (plan.memory.unwrap().mechanism, plan.rlimits["AS"]),
         (LimitMechanism::Rlimit, 2 << 30)
     );
 }

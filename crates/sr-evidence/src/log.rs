@@ -31,7 +31,8 @@ pub struct ChainState {
 
 /// An open event log. It is only ever appended to, by one thread of one process.
 pub struct EventLog {
-    file: OwnedFd,
+    /// `None`: what is appended is kept nowhere.
+    file: Option<OwnedFd>,
     dir: Option<OwnedFd>,
     start: Instant,
     last_micros: u64,
@@ -56,7 +57,16 @@ impl EventLog {
             true => Some(rustix::io::fcntl_dupfd_cloexec(&dir, 3).map_err(|e| fault(e.to_string()))?),
             false => None,
         };
-        Ok(EventLog {
+        Ok(EventLog::with_files(run_id, Some(file), dir))
+    }
+
+    /// A log that keeps nothing: every event is taken, and the chain stays empty.
+    pub fn unkept(run_id: &RunId) -> EventLog {
+        EventLog::with_files(run_id, None, None)
+    }
+
+    fn with_files(run_id: &RunId, file: Option<OwnedFd>, dir: Option<OwnedFd>) -> EventLog {
+        EventLog {
             file,
             dir,
             start: Instant::now(),
@@ -67,7 +77,7 @@ impl EventLog {
             bytes: 0,
             content: Hasher::default(),
             broken: false,
-        })
+        }
     }
 
     /// Counts `monotonic` from `start` instead.
@@ -79,6 +89,9 @@ impl EventLog {
     /// Adds an event and gives its hash. `data` must be an object. On an error the log is as it was before: a line
     /// that was written in part is cut off again, and if that fails too, every later call fails.
     pub fn append(&mut self, source: &str, kind: &str, data: impl Serialize) -> Result<Digest, Fault> {
+        if self.file.is_none() {
+            return Ok(self.head);
+        }
         if self.broken {
             return Err(fault(
                 "an earlier event was written in part and could not be taken back",
@@ -130,22 +143,25 @@ impl EventLog {
     }
 
     fn write_line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let Some(file) = &self.file else { return Ok(()) };
         let found = loop {
-            match rustix::io::write(&self.file, line) {
+            match rustix::io::write(file, line) {
                 Ok(n) if n == line.len() => return Ok(()),
                 Ok(n) => break format!("only {n} of {} bytes of an event were written", line.len()),
                 Err(Errno::INTR) => {}
                 Err(e) => break format!("{} cannot be written: {e}", files::EVENTS),
             }
         };
-        self.broken = rustix::fs::ftruncate(&self.file, self.bytes).is_err();
+        self.broken = rustix::fs::ftruncate(file, self.bytes).is_err();
         Err(fault(found))
     }
 
     /// Flushes the log to the disk if it was created durable; otherwise nothing.
     pub fn sync(&mut self) -> Result<(), Fault> {
-        let Some(dir) = &self.dir else { return Ok(()) };
-        rustix::fs::fdatasync(&self.file)
+        let (Some(file), Some(dir)) = (&self.file, &self.dir) else {
+            return Ok(());
+        };
+        rustix::fs::fdatasync(file)
             .and_then(|()| rustix::fs::fsync(dir))
             .map_err(|e| fault(format!("{} cannot be flushed: {e}", files::EVENTS)))
     }
@@ -201,6 +217,18 @@ mod tests {
     fn log(dir: &tempfile::TempDir) -> EventLog {
         let fd = files::open_dir(dir.path()).unwrap();
         EventLog::create(&fd, &RunId::new(1, [1; 10]), false).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_kept_leaves_the_chain_empty() {
+        let id = RunId::new(1, [7; 10]);
+        let mut log = EventLog::unkept(&id);
+        let before = log.state();
+        for n in 0..3 {
+            log.append("supervisor", "x", json!({"n": n})).unwrap();
+        }
+        log.sync().unwrap();
+        assert_eq!((log.state(), log.count(), log.head()), (before, 0, genesis(&id)));
     }
 
     #[test]
@@ -266,7 +294,7 @@ mod tests {
         let mut log = log(&dir);
         log.append("s", "a", json!({})).unwrap();
         let full = std::fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let good = std::mem::replace(&mut log.file, OwnedFd::from(full));
+        let good = std::mem::replace(&mut log.file, Some(OwnedFd::from(full)));
         let state = log.state();
         let error = log.append("s", "b", json!({})).unwrap_err();
         assert_eq!((error.code, log.state()), (Code::Evd001, state));

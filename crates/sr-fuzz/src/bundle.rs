@@ -156,7 +156,7 @@ fn without(faults: &[Fault], spec: &mut PolicySpec, facts: &mut HostFacts, subje
             }
             "resources" => {
                 spec.resources.strength = RequiredStrength::Any;
-                spec.resources.memory = ByteSize(1 << 30);
+                spec.resources.memory = Some(ByteSize(1 << 30));
                 spec.resources.disk = ByteSize(1 << 30);
             }
             "runtime" => {

@@ -253,8 +253,8 @@ pub fn generate(c: &mut Choices<'_>) -> PolicySpec {
     });
     let limits = &mut spec.resources;
     limits.cpu = c.some(|c| f64::from(1 + c.below(4_000_000) as u32) / 1000.0);
-    limits.memory = ByteSize((4 << 20) + c.long() % (1 << c.below(62)));
-    limits.pids = 1 + c.below(100_000) as u32;
+    limits.memory = c.some(|c| ByteSize((4 << 20) + c.long() % (1 << c.below(62))));
+    limits.pids = c.some(|c| 1 + c.below(100_000) as u32);
     limits.disk = ByteSize(1 + c.long() % (1 << c.below(62)));
     limits.wall_time = Millis(1 + u64::from(c.number()) % 2_592_000_000);
     limits.open_files = 3 + c.below(100_000) as u32;

@@ -6,7 +6,7 @@ use crate::planned::{
     DetectionSection, DevicesSection, MacSection, MicrovmSection, NetworkSection, SecretSection, WasmSection,
 };
 use crate::spec::{Durability, HashScope, Installation, OnOutput, RequiredStrength, RootWritable, SyscallProfile};
-use crate::words::{Cpu, Text, Word, choices};
+use crate::words::{Cpus, OrAll, Text, Word, choices};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sr_common::{ByteSize, Control, Millis};
@@ -127,10 +127,10 @@ section! {
 
 section! {
     pub struct ResourcesSection {
-        cpu: Cpu,
-        memory: ByteSize,
+        cpu: OrAll<Cpus>,
+        memory: OrAll<ByteSize>,
         /// Processes and threads.
-        pids: u32,
+        pids: OrAll<u32>,
         /// Captured writes, `/tmp` and `/dev/shm` together.
         disk: ByteSize,
         wall_time: Millis,

@@ -127,6 +127,8 @@ fn limit_lines(r: &Resources) -> Vec<String> {
         Some(cpu) => format!("at most {cpu} CPU{}", if cpu == 1.0 { "" } else { "s" }),
         None => "all CPUs".into(),
     };
+    let memory = r.memory.map_or("any amount".into(), |size| size.to_string());
+    let pids = r.pids.map_or("any number of".into(), |n| n.to_string());
     let output = match r.on_output {
         OnOutput::Kill => "then it is killed",
         OnOutput::Truncate => "what comes after it is dropped",
@@ -141,10 +143,7 @@ fn limit_lines(r: &Resources) -> Vec<String> {
         }
     };
     vec![
-        format!(
-            "It has {cpu}, {} of memory and {} processes and threads.",
-            r.memory, r.pids
-        ),
+        format!("It has {cpu}, {memory} of memory and {pids} processes and threads."),
         format!(
             "It may write {} in all, and open {} files in each process.",
             r.disk, r.open_files
@@ -193,6 +192,7 @@ fn evidence_lines(evidence: &Evidence) -> Vec<String> {
         key => format!("the report is signed with the key {}", printable(key)),
     };
     let kept = match evidence.durability {
+        Durability::None => return vec!["NO EVIDENCE is kept of it: no events, no report, nothing to verify.".into()],
         Durability::Process => "The record survives the death of every process.",
         Durability::Machine => "The record survives a loss of power too.",
     };

@@ -6,7 +6,7 @@ use crate::required;
 use crate::rules::lexical;
 use crate::source::read;
 use crate::text::printable;
-use crate::words::{Cpu, Word};
+use crate::words::{Cpus, OrAll, Word};
 use serde::Serialize;
 use sr_common::{ByteSize, Code, Fault, Millis};
 
@@ -33,6 +33,8 @@ pub struct HostRules {
     pub allowed_prefixes: Option<Vec<String>>,
     /// First host id of the range that sandboxes of a privileged supervisor use.
     pub id_base: Option<u32>,
+    /// No run without evidence.
+    pub require_evidence: bool,
 }
 
 section! {
@@ -42,14 +44,16 @@ section! {
         ceilings: CeilingsSection,
         allowed_prefixes: Vec<Word>,
         id_base: u32,
+        /// Whether a policy may not say `durability: none`. Default `false`.
+        require_evidence: bool,
     }
 }
 
 section! {
     pub struct CeilingsSection {
-        cpu: Cpu,
-        memory: ByteSize,
-        pids: u32,
+        cpu: OrAll<Cpus>,
+        memory: OrAll<ByteSize>,
+        pids: OrAll<u32>,
         disk: ByteSize,
         wall_time: Millis,
         open_files: u32,
@@ -104,9 +108,9 @@ impl HostDocument {
         let c = self.ceilings.unwrap_or_default();
         HostRules {
             ceilings: Ceilings {
-                cpu: c.cpu.and_then(Cpu::count),
-                memory: c.memory,
-                pids: c.pids,
+                cpu: c.cpu.and_then(OrAll::limit).map(|n| n.0),
+                memory: c.memory.and_then(OrAll::limit),
+                pids: c.pids.and_then(OrAll::limit),
                 disk: c.disk,
                 wall_time: c.wall_time,
                 open_files: c.open_files,
@@ -116,13 +120,14 @@ impl HostDocument {
                 .allowed_prefixes
                 .map(|list| list.into_iter().map(|word| word.0).collect()),
             id_base: self.id_base,
+            require_evidence: self.require_evidence.unwrap_or(false),
         }
     }
 }
 
 impl HostRules {
     /// These rules with `user`'s laid over them: every ceiling is the lower of both, a prefix counts only where both
-    /// allow it, and `idBase` is the operator's alone.
+    /// allow it, evidence is required where one requires it, and `idBase` is the operator's alone.
     #[must_use]
     pub fn narrow(self, user: HostRules) -> HostRules {
         fn lower<T: PartialOrd>(a: Option<T>, b: Option<T>) -> Option<T> {
@@ -147,6 +152,7 @@ impl HostRules {
                 (own, his) => own.or(his),
             },
             id_base: self.id_base,
+            require_evidence: self.require_evidence || user.require_evidence,
         }
     }
 }
@@ -184,7 +190,7 @@ mod tests {
         )
         .unwrap();
         let user = host(
-            "ceilings: {cpu: 8, memory: 1GiB, pids: 100}\nallowedPrefixes: [/home/ann, /srv, /etc]\nidBase: 70000\n",
+            "requireEvidence: true\nceilings: {cpu: 8, memory: 1GiB, pids: 100}\nallowedPrefixes: [/home/ann, /srv, /etc]\nidBase: 70000\n",
         )
         .unwrap();
         let both = operator.narrow(user);
@@ -199,6 +205,7 @@ mod tests {
             Some(vec!["/home/ann".into(), "/srv/data".into()])
         );
         assert_eq!(both.id_base, Some(1_000_000));
+        assert!(both.require_evidence);
     }
 
     #[test]

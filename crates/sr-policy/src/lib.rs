@@ -37,4 +37,4 @@ pub use rules::host::{HostContext, validate_host};
 pub use schema::json_schema;
 pub use source::{PolicySource, parse};
 pub use spec::PolicySpec;
-pub use words::{Cpu, Text, Word};
+pub use words::{Cpus, OrAll, Text, Word};

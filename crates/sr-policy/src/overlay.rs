@@ -2,7 +2,7 @@
 
 use crate::rules;
 use crate::spec::{Mount, PolicySpec};
-use crate::words::Cpu;
+use crate::words::{Cpus, OrAll};
 use serde::{Deserialize, Serialize};
 use sr_common::{ByteSize, Fault, Millis};
 use std::collections::BTreeMap;
@@ -28,11 +28,11 @@ pub struct Overlay {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<Cpu>,
+    pub cpu: Option<OrAll<Cpus>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<ByteSize>,
+    pub memory: Option<OrAll<ByteSize>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pids: Option<u32>,
+    pub pids: Option<OrAll<u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<ByteSize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,9 +83,9 @@ impl PolicySpec {
         set(&mut spec.runtime.user, &overlay.user);
         spec.mounts.extend(overlay.mounts.iter().cloned());
         let limits = &mut spec.resources;
-        set(&mut limits.cpu, &overlay.cpu.map(Cpu::count));
-        set(&mut limits.memory, &overlay.memory);
-        set(&mut limits.pids, &overlay.pids);
+        set(&mut limits.cpu, &overlay.cpu.map(|cpu| cpu.limit().map(|n| n.0)));
+        set(&mut limits.memory, &overlay.memory.map(OrAll::limit));
+        set(&mut limits.pids, &overlay.pids.map(OrAll::limit));
         set(&mut limits.disk, &overlay.disk);
         set(&mut limits.wall_time, &overlay.wall_time);
         set(&mut limits.open_files, &overlay.open_files);
@@ -112,8 +112,8 @@ mod tests {
                 args: vec!["-j\u{1b}".into()],
             }),
             env: [("CI".into(), "1".into())].into(),
-            cpu: Some(Cpu::ALL),
-            memory: Some(ByteSize(64 << 20)),
+            cpu: Some(OrAll::ALL),
+            memory: Some(OrAll::Limit(ByteSize(64 << 20))),
             session: Some("none".into()),
             mounts: vec![Mount {
                 source: "/data".into(),
@@ -129,7 +129,7 @@ mod tests {
             (spec.resources.cpu, spec.session.as_deref(), spec.mounts.len()),
             (None, None, 2)
         );
-        assert_eq!(spec.resources.pids, 1024);
+        assert_eq!(spec.resources.pids, Some(1024));
         let text = serde_json::to_string(&overlay).unwrap();
         assert_eq!(serde_json::from_str::<Overlay>(&text).unwrap(), overlay);
         assert!(text.contains("\"cpu\":\"all\"") && !text.contains("workdir"));
@@ -148,7 +148,7 @@ mod tests {
             ),
             (
                 Overlay {
-                    cpu: Some(Cpu::Count(f64::NAN)),
+                    cpu: Some(OrAll::Limit(Cpus(f64::NAN))),
                     ..Overlay::default()
                 },
                 "resources.cpu",

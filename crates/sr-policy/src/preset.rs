@@ -94,8 +94,8 @@ impl Preset {
     fn resources(self) -> Resources {
         let limits = |cpu, memory, pids, disk, wall, open_files, output| Resources {
             cpu,
-            memory: ByteSize(memory),
-            pids,
+            memory: Some(ByteSize(memory)),
+            pids: Some(pids),
             disk: ByteSize(disk),
             wall_time: Millis(wall),
             open_files,
@@ -143,8 +143,8 @@ mod tests {
                     p.mounts.iter().filter(|m| m.captured && m.source == ".").count(),
                     p.session,
                     r.cpu,
-                    r.memory,
-                    r.pids,
+                    r.memory.unwrap(),
+                    r.pids.unwrap(),
                     r.disk,
                     r.wall_time,
                     r.open_files,

@@ -33,12 +33,9 @@ pub fn render_yaml(spec: &PolicySpec) -> String {
     out.line(0, "hide", &spec.hide);
     out.open("resources");
     let limits = &spec.resources;
-    match limits.cpu {
-        Some(cpu) => out.line(1, "cpu", &cpu),
-        None => out.line(1, "cpu", &"all"),
-    }
-    out.line(1, "memory", &limits.memory);
-    out.line(1, "pids", &limits.pids);
+    out.limit("cpu", limits.cpu.as_ref());
+    out.limit("memory", limits.memory.as_ref());
+    out.limit("pids", limits.pids.as_ref());
     out.line(1, "disk", &limits.disk);
     out.line(1, "wallTime", &limits.wall_time);
     out.line(1, "openFiles", &limits.open_files);
@@ -76,6 +73,13 @@ impl Writer {
     fn some(&mut self, depth: usize, key: &str, value: Option<&String>) {
         if let Some(value) = value {
             self.line(depth, key, value);
+        }
+    }
+
+    fn limit<T: Serialize>(&mut self, key: &str, limit: Option<&T>) {
+        match limit {
+            Some(limit) => self.line(1, key, limit),
+            None => self.line(1, key, &"all"),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::source::{Layer, PolicySource, parse};
 use crate::spec::{Mount, OnDenied, PolicySpec, Preset, RootfsSource};
 use crate::suggest::nearest;
 use crate::text::printable;
-use crate::words::{Cpu, Text, Word};
+use crate::words::{OrAll, Text, Word};
 use sr_common::{Code, Fault, SourceLine};
 
 /// Gives the file that `extends` names: its path is the one written, joined to the directory of the extending file's
@@ -173,9 +173,9 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
     );
     set(&mut spec.hide, document.hide.map(words));
     if let Some(r) = document.resources {
-        set(&mut spec.resources.cpu, r.cpu.map(Cpu::count));
-        set(&mut spec.resources.memory, r.memory);
-        set(&mut spec.resources.pids, r.pids);
+        set(&mut spec.resources.cpu, r.cpu.map(|cpu| cpu.limit().map(|n| n.0)));
+        set(&mut spec.resources.memory, r.memory.map(OrAll::limit));
+        set(&mut spec.resources.pids, r.pids.map(OrAll::limit));
         set(&mut spec.resources.disk, r.disk);
         set(&mut spec.resources.wall_time, r.wall_time);
         set(&mut spec.resources.open_files, r.open_files);

@@ -113,8 +113,10 @@ pub struct Mount {
 pub struct Resources {
     /// CPUs' worth of time; `None`: all of the host's.
     pub cpu: Option<f64>,
-    pub memory: ByteSize,
-    pub pids: u32,
+    /// `None`: all of the host's.
+    pub memory: Option<ByteSize>,
+    /// `None`: as many as the host has.
+    pub pids: Option<u32>,
     pub disk: ByteSize,
     pub wall_time: Millis,
     pub open_files: u32,
@@ -197,6 +199,8 @@ pub enum HashScope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Durability {
+    /// Nothing is kept: no events, no report.
+    None,
     /// Survives SIGKILL of everything.
     Process,
     /// Survives power loss too.

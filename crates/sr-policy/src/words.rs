@@ -1,7 +1,7 @@
 //! The single values of a document: words, texts, sizes, durations, CPUs, and choices from a list.
 
 use crate::decode::{Decode, Decoder};
-use crate::merge::replaces;
+use crate::merge::{Merge, replaces};
 use crate::node::{Key, Kind, Node, Typed};
 use crate::spec::{Durability, HashScope, Installation, OnOutput, RequiredStrength, RootWritable, SyscallProfile};
 use crate::suggest::nearest;
@@ -36,37 +36,48 @@ impl Deref for Text {
     }
 }
 
-/// CPUs' worth of time: a number, or `all` for as many as the host has.
+/// CPUs' worth of time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Cpus(pub f64);
+
+/// A limit, or `all` for as much as the host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Cpu {
-    Count(f64),
-    All(AllCpus),
+#[schemars(rename = "{T}OrAll")]
+pub enum OrAll<T> {
+    Limit(T),
+    All(All),
 }
 
 /// The word `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum AllCpus {
+pub enum All {
     All,
 }
 
-impl Cpu {
-    pub const ALL: Cpu = Cpu::All(AllCpus::All);
+impl<T> OrAll<T> {
+    pub const ALL: OrAll<T> = OrAll::All(All::All);
 
     /// `None`: all.
-    pub fn count(self) -> Option<f64> {
+    pub fn limit(self) -> Option<T> {
         match self {
-            Cpu::Count(n) => Some(n),
-            Cpu::All(_) => None,
+            OrAll::Limit(limit) => Some(limit),
+            OrAll::All(_) => None,
         }
+    }
+}
+
+impl<T> Merge for OrAll<T> {
+    fn over(self, _: Self) -> Self {
+        self
     }
 }
 
 replaces!(
     Word,
     Text,
-    Cpu,
     Control,
     Durability,
     HashScope,
@@ -213,13 +224,21 @@ impl Decode for Millis {
     }
 }
 
-impl Decode for Cpu {
+impl<T: Decode> Decode for OrAll<T> {
+    fn decode(node: &Node, d: &mut Decoder<'_>) -> Option<Self> {
+        match &node.kind {
+            Kind::Text { value, .. } if value == "all" => Some(OrAll::ALL),
+            _ => T::decode(node, d).map(OrAll::Limit),
+        }
+    }
+}
+
+impl Decode for Cpus {
     fn decode(node: &Node, d: &mut Decoder<'_>) -> Option<Self> {
         let number = match &node.kind {
             // As the text says it: an integer of any size has a nearest float.
             Kind::Typed(Typed::Int(_), raw) => raw.parse::<f64>().unwrap_or(f64::NAN),
             Kind::Typed(Typed::Float(n), _) => *n,
-            Kind::Text { value, .. } if value == "all" => return Some(Cpu::ALL),
             _ => {
                 d.mismatch(node, "a number of CPUs", "write a number such as 0.5 or 2, or all");
                 return None;
@@ -239,7 +258,7 @@ impl Decode for Cpu {
             );
             return None;
         }
-        Some(Cpu::Count(number))
+        Some(Cpus(number))
     }
 }
 
@@ -289,7 +308,7 @@ choices! {
     RequiredStrength { "any" => Any, "perProcess" => PerProcess, "kernel" => Kernel }
     SyscallProfile { "strict" => Strict, "standard" => Standard }
     HashScope { "files" => Files, "tree" => Tree }
-    Durability { "process" => Process, "machine" => Machine }
+    Durability { "none" => None, "process" => Process, "machine" => Machine }
     Control {
         "userNamespace" => UserNamespace, "mountNamespace" => MountNamespace, "pidNamespace" => PidNamespace,
         "networkNamespace" => NetworkNamespace, "ipcNamespace" => IpcNamespace, "utsNamespace" => UtsNamespace,

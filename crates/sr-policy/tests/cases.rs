@@ -67,6 +67,7 @@ fn host(path: &Path, text: &[u8], spec: &PolicySpec) -> Option<HostContext> {
         },
         allowed_prefixes: json.get("allowedPrefixes").map(list),
         id_base: None,
+        require_evidence: json["requireEvidence"] == true,
     };
     Some(HostContext {
         cwd: json["cwd"].as_str().unwrap().into(),

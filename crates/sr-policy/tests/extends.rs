@@ -3,7 +3,7 @@
 // `allow-unwrap-in-tests` reaches test functions only, not their helpers.
 #![allow(clippy::unwrap_used)]
 
-use sr_common::{Code, Fault};
+use sr_common::{ByteSize, Code, Fault};
 use sr_policy::spec::{Mount, PolicySpec, Preset};
 use sr_policy::{Format, parse, resolve};
 use std::cell::RefCell;
@@ -62,8 +62,8 @@ fn maps_merge_and_lists_replace() {
     };
     assert_eq!((spec.mounts, spec.hide.len()), (vec![mount], 0));
     assert_eq!(
-        (spec.resources.pids, spec.resources.memory.0, spec.resources.cpu),
-        (10, 1 << 30, None)
+        (spec.resources.pids, spec.resources.memory, spec.resources.cpu),
+        (Some(10), Some(ByteSize(1 << 30)), None)
     );
     assert_eq!(spec.resources.open_files, 256);
 }

@@ -120,8 +120,8 @@ fn spec() -> impl Strategy<Value = PolicySpec> {
     );
     let limits = (
         proptest::option::of(0.001f64..4096.0),
-        (4u64 << 20)..u64::MAX,
-        1u32..4_194_304,
+        proptest::option::of((4u64 << 20)..u64::MAX),
+        proptest::option::of(1u32..4_194_304),
         1u64..2_592_000_000,
         proptest::option::of("[a-z0-9][a-z0-9._-]{0,20}"),
     );
@@ -138,7 +138,7 @@ fn spec() -> impl Strategy<Value = PolicySpec> {
         spec.runtime.env = runtime.2.into_iter().collect::<BTreeMap<_, _>>();
         spec.runtime.user = runtime.3;
         spec.resources.cpu = limits.0;
-        spec.resources.memory = ByteSize(limits.1);
+        spec.resources.memory = limits.1.map(ByteSize);
         spec.resources.pids = limits.2;
         spec.resources.wall_time = Millis(limits.3);
         spec.session = limits.4.filter(|name| name != "none");

@@ -35,8 +35,8 @@ const RECORDED: usize = 64 * 1024;
 pub(crate) struct Host<'a> {
     pub bundle: &'a CompileBundle,
     pub store: &'a Store,
-    /// The run's folder.
-    pub dir: BorrowedFd<'a>,
+    /// The run's folder: nobody joins a run that has none.
+    pub dir: Option<BorrowedFd<'a>>,
     pub running: &'a Running,
     pub group: Option<&'a RunGroup>,
     /// What the program's posture was compared with.
@@ -112,10 +112,11 @@ impl<'a> Guests<'a> {
     }
 
     fn listening(&self) -> rustix::io::Result<OwnedFd> {
+        let dir = self.host.dir.ok_or(rustix::io::Errno::NOENT)?;
         let socket = guest_wire::socket()?;
         // The mode of a socket that is not bound yet is that of the name that it gets.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-        bind(&socket, &guest_wire::door(self.host.dir)?)?;
+        bind(&socket, &guest_wire::door(dir)?)?;
         listen(&socket, MOST as i32)?;
         Ok(socket)
     }
@@ -243,9 +244,9 @@ impl<'a> Guests<'a> {
 
     /// The run has ended, and every command in it with it.
     pub(crate) fn dismiss(mut self, log: &mut EventLog) -> Result<(), Fault> {
-        if self.door.take().is_some() {
+        if let (Some(_), Some(dir)) = (self.door.take(), self.host.dir) {
             // A socket that is left is `safe-run gc`'s.
-            let _ = rustix::fs::unlinkat(self.host.dir, DOOR, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(dir, DOOR, AtFlags::empty());
         }
         for guest in &self.guests {
             let socket = guest.socket.as_fd();

@@ -22,7 +22,8 @@ use std::path::PathBuf;
 /// Records the refusal, as far as the store takes it.
 pub(crate) fn record(request: &Request, faults: Vec<Fault>) -> Refusal {
     // The faults are what the caller is told; a store that takes no record of them changes nothing about that.
-    let dir = write(request, &faults).ok();
+    let kept = request.policy.evidence.durability != sr_policy::spec::Durability::None;
+    let dir = kept.then(|| write(request, &faults).ok()).flatten();
     Refusal { faults, dir }
 }
 

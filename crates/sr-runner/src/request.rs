@@ -58,8 +58,8 @@ pub struct Outcome {
     /// The exit status of `safe-run run`.
     pub status: u8,
     pub report: RunReport,
-    /// The run's folder.
-    pub dir: PathBuf,
+    /// The run's folder; `None` where the policy keeps no evidence. Then the report above names no digests and no chain.
+    pub dir: Option<PathBuf>,
     /// What the program wrote last to standard error, or to its terminal, was not the end of a line.
     pub within_line: bool,
     /// Things that a person should be told, a sentence each.
@@ -70,7 +70,8 @@ pub struct Outcome {
 #[derive(Debug, Clone)]
 pub struct Refusal {
     pub faults: Vec<Fault>,
-    /// The folder of the run that was not started, with a report that says so; `None` where the store took none.
+    /// The folder of the run that was not started, with a report that says so; `None` where the store took none, or the policy
+    /// keeps none.
     pub dir: Option<PathBuf>,
 }
 

@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde_json::json;
 use sr_common::{Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
 use sr_compiler::CompileBundle;
+use sr_compiler::bundle::ViewKind;
 use sr_evidence::attestation::Subject as Attested;
 use sr_evidence::event::{RUN_END, RUN_START, end_data, start_data};
 use sr_evidence::files;
@@ -59,19 +60,33 @@ pub fn run(request: &Request) -> Result<Outcome, Refusal> {
         gc::collect(&request.store, None);
     })?;
     tracing::debug!(micros = run.clock(), "evidence opened");
-    let dir = run.dir.path.clone();
+    let dir = run.folder.as_ref().map(|folder| folder.dir.path.clone());
     match run.live(namespaces) {
         Ok(()) => run.finish().map_err(|fault| Refusal {
             faults: vec![fault],
-            dir: Some(dir),
+            dir,
         }),
         Err(fault) => {
             run.fail(&fault);
             Err(Refusal {
                 faults: vec![fault],
-                dir: Some(dir),
+                dir,
             })
         }
+    }
+}
+
+/// Where a run's evidence is kept.
+struct Folder {
+    dir: RunDir,
+    fd: OwnedFd,
+}
+
+impl Folder {
+    fn make(store: &Store, id: &RunId) -> Result<Folder, Fault> {
+        let dir = store.create_run(id)?;
+        let fd = files::open_dir(&dir.path).map_err(|e| write_fault("the run's folder", &e.into()))?;
+        Ok(Folder { dir, fd })
     }
 }
 
@@ -83,8 +98,8 @@ struct Run<'a> {
     start: Instant,
     started_at: String,
     id: RunId,
-    dir: RunDir,
-    dir_fd: OwnedFd,
+    /// `None`: the policy keeps no evidence.
+    folder: Option<Folder>,
     journal: Option<Journal>,
     log: EventLog,
     /// Whether the documents and the first event are written.
@@ -133,9 +148,29 @@ impl<'a> Run<'a> {
         let id = new_id()?;
         let durable = bundle.evidence_plan.durable;
         let journal = Journal::create(store.journal(&id))?;
-        let dir = store.create_run(&id)?;
-        let dir_fd = files::open_dir(&dir.path).map_err(|e| write_fault("the run's folder", &e.into()))?;
-        let log = EventLog::create(&dir_fd, &id, durable)?.with_start(start);
+        let captures = bundle
+            .filesystem_plan
+            .entries
+            .iter()
+            .any(|entry| matches!(entry.what, ViewKind::Captured { .. }));
+        let folder = match bundle.evidence_plan.kept {
+            true => Some(Folder::make(store, &id)?),
+            // The policy's rules refuse that; a bundle may come from elsewhere.
+            false if captures => {
+                let found = "none, and the program's writes are to be captured";
+                return Err(Fault::new(
+                    Code::Run001,
+                    "evidence.durability",
+                    found,
+                    "write durability: process",
+                ));
+            }
+            false => None,
+        };
+        let log = match &folder {
+            Some(folder) => EventLog::create(&folder.fd, &id, durable)?.with_start(start),
+            None => EventLog::unkept(&id),
+        };
         let nothing = StreamOutput {
             bytes: 0,
             dropped: 0,
@@ -161,8 +196,7 @@ impl<'a> Run<'a> {
             },
             attested: Vec::new(),
             id,
-            dir,
-            dir_fd,
+            folder,
             journal: Some(journal),
             log,
             recorded: false,
@@ -190,17 +224,15 @@ impl<'a> Run<'a> {
 
     /// Writes what the run is made from, and the chain's first event.
     fn record_start(&mut self) -> Result<(), Fault> {
+        let Some(Folder { fd, .. }) = &self.folder else {
+            return Ok(());
+        };
         let (request, bundle, durable) = (self.request, self.bundle, self.bundle.evidence_plan.durable);
-        let policy = files::write_document(
-            &self.dir_fd,
-            files::POLICY,
-            &redaction::policy(&request.policy),
-            durable,
-        )
-        .map_err(|e| write_fault(files::POLICY, &e))?;
+        let policy = files::write_document(fd, files::POLICY, &redaction::policy(&request.policy), durable)
+            .map_err(|e| write_fault(files::POLICY, &e))?;
         let recorded = redaction::bundle(bundle, &request.policy, policy);
-        let bundle_digest = files::write_document(&self.dir_fd, files::BUNDLE, &recorded, durable)
-            .map_err(|e| write_fault(files::BUNDLE, &e))?;
+        let bundle_digest =
+            files::write_document(fd, files::BUNDLE, &recorded, durable).map_err(|e| write_fault(files::BUNDLE, &e))?;
         self.digests.policy = policy;
         self.digests.bundle = bundle_digest;
         self.digests.overlay = match &request.overlay {
@@ -330,7 +362,7 @@ impl<'a> Run<'a> {
         let guests = Guests::new(guests::Host {
             bundle: self.bundle,
             store: &self.request.store,
-            dir: self.dir_fd.as_fd(),
+            dir: self.folder.as_ref().map(|folder| folder.fd.as_fd()),
             running: &running,
             group: self.group.as_ref(),
             before: &before,
@@ -384,8 +416,9 @@ impl<'a> Run<'a> {
         let sources = self.captured().map(|(_, source, ..)| PathBuf::from(source));
         Files {
             look: sources.chain([PathBuf::from("/proc")]).collect(),
-            keep: [self.dir.path.clone(), store.cache(), store.journals()]
+            keep: [store.cache(), store.journals()]
                 .into_iter()
+                .chain(self.folder.iter().map(|folder| folder.dir.path.clone()))
                 .chain(sessions.and_then(Path::parent).map(Path::to_owned))
                 .chain(groups().map(Path::to_owned))
                 .chain(self.request.export.clone())
@@ -492,8 +525,11 @@ impl<'a> Run<'a> {
     }
 
     fn sign_launch(&mut self) -> Result<(), Fault> {
+        let Some(Folder { fd, .. }) = &self.folder else {
+            return Ok(());
+        };
         let head = seal::seal_launch(
-            &self.dir_fd,
+            fd,
             &mut self.log,
             &self.id,
             self.digests.policy,

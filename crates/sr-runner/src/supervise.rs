@@ -9,7 +9,7 @@ use crate::{told, usage};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::json;
 use sr_common::{Cause, Fault, Usage};
-use sr_compiler::bundle::{LimitMechanism, ResourcesPlan, SyscallsPlan};
+use sr_compiler::bundle::{Limit, LimitMechanism, ResourcesPlan, SyscallsPlan};
 use sr_evidence::log::EventLog;
 use sr_kernel::cgroup::RunGroup;
 use sr_kernel::seccomp::Notification;
@@ -390,8 +390,11 @@ fn last_sample(s: &mut Supervision<'_>, watch: &mut Watch) {
 }
 
 fn look(s: &mut Supervision<'_>, watch: &mut Watch, mut usage: Usage, now: Instant) {
-    let sampled = |mechanism: &LimitMechanism| !matches!(mechanism, LimitMechanism::Cgroup { .. });
-    if sampled(&s.plan.memory.mechanism) || sampled(&s.plan.pids.mechanism) {
+    let counted = |limit: &Option<Limit>| {
+        let mechanism = limit.as_ref().map(|limit| &limit.mechanism);
+        matches!(mechanism, Some(LimitMechanism::Cgroup { .. }))
+    };
+    if !counted(&s.plan.memory) || !counted(&s.plan.pids) {
         let tree = usage::of_tree(&roots(s));
         usage.memory_bytes = usage.memory_bytes.or(tree.memory_bytes);
         usage.pids = usage.pids.or(tree.pids);
@@ -469,15 +472,17 @@ fn enforce(s: &Supervision<'_>, watch: &mut Watch, usage: &Usage, now: Instant) 
             watch.last_hits = hits;
         }
     }
-    let memory = &s.plan.memory;
-    if memory.mechanism == LimitMechanism::Watchdog
+    if let Some(memory) = &s.plan.memory
+        && memory.mechanism == LimitMechanism::Watchdog
         && usage.memory_bytes.is_some_and(|used| used > memory.value)
         && exact_memory(s, watch).is_none_or(|used| used > memory.value)
     {
         return end(s, watch, Cause::Memory, "resources.memory");
     }
-    if s.plan.pids.mechanism == LimitMechanism::Rlimit {
-        let full = usage.pids.is_some_and(|n| n >= s.plan.pids.value);
+    if let Some(pids) = &s.plan.pids
+        && pids.mechanism == LimitMechanism::Rlimit
+    {
+        let full = usage.pids.is_some_and(|n| n >= pids.value);
         if full {
             watch.limits_hit.insert("resources.pids");
         }

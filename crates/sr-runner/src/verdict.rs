@@ -2,7 +2,7 @@
 
 use sr_common::{Cause, Fault};
 use sr_compiler::CompileBundle;
-use sr_compiler::bundle::DeniedAction;
+use sr_compiler::bundle::{DeniedAction, Limit};
 use sr_evidence::report::RunResult;
 use std::collections::BTreeSet;
 
@@ -51,6 +51,8 @@ pub(crate) fn verdict(
         None => (Cause::Exit, own_status),
     };
     let resources = &bundle.resources_plan;
+    // Only what has a limit ends for it.
+    let value = |limit: &Option<Limit>| limit.as_ref().map_or(0, |limit| limit.value);
     let message = match cause {
         Cause::Timeout => Some(format!(
             "the wall time of {} was used up (resources.wallTime)",
@@ -58,11 +60,11 @@ pub(crate) fn verdict(
         )),
         Cause::Memory => Some(format!(
             "the memory limit of {} was used up (resources.memory)",
-            sr_common::ByteSize(resources.memory.value)
+            sr_common::ByteSize(value(&resources.memory))
         )),
         Cause::Pids => Some(format!(
             "the limit of {} processes was used up (resources.pids)",
-            resources.pids.value
+            value(&resources.pids)
         )),
         Cause::Disk => Some(format!(
             "the disk limit of {} was used up (resources.disk)",

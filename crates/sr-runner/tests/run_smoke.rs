@@ -38,6 +38,11 @@ fn main() {
         ("strict_shows_no_directory", strict_shows_no_directory),
         ("tty_is_a_terminal", tty_is_a_terminal),
         ("a_policy_file_runs", a_policy_file_runs),
+        (
+            "nothing_is_kept_of_what_is_not_recorded",
+            nothing_is_kept_of_what_is_not_recorded,
+        ),
+        ("what_has_no_limit_has_none", what_has_no_limit_has_none),
         ("compile_starts_nothing", compile_starts_nothing),
         ("home_is_no_working_directory", home_is_no_working_directory),
         ("exec_joins_a_run", exec_joins_a_run),
@@ -391,6 +396,84 @@ fn a_policy_file_runs(place: &Place) -> Test {
     ran.ok()?;
     ensure!(ran.out == "from a file\n", "{ran}");
     Ok(())
+}
+
+/// The same wall, watched in the same way, and no folder, document or signature of it afterwards.
+fn nothing_is_kept_of_what_is_not_recorded(place: &Place) -> Test {
+    let policy = "apiVersion: safe-run/v1\nmetadata: {name: u}\nextends: standard\nruntime: {args: []}\n\
+                  mounts: []\nevidence: {sign: none, durability: none}\n";
+    place.write("policy.yaml", policy);
+    let unrecorded = |words: &[&str]| place.run(&[&["--policy", "./policy.yaml"], words].concat());
+    let ran = unrecorded(&["--", "sh", "-c", "cat /proc/self/status; exit 7"]);
+    ran.ended(7)?;
+    ensure!(
+        ran.out.contains("NoNewPrivs:\t1\nSeccomp:\t2\n") && ran.err.contains("no evidence kept"),
+        "{ran}"
+    );
+    let ran = unrecorded(&[
+        "--json",
+        "--timeout",
+        "200ms",
+        "--",
+        "sh",
+        "-c",
+        "sleep 60",
+        &place.mark(),
+    ]);
+    ran.ended(124)?;
+    let last: serde_json::Value = serde_json::from_str(ran.err.lines().last().unwrap_or_default())?;
+    ensure!(last["cause"] == "timeout" && last["dir"].is_null(), "{ran}");
+    // Nor of what was refused.
+    unrecorded(&["--", "/none"]).ended(125)?;
+    // What a killed supervisor left is found by its journal alone.
+    let mut going = place.start(&[
+        "--policy",
+        "./policy.yaml",
+        "--",
+        "sh",
+        "-c",
+        "echo up; sleep 60",
+        &place.mark(),
+    ])?;
+    let joined = place.tell(&["exec", "last", "--", "true"]);
+    ensure!(joined.status == 125 && joined.err.contains("no runs"), "{joined}");
+    going.signal(rustix::process::Signal::KILL)?;
+    going.wait()?;
+    place.tell(&["gc"]).ok()?;
+    ensure!(place.runs().is_empty() && !place.keys.exists(), "{:?}", place.runs());
+    place.nothing_left()
+}
+
+/// No group, no limit for each process; what it used is told all the same.
+fn what_has_no_limit_has_none(place: &Place) -> Test {
+    needs(place, "python3")?;
+    // As sanitizers and some runtimes reserve addresses.
+    let reserve = "import mmap; mmap.mmap(-1, 1 << 40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000); \
+                   x = bytearray(64 << 20); import time; time.sleep(0.3); print('held')";
+    let ran = place.run(&[
+        "--cpu", "all", "--memory", "all", "--pids", "all", "--", "python3", "-c", reserve,
+    ]);
+    ran.ok()?;
+    let report = place.report();
+    let obligations = report["obligations"].as_array().expect("a list");
+    for clause in ["resources.cpu", "resources.memory", "resources.pids"] {
+        let one = obligations.iter().find(|o| o["clause"] == clause).expect(clause);
+        ensure!(
+            one["requested"] == "all" && one["mechanism"] == "no limit asked" && one["strength"].is_null(),
+            "{one}"
+        );
+    }
+    let posture = report["posture"].as_array().expect("a list");
+    let grouped = posture
+        .iter()
+        .find(|o| o["mechanism"].as_str().is_some_and(|m| m.contains("cgroup")));
+    ensure!(grouped.is_none(), "{grouped:?}");
+    let peaks = &report["peaks"];
+    ensure!(
+        peaks["memoryBytes"].as_u64() > Some(64 << 20) && peaks["pids"].as_u64() > Some(1),
+        "{peaks}"
+    );
+    place.nothing_left()
 }
 
 fn compile_starts_nothing(place: &Place) -> Test {

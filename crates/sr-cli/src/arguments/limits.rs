@@ -1,8 +1,8 @@
 //! How a single value of the command line reads: sizes, durations, CPUs, variables, mounts.
 
 use sr_common::{ByteSize, Millis};
-use sr_policy::Cpu;
 use sr_policy::spec::Mount;
+use sr_policy::{Cpus, OrAll};
 
 pub fn size(text: &str) -> Result<ByteSize, String> {
     ByteSize::parse(text)
@@ -12,13 +12,28 @@ pub fn duration(text: &str) -> Result<Millis, String> {
     Millis::parse(text)
 }
 
-pub fn cpu(text: &str) -> Result<Cpu, String> {
-    if text == "all" {
-        return Ok(Cpu::ALL);
-    }
-    match text.parse::<f64>() {
-        Ok(n) if n.is_finite() && n > 0.0 => Ok(Cpu::Count(n)),
+pub fn cpu(text: &str) -> Result<OrAll<Cpus>, String> {
+    or_all(text, |text| match text.parse::<f64>() {
+        Ok(n) if n.is_finite() && n > 0.0 => Ok(Cpus(n)),
         _ => Err("write a positive number such as 1 or 0.5, or `all`".into()),
+    })
+}
+
+pub fn memory(text: &str) -> Result<OrAll<ByteSize>, String> {
+    or_all(text, ByteSize::parse)
+}
+
+pub fn pids(text: &str) -> Result<OrAll<u32>, String> {
+    or_all(text, |text| {
+        let number = text.parse().ok();
+        number.ok_or_else(|| "write a whole number such as 64, or `all`".into())
+    })
+}
+
+fn or_all<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<OrAll<T>, String> {
+    match text {
+        "all" => Ok(OrAll::ALL),
+        text => parse(text).map(OrAll::Limit),
     }
 }
 
@@ -78,9 +93,12 @@ mod tests {
         assert_eq!(variable("A="), Ok(("A".into(), Some(String::new()))));
         assert_eq!(variable("A"), Ok(("A".into(), None)));
         assert!(variable("=x").is_err() && variable("").is_err());
-        assert_eq!((cpu("0.5"), cpu("all")), (Ok(Cpu::Count(0.5)), Ok(Cpu::ALL)));
+        assert_eq!((cpu("0.5"), cpu("all")), (Ok(OrAll::Limit(Cpus(0.5))), Ok(OrAll::ALL)));
+        assert_eq!((pids("64"), pids("all")), (Ok(OrAll::Limit(64)), Ok(OrAll::ALL)));
+        let size = OrAll::Limit(ByteSize(4 << 20));
+        assert_eq!((memory("4MiB"), memory("all")), (Ok(size), Ok(OrAll::ALL)));
         for bad in ["0", "-1", "inf", "NaN", "x", ""] {
-            assert!(cpu(bad).is_err(), "{bad}");
+            assert!(cpu(bad).is_err() && pids(bad).is_err() == (bad != "0"), "{bad}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The arguments of `run` and `shell`.
 
-use super::limits::{cpu, duration, mount, size, variable};
+use super::limits::{cpu, duration, memory, mount, pids, size, variable};
 use clap::Args;
 use sr_common::{ByteSize, Millis};
-use sr_policy::Cpu;
 use sr_policy::spec::Mount;
+use sr_policy::{Cpus, OrAll};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -77,16 +77,16 @@ pub struct PolicyLayer {
 
     /// CPUs' worth of time, such as 1 or 0.5, or `all`
     #[arg(long, value_name = "N", value_parser = cpu, allow_negative_numbers = true, help_heading = "Limits")]
-    pub cpu: Option<Cpu>,
-    /// Such as 512MB (10⁶) or 512MiB (2²⁰)
-    #[arg(long, short, value_name = "SIZE", value_parser = size, allow_negative_numbers = true, help_heading = "Limits")]
-    pub memory: Option<ByteSize>,
+    pub cpu: Option<OrAll<Cpus>>,
+    /// Such as 512MB (10⁶) or 512MiB (2²⁰), or `all`
+    #[arg(long, short, value_name = "SIZE", value_parser = memory, allow_negative_numbers = true, help_heading = "Limits")]
+    pub memory: Option<OrAll<ByteSize>>,
     /// Wall time, such as 30s, 10min, 2h
     #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true, help_heading = "Limits")]
     pub timeout: Option<Millis>,
-    /// Processes and threads
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub pids: Option<u32>,
+    /// Processes and threads, or `all`
+    #[arg(long, value_name = "N", value_parser = pids, allow_negative_numbers = true, help_heading = "Limits")]
+    pub pids: Option<OrAll<u32>>,
     /// Captured writes, /tmp and /dev/shm together
     #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true, help_heading = "Limits")]
     pub disk: Option<ByteSize>,

@@ -1,5 +1,7 @@
 use super::*;
 use clap::CommandFactory;
+use sr_common::ByteSize;
+use sr_policy::OrAll;
 
 fn run(line: &[&str]) -> Result<RunArguments, clap::Error> {
     match Arguments::try_parse_from([&["safe-run", "run"], line].concat())?.command {
@@ -51,7 +53,7 @@ fn the_forms_of_run() {
     ])
     .unwrap();
     assert_eq!(a.argv, ["python3", "agent.py", "--cpu", "9", "-v"]);
-    assert_eq!(a.policy.memory.map(|m| m.0), Some(512_000_000));
+    assert_eq!(a.policy.memory, Some(OrAll::Limit(ByteSize(512_000_000))));
     assert_eq!(run(&["sh", "--", "-c"]).unwrap().argv, ["sh", "--", "-c"]);
     assert_eq!(run(&["--", "--odd"]).unwrap().argv, ["--odd"]);
     assert!(run(&["--policy", "x.yaml"]).unwrap().argv.is_empty());

@@ -5,6 +5,7 @@ use crate::environment::Environment;
 use crate::failure::{Done, Failure};
 use crate::{host_rules, policies, summary, terminal};
 use sr_common::{Code, Fault, canonical};
+use sr_policy::spec::Durability;
 use sr_policy::{CommandLine, Overlay, PolicySpec};
 use sr_runner::{Outcome, Refusal, Request, Store};
 use std::collections::BTreeMap;
@@ -47,7 +48,7 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
     }
     named_command(&policy)?;
     if let Some(dest) = &output.report {
-        writable_report(dest)?;
+        writable_report(dest, &policy)?;
     }
     let rules = host_rules::load(env)?;
     let id_base = rules.id_base.unwrap_or(env.id_base);
@@ -70,7 +71,7 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
     };
     match sr_runner::run(&request) {
         Ok(outcome) => {
-            tracing::debug!(id = %outcome.id, dir = %outcome.dir.display(), clocks = ?outcome.report.clocks, "end");
+            tracing::debug!(id = %outcome.id, dir = ?outcome.dir, clocks = ?outcome.report.clocks, "end");
             finish(&outcome, output, env)
         }
         Err(refusal) => Err(refused(refusal, output.report.as_deref())),
@@ -79,9 +80,9 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
 
 /// The report is taken out, and the line at the end is written.
 fn finish(outcome: &Outcome, output: &OutputArguments, env: &Environment) -> Done {
-    let exported = match &output.report {
-        Some(dest) => export(&outcome.dir, dest),
-        None => Ok(()),
+    let exported = match (&outcome.dir, &output.report) {
+        (Some(dir), Some(dest)) => export(dir, dest),
+        _ => Ok(()),
     };
     let mut lines = match (output.json, output.quiet) {
         (true, _) => vec![summary::json(outcome, output.report.as_deref())],
@@ -130,9 +131,14 @@ fn directory_of(file: &Path) -> PathBuf {
     }
 }
 
-/// Looks before an hour's run whether its report can be written where it is wanted.
-fn writable_report(dest: &Path) -> Result<(), Fault> {
+/// Looks before an hour's run whether there will be a report, and whether it can be written where it is wanted.
+fn writable_report(dest: &Path, policy: &PolicySpec) -> Result<(), Fault> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
+    if policy.evidence.durability == Durability::None {
+        let found = "the policy says evidence.durability: none, so there will be no report";
+        let remedy = "leave --report out, or write durability: process in the policy";
+        return Err(Fault::new(Code::Evd002, "report", found, remedy));
+    }
     let parent = directory_of(dest);
     let found = match accessat(CWD, &parent, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
         Err(e) => format!("{} cannot be written in {}: {e}", dest.display(), parent.display()),
@@ -244,6 +250,7 @@ mod tests {
     use crate::arguments::{Arguments, Command};
     use clap::Parser;
     use sr_common::ByteSize;
+    use sr_policy::OrAll;
 
     fn layered(line: &[&str]) -> Overlay {
         let parsed = Arguments::try_parse_from([&["safe-run", "run"], line].concat()).unwrap();
@@ -269,7 +276,7 @@ mod tests {
             "output": "1MiB", "session": "s",
         });
         assert_eq!(json, expected);
-        assert_eq!(got.memory, Some(ByteSize(512 << 20)));
+        assert_eq!(got.memory, Some(OrAll::Limit(ByteSize(512 << 20))));
     }
 
     #[test]

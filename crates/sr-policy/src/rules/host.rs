@@ -3,7 +3,7 @@
 use super::paths::{is_within, lexical};
 use super::{Rule, mounts, view};
 use crate::host::HostRules;
-use crate::spec::{Mount, PolicySpec};
+use crate::spec::{Durability, Mount, PolicySpec};
 use crate::text::printable;
 use sr_common::Fault;
 
@@ -29,7 +29,20 @@ const PREFIX: Rule = Rule::new(
 );
 const CEILING: Rule = Rule::new("SR-RULE-above-ceiling", "No limit is above the operator's ceiling.");
 
-pub(super) const RULES: &[Rule] = &[HOLDS_STORE, HOLDS_KEYS, HOLDS_POLICY, SHOWS_STORE, PREFIX, CEILING];
+const EVIDENCE: Rule = Rule::new(
+    "SR-RULE-evidence-required",
+    "Where the operator's `requireEvidence` is set, `durability` is not `none`.",
+);
+
+pub(super) const RULES: &[Rule] = &[
+    HOLDS_STORE,
+    HOLDS_KEYS,
+    HOLDS_POLICY,
+    SHOWS_STORE,
+    PREFIX,
+    CEILING,
+    EVIDENCE,
+];
 
 /// What the rules must know of the host. All paths absolute and canonical; the caller resolves them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -83,6 +96,10 @@ pub fn validate_host(spec: &PolicySpec, host: &HostContext) -> Vec<Fault> {
         prefixes("rootfs.path", &canonical, host, &mut faults);
     }
     ceilings(spec, &host.operator, &mut faults);
+    if host.operator.require_evidence && spec.evidence.durability == Durability::None {
+        let found = "none, and the operator requires evidence";
+        faults.push(EVIDENCE.fault("evidence.durability", found, "write process or machine"));
+    }
     faults
 }
 
@@ -138,19 +155,24 @@ fn ceilings(spec: &PolicySpec, operator: &HostRules, faults: &mut Vec<Fault>) {
             faults.push(CEILING.fault(format!("resources.{field}"), found, format!("write at most {ceiling}")));
         }
     };
-    let cpu = top.cpu.is_some_and(|max| r.cpu.is_none_or(|asked| asked > max));
-    let asked = r.cpu.map_or("all CPUs".to_owned(), |n| n.to_string());
-    above(cpu, "cpu", asked, top.cpu.map(|n| n.to_string()));
+    // What has no limit is above every ceiling.
+    fn over<T: PartialOrd>(asked: Option<T>, max: Option<T>) -> bool {
+        max.is_some_and(|max| asked.is_none_or(|asked| asked > max))
+    }
+    fn text<T: ToString>(asked: Option<T>) -> String {
+        asked.map_or("all".to_owned(), |n| n.to_string())
+    }
+    above(over(r.cpu, top.cpu), "cpu", text(r.cpu), top.cpu.map(|n| n.to_string()));
     above(
-        top.memory.is_some_and(|max| r.memory > max),
+        over(r.memory, top.memory),
         "memory",
-        r.memory.to_string(),
+        text(r.memory),
         top.memory.map(|n| n.to_string()),
     );
     above(
-        top.pids.is_some_and(|max| r.pids > max),
+        over(r.pids, top.pids),
         "pids",
-        r.pids.to_string(),
+        text(r.pids),
         top.pids.map(|n| n.to_string()),
     );
     above(

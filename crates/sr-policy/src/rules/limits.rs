@@ -2,7 +2,7 @@
 
 use super::Rule;
 use crate::spec::PolicySpec;
-use sr_common::{ByteSize, Control, Fault, Millis};
+use sr_common::{ByteSize, Control, Fault};
 
 const CPU: Rule = Rule::new("SR-RULE-cpu-range", "`cpu` is above 0 and at most 4096.");
 const MEMORY: Rule = Rule::new("SR-RULE-memory-range", "`memory` is at least 4MiB.");
@@ -14,13 +14,12 @@ const DISK: Rule = Rule::new("SR-RULE-disk-range", "`disk` is at least 64KiB.");
 const WALL: Rule = Rule::new("SR-RULE-walltime-range", "`wallTime` is at most 30d.");
 const FILES: Rule = Rule::new("SR-RULE-openfiles-range", "`openFiles` is 8 to 1048576.");
 const OUTPUT: Rule = Rule::new("SR-RULE-output-range", "`output` is above 0.");
-const INTERVAL: Rule = Rule::new("SR-RULE-sample-interval-range", "`sampleInterval` is 10ms to 1h.");
 const WALL_CONTROL: Rule = Rule::new(
     "SR-RULE-degrade-wall",
     "`degrade` names no control that is the wall itself.",
 );
 
-pub(super) const RULES: &[Rule] = &[CPU, MEMORY, PIDS, DISK, WALL, FILES, OUTPUT, INTERVAL, WALL_CONTROL];
+pub(super) const RULES: &[Rule] = &[CPU, MEMORY, PIDS, DISK, WALL, FILES, OUTPUT, WALL_CONTROL];
 
 const DAY: u64 = 86_400_000;
 
@@ -41,20 +40,24 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
             "write a number above 0 such as 0.5, or all",
         );
     }
-    judge(
-        r.memory >= ByteSize(4 << 20),
-        MEMORY,
-        "resources.memory",
-        r.memory.to_string(),
-        "write at least 4MiB",
-    );
-    judge(
-        (2..=4_194_304).contains(&r.pids),
-        PIDS,
-        "resources.pids",
-        r.pids.to_string(),
-        "write 2 to 4194304: 2 leaves the program alone with the sandbox's init",
-    );
+    if let Some(memory) = r.memory {
+        judge(
+            memory >= ByteSize(4 << 20),
+            MEMORY,
+            "resources.memory",
+            memory.to_string(),
+            "write at least 4MiB, or all",
+        );
+    }
+    if let Some(pids) = r.pids {
+        judge(
+            (2..=4_194_304).contains(&pids),
+            PIDS,
+            "resources.pids",
+            pids.to_string(),
+            "write 2 to 4194304 (2 leaves the program alone with the sandbox's init), or all",
+        );
+    }
     judge(
         r.disk >= ByteSize(64 << 10),
         DISK,
@@ -83,15 +86,6 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
         "resources.output",
         r.output.to_string(),
         "write a size such as 64MiB",
-    );
-    let interval = spec.evidence.sample_interval;
-    let good = (Millis(10)..=Millis(3_600_000)).contains(&interval);
-    judge(
-        good,
-        INTERVAL,
-        "evidence.sampleInterval",
-        interval.to_string(),
-        "write 10ms to 1h",
     );
     for (i, control) in spec.degrade.iter().enumerate() {
         let path = format!("degrade[{i}]");

@@ -2,6 +2,7 @@
 //! invalid case under `tests/policy_valid_cases` and `tests/policy_invalid_cases`.
 
 mod calls;
+mod evidence;
 mod form;
 pub(crate) mod host;
 mod limits;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Rule> {
         mounts::RULES,
         view::RULES,
         limits::RULES,
+        evidence::RULES,
         calls::RULES,
         network::RULES,
         planned::RULES,
@@ -59,6 +61,7 @@ pub fn check(spec: &PolicySpec) -> Vec<Fault> {
     mounts::check(spec, &mut faults);
     view::check(spec, &mut faults);
     limits::check(spec, &mut faults);
+    evidence::check(spec, &mut faults);
     calls::check(spec, &mut faults);
     faults
 }

@@ -1,6 +1,6 @@
 //! What is left of a run: the verdict, the captured changes, the report and its seal.
 
-use super::{Run, write_fault};
+use super::{Folder, Run, write_fault};
 use crate::changes;
 use crate::request::Outcome;
 use crate::session;
@@ -77,6 +77,10 @@ impl Run<'_> {
 
     /// Brings the captured layers into the store and writes their manifest.
     pub(super) fn capture(&mut self, writable: BorrowedFd<'_>) -> Result<(), Fault> {
+        // Without evidence nothing is captured either.
+        let Some(Folder { dir, fd }) = &self.folder else {
+            return Ok(());
+        };
         let mut all = Vec::new();
         let mut any = false;
         for (layer, source, target, hidden) in self.captured() {
@@ -84,7 +88,7 @@ impl Run<'_> {
             let upper = match &self.layers {
                 Some(root) => root.join(layer.to_string()).join("upper"),
                 None => {
-                    let upper = self.dir.layer(layer);
+                    let upper = dir.layer(layer);
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
                     let live = rustix::fs::openat(writable, format!("u{layer}"), flags, Mode::empty())
                         .map_err(|e| write_fault("the captured layer", &e.into()))?;
@@ -101,8 +105,8 @@ impl Run<'_> {
             let own = upper.parent().filter(|_| self.session_lock.is_some());
             // A new layer begins with this run. When it was made tells less: such times lag behind by a tick of the clock.
             let started = match own.filter(|_| !self.new_layers.contains(&layer)) {
-                Some(own) => session::began(own, self.dir.started()),
-                None => self.dir.started(),
+                Some(own) => session::began(own, dir.started()),
+                None => dir.started(),
             };
             let scanned = changes::read(&changes::Layer {
                 upper: &upper,
@@ -139,7 +143,7 @@ impl Run<'_> {
         let mut digest = None;
         if all.iter().any(changes::LayerRecord::has_entries) {
             let durable = self.bundle.evidence_plan.durable;
-            let written = files::write_document(&self.dir_fd, files::CHANGES, &all, durable)
+            let written = files::write_document(fd, files::CHANGES, &all, durable)
                 .map_err(|e| write_fault(files::CHANGES, &e))?;
             self.attested.push(Attested::new(files::CHANGES, written));
             digest = Some(written);
@@ -157,7 +161,7 @@ impl Run<'_> {
     pub(super) fn finish(mut self) -> Result<Outcome, Fault> {
         let result = self.result.clone().unwrap_or_else(|| failed_result(None));
         let report = self.report(result);
-        let sealed = seal::seal(&self.dir_fd, &mut self.log, &report, self.key.as_ref(), &self.attested);
+        let sealed = self.seal(&report);
         tracing::debug!(micros = self.clock(), "evidence sealed");
         let cleaned = self.clean();
         tracing::debug!(micros = self.clock(), "cleaned up");
@@ -167,7 +171,7 @@ impl Run<'_> {
             id: self.id,
             status: report.result.status,
             report,
-            dir: self.dir.path,
+            dir: self.folder.map(|folder| folder.dir.path),
             within_line: self.within_line,
             notes: self.notes,
         })
@@ -184,9 +188,16 @@ impl Run<'_> {
         if recorded.is_ok() {
             let report = self.report(result);
             // The fault itself is what the caller is told; evidence that cannot be written stays incomplete.
-            let _ = seal::seal(&self.dir_fd, &mut self.log, &report, self.key.as_ref(), &self.attested);
+            let _ = self.seal(&report);
         }
         self.clean();
+    }
+
+    fn seal(&mut self, report: &RunReport) -> Result<(), Fault> {
+        match &self.folder {
+            Some(Folder { fd, .. }) => seal::seal(fd, &mut self.log, report, self.key.as_ref(), &self.attested),
+            None => Ok(()),
+        }
     }
 
     /// Takes what nothing after it needs.

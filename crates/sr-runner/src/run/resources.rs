@@ -4,7 +4,7 @@ use super::{Run, write_fault};
 use crate::journal::{Journal, Resource};
 use crate::session;
 use sr_common::{Code, Control, Fault, Observed};
-use sr_compiler::bundle::{Backing, IdMap, LimitMechanism, ViewKind};
+use sr_compiler::bundle::{Backing, IdMap, Limit, LimitMechanism, ViewKind};
 use sr_kernel::cgroup::{Clause, Limits, RunGroup};
 use std::fs;
 
@@ -12,20 +12,24 @@ impl<'a> Run<'a> {
     /// The run's control group: its name and what it is to hold.
     pub(super) fn group_limits(&self) -> (String, Limits) {
         let resources = &self.bundle.resources_plan;
-        let at = |mechanism: &LimitMechanism, limit| match mechanism {
-            LimitMechanism::Cgroup { version, parent } => Some(Clause {
+        let clause = |limit: &Option<Limit>| match limit {
+            Some(Limit {
+                mechanism: LimitMechanism::Cgroup { version, parent },
+                value,
+                ..
+            }) => Some(Clause {
                 at: sr_common::facts::CgroupController {
                     version: *version,
                     parent: parent.clone(),
                 },
-                limit: Some(limit),
+                limit: Some(*value),
             }),
             _ => None,
         };
         let limits = Limits {
-            memory: at(&resources.memory.mechanism, resources.memory.value),
-            cpu: resources.cpu.as_ref().and_then(|cpu| at(&cpu.mechanism, cpu.value)),
-            pids: at(&resources.pids.mechanism, resources.pids.value),
+            memory: clause(&resources.memory),
+            cpu: clause(&resources.cpu),
+            pids: clause(&resources.pids),
         };
         (format!("safe-run-{}", self.id), limits)
     }
@@ -49,13 +53,15 @@ impl<'a> Run<'a> {
         if plan.writable.backing != Backing::Store {
             return Ok(());
         }
-        let root = match &plan.session {
-            Some(name) => {
+        let root = match (&plan.session, &self.folder) {
+            (Some(name), _) => {
                 let (path, lock) = self.request.store.session(name)?;
                 self.session_lock = Some(lock);
                 path.join(session::key(plan))
             }
-            None => self.dir.path.join("layers"),
+            (None, Some(folder)) => folder.dir.path.join("layers"),
+            // Nothing is captured then.
+            (None, None) => return Ok(()),
         };
         let owner = |inside: u32| match self.bundle.process_plan.user.map {
             IdMap::Range { base, .. } => Some(base + inside),

@@ -54,8 +54,8 @@ pub fn part(rounds: u32) -> Outcome<Part> {
          measured in a loop of its own with the two of bubblewrap."
             .into(),
         format!(
-            "No policy leaves the evidence out: with namespaces and mounts only, events and report are still written, only not \
-             signed, and filter, Landlock and the limits but that of the CPU stay. Mounts inside: ours {}, bubblewrap's {}, which binds each device.",
+            "With namespaces and mounts only, no evidence is kept, and filter, Landlock, the posture's reading and the limits on \
+             time, disk, files and output stay. Mounts inside: ours {}, bubblewrap's {}, which binds each device.",
             mounts(&place, &Contender::ours(&place, NAMESPACES_AND_MOUNTS, &["--policy", &wall], show))?,
             mounts(&place, &twin::contender(&place, &plan, show)?)?,
         ),

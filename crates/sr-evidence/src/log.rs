@@ -294,7 +294,7 @@ mod tests {
         let mut log = log(&dir);
         log.append("s", "a", json!({})).unwrap();
         let full = std::fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let good = std::mem::replace(&mut log.file, Some(OwnedFd::from(full)));
+        let good = log.file.replace(OwnedFd::from(full));
         let state = log.state();
         let error = log.append("s", "b", json!({})).unwrap_err();
         assert_eq!((error.code, log.state()), (Code::Evd001, state));

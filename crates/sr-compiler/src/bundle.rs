@@ -287,6 +287,12 @@ pub struct SyscallsPlan {
     pub arch: String,
     /// What an unnamed, known system call gets.
     pub on_denied: DeniedAction,
+    /// Whether it gets that from the supervisor, which is told of the call (seccomp user notification) and records it.
+    #[serde(default)]
+    pub told: bool,
+    /// The names that the policy takes from its profile.
+    #[serde(default)]
+    pub denied: Vec<String>,
     /// Allowed whatever the arguments, sorted.
     pub allowed: Vec<Cow<'static, str>>,
     /// Allowed only with some arguments; every other argument gets `onDenied` or the rule's own errno.

@@ -5,7 +5,7 @@ use crate::syscalls::{Arch, bpf};
 use crate::{filesystem, network, obligations, paths, process, resources, syscalls};
 use serde::Serialize;
 use sr_common::{API_VERSION, Code, Digest, Fault, HostFacts, Subject, canonical};
-use sr_policy::spec::{Durability, HashScope, PolicySpec};
+use sr_policy::spec::{DeniedScope, Durability, HashScope, PolicySpec};
 use std::collections::BTreeMap;
 
 /// What every plan is made from.
@@ -36,6 +36,7 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let arch = Arch::parse(&facts.arch);
     let captures = |entry: &ViewEntry| matches!(entry.what, ViewKind::Captured { .. });
     let asked = syscalls::Asked {
+        tell_denied: policy.evidence.denied == DeniedScope::Calls,
         pin_cpus: resources::pins_cpus(&resources_plan),
         tell_links: filesystem_plan.entries.iter().any(captures),
         handshake: !facts.ptrace,

@@ -13,4 +13,4 @@ pub mod syscalls;
 
 pub use bundle::CompileBundle;
 pub use compile::{bundle_schema, compile};
-pub use syscalls::{Arch, known_syscall, syscall_name};
+pub use syscalls::{Arch, Denial, denial, known_syscall, syscall_name};

@@ -2,11 +2,13 @@
 //! run against its plan before it leaves here.
 
 pub mod bpf;
+mod denial;
 pub mod interpreter;
 mod own;
 mod profiles;
 pub mod table;
 
+pub use denial::{Denial, denial};
 pub use own::allow_only;
 pub use table::{Arch, known_syscall, nearest_syscall, syscall_name};
 
@@ -25,6 +27,8 @@ pub(crate) const LAUNCH_FLOOR: [&str; 2] = ["sendmsg", "read"];
 /// What the other plans ask of the filter.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked {
+    /// Denied calls are told of.
+    pub tell_denied: bool,
     /// The cpu limit is an affinity, which the program must not widen.
     pub pin_cpus: bool,
     /// The view has an overlay, see [`profiles::links`].
@@ -116,10 +120,17 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
     if faults.len() > before {
         return None;
     }
+    // What is only logged is the kernel's to log. The listener's descriptor is handed over with sendmsg.
+    let told = asked.tell_denied && on_denied != DeniedAction::Log && named(&names, "sendmsg");
+    if let (true, Some(rule)) = (told, rules.get_mut("sched_setaffinity")) {
+        rule.told = rule.otherwise_errno.is_some();
+    }
     let mut plan = SyscallsPlan {
         profile: profile.to_owned(),
         arch: arch.name().to_owned(),
         on_denied,
+        told,
+        denied: policy.deny.clone(),
         allowed,
         conditional: rules.into_values().collect(),
         program: Vec::new(),
@@ -177,6 +188,21 @@ impl DeniedAction {
     }
 }
 
+impl SyscallsPlan {
+    /// Whether the filter tells the supervisor of any call.
+    pub fn tells(&self) -> bool {
+        self.told || self.conditional.iter().any(|rule| rule.told)
+    }
+
+    /// What the filter answers where the policy denies and no rule says how.
+    fn denies_with(&self) -> u32 {
+        match self.told {
+            true => RET_USER_NOTIF,
+            false => self.on_denied.answer(),
+        }
+    }
+}
+
 const UNKNOWN: u32 = RET_ERRNO | ENOSYS as u32;
 
 /// Where a plan names a call.
@@ -212,7 +238,7 @@ fn render(plan: &SyscallsPlan, arch: Arch) -> Vec<Instruction> {
         }
         decisions[nr] = match word {
             Word::Allowed => Decision::Answer(RET_ALLOW),
-            Word::Unnamed => Decision::Answer(plan.on_denied.answer()),
+            Word::Unnamed => Decision::Answer(plan.denies_with()),
             Word::Rule(rule) => {
                 let denied = denied_answer(plan, rule);
                 if rule.allow.is_empty() && rule.deny.is_empty() {
@@ -249,7 +275,7 @@ fn expected_by_name(plan: &SyscallsPlan, name: &str, args: &[u64; 6]) -> u32 {
         return RET_ALLOW;
     }
     match plan.conditional.iter().find(|rule| rule.syscall == name) {
-        None => plan.on_denied.answer(),
+        None => plan.denies_with(),
         Some(rule) => expected_by_rule(plan, rule, args),
     }
 }
@@ -268,7 +294,7 @@ fn denied_answer(plan: &SyscallsPlan, rule: &ConditionalRule) -> u32 {
     match rule.otherwise_errno {
         Some(_) if rule.told => RET_USER_NOTIF,
         Some(errno) => RET_ERRNO | u32::from(errno),
-        None => plan.on_denied.answer(),
+        None => plan.denies_with(),
     }
 }
 
@@ -288,7 +314,7 @@ fn said(plan: &SyscallsPlan, arch: Arch) -> Result<Vec<Said<'_>>, &str> {
     let mut said = vec![Said::Always(UNKNOWN); NUMBERS as usize];
     for row in table::TABLE {
         if let Some(place) = arch.number(row).and_then(|nr| said.get_mut(nr as usize)) {
-            *place = Said::Always(plan.on_denied.answer());
+            *place = Said::Always(plan.denies_with());
         }
     }
     let mut name_is = |rest: &mut std::slice::Iter<'_, table::Row>, name, what| {

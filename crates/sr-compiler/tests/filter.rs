@@ -6,11 +6,12 @@ mod common;
 use common::{How, bundle, number};
 use proptest::prelude::*;
 use sr_common::facts::HostFacts;
+use sr_compiler::bundle::SyscallsPlan;
 use sr_compiler::syscalls::bpf::{RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, RET_USER_NOTIF, X32_BIT};
 use sr_compiler::syscalls::interpreter::{Program, Region, SeccompData};
 use sr_compiler::syscalls::{disagreement, expected};
-use sr_compiler::{Arch, CompileBundle, syscall_name};
-use sr_policy::spec::{OnDenied, SyscallProfile};
+use sr_compiler::{Arch, CompileBundle, denial, syscall_name};
+use sr_policy::spec::{DeniedScope, OnDenied, PolicySpec, SyscallProfile, Syscalls};
 
 fn answer(bundle: &CompileBundle, name: &str, args: [u64; 6]) -> u32 {
     let arch = Arch::parse(&bundle.syscalls_plan.arch).unwrap();
@@ -38,11 +39,13 @@ proptest! {
         on_denied in prop::sample::select(vec![OnDenied::Errno, OnDenied::Kill, OnDenied::Log]),
         allow in prop::collection::vec(prop::sample::select(names()), 0..12),
         deny in prop::collection::vec(prop::sample::select(names()), 0..40),
+        told in any::<bool>(),
         calls in prop::collection::vec((0u32..1100, prop::array::uniform6(any::<u64>()), any::<bool>()), 64),
     ) {
         let mut policy = common::policy();
         policy.syscalls.profile = if strict { SyscallProfile::Strict } else { SyscallProfile::Standard };
         policy.syscalls.on_denied = on_denied;
+        policy.evidence.denied = if told { DeniedScope::Calls } else { DeniedScope::Network };
         policy.syscalls.allow = allow.iter().map(|name| (*name).to_owned()).collect();
         policy.syscalls.deny = deny.iter().map(|name| (*name).to_owned()).collect();
         let facts = HostFacts { arch: arch.name().into(), ..common::root_v1() };
@@ -299,4 +302,113 @@ fn names_are_checked() {
     assert!(slip.remedy.contains("ptrace"), "{slip}");
     assert_eq!(faults(&["mount"], &[])[0].path, "syscalls.allow[0]");
     assert_eq!(faults(&[], &["execveat"])[0].path, "syscalls.deny[0]");
+}
+
+#[test]
+fn what_is_denied_is_told_where_that_is_asked_and_can_be() {
+    let plan = |change: fn(&mut Syscalls)| {
+        let mut policy = common::policy();
+        policy.evidence.denied = DeniedScope::Calls;
+        change(&mut policy.syscalls);
+        sr_compiler::compile(&policy, &common::root_v1(), &common::subject()).unwrap()
+    };
+    for on_denied in [OnDenied::Errno, OnDenied::Kill] {
+        let plan = match on_denied {
+            OnDenied::Kill => plan(|calls| calls.on_denied = OnDenied::Kill),
+            _ => plan(|_| {}),
+        };
+        assert_eq!(answer(&plan, "ptrace", [0; 6]), RET_USER_NOTIF);
+        assert_eq!(answer(&plan, "mount", [0; 6]), RET_USER_NOTIF);
+        assert_eq!(answer(&plan, "ioctl", [0, 0x5412, 0, 0, 0, 0]), RET_USER_NOTIF);
+        assert_eq!(answer(&plan, "ioctl", [0, 0x5401, 0, 0, 0, 0]), RET_ALLOW);
+        // What libraries try and live without.
+        assert_eq!(answer(&plan, "clone3", [0; 6]), RET_ERRNO | 38);
+    }
+    // The kernel's to log, and to let through.
+    let logged = plan(|calls| calls.on_denied = OnDenied::Log);
+    assert_eq!(
+        (answer(&logged, "ptrace", [0; 6]), logged.syscalls_plan.told),
+        (RET_LOG, false)
+    );
+    // Without sendmsg the listener's descriptor cannot be handed over.
+    let mute = plan(|calls| calls.deny = vec!["sendmsg".into()]);
+    assert_eq!(
+        (answer(&mute, "ptrace", [0; 6]), mute.syscalls_plan.tells()),
+        (RET_ERRNO | 1, false)
+    );
+}
+
+#[test]
+fn a_denial_names_the_clause_and_what_would_allow_it() {
+    let mut policy = common::policy();
+    policy.syscalls.deny = vec!["memfd_create".into()];
+    let plan = |policy: &PolicySpec, facts: &HostFacts| {
+        sr_compiler::compile(policy, facts, &common::subject())
+            .unwrap()
+            .syscalls_plan
+    };
+    let standard = plan(&policy, &common::ordinary());
+    policy.syscalls.profile = SyscallProfile::Strict;
+    let strict = plan(&policy, &common::ordinary());
+    let of = |plan: &SyscallsPlan, name: &str, args: [u64; 6]| {
+        let denial = denial(plan, name, &args);
+        let remedy = denial.remedy.unwrap_or_else(|| "none".into());
+        format!("{} | {} | {remedy}", denial.operation, denial.clause)
+    };
+    let at = |index: usize, value| {
+        let mut args = [0; 6];
+        args[index] = value;
+        args
+    };
+    for (name, args, said) in [
+        (
+            "ptrace",
+            [0; 6],
+            "ptrace | syscalls.profile | syscalls: {allow: [ptrace]}",
+        ),
+        ("mount", [0; 6], "mount | syscalls.profile | none"),
+        (
+            "memfd_create",
+            [0; 6],
+            "memfd_create | syscalls.deny | take memfd_create out of syscalls.deny",
+        ),
+        ("socket", at(0, 16), "socket AF_NETLINK | network.mode | none"),
+        ("socket", at(0, 99), "socket family 99 | network.mode | none"),
+        (
+            "clone",
+            at(0, 0x1002_0011),
+            "clone CLONE_NEWNS|CLONE_NEWUSER | syscalls.profile | none",
+        ),
+        ("ioctl", at(1, 0x5412), "ioctl TIOCSTI | syscalls.profile | none"),
+        (
+            "personality",
+            at(0, 0x40_0000),
+            "personality 0x400000 | syscalls.profile | none",
+        ),
+        (
+            "mknod",
+            at(1, 0o060_644),
+            "mknod of a block device | syscalls.profile | none",
+        ),
+        (
+            "prlimit64",
+            at(0, 1),
+            "prlimit64 of process 1, the sandbox's init | syscalls.profile | none",
+        ),
+        (
+            "sched_setaffinity",
+            at(0, 7),
+            "sched_setaffinity | resources.cpu | resources: {cpu: all}",
+        ),
+    ] {
+        assert_eq!(of(&standard, name, args), said);
+    }
+    assert_eq!(
+        of(&standard, "socket", at(0, 2)),
+        "socket AF_INET | network.mode | network: {mode: allowlist, allow: […]} (not available in this build)"
+    );
+    assert_eq!(
+        of(&strict, "splice", [0; 6]),
+        "splice | syscalls.profile | syscalls: {allow: [splice]}, or profile: standard"
+    );
 }

@@ -168,6 +168,17 @@ pub struct DeniedOperation {
     pub by: String,
     /// How often.
     pub count: u64,
+    /// What the caller's executable is called, by the caller's own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// The policy's field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clause: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What to write in the policy to allow it; left out where no policy can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
 }
 
 /// The network that the program had.

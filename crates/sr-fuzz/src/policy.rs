@@ -6,7 +6,8 @@ use serde_json::Value;
 use sr_common::{ByteSize, Code, Control, Fault, Millis};
 use sr_compiler::{Arch, syscall_name};
 use sr_policy::spec::{
-    Durability, HashScope, Metadata, Mount, OnDenied, OnOutput, PolicySpec, RequiredStrength, SyscallProfile,
+    DeniedScope, Durability, HashScope, Metadata, Mount, OnDenied, OnOutput, PolicySpec, RequiredStrength,
+    SyscallProfile,
 };
 use sr_policy::{Format, PRESET_NAMES, parse, preset, render_yaml, resolve};
 
@@ -269,6 +270,11 @@ pub fn generate(c: &mut Choices<'_>) -> PolicySpec {
     spec.evidence.sign = c.word(&["default", "none", "ci"]).to_owned();
     spec.evidence.sample_interval = Millis(10 + c.below(3_599_990) as u64);
     spec.evidence.hash = if c.flag() { HashScope::Tree } else { HashScope::Files };
+    spec.evidence.denied = if c.flag() {
+        DeniedScope::Calls
+    } else {
+        DeniedScope::Network
+    };
     spec.evidence.durability = if c.flag() {
         Durability::Machine
     } else {

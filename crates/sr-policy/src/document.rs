@@ -5,7 +5,9 @@ use crate::merge::replaces;
 use crate::planned::{
     DetectionSection, DevicesSection, MacSection, MicrovmSection, NetworkSection, SecretSection, WasmSection,
 };
-use crate::spec::{Durability, HashScope, Installation, OnOutput, RequiredStrength, RootWritable, SyscallProfile};
+use crate::spec::{
+    DeniedScope, Durability, HashScope, Installation, OnOutput, RequiredStrength, RootWritable, SyscallProfile,
+};
 use crate::words::{Cpus, OrAll, Text, Word, choices};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -177,6 +179,8 @@ section! {
         sample_interval: Millis,
         hash: HashScope,
         durability: Durability,
+        /// Which denied operations are told of and recorded. Default `calls`.
+        denied: DeniedScope,
     }
 }
 

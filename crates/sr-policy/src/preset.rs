@@ -85,6 +85,7 @@ impl Preset {
                 sample_interval: Millis(100),
                 hash: HashScope::Files,
                 durability: Durability::Process,
+                denied: DeniedScope::Calls,
             },
             session: (self == Preset::Agent).then(|| "auto".into()),
             degrade: Vec::new(),

@@ -54,6 +54,7 @@ pub fn render_yaml(spec: &PolicySpec) -> String {
     out.line(1, "sampleInterval", &spec.evidence.sample_interval);
     out.line(1, "hash", &spec.evidence.hash);
     out.line(1, "durability", &spec.evidence.durability);
+    out.line(1, "denied", &spec.evidence.denied);
     out.line(0, "session", &spec.session.as_deref().unwrap_or("none"));
     out.line(0, "degrade", &spec.degrade);
     out.0

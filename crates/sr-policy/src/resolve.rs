@@ -200,6 +200,7 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
         set(&mut spec.evidence.sample_interval, evidence.sample_interval);
         set(&mut spec.evidence.hash, evidence.hash);
         set(&mut spec.evidence.durability, evidence.durability);
+        set(&mut spec.evidence.denied, evidence.denied);
     }
     if let Some(Word(session)) = document.session {
         spec.session = (session != "none").then_some(session);

@@ -185,6 +185,20 @@ pub struct Evidence {
     pub sample_interval: Millis,
     pub hash: HashScope,
     pub durability: Durability,
+    /// Recorded before there was a choice: network sockets.
+    #[serde(default)]
+    pub denied: DeniedScope,
+}
+
+/// What the program was denied is told of, and recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DeniedScope {
+    /// Network sockets alone.
+    #[default]
+    Network,
+    /// System calls that the filter denies.
+    Calls,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

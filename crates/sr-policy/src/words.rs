@@ -3,7 +3,9 @@
 use crate::decode::{Decode, Decoder};
 use crate::merge::{Merge, replaces};
 use crate::node::{Key, Kind, Node, Typed};
-use crate::spec::{Durability, HashScope, Installation, OnOutput, RequiredStrength, RootWritable, SyscallProfile};
+use crate::spec::{
+    DeniedScope, Durability, HashScope, Installation, OnOutput, RequiredStrength, RootWritable, SyscallProfile,
+};
 use crate::suggest::nearest;
 use crate::text::{is_hostile, is_reordering, printable};
 use schemars::JsonSchema;
@@ -80,6 +82,7 @@ replaces!(
     Text,
     Control,
     Durability,
+    DeniedScope,
     HashScope,
     Installation,
     OnOutput,
@@ -307,6 +310,7 @@ choices! {
     OnOutput { "kill" => Kill, "truncate" => Truncate }
     RequiredStrength { "any" => Any, "perProcess" => PerProcess, "kernel" => Kernel }
     SyscallProfile { "strict" => Strict, "standard" => Standard }
+    DeniedScope { "network" => Network, "calls" => Calls }
     HashScope { "files" => Files, "tree" => Tree }
     Durability { "none" => None, "process" => Process, "machine" => Machine }
     Control {

@@ -141,7 +141,7 @@ pub fn join(
         terminal: None,
         listener: None,
     };
-    let told = bundle.syscalls_plan.conditional.iter().any(|rule| rule.told);
+    let told = bundle.syscalls_plan.tells();
     let terminal = matches!(stdio, Stdio::Terminal);
     while (terminal && stopped.terminal.is_none()) || (told && stopped.listener.is_none()) {
         match wire::receive(stopped.joined.channel.as_fd()) {

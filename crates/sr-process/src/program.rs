@@ -122,7 +122,7 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, given: &Given, channel:
         .iter()
         .map(|&(code, jt, jf, k)| Instruction { code, jt, jf, k })
         .collect::<Vec<_>>();
-    let told = bundle.syscalls_plan.conditional.iter().any(|rule| rule.told);
+    let told = bundle.syscalls_plan.tells();
     steps.push(Step::Seccomp {
         program,
         listener: told.then_some(channel),

@@ -238,7 +238,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
         channel: ours,
         steps,
         gate: gate.ours,
-        told: bundle.syscalls_plan.conditional.iter().any(|rule| rule.told),
+        told: bundle.syscalls_plan.tells(),
         in_landlock: bundle.filesystem_plan.landlock.is_some(),
         terminal: matches!(options.stdio, Stdio::Terminal),
         devices: view.devices,

@@ -7,7 +7,7 @@ use crate::digests;
 use crate::guest_wire::{self, DOOR, Said};
 use crate::run::group_posture;
 use crate::store::Store;
-use crate::told;
+use crate::told::{self, Denied};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, MemfdFlags, Mode};
 use rustix::net::{SocketFlags, accept_with, bind, listen};
@@ -18,7 +18,6 @@ use sr_compiler::CompileBundle;
 use sr_evidence::log::EventLog;
 use sr_evidence::report::FileDigest;
 use sr_kernel::cgroup::RunGroup;
-use sr_kernel::seccomp::Notification;
 use sr_process::Running;
 use sr_process::join::NAMESPACES;
 use sr_process::posture::{self, Before, Identity, Opener, own_link};
@@ -121,16 +120,18 @@ impl<'a> Guests<'a> {
         Ok(socket)
     }
 
-    /// What to wait for; [`Guests::turn`] is given what came of it, in the same order.
-    pub(crate) fn interest<'b>(&'b self, fds: &mut Vec<PollFd<'b>>) {
+    /// What to wait for, `told` of the listeners; [`Guests::turn`] is given what came of it, in the same order.
+    pub(crate) fn interest<'b>(&'b self, fds: &mut Vec<PollFd<'b>>, told: PollFlags) {
         let sockets = self.guests.iter().map(|guest| &guest.socket);
         let door = self.door.iter().map(|door| &door.socket);
-        let all = door.chain(&self.listeners).chain(sockets);
-        fds.extend(all.map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let waited = |fd: &'b OwnedFd| PollFd::new(fd, PollFlags::IN);
+        fds.extend(door.map(waited));
+        fds.extend(self.listeners.iter().map(|fd| PollFd::new(fd, told)));
+        fds.extend(sockets.map(waited));
     }
 
     /// Does what is to be done, without waiting. Gives the denied calls that were told; a fault is one of the evidence.
-    pub(crate) fn turn(&mut self, seen: &[PollFlags], log: &mut EventLog) -> Result<Vec<Notification>, Fault> {
+    pub(crate) fn turn(&mut self, seen: &[PollFlags], log: &mut EventLog) -> Result<Vec<Denied>, Fault> {
         let mut seen = seen.iter().copied();
         let mut next = || seen.next().unwrap_or(PollFlags::empty());
         let knocked = self.door.is_some() && !next().is_empty();

@@ -123,7 +123,7 @@ struct Run<'a> {
     outputs: Outputs,
     within_line: bool,
     changes: Option<ChangeSummary>,
-    denied: Vec<DeniedOperation>,
+    denied: Option<Vec<DeniedOperation>>,
     clocks: Clocks,
     notes: Vec<String>,
 }
@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
             },
             within_line: false,
             changes: None,
-            denied: Vec::new(),
+            denied: None,
             clocks: Clocks::default(),
             notes: Vec::new(),
         })

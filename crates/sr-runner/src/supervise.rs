@@ -5,16 +5,17 @@ use crate::broker::Broker;
 use crate::confinement::Confinement;
 use crate::guests::Guests;
 use crate::stdio::{InputPump, OutputPump, Progress};
-use crate::{told, usage};
+use crate::told::{self, Denied, Pace};
+use crate::usage;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::json;
 use sr_common::{Cause, Fault, Usage};
 use sr_compiler::bundle::{Limit, LimitMechanism, ResourcesPlan, SyscallsPlan};
 use sr_evidence::log::EventLog;
+use sr_evidence::report::DeniedOperation;
 use sr_kernel::cgroup::RunGroup;
-use sr_kernel::seccomp::Notification;
 use sr_process::{Ended, Running};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -66,12 +67,13 @@ pub struct Supervised {
     pub output: Vec<OutputPump>,
     /// Evidence could not be written any more; the sandbox was ended.
     pub evidence: Option<Fault>,
-    /// Denied calls that the filter told of: how often, by what was tried.
-    pub denied: BTreeMap<String, u64>,
+    /// Denied calls that the filter told of.
+    pub denied: Vec<DeniedOperation>,
 }
 
 struct Watch {
-    denied: BTreeMap<String, u64>,
+    denied: Vec<DeniedOperation>,
+    pace: Pace,
     deaf: bool,
     killed_for: Option<Cause>,
     limits_hit: BTreeSet<&'static str>,
@@ -94,7 +96,8 @@ const PATIENCE: u32 = 3;
 pub fn supervise(mut s: Supervision<'_>) -> Supervised {
     let start = Instant::now();
     let mut watch = Watch {
-        denied: BTreeMap::new(),
+        denied: Vec::new(),
+        pace: Pace::default(),
         deaf: s.running.listener().is_none(),
         killed_for: None,
         limits_hit: BTreeSet::new(),
@@ -127,8 +130,11 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             }
             next_sample = now + s.sample_interval;
         }
-        let until = next_sample.min(s.deadline.max(now + Duration::from_millis(1)));
-        let ready = wait(&s, until.saturating_duration_since(now), watch.deaf);
+        let pause = watch.pace.pause(now);
+        let until = next_sample
+            .min(s.deadline.max(now + Duration::from_millis(1)))
+            .min(pause.unwrap_or(next_sample));
+        let ready = wait(&s, until.saturating_duration_since(now), watch.deaf, pause.is_some());
         watch.deaf = ready.deaf;
         if ready.told {
             let told = s
@@ -231,7 +237,9 @@ struct Ready {
     guests: Vec<PollFlags>,
 }
 
-fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
+/// `paused`: no denied call is taken now.
+fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Ready {
+    let told = if paused { PollFlags::empty() } else { PollFlags::IN };
     let mut fds = vec![
         PollFd::from_borrowed_fd(s.running.channel(), PollFlags::IN),
         PollFd::from_borrowed_fd(s.signals.as_fd(), PollFlags::IN),
@@ -248,9 +256,9 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
     fds.extend(input);
     let listener = s.running.listener().filter(|_| !deaf);
     let listener_at = listener.is_some().then_some(fds.len());
-    fds.extend(listener.map(|l| PollFd::from_borrowed_fd(l, PollFlags::IN)));
+    fds.extend(listener.map(|l| PollFd::from_borrowed_fd(l, told)));
     let guests_at = fds.len();
-    s.guests.interest(&mut fds);
+    s.guests.interest(&mut fds, told);
     let timeout = Timespec {
         tv_sec: timeout.as_secs() as i64,
         tv_nsec: i64::from(timeout.subsec_nanos()),
@@ -286,39 +294,56 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool) -> Ready {
     }
 }
 
-/// The address families of socket(2) that people know by name.
-fn family(number: u64) -> String {
-    match number {
-        2 => "AF_INET".into(),
-        10 => "AF_INET6".into(),
-        16 => "AF_NETLINK".into(),
-        17 => "AF_PACKET".into(),
-        38 => "AF_ALG".into(),
-        40 => "AF_VSOCK".into(),
-        other => format!("family {other}"),
-    }
-}
-
 /// How many different denied operations are told apart; a program could make up any number.
 const MOST_DENIED: usize = 64;
 
-fn record_denied(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterator<Item = Notification>) {
-    for told in told {
-        // socket(2) is the only call that is denied to all, and its family is no pointer.
-        let mut operation = format!("socket {}", family(told.args[0] & 0xffff_ffff));
-        if watch.denied.len() >= MOST_DENIED && !watch.denied.contains_key(&operation) {
-            operation = "socket (other families)".into();
-        }
-        let count = watch.denied.entry(operation.clone()).or_insert(0);
-        *count += 1;
-        if *count == 1 && watch.evidence.is_none() {
-            let data = json!({"operation": operation, "clause": "network.mode"});
-            if let Err(fault) = s.log.append("kernel", "network.denied", data) {
+fn record_denied(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterator<Item = Denied>) {
+    let now = Instant::now();
+    for Denied { denial, program, ends } in told {
+        watch.pace.count(now);
+        let mut entry = DeniedOperation {
+            operation: denial.operation,
+            by: "seccomp".into(),
+            count: 1,
+            program,
+            clause: Some(denial.clause.into()),
+            reason: Some(denial.reason),
+            remedy: denial.remedy,
+        };
+        let same = |other: &&mut DeniedOperation| other.operation == entry.operation && other.program == entry.program;
+        if let Some(known) = watch.denied.iter_mut().find(same) {
+            known.count += 1;
+        } else if watch.denied.len() < MOST_DENIED {
+            if watch.evidence.is_none()
+                && let Err(fault) = s.log.append("kernel", "operation.denied", &entry)
+            {
                 unrecordable(s, watch, fault);
             }
+            watch.denied.push(entry);
+        } else {
+            match watch.denied.last_mut() {
+                Some(last) if last.operation == OTHERS => last.count += 1,
+                _ => {
+                    entry = DeniedOperation {
+                        operation: OTHERS.into(),
+                        program: None,
+                        clause: None,
+                        reason: None,
+                        remedy: None,
+                        ..entry
+                    };
+                    watch.denied.push(entry);
+                }
+            }
+        }
+        if ends && watch.killed_for.is_none() {
+            end(s, watch, Cause::Policy, "");
         }
     }
 }
+
+/// What is said of the operations beyond [`MOST_DENIED`].
+const OTHERS: &str = "others";
 
 /// From here on this process only looks on: see [`Confinement`].
 fn confine(s: &mut Supervision<'_>, watch: &mut Watch) {

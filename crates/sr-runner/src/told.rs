@@ -1,15 +1,25 @@
 //! Calls that the filter tells the supervisor of (seccomp_unotify(2)), and their answers.
 
-use sr_compiler::bundle::SyscallsPlan;
-use sr_compiler::{Arch, syscall_name};
-use sr_kernel::seccomp::{self, Notification};
+use sr_compiler::bundle::{DeniedAction, SyscallsPlan};
+use sr_compiler::{Arch, Denial, denial, syscall_name};
+use sr_kernel::seccomp;
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
+const EPERM: u16 = 1;
 const EACCES: u16 = 13;
 
-/// Takes the next call from `listener` and answers it as the plan's rule says. `Some`: an operation was denied, which is
-/// to be recorded.
-pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan) -> Option<Notification> {
+/// An operation that was denied, which is to be recorded.
+pub struct Denied {
+    pub denial: Denial,
+    /// What the caller's executable is called, by the caller's own account.
+    pub program: Option<String>,
+    /// The policy ends the run for it. The caller waits for that.
+    pub ends: bool,
+}
+
+/// Takes the next call from `listener` and answers it as the plan says.
+pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan) -> Option<Denied> {
     // `None`: the caller was killed while it waited.
     let told = seccomp::next_told(listener)?;
     let number = u32::try_from(told.number).unwrap_or(u32::MAX);
@@ -17,12 +27,12 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan) -> Option<Not
     let rule = calls
         .conditional
         .iter()
-        .find(|rule| rule.told && Some(rule.syscall.as_str()) == name);
-    let errno = rule.and_then(|rule| rule.otherwise_errno).unwrap_or(EACCES);
+        .find(|rule| Some(rule.syscall.as_str()) == name);
     match rule {
         // No operation is denied here: the program does by other means what it meant to do. The name is the caller's own
         // choice and may change at once; the policy allows either answer.
         Some(rule) if !rule.only_for.is_empty() => {
+            let errno = rule.otherwise_errno.unwrap_or(EACCES);
             let denies = name_of(told.pid).is_some_and(|name| rule.denies(&name));
             if denies && seccomp::still_waits(listener, &told) {
                 seccomp::deny(listener, &told, errno);
@@ -32,8 +42,17 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan) -> Option<Not
             None
         }
         _ => {
-            seccomp::deny(listener, &told, errno);
-            Some(told)
+            let errno = rule.and_then(|rule| rule.otherwise_errno);
+            let program = name_of(told.pid).filter(|_| seccomp::still_waits(listener, &told));
+            let ends = errno.is_none() && calls.on_denied == DeniedAction::Kill;
+            if !ends {
+                seccomp::deny(listener, &told, errno.unwrap_or(EPERM));
+            }
+            Some(Denied {
+                denial: denial(calls, name.unwrap_or("unknown"), &told.args),
+                program,
+                ends,
+            })
         }
     }
 }
@@ -42,4 +61,51 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan) -> Option<Not
 fn name_of(pid: u32) -> Option<String> {
     let name = sr_kernel::pseudo::text(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim_end_matches('\n').to_owned())
+}
+
+/// How fast denied calls are answered. Each costs the supervisor, whose time no limit of the policy counts, some
+/// microseconds: a program that makes nothing else would have a processor besides its own.
+#[derive(Default)]
+pub struct Pace {
+    since: Option<Instant>,
+    answered: u32,
+}
+
+const SPAN: Duration = Duration::from_millis(100);
+const MOST_IN_SPAN: u32 = 500;
+
+impl Pace {
+    pub fn count(&mut self, now: Instant) {
+        if self.since.is_none_or(|since| now.duration_since(since) >= SPAN) {
+            (self.since, self.answered) = (Some(now), 0);
+        }
+        self.answered += 1;
+    }
+
+    /// When the next call is taken; `None`: at once.
+    pub fn pause(&self, now: Instant) -> Option<Instant> {
+        let until = self.since? + SPAN;
+        (self.answered >= MOST_IN_SPAN && until > now).then_some(until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_waits_for_the_next_span() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        assert_eq!(pace.pause(start), None);
+        for _ in 1..MOST_IN_SPAN {
+            pace.count(start);
+            assert_eq!(pace.pause(start), None);
+        }
+        pace.count(start);
+        assert_eq!(pace.pause(start), Some(start + SPAN));
+        assert_eq!(pace.pause(start + SPAN), None);
+        pace.count(start + SPAN);
+        assert_eq!(pace.pause(start + SPAN), None);
+    }
 }

@@ -36,15 +36,16 @@ pub(crate) fn verdict(
         _ => 125,
     };
     let failed = own_status != 0;
+    let calls = &bundle.syscalls_plan;
     let (cause, status) = match killed_for {
         Some(Cause::Timeout) => (Cause::Timeout, 124),
+        // As where the kernel ends it by itself.
+        Some(Cause::Policy) => (Cause::Policy, 128 + SIGSYS as u8),
         Some(cause) => (cause, 137),
         // The kernel ended one process of the run for want of memory: what it left is not the program's own result.
         None if hit.contains("resources.memory") => (Cause::Memory, 137),
         // A program can send itself any signal: this one is the policy's only where its denied calls end in it.
-        None if signal == Some(SIGSYS) && bundle.syscalls_plan.on_denied == DeniedAction::Kill => {
-            (Cause::Policy, own_status)
-        }
+        None if signal == Some(SIGSYS) && calls.on_denied == DeniedAction::Kill => (Cause::Policy, own_status),
         None if failed && hit.contains("resources.disk") => (Cause::Disk, own_status),
         None if failed && hit.contains("resources.pids") => (Cause::Pids, own_status),
         None if signal.is_some() => (Cause::Signal, own_status),
@@ -74,12 +75,15 @@ pub(crate) fn verdict(
             "the output limit of {} was used up (resources.output)",
             resources.output
         )),
-        Cause::Policy => Some(
+        Cause::Policy if killed_for.is_some() => {
+            Some("a system call that the policy denies ended the run (syscalls.onDenied: kill)".into())
+        }
+        Cause::Policy if !calls.told => Some(
             "a system call that the policy denies ended the program (syscalls.onDenied: kill); a SIGSYS that it sends \
              itself looks the same"
                 .into(),
         ),
-        Cause::Signal if signal == Some(SIGSYS) => Some(
+        Cause::Policy | Cause::Signal if signal == Some(SIGSYS) => Some(
             "SIGSYS ended the program: it was sent from inside, or answered a system call by another entry point than \
              the native one (int 0x80, x32), which no policy allows"
                 .into(),

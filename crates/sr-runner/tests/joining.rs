@@ -226,7 +226,7 @@ fn denied_calls(place: &Place) -> Test {
     ensure!(!ran.out.contains("GOT") && ran.out.contains("DENIED inet 13"), "{ran}");
     ensure!(ran.out.matches("ALLOWED").count() == 2, "no control: {ran}");
     run.cancel()?;
-    let told = place.events("network.denied");
+    let told = place.events("operation.denied");
     ensure!(
         told.len() == 1 && told[0]["data"]["operation"] == "socket AF_INET",
         "{told:?}"
@@ -253,7 +253,7 @@ fn denied_calls_of_what_it_leaves_running(place: &Place) -> Test {
     ran.ok()?;
     ensure!(ran.out == "DENIED 13", "{ran}");
     run.cancel()?;
-    let told = place.events("network.denied");
+    let told = place.events("operation.denied");
     ensure!(
         told.len() == 1 && told[0]["data"]["operation"] == "socket AF_INET6",
         "{told:?}"

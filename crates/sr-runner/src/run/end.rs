@@ -15,8 +15,8 @@ use sr_evidence::attestation::Subject as Attested;
 use sr_evidence::event::{CAPTURE_DONE, RUN_END, end_data};
 use sr_evidence::files;
 use sr_evidence::report::{
-    ChangeSummary, CommandLine, DeniedOperation, Durability, EvidenceSummary, HiddenEntry, NetworkSummary, REPORT_KIND,
-    RunReport, RunResult,
+    ChangeSummary, CommandLine, Durability, EvidenceSummary, HiddenEntry, NetworkSummary, REPORT_KIND, RunReport,
+    RunResult,
 };
 use sr_evidence::seal;
 use std::collections::BTreeSet;
@@ -41,18 +41,10 @@ impl Run<'_> {
         if let Some(stderr) = output.next() {
             self.outputs.stderr = stderr;
         }
-        if seen.denied.keys().any(|operation| operation.contains("AF_INET")) {
+        if seen.denied.iter().any(|denied| denied.operation.contains("AF_INET")) {
             self.notes.push("network is off: see network.allow".into());
         }
-        self.denied = seen
-            .denied
-            .into_iter()
-            .map(|(operation, count)| DeniedOperation {
-                operation,
-                by: "seccomp".into(),
-                count,
-            })
-            .collect();
+        self.denied = Some(seen.denied);
         let result = verdict(seen.ended.status, seen.killed_for, &limits_hit, self.bundle);
         if let Some(message) = &result.message {
             self.notes.push(message.clone());
@@ -240,8 +232,11 @@ impl Run<'_> {
             peaks: self.peaks,
             samples: self.samples,
             outputs: self.outputs.clone(),
-            // Only network sockets are told of; other denied calls are not observed, and that is not "none".
-            denied: (!self.denied.is_empty()).then(|| std::mem::take(&mut self.denied)),
+            // Where denied calls are not told of, that is not "none".
+            denied: self
+                .denied
+                .take()
+                .filter(|denied| self.bundle.syscalls_plan.told || !denied.is_empty()),
             network: Some(NetworkSummary { mode: "none".into() }),
             changes: self.changes,
             hidden: plan

@@ -18,6 +18,7 @@ pub fn text(outcome: &Outcome, style: Style) -> Vec<String> {
             lines.push(format!("{mark} {}", clean(note)));
         }
     }
+    lines.extend(denied(&outcome.report).map(|denied| format!("{mark} {}", clean(&denied))));
     let (said, next) = last_line(&outcome.report);
     let said = if outcome.status == 0 { said } else { style.warn(&said) };
     lines.push(match &outcome.dir {
@@ -25,6 +26,21 @@ pub fn text(outcome: &Outcome, style: Style) -> Vec<String> {
         None => format!("{mark} {said}, no evidence kept (evidence.durability: none)"),
     });
     lines
+}
+
+/// What was denied, and what would allow it: the first few of all.
+fn denied(report: &RunReport) -> Option<String> {
+    const MOST: usize = 3;
+    let all = report.denied.as_deref().filter(|denied| !denied.is_empty())?;
+    let said = all.iter().take(MOST).map(|denied| match &denied.remedy {
+        Some(remedy) => format!("{} (to allow it: {remedy})", denied.operation),
+        None => denied.operation.clone(),
+    });
+    let mut text = format!("denied: {}", said.collect::<Vec<_>>().join(", "));
+    if all.len() > MOST {
+        text += &format!(" and {} more", all.len() - MOST);
+    }
+    Some(text + " → safe-run why")
 }
 
 fn last_line(report: &RunReport) -> (String, &'static str) {

@@ -23,6 +23,7 @@ Run:
 Look and decide:
   runs         List the runs
   show         What a run did, and what held it
+  why          What it was denied, by which clause, and what would allow it
   diff         What a run changed
   apply        Take a run's changes over
   discard      Throw a run and its changes away
@@ -108,6 +109,7 @@ pub enum Command {
     Exec(ExecArguments),
     Runs(RunsArguments),
     Show(ShowArguments),
+    Why(WhyArguments),
     Diff(DiffArguments),
     Apply(ApplyArguments),
     Discard(DiscardArguments),
@@ -170,6 +172,17 @@ pub struct ShowArguments {
     #[arg(default_value = "last")]
     pub run: String,
     /// The report itself.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Why a run was refused, ended or denied something: the policy's clause, and what would allow it.
+#[derive(Debug, Args)]
+pub struct WhyArguments {
+    /// A unique beginning of the run's id, or `last`.
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// As JSON.
     #[arg(long)]
     pub json: bool,
 }

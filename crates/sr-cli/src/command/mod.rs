@@ -18,6 +18,7 @@ pub mod runs;
 pub mod schema;
 pub mod show;
 pub mod validate;
+pub mod why;
 
 use crate::environment::Environment;
 use crate::failure::Failure;

@@ -1,0 +1,3 @@
+//! What a program did, and was denied: read from what its run recorded. It knows no backend.
+
+pub mod why;

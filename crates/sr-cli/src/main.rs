@@ -56,7 +56,7 @@ fn dispatch(asked: Command) -> Done {
         Command::Policy(ref a) => return c::policy::policy(&a.action),
         Command::Completions(ref a) => return c::completions::completions(a.shell),
         Command::Validate(ref a) => return c::validate::validate(a, environment::err_style()),
-        Command::Broker => return c::broker::broker(),
+        Command::Broker { inside } => return c::broker::broker(inside),
         _ => {}
     }
     let env = &Environment::read()?;
@@ -81,7 +81,7 @@ fn dispatch(asked: Command) -> Done {
         | Command::Policy(_)
         | Command::Completions(_)
         | Command::Validate(_)
-        | Command::Broker => Ok(0),
+        | Command::Broker { .. } => Ok(0),
     }
 }
 

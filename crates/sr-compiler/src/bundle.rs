@@ -295,6 +295,9 @@ pub struct SyscallsPlan {
     pub denied: Vec<String>,
     /// Allowed whatever the arguments, sorted.
     pub allowed: Vec<Cow<'static, str>>,
+    /// Allowed, but the supervisor is told of each and looks at its path first, sorted (`evidence.denied: paths`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<Cow<'static, str>>,
     /// Allowed only with some arguments; every other argument gets `onDenied` or the rule's own errno.
     pub conditional: Vec<ConditionalRule>,
     /// The compiled classic BPF (code, jt, jf, k). As text: the `struct sock_filter`s as they are loaded, little-endian, in

@@ -36,7 +36,8 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let arch = Arch::parse(&facts.arch);
     let captures = |entry: &ViewEntry| matches!(entry.what, ViewKind::Captured { .. });
     let asked = syscalls::Asked {
-        tell_denied: policy.evidence.denied == DeniedScope::Calls,
+        tell_denied: policy.evidence.denied != DeniedScope::Network,
+        tell_paths: policy.evidence.denied == DeniedScope::Paths,
         pin_cpus: resources::pins_cpus(&resources_plan),
         tell_links: filesystem_plan.entries.iter().any(captures),
         handshake: !facts.ptrace,

@@ -5,11 +5,13 @@ pub mod bpf;
 mod denial;
 pub mod interpreter;
 mod own;
+mod paths;
 mod profiles;
 pub mod table;
 
 pub use denial::{Denial, denial};
 pub use own::allow_only;
+pub use paths::{Intent, PathArgument, path_arguments};
 pub use table::{Arch, known_syscall, nearest_syscall, syscall_name};
 
 use crate::bundle::{ArgumentTest, ConditionalRule, DeniedAction, SyscallsPlan};
@@ -29,6 +31,8 @@ pub(crate) const LAUNCH_FLOOR: [&str; 2] = ["sendmsg", "read"];
 pub(crate) struct Asked {
     /// Denied calls are told of.
     pub tell_denied: bool,
+    /// So are denied paths.
+    pub tell_paths: bool,
     /// The cpu limit is an affinity, which the program must not widen.
     pub pin_cpus: bool,
     /// The view has an overlay, see [`profiles::links`].
@@ -115,13 +119,17 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
         let open = arch.number(row).is_some() && !rules.contains_key(name);
         open.then_some(Cow::Borrowed(row.0))
     });
-    let allowed = allowed.collect();
+    let allowed: Vec<Cow<'static, str>> = allowed.collect();
+    let listens = named(&names, "sendmsg");
+    let (paths, allowed) = allowed
+        .into_iter()
+        .partition(|name| asked.tell_paths && listens && !path_arguments(name).is_empty());
     rules.retain(|name, _| here(name));
     if faults.len() > before {
         return None;
     }
     // What is only logged is the kernel's to log. The listener's descriptor is handed over with sendmsg.
-    let told = asked.tell_denied && on_denied != DeniedAction::Log && named(&names, "sendmsg");
+    let told = asked.tell_denied && on_denied != DeniedAction::Log && listens;
     if let (true, Some(rule)) = (told, rules.get_mut("sched_setaffinity")) {
         rule.told = rule.otherwise_errno.is_some();
     }
@@ -132,6 +140,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
         told,
         denied: policy.deny.clone(),
         allowed,
+        paths,
         conditional: rules.into_values().collect(),
         program: Vec::new(),
     };
@@ -191,7 +200,7 @@ impl DeniedAction {
 impl SyscallsPlan {
     /// Whether the filter tells the supervisor of any call.
     pub fn tells(&self) -> bool {
-        self.told || self.conditional.iter().any(|rule| rule.told)
+        self.told || !self.paths.is_empty() || self.conditional.iter().any(|rule| rule.told)
     }
 
     /// What the filter answers where the policy denies and no rule says how.
@@ -208,18 +217,24 @@ const UNKNOWN: u32 = RET_ERRNO | ENOSYS as u32;
 /// Where a plan names a call.
 enum Word<'a> {
     Allowed,
+    Told,
     Rule(&'a ConditionalRule),
     Unnamed,
 }
 
 /// Every call that the architecture has, with its number. The table and the plan's lists are sorted by name, so one walk
-/// along the three finds all.
+/// along them finds all.
 fn words_by_number(plan: &SyscallsPlan, arch: Arch) -> impl Iterator<Item = (u32, Word<'_>)> {
     let mut allowed = plan.allowed.iter().map(Cow::as_ref).peekable();
+    let mut paths = plan.paths.iter().map(Cow::as_ref).peekable();
     let mut rules = plan.conditional.iter().peekable();
     table::TABLE.iter().filter_map(move |row| {
         while allowed.next_if(|name| *name < row.0).is_some() {}
+        while paths.next_if(|name| *name < row.0).is_some() {}
         while rules.next_if(|rule| rule.syscall.as_str() < row.0).is_some() {}
+        if paths.peek().is_some_and(|name| *name == row.0) {
+            return arch.number(row).map(|nr| (nr, Word::Told));
+        }
         let word = match (allowed.peek(), rules.peek()) {
             (Some(name), _) if *name == row.0 => Word::Allowed,
             (_, Some(rule)) if rule.syscall == row.0 => Word::Rule(rule),
@@ -238,6 +253,7 @@ fn render(plan: &SyscallsPlan, arch: Arch) -> Vec<Instruction> {
         }
         decisions[nr] = match word {
             Word::Allowed => Decision::Answer(RET_ALLOW),
+            Word::Told => Decision::Answer(RET_USER_NOTIF),
             Word::Unnamed => Decision::Answer(plan.denies_with()),
             Word::Rule(rule) => {
                 let denied = denied_answer(plan, rule);
@@ -273,6 +289,9 @@ fn expected_by_name(plan: &SyscallsPlan, name: &str, args: &[u64; 6]) -> u32 {
         .is_ok()
     {
         return RET_ALLOW;
+    }
+    if plan.paths.iter().any(|told| told == name) {
+        return RET_USER_NOTIF;
     }
     match plan.conditional.iter().find(|rule| rule.syscall == name) {
         None => plan.denies_with(),
@@ -332,6 +351,10 @@ fn said(plan: &SyscallsPlan, arch: Arch) -> Result<Vec<Said<'_>>, &str> {
     let mut rest = table::TABLE.iter();
     for name in &plan.allowed {
         name_is(&mut rest, name.as_ref(), Said::Always(RET_ALLOW))?;
+    }
+    let mut rest = table::TABLE.iter();
+    for name in &plan.paths {
+        name_is(&mut rest, name.as_ref(), Said::Always(RET_USER_NOTIF))?;
     }
     Ok(said)
 }

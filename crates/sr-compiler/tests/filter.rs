@@ -39,13 +39,13 @@ proptest! {
         on_denied in prop::sample::select(vec![OnDenied::Errno, OnDenied::Kill, OnDenied::Log]),
         allow in prop::collection::vec(prop::sample::select(names()), 0..12),
         deny in prop::collection::vec(prop::sample::select(names()), 0..40),
-        told in any::<bool>(),
+        told in prop::sample::select(vec![DeniedScope::Network, DeniedScope::Calls, DeniedScope::Paths]),
         calls in prop::collection::vec((0u32..1100, prop::array::uniform6(any::<u64>()), any::<bool>()), 64),
     ) {
         let mut policy = common::policy();
         policy.syscalls.profile = if strict { SyscallProfile::Strict } else { SyscallProfile::Standard };
         policy.syscalls.on_denied = on_denied;
-        policy.evidence.denied = if told { DeniedScope::Calls } else { DeniedScope::Network };
+        policy.evidence.denied = told;
         policy.syscalls.allow = allow.iter().map(|name| (*name).to_owned()).collect();
         policy.syscalls.deny = deny.iter().map(|name| (*name).to_owned()).collect();
         let facts = HostFacts { arch: arch.name().into(), ..common::root_v1() };

@@ -199,6 +199,9 @@ pub enum DeniedScope {
     Network,
     /// System calls that the filter denies.
     Calls,
+    /// Besides, files that the view does not show or does not let be changed: each call that names a file by its path
+    /// waits for the supervisor.
+    Paths,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

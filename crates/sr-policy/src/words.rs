@@ -310,7 +310,7 @@ choices! {
     OnOutput { "kill" => Kill, "truncate" => Truncate }
     RequiredStrength { "any" => Any, "perProcess" => PerProcess, "kernel" => Kernel }
     SyscallProfile { "strict" => Strict, "standard" => Standard }
-    DeniedScope { "network" => Network, "calls" => Calls }
+    DeniedScope { "network" => Network, "calls" => Calls, "paths" => Paths }
     HashScope { "files" => Files, "tree" => Tree }
     Durability { "none" => None, "process" => Process, "machine" => Machine }
     Control {

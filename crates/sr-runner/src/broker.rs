@@ -24,7 +24,7 @@ const TAG_OPEN: u8 = b'O';
 const TAG_OPENED: u8 = b'o';
 
 /// What can be asked for, by its place in this list.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "exe",
     "root",
     "smaps_rollup",
@@ -35,12 +35,19 @@ const NAMES: [&str; 10] = [
     "ns/ipc",
     "ns/uts",
     "ns/cgroup",
+    "mem",
+    "cwd",
 ];
 /// Added to a number that is a descriptor's, for its `fdinfo`.
 const FDINFO: u32 = 1 << 31;
+/// The same, for what it is open on.
+const FD: u32 = 1 << 30;
+/// The option of [`serve`]'s command that names the pid namespace whose processes it looks into, too.
+const INSIDE: &str = "--inside";
 
 /// The calls that it makes once it serves.
-const CALLS: &str = "recvmsg sendmsg openat close exit_group rt_sigreturn restart_syscall mmap munmap brk sigaltstack";
+const CALLS: &str =
+    "recvmsg sendmsg openat fstat newfstatat close exit_group rt_sigreturn restart_syscall mmap munmap brk sigaltstack";
 
 const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
 const CAP_SYS_PTRACE: u64 = 1 << 19;
@@ -59,7 +66,9 @@ pub struct Broker {
 
 impl Broker {
     /// `command` is to run [`serve`] on its standard input.
-    pub fn start(command: &[OsString]) -> io::Result<Broker> {
+    /// `inside`: also what the processes of that pid namespace hold is asked for.
+    pub fn start(command: &[OsString], inside: Option<u64>) -> io::Result<Broker> {
+        let inside = inside.map(|number| [INSIDE.to_owned(), number.to_string()]);
         let (program, arguments) = command
             .split_first()
             .ok_or_else(|| io::Error::other("no command that would be it was named"))?;
@@ -68,6 +77,7 @@ impl Broker {
         set_socket_timeout(&ours, Timeout::Send, Some(PATIENCE))?;
         let process = Command::new(program)
             .args(arguments)
+            .args(inside.iter().flatten())
             .env_clear()
             .current_dir("/")
             .stdin(theirs)
@@ -130,8 +140,10 @@ impl Drop for Broker {
 }
 
 fn code(name: &str) -> Option<u32> {
-    if let Some(number) = name.strip_prefix("fdinfo/") {
-        return number.parse::<u32>().ok().filter(|n| *n < FDINFO).map(|n| FDINFO | n);
+    for (directory, flag) in [("fdinfo/", FDINFO), ("fd/", FD)] {
+        if let Some(number) = name.strip_prefix(directory) {
+            return number.parse::<u32>().ok().filter(|n| *n < FD).map(|n| flag | n);
+        }
     }
     let at = NAMES.iter().position(|known| *known == name)?;
     u32::try_from(at).ok()
@@ -142,16 +154,33 @@ fn named(code: u32) -> Option<(String, OFlags)> {
     if code & FDINFO != 0 {
         return Some((format!("fdinfo/{}", code & !FDINFO), OFlags::RDONLY));
     }
+    if code & FD != 0 {
+        return Some((format!("fd/{}", code & !FD), OFlags::PATH));
+    }
     let name = *NAMES.get(usize::try_from(code).ok()?)?;
     let flags = match name {
-        "root" => OFlags::PATH | OFlags::DIRECTORY,
+        "root" | "cwd" => OFlags::PATH | OFlags::DIRECTORY,
         _ => OFlags::RDONLY | OFlags::NONBLOCK,
     };
     Some((name.to_owned(), flags))
 }
 
-/// Serves a supervisor at this process's standard input until it is gone.
-pub fn serve() -> io::Result<()> {
+/// Whether it shows what a process holds: its memory, and what it has open. That is looked at where denied paths are told,
+/// and of the sandbox's processes alone.
+fn holds(name: &str) -> bool {
+    name == "mem" || name == "cwd" || name.starts_with("fd/")
+}
+
+/// The inode number of the pid namespace of `process` (namespaces(7)).
+pub(crate) fn pid_namespace(process: u32) -> rustix::io::Result<u64> {
+    let path = format!("/proc/{process}/ns/pid");
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(rustix::fs::fstat(file)?.st_ino)
+}
+
+/// Serves a supervisor at this process's standard input until it is gone. `inside`: the pid namespace of those processes
+/// of which it also opens what they hold.
+pub fn serve(inside: Option<u64>) -> io::Result<()> {
     let socket = rustix::stdio::stdin();
     // The caller of the supervisor may have left it some.
     sr_kernel::process::close_from(3)?;
@@ -167,6 +196,9 @@ pub fn serve() -> io::Result<()> {
     .enter()?;
     while let Some((asked, _)) = wire::receive(socket)? {
         let opened = match named(asked.b).filter(|_| asked.tag == TAG_OPEN) {
+            Some((name, _)) if holds(&name) && (inside.is_none() || pid_namespace(asked.a).ok() != inside) => {
+                Err(rustix::io::Errno::PERM)
+            }
             Some((name, flags)) => {
                 let path = format!("/proc/{}/{name}", asked.a);
                 openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty())
@@ -190,7 +222,7 @@ mod tests {
     #[test]
     fn a_broker_that_said_nothing_held_the_supervisor() {
         let command = ["sleep", "60"].map(OsString::from);
-        let error = Broker::start(&command).unwrap_err();
+        let error = Broker::start(&command, None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
     }
 

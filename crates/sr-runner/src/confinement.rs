@@ -81,6 +81,8 @@ fn c_string(path: &Path) -> io::Result<CString> {
 pub(crate) struct Confinement<'a> {
     /// The command that becomes the broker.
     broker: &'a [OsString],
+    /// The pid namespace of those processes of which it also opens what they hold.
+    inside: Option<u64>,
     /// `None` where the kernel has no Landlock.
     ruleset: Option<OwnedFd>,
     filter: Vec<Instruction>,
@@ -89,11 +91,12 @@ pub(crate) struct Confinement<'a> {
 
 impl<'a> Confinement<'a> {
     /// Makes all of it that can be made before it holds.
-    pub(crate) fn prepare(files: &Files<'_>, broker: &'a [OsString]) -> Result<Self, Fault> {
+    pub(crate) fn prepare(files: &Files<'_>, broker: &'a [OsString], inside: Option<u64>) -> Result<Self, Fault> {
         let ready = || -> io::Result<_> { Ok((ruleset(files)?, filter(CALLS)?)) };
         let (ruleset, filter) = ready().map_err(|e| cannot(&e))?;
         Ok(Confinement {
             broker,
+            inside,
             ruleset,
             filter,
             entered: false,
@@ -107,7 +110,7 @@ impl<'a> Confinement<'a> {
     /// Starts the broker: this process starts none once it is confined. A run without one cannot be joined, and is no worse
     /// a run.
     pub(crate) fn broker(&self) -> Option<Broker> {
-        Broker::start(self.broker)
+        Broker::start(self.broker, self.inside)
             .inspect_err(|e| tracing::debug!("this run has no broker: {e}"))
             .ok()
     }

@@ -5,6 +5,7 @@
 use crate::broker::Broker;
 use crate::digests;
 use crate::guest_wire::{self, DOOR, Said};
+use crate::paths::View;
 use crate::run::group_posture;
 use crate::store::Store;
 use crate::told::{self, Denied};
@@ -131,7 +132,12 @@ impl<'a> Guests<'a> {
     }
 
     /// Does what is to be done, without waiting. Gives the denied calls that were told; a fault is one of the evidence.
-    pub(crate) fn turn(&mut self, seen: &[PollFlags], log: &mut EventLog) -> Result<Vec<Denied>, Fault> {
+    pub(crate) fn turn(
+        &mut self,
+        seen: &[PollFlags],
+        log: &mut EventLog,
+        view: Option<&View<'_>>,
+    ) -> Result<Vec<Denied>, Fault> {
         let mut seen = seen.iter().copied();
         let mut next = || seen.next().unwrap_or(PollFlags::empty());
         let knocked = self.door.is_some() && !next().is_empty();
@@ -140,7 +146,7 @@ impl<'a> Guests<'a> {
         self.listeners.retain(|listener| {
             let flags = next();
             if flags.contains(PollFlags::IN) {
-                told.extend(told::answer_next(listener.as_fd(), calls));
+                told.extend(told::answer_next(listener.as_fd(), calls, view));
                 return true;
             }
             // Else every process under that filter is gone.

@@ -11,6 +11,7 @@ pub mod gc;
 mod guest_wire;
 mod guests;
 pub mod journal;
+mod paths;
 mod redaction;
 mod refusal;
 pub mod request;

@@ -3,6 +3,7 @@
 mod end;
 mod resources;
 
+use crate::broker;
 use crate::confinement::{Confinement, Files};
 use crate::digests;
 use crate::digests::mounts::{self, Watched};
@@ -334,6 +335,11 @@ impl<'a> Run<'a> {
         self.clocks.wall_micros = self.clock();
         tracing::debug!(micros = self.clock(), "at the exec stop");
         self.observe(&before, &stopped, &executable, identity, &watched)?;
+        // Only where paths are told, and only now: a moment later the program may be gone.
+        let inside = match self.bundle.syscalls_plan.paths.is_empty() {
+            true => None,
+            false => broker::pid_namespace(stopped.program.unsigned_abs()).ok(),
+        };
         tracing::debug!(micros = self.clock(), "posture observed");
         drop((executable, watched));
         // Nothing of what is recorded may be lost with the machine: then the program waits for the disk.
@@ -346,8 +352,10 @@ impl<'a> Run<'a> {
         tracing::debug!(micros = self.clock(), "program started");
         // While the program comes to run.
         let signed = if durable { Ok(()) } else { self.sign_launch() };
-        let prepared =
-            signed.and_then(|()| Confinement::prepare(&self.files(writable.as_fd()), &self.request.caller.broker));
+        let prepared = signed.and_then(|()| {
+            let files = self.files(writable.as_fd());
+            Confinement::prepare(&files, &self.request.caller.broker, inside)
+        });
         let confinement = match prepared {
             Ok(confinement) => confinement,
             Err(fault) => {
@@ -372,6 +380,8 @@ impl<'a> Run<'a> {
             running: &running,
             plan: &self.bundle.resources_plan,
             calls: &self.bundle.syscalls_plan,
+            view: &self.bundle.filesystem_plan,
+            mounts: &self.bundle.evidence_plan.mounts,
             group: self.group.as_ref(),
             writable: writable.as_fd(),
             layers: self.layers.as_deref(),

@@ -4,13 +4,14 @@
 use crate::broker::Broker;
 use crate::confinement::Confinement;
 use crate::guests::Guests;
+use crate::paths::View;
 use crate::stdio::{InputPump, OutputPump, Progress};
 use crate::told::{self, Denied, Pace};
 use crate::usage;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::json;
-use sr_common::{Cause, Fault, Usage};
-use sr_compiler::bundle::{Limit, LimitMechanism, ResourcesPlan, SyscallsPlan};
+use sr_common::{Cause, Code, Fault, Usage};
+use sr_compiler::bundle::{FilesystemPlan, Limit, LimitMechanism, MountEvidence, ResourcesPlan, SyscallsPlan};
 use sr_evidence::log::EventLog;
 use sr_evidence::report::DeniedOperation;
 use sr_kernel::cgroup::RunGroup;
@@ -37,6 +38,9 @@ pub struct Supervision<'a> {
     pub running: &'a Running,
     pub plan: &'a ResourcesPlan,
     pub calls: &'a SyscallsPlan,
+    /// By what denied paths are told.
+    pub view: &'a FilesystemPlan,
+    pub mounts: &'a [MountEvidence],
     pub group: Option<&'a RunGroup>,
     /// The writable tmpfs.
     pub writable: BorrowedFd<'a>,
@@ -112,6 +116,10 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         asked: 0,
         broker: None,
     };
+    let view = match s.calls.paths.is_empty() {
+        true => None,
+        false => seen_by(&mut s, &mut watch),
+    };
     // The first look comes early: short runs shall have a sample too.
     let mut next_sample = start + s.sample_interval.min(Duration::from_millis(20));
     let mut ended = loop {
@@ -140,12 +148,12 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             let told = s
                 .running
                 .listener()
-                .and_then(|listener| told::answer_next(listener, s.calls));
+                .and_then(|listener| told::answer_next(listener, s.calls, view.as_ref()));
             record_denied(&mut s, &mut watch, told);
         }
         // Where init has something to say that comes first: it may be why commands that joined are gone.
         let guests = if ready.channel { &[] } else { ready.guests.as_slice() };
-        match s.guests.turn(guests, s.log) {
+        match s.guests.turn(guests, s.log, view.as_ref()) {
             Ok(told) => record_denied(&mut s, &mut watch, told),
             Err(fault) => unrecordable(&s, &mut watch, fault),
         }
@@ -299,11 +307,17 @@ const MOST_DENIED: usize = 64;
 
 fn record_denied(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterator<Item = Denied>) {
     let now = Instant::now();
-    for Denied { denial, program, ends } in told {
+    for Denied {
+        denial,
+        by,
+        program,
+        ends,
+    } in told
+    {
         watch.pace.count(now);
         let mut entry = DeniedOperation {
             operation: denial.operation,
-            by: "seccomp".into(),
+            by: by.into(),
             count: 1,
             program,
             clause: Some(denial.clause.into()),
@@ -354,6 +368,20 @@ fn confine(s: &mut Supervision<'_>, watch: &mut Watch) {
     if let Err(fault) = s.confinement.enter() {
         unrecordable(s, watch, fault);
     }
+}
+
+/// What the program sees, which is asked of the broker: it is started first.
+fn seen_by<'a>(s: &mut Supervision<'a>, watch: &mut Watch) -> Option<View<'a>> {
+    confine(s, watch);
+    let view = match watch.broker.clone() {
+        Some(broker) => View::new(s.view, s.mounts, broker, s.running.program),
+        None => Err(std::io::Error::other("this run has no broker")),
+    };
+    let told = view.map_err(|e| {
+        let found = format!("denied paths cannot be told: {e}");
+        Fault::new(Code::Run001, "evidence.denied", found, "write denied: calls")
+    });
+    told.map_err(|fault| unrecordable(s, watch, fault)).ok()
 }
 
 /// What cannot be recorded does not go on.

@@ -1,6 +1,8 @@
 //! Calls that the filter tells the supervisor of (seccomp_unotify(2)), and their answers.
 
+use crate::paths::View;
 use sr_compiler::bundle::{DeniedAction, SyscallsPlan};
+use sr_compiler::syscalls::path_arguments;
 use sr_compiler::{Arch, Denial, denial, syscall_name};
 use sr_kernel::seccomp;
 use std::os::fd::BorrowedFd;
@@ -8,10 +10,13 @@ use std::time::{Duration, Instant};
 
 const EPERM: u16 = 1;
 const EACCES: u16 = 13;
+const ENOSYS: u16 = 38;
 
 /// An operation that was denied, which is to be recorded.
 pub struct Denied {
     pub denial: Denial,
+    /// What denied it.
+    pub by: &'static str,
     /// What the caller's executable is called, by the caller's own account.
     pub program: Option<String>,
     /// The policy ends the run for it. The caller waits for that.
@@ -19,7 +24,8 @@ pub struct Denied {
 }
 
 /// Takes the next call from `listener` and answers it as the plan says.
-pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan) -> Option<Denied> {
+/// `view`: where paths are looked at.
+pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan, view: Option<&View<'_>>) -> Option<Denied> {
     // `None`: the caller was killed while it waited.
     let told = seccomp::next_told(listener)?;
     let number = u32::try_from(told.number).unwrap_or(u32::MAX);
@@ -28,6 +34,26 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan) -> Option<Den
         .conditional
         .iter()
         .find(|rule| Some(rule.syscall.as_str()) == name);
+    if let Some(name) = name.filter(|name| calls.paths.iter().any(|path| path == name)) {
+        let denied = view.and_then(|view| view.judge(name, &told, path_arguments(name)));
+        return match denied {
+            Some((denial, errno)) if seccomp::still_waits(listener, &told) => {
+                let program = name_of(told.pid);
+                seccomp::deny(listener, &told, errno);
+                Some(Denied {
+                    denial,
+                    by: "view",
+                    program,
+                    ends: false,
+                })
+            }
+            // No more than the wall allows, whatever the path is by now.
+            _ => {
+                seccomp::let_go_on(listener, &told, ENOSYS);
+                None
+            }
+        };
+    }
     match rule {
         // No operation is denied here: the program does by other means what it meant to do. The name is the caller's own
         // choice and may change at once; the policy allows either answer.
@@ -49,6 +75,7 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan) -> Option<Den
                 seccomp::deny(listener, &told, errno.unwrap_or(EPERM));
             }
             Some(Denied {
+                by: "seccomp",
                 denial: denial(calls, name.unwrap_or("unknown"), &told.args),
                 program,
                 ends,

@@ -126,7 +126,11 @@ pub enum Command {
     Completions(CompletionsArguments),
     /// Opens files of /proc for a confined supervisor.
     #[command(hide = true)]
-    Broker,
+    Broker {
+        /// The pid namespace whose processes it looks into.
+        #[arg(long)]
+        inside: Option<u64>,
+    },
 }
 
 /// Run another command inside a sandbox that is running.

@@ -3,7 +3,7 @@
 use crate::failure::Done;
 use sr_common::{Code, Fault};
 
-pub fn broker() -> Done {
+pub fn broker(inside: Option<u64>) -> Done {
     let fault = |e: std::io::Error| {
         Fault::new(
             Code::Run001,
@@ -12,6 +12,6 @@ pub fn broker() -> Done {
             "this command is started by `safe-run run`, never by hand",
         )
     };
-    sr_runner::broker::serve().map_err(fault)?;
+    sr_runner::broker::serve(inside).map_err(fault)?;
     Ok(0)
 }

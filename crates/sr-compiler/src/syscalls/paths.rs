@@ -1,0 +1,92 @@
+//! Calls that name a file by its path: where the path stands among the arguments, and what is meant to be done there.
+
+/// One path of a call. Arguments by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathArgument {
+    /// The descriptor that a relative path begins at; `None`: the working directory.
+    pub directory: Option<u8>,
+    pub path: u8,
+    pub intent: Intent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// To read it, or about it.
+    Look,
+    /// As the flags of open(2) in that argument say.
+    Open { flags: u8 },
+    /// To make it, where it is not.
+    Make,
+    /// To change what is there, or take it away.
+    Change,
+}
+
+const fn at(directory: u8, path: u8, intent: Intent) -> PathArgument {
+    PathArgument {
+        directory: Some(directory),
+        path,
+        intent,
+    }
+}
+
+const fn here(path: u8, intent: Intent) -> PathArgument {
+    PathArgument {
+        directory: None,
+        path,
+        intent,
+    }
+}
+
+use Intent::{Change, Look, Make, Open};
+
+/// By name, sorted. Left out: calls with argument rules, and `openat2`, whose flags lie in memory.
+const CALLS: &[(&str, &[PathArgument])] = &[
+    ("access", &[here(0, Look)]),
+    ("chdir", &[here(0, Look)]),
+    ("chmod", &[here(0, Change)]),
+    ("creat", &[here(0, Make)]),
+    ("execve", &[here(0, Look)]),
+    ("faccessat", &[at(0, 1, Look)]),
+    ("faccessat2", &[at(0, 1, Look)]),
+    ("fchmodat", &[at(0, 1, Change)]),
+    ("lstat", &[here(0, Look)]),
+    ("mkdir", &[here(0, Make)]),
+    ("mkdirat", &[at(0, 1, Make)]),
+    ("newfstatat", &[at(0, 1, Look)]),
+    ("open", &[here(0, Open { flags: 1 })]),
+    ("openat", &[at(0, 1, Open { flags: 2 })]),
+    ("readlink", &[here(0, Look)]),
+    ("readlinkat", &[at(0, 1, Look)]),
+    ("rename", &[here(0, Change), here(1, Make)]),
+    ("renameat", &[at(0, 1, Change), at(2, 3, Make)]),
+    ("renameat2", &[at(0, 1, Change), at(2, 3, Make)]),
+    ("rmdir", &[here(0, Change)]),
+    ("stat", &[here(0, Look)]),
+    ("statx", &[at(0, 1, Look)]),
+    ("truncate", &[here(0, Change)]),
+    ("unlink", &[here(0, Change)]),
+    ("unlinkat", &[at(0, 1, Change)]),
+];
+
+/// The paths of the call `name`; none where it has none, or they are not looked at.
+pub fn path_arguments(name: &str) -> &'static [PathArgument] {
+    match CALLS.binary_search_by(|(call, _)| call.cmp(&name)) {
+        Ok(found) => CALLS[found].1,
+        Err(_) => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::syscalls::{profiles, table::known_syscall};
+
+    #[test]
+    fn the_calls_are_in_order_and_have_no_other_rule() {
+        assert!(CALLS.is_sorted_by(|a, b| a.0 < b.0));
+        for (name, arguments) in CALLS {
+            assert!(known_syscall(name) && profiles::rule(name).is_none(), "{name}");
+            assert_eq!(path_arguments(name), *arguments);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Looks at the paths of told calls: whether the view shows the file, and lets be done with it what is meant. What it does
+//! not is answered from here, with the path that was looked at: the program may change its memory at any time, so a denial
+//! is never left to a second reading.
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat2, readlink};
+use rustix::io::Errno;
+use sr_compiler::Denial;
+use sr_compiler::bundle::{FilesystemPlan, MountEvidence};
+use sr_compiler::syscalls::{Intent, PathArgument};
+use sr_kernel::seccomp::Notification;
+use sr_process::posture::Opener;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+/// What the program sees, for who judges its paths.
+pub(crate) struct View<'a> {
+    plan: &'a FilesystemPlan,
+    mounts: &'a [MountEvidence],
+    opener: Rc<dyn Opener>,
+    /// The program's root directory.
+    root: OwnedFd,
+}
+
+/// Longest path that is looked at, as of the kernel's own (PATH_MAX).
+const MOST: usize = 4096;
+const AT_FDCWD: i32 = -100;
+const READ_ONLY: u64 = 1;
+/// O_ACCMODE, and O_TRUNC, O_CREAT of open(2): the same on both architectures.
+const WRITES: u64 = 0o3 | 0o1000;
+const CREATES: u64 = 0o100;
+
+impl<'a> View<'a> {
+    /// What `program` sees.
+    pub fn new(
+        plan: &'a FilesystemPlan,
+        mounts: &'a [MountEvidence],
+        opener: Rc<dyn Opener>,
+        program: i32,
+    ) -> io::Result<View<'a>> {
+        let root = opener.open(program, "root")?;
+        Ok(View {
+            plan,
+            mounts,
+            opener,
+            root,
+        })
+    }
+
+    /// The first of the call's paths that is denied, with the errno that says so. `None`: it goes on, also where nothing
+    /// can be said.
+    pub fn judge(&self, name: &str, told: &Notification, arguments: &[PathArgument]) -> Option<(Denial, u16)> {
+        arguments.iter().find_map(|argument| {
+            let path = self.path(told, argument).ok()?;
+            let (clause, reason, remedy, errno) = self.denied(&path, intent(argument, told))?;
+            let denial = Denial {
+                operation: format!("{name} {path}"),
+                clause,
+                reason,
+                remedy,
+            };
+            Some((denial, errno))
+        })
+    }
+
+    /// Absolute in the view, as the program wrote it otherwise.
+    fn path(&self, told: &Notification, argument: &PathArgument) -> io::Result<String> {
+        let pid = i32::try_from(told.pid).map_err(io::Error::other)?;
+        let memory = self.opener.open(pid, "mem")?;
+        let written = text(&memory, told.args[usize::from(argument.path)])?;
+        if written.starts_with('/') {
+            return Ok(written);
+        }
+        let directory = match argument.directory.map(|n| told.args[usize::from(n)] as u32 as i32) {
+            None | Some(AT_FDCWD) => "cwd".to_owned(),
+            Some(fd) => format!("fd/{fd}"),
+        };
+        let directory = self.opener.open(pid, &directory)?;
+        let base = readlink(format!("/proc/self/fd/{}", directory.as_raw_fd()), Vec::new())?;
+        let base = base.into_string().map_err(io::Error::other)?;
+        match base.starts_with('/') && !written.is_empty() {
+            true => Ok(format!("{}/{written}", base.trim_end_matches('/'))),
+            false => Err(Errno::NOENT.into()),
+        }
+    }
+
+    fn denied(&self, path: &str, intent: Wanted) -> Option<(&'static str, String, Option<String>, u16)> {
+        // What these hold differs for who looks.
+        if ["/proc", "/dev"].iter().any(|own| within(path, own)) {
+            return None;
+        }
+        let file = match self.open(path, OFlags::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                // A link that leads to what only the program sees.
+                if self.open(path, OFlags::NOFOLLOW).is_ok() {
+                    return None;
+                }
+                return match (intent, parent(path)) {
+                    (Wanted::Make | Wanted::Save, Some(directory)) => match self.open(directory, OFlags::DIRECTORY) {
+                        Ok(place) => read_only(&place).then(|| self.unchangeable(path)),
+                        Err(_) => self.unseen(directory),
+                    },
+                    _ => self.unseen(path),
+                };
+            }
+            // Nothing of the policy's: permissions, loops, names that are too long.
+            Err(_) => return None,
+        };
+        let covered = self.plan.masked.iter().any(|masked| within(path, masked));
+        if covered && let Some(hidden) = self.hidden(&self.host(path).0) {
+            return Some(hidden);
+        }
+        (matches!(intent, Wanted::Change | Wanted::Save) && read_only(&file)).then(|| self.unchangeable(path))
+    }
+
+    fn open(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
+        openat2(&self.root, path, flags, Mode::empty(), resolve)
+    }
+
+    /// Where `path` lies on the host, and by which mount of the policy's.
+    fn host(&self, path: &str) -> (String, Option<usize>) {
+        let mounts = self.mounts.iter().enumerate().filter(|(_, mount)| mount.target != "/");
+        let mount = mounts
+            .filter(|(_, mount)| within(path, &mount.target))
+            .max_by_key(|(_, mount)| mount.target.len());
+        match mount {
+            Some((i, mount)) => (format!("{}{}", mount.source, &path[mount.target.len()..]), Some(i)),
+            None => (path.to_owned(), None),
+        }
+    }
+
+    /// Something of the host's that the view does not show. What is nowhere is nobody's denial.
+    fn unseen(&self, path: &str) -> Option<(&'static str, String, Option<String>, u16)> {
+        let (host, mount) = self.host(path);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat2(CWD, &host, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).ok()?;
+        if let Some((clause, reason, remedy, _)) = self.hidden(&host) {
+            return Some((clause, reason, remedy, ENOENT));
+        }
+        // In a directory that is shown the program itself may have removed it.
+        if mount.is_some() {
+            return None;
+        }
+        let remedy = format!("mounts: [{{source: {host}}}]");
+        Some(("mounts", "the view does not show it".into(), Some(remedy), ENOENT))
+    }
+
+    fn hidden(&self, host: &str) -> Option<(&'static str, String, Option<String>, u16)> {
+        let hidden = self.plan.hidden.iter().find(|hidden| within(host, &hidden.path))?;
+        let remedy = "take what matches it out of hide, or write a shorter list";
+        Some(("hide", hidden.reason.clone(), Some(remedy.into()), EACCES))
+    }
+
+    fn unchangeable(&self, path: &str) -> (&'static str, String, Option<String>, u16) {
+        let reason = "it is shown read-only".to_owned();
+        match self.host(path).1.and_then(|i| self.mounts.get(i)) {
+            Some(mount) => {
+                let remedy = format!(
+                    "mounts: [{{source: {}, captured: true}}], or readOnly: false",
+                    mount.source
+                );
+                ("mounts", reason, Some(remedy), EROFS)
+            }
+            None => {
+                let remedy = "rootfs: {writable: overlay}, or write to a mount or /tmp".to_owned();
+                ("rootfs.writable", reason, Some(remedy), EROFS)
+            }
+        }
+    }
+}
+
+const ENOENT: u16 = 2;
+const EACCES: u16 = 13;
+const EROFS: u16 = 30;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Look,
+    Make,
+    Change,
+    /// To change it, or make it where it is not.
+    Save,
+}
+
+fn intent(argument: &PathArgument, told: &Notification) -> Wanted {
+    match argument.intent {
+        Intent::Look => Wanted::Look,
+        Intent::Make => Wanted::Make,
+        Intent::Change => Wanted::Change,
+        Intent::Open { flags } => {
+            let flags = told.args[usize::from(flags)];
+            match (flags & CREATES != 0, flags & WRITES != 0) {
+                (true, true) => Wanted::Save,
+                (true, false) => Wanted::Make,
+                (false, true) => Wanted::Change,
+                (false, false) => Wanted::Look,
+            }
+        }
+    }
+}
+
+fn read_only(file: &OwnedFd) -> bool {
+    fstatfs(file).is_ok_and(|stat| stat.f_flags as u64 & READ_ONLY != 0)
+}
+
+/// Whether `path` is `directory` or lies below it. Both absolute.
+fn within(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn parent(path: &str) -> Option<&str> {
+    let (parent, _) = path.trim_end_matches('/').rsplit_once('/')?;
+    Some(if parent.is_empty() { "/" } else { parent })
+}
+
+/// The text at `address` of another process, up to its NUL. It is read to the end of one page after another: the next may
+/// not be there.
+fn text(memory: &OwnedFd, address: u64) -> io::Result<String> {
+    const PAGE: u64 = 4096;
+    let mut bytes = Vec::new();
+    while bytes.len() < MOST {
+        let at = address + bytes.len() as u64;
+        let mut page = vec![0; (PAGE - at % PAGE) as usize];
+        let read = rustix::io::pread(memory, &mut page, at)?;
+        let page = page.get(..read).unwrap_or_default();
+        let end = page.iter().position(|byte| *byte == 0);
+        bytes.extend_from_slice(page.get(..end.unwrap_or(read)).unwrap_or_default());
+        if end.is_some() {
+            return String::from_utf8(bytes).map_err(io::Error::other);
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    Err(Errno::NAMETOOLONG.into())
+}

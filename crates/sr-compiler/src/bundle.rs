@@ -295,6 +295,9 @@ pub struct SyscallsPlan {
     pub denied: Vec<String>,
     /// Allowed whatever the arguments, sorted.
     pub allowed: Vec<Cow<'static, str>>,
+    /// The supervisor is told of allowed calls too, but for those of the launch, and lets them go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observed: bool,
     /// Allowed, but the supervisor is told of each and looks at its path first, sorted (`evidence.denied: paths`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<Cow<'static, str>>,

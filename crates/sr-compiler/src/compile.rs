@@ -5,7 +5,7 @@ use crate::syscalls::{Arch, bpf};
 use crate::{filesystem, network, obligations, paths, process, resources, syscalls};
 use serde::Serialize;
 use sr_common::{API_VERSION, Code, Digest, Fault, HostFacts, Subject, canonical};
-use sr_policy::spec::{DeniedScope, Durability, HashScope, PolicySpec};
+use sr_policy::spec::{DeniedScope, Durability, HashScope, ObserveScope, PolicySpec};
 use std::collections::BTreeMap;
 
 /// What every plan is made from.
@@ -37,6 +37,7 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let captures = |entry: &ViewEntry| matches!(entry.what, ViewKind::Captured { .. });
     let asked = syscalls::Asked {
         tell_denied: policy.evidence.denied != DeniedScope::Network,
+        observe: policy.evidence.observe == ObserveScope::Calls,
         tell_paths: policy.evidence.denied == DeniedScope::Paths,
         pin_cpus: resources::pins_cpus(&resources_plan),
         tell_links: filesystem_plan.entries.iter().any(captures),

@@ -12,12 +12,13 @@ pub mod table;
 pub use denial::{Denial, denial};
 pub use own::allow_only;
 pub use paths::{Intent, PathArgument, path_arguments};
+pub use profiles::selector;
 pub use table::{Arch, known_syscall, nearest_syscall, syscall_name};
 
 use crate::bundle::{ArgumentTest, ConditionalRule, DeniedAction, SyscallsPlan};
 use bpf::{Decision, RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG, RET_USER_NOTIF, X32_BIT};
 use interpreter::{Instruction, Program, Region, SeccompData};
-use profiles::{ENOSYS, EPERM, PROBED, STANDARD, STRICT, WALL, words};
+use profiles::{ENOSYS, EPERM, FLOOR, PROBED, STANDARD, STRICT, WALL, words};
 use sr_common::{Code, Fault};
 use sr_policy::spec::{OnDenied, SyscallProfile, Syscalls};
 use std::borrow::Cow;
@@ -33,6 +34,8 @@ pub(crate) struct Asked {
     pub tell_denied: bool,
     /// So are denied paths.
     pub tell_paths: bool,
+    /// So are calls that are allowed.
+    pub observe: bool,
     /// The cpu limit is an affinity, which the program must not widen.
     pub pin_cpus: bool,
     /// The view has an overlay, see [`profiles::links`].
@@ -44,12 +47,13 @@ pub(crate) struct Asked {
 /// The plan for `arch`.
 pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> {
     let before = faults.len();
-    let (profile, extra) = match policy.profile {
-        SyscallProfile::Strict => ("strict", ""),
-        SyscallProfile::Standard => ("standard", STANDARD),
+    let (profile, base, extra) = match policy.profile {
+        SyscallProfile::Named => ("named", FLOOR, ""),
+        SyscallProfile::Strict => ("strict", STRICT, ""),
+        SyscallProfile::Standard => ("standard", STRICT, STANDARD),
     };
     check_names(policy, asked.handshake, faults);
-    let mut names: Vec<&str> = words(STRICT)
+    let mut names: Vec<&str> = words(base)
         .chain(words(extra))
         .chain(policy.allow.iter().map(String::as_str))
         .collect();
@@ -78,6 +82,20 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
             .map(|(name, errno)| (*name, never(name, *errno))),
     );
     rules.extend(names.iter().filter_map(|name| Some((*name, profiles::rule(name)?))));
+    for (name, values) in &policy.arguments {
+        let (Some(index), Ok(at)) = (selector(name), names.binary_search(&name.as_str())) else {
+            continue;
+        };
+        let rule = rules.entry(names[at]).or_insert_with(|| ConditionalRule {
+            otherwise_errno: None,
+            ..never(name, EPERM)
+        });
+        rule.allow.extend(values.iter().map(|value| ArgumentTest {
+            index,
+            mask: u32::MAX,
+            value: *value,
+        }));
+    }
     for name in &policy.deny {
         names.retain(|other| other != name);
         // libc falls back from clone3 on ENOSYS alone: any other answer would break programs, not deny more.
@@ -138,6 +156,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
         arch: arch.name().to_owned(),
         on_denied,
         told,
+        observed: asked.observe && listens,
         denied: policy.deny.clone(),
         allowed,
         paths,
@@ -200,7 +219,23 @@ impl DeniedAction {
 impl SyscallsPlan {
     /// Whether the filter tells the supervisor of any call.
     pub fn tells(&self) -> bool {
-        self.told || !self.paths.is_empty() || self.conditional.iter().any(|rule| rule.told)
+        self.told || self.observed || !self.paths.is_empty() || self.conditional.iter().any(|rule| rule.told)
+    }
+
+    /// Whether the plan allows the call `name` with these arguments.
+    pub fn allows(&self, name: &str, args: &[u64; 6]) -> bool {
+        let named = self.allowed.iter().chain(&self.paths).any(|allowed| allowed == name);
+        let rule = || self.conditional.iter().find(|rule| rule.syscall == name);
+        named || rule().is_some_and(|rule| allowed_by_rule(rule, args))
+    }
+
+    /// What the filter answers where the policy allows the call `name`. The launch itself goes by nobody's leave: the
+    /// supervisor is not listening yet.
+    fn allows_with(&self, name: &str) -> u32 {
+        match self.observed && name != "execveat" && !LAUNCH_FLOOR.contains(&name) {
+            true => RET_USER_NOTIF,
+            false => RET_ALLOW,
+        }
     }
 
     /// What the filter answers where the policy denies and no rule says how.
@@ -216,7 +251,7 @@ const UNKNOWN: u32 = RET_ERRNO | ENOSYS as u32;
 
 /// Where a plan names a call.
 enum Word<'a> {
-    Allowed,
+    Allowed(&'a str),
     Told,
     Rule(&'a ConditionalRule),
     Unnamed,
@@ -236,7 +271,7 @@ fn words_by_number(plan: &SyscallsPlan, arch: Arch) -> impl Iterator<Item = (u32
             return arch.number(row).map(|nr| (nr, Word::Told));
         }
         let word = match (allowed.peek(), rules.peek()) {
-            (Some(name), _) if *name == row.0 => Word::Allowed,
+            (Some(name), _) if *name == row.0 => Word::Allowed(name),
             (_, Some(rule)) if rule.syscall == row.0 => Word::Rule(rule),
             _ => Word::Unnamed,
         };
@@ -252,7 +287,7 @@ fn render(plan: &SyscallsPlan, arch: Arch) -> Vec<Instruction> {
             decisions.resize(nr + 1, Decision::Answer(UNKNOWN));
         }
         decisions[nr] = match word {
-            Word::Allowed => Decision::Answer(RET_ALLOW),
+            Word::Allowed(name) => Decision::Answer(plan.allows_with(name)),
             Word::Told => Decision::Answer(RET_USER_NOTIF),
             Word::Unnamed => Decision::Answer(plan.denies_with()),
             Word::Rule(rule) => {
@@ -260,7 +295,11 @@ fn render(plan: &SyscallsPlan, arch: Arch) -> Vec<Instruction> {
                 if rule.allow.is_empty() && rule.deny.is_empty() {
                     Decision::Answer(denied)
                 } else {
-                    Decision::Arguments { rule, denied }
+                    Decision::Arguments {
+                        rule,
+                        allowed: plan.allows_with(&rule.syscall),
+                        denied,
+                    }
                 }
             }
         };
@@ -288,7 +327,7 @@ fn expected_by_name(plan: &SyscallsPlan, name: &str, args: &[u64; 6]) -> u32 {
         .binary_search_by(|allowed| allowed.as_ref().cmp(name))
         .is_ok()
     {
-        return RET_ALLOW;
+        return plan.allows_with(name);
     }
     if plan.paths.iter().any(|told| told == name) {
         return RET_USER_NOTIF;
@@ -300,12 +339,16 @@ fn expected_by_name(plan: &SyscallsPlan, name: &str, args: &[u64; 6]) -> u32 {
 }
 
 fn expected_by_rule(plan: &SyscallsPlan, rule: &ConditionalRule, args: &[u64; 6]) -> u32 {
+    match allowed_by_rule(rule, args) {
+        true => plan.allows_with(&rule.syscall),
+        false => denied_answer(plan, rule),
+    }
+}
+
+fn allowed_by_rule(rule: &ConditionalRule, args: &[u64; 6]) -> bool {
     let matches = |test: &ArgumentTest| args[usize::from(test.index)] as u32 & test.mask == test.value;
     let open = rule.allow.is_empty() && !rule.deny.is_empty();
-    if !rule.deny.iter().any(matches) && (open || rule.allow.iter().any(matches)) {
-        return RET_ALLOW;
-    }
-    denied_answer(plan, rule)
+    !rule.deny.iter().any(matches) && (open || rule.allow.iter().any(matches))
 }
 
 /// What a call gets that its rule does not allow.
@@ -350,7 +393,7 @@ fn said(plan: &SyscallsPlan, arch: Arch) -> Result<Vec<Said<'_>>, &str> {
     }
     let mut rest = table::TABLE.iter();
     for name in &plan.allowed {
-        name_is(&mut rest, name.as_ref(), Said::Always(RET_ALLOW))?;
+        name_is(&mut rest, name.as_ref(), Said::Always(plan.allows_with(name)))?;
     }
     let mut rest = table::TABLE.iter();
     for name in &plan.paths {

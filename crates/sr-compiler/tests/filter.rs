@@ -11,7 +11,7 @@ use sr_compiler::syscalls::bpf::{RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_LOG
 use sr_compiler::syscalls::interpreter::{Program, Region, SeccompData};
 use sr_compiler::syscalls::{disagreement, expected};
 use sr_compiler::{Arch, CompileBundle, denial, syscall_name};
-use sr_policy::spec::{DeniedScope, OnDenied, PolicySpec, SyscallProfile, Syscalls};
+use sr_policy::spec::{DeniedScope, ObserveScope, OnDenied, PolicySpec, SyscallProfile, Syscalls};
 
 fn answer(bundle: &CompileBundle, name: &str, args: [u64; 6]) -> u32 {
     let arch = Arch::parse(&bundle.syscalls_plan.arch).unwrap();
@@ -35,7 +35,9 @@ proptest! {
     #[test]
     fn any_policy_gives_a_filter_that_is_its_plan(
         arch in prop::sample::select(Arch::ALL.to_vec()),
-        strict in any::<bool>(),
+        profile in prop::sample::select(vec![SyscallProfile::Named, SyscallProfile::Strict, SyscallProfile::Standard]),
+        observe in any::<bool>(),
+        requests in prop::collection::vec(any::<u32>(), 0..3),
         on_denied in prop::sample::select(vec![OnDenied::Errno, OnDenied::Kill, OnDenied::Log]),
         allow in prop::collection::vec(prop::sample::select(names()), 0..12),
         deny in prop::collection::vec(prop::sample::select(names()), 0..40),
@@ -43,7 +45,13 @@ proptest! {
         calls in prop::collection::vec((0u32..1100, prop::array::uniform6(any::<u64>()), any::<bool>()), 64),
     ) {
         let mut policy = common::policy();
-        policy.syscalls.profile = if strict { SyscallProfile::Strict } else { SyscallProfile::Standard };
+        policy.syscalls.profile = profile;
+        if observe {
+            policy.evidence.observe = ObserveScope::Calls;
+        }
+        if !requests.is_empty() {
+            policy.syscalls.arguments = [("ioctl".to_owned(), requests.clone()), ("prctl".to_owned(), requests)].into();
+        }
         policy.syscalls.on_denied = on_denied;
         policy.evidence.denied = told;
         policy.syscalls.allow = allow.iter().map(|name| (*name).to_owned()).collect();
@@ -361,10 +369,11 @@ fn a_denial_names_the_clause_and_what_would_allow_it() {
         args
     };
     for (name, args, said) in [
+        ("ptrace", [0; 6], "ptrace | syscalls.profile | none"),
         (
-            "ptrace",
+            "modify_ldt",
             [0; 6],
-            "ptrace | syscalls.profile | syscalls: {allow: [ptrace]}",
+            "modify_ldt | syscalls.profile | syscalls: {allow: [modify_ldt]}",
         ),
         ("mount", [0; 6], "mount | syscalls.profile | none"),
         (

@@ -6,7 +6,8 @@ use crate::planned::{
     DetectionSection, DevicesSection, MacSection, MicrovmSection, NetworkSection, SecretSection, WasmSection,
 };
 use crate::spec::{
-    DeniedScope, Durability, HashScope, Installation, OnOutput, RequiredStrength, RootWritable, SyscallProfile,
+    DeniedScope, Durability, HashScope, Installation, ObserveScope, OnOutput, RequiredStrength, RootWritable,
+    SyscallProfile,
 };
 use crate::words::{Cpus, OrAll, Text, Word, choices};
 use schemars::JsonSchema;
@@ -153,6 +154,8 @@ section! {
         allow: Vec<Word>,
         /// System calls taken from the profile, by name.
         deny: Vec<Word>,
+        /// By call (ioctl, fcntl, prctl, arch_prctl), the only values that the argument which selects its use may have.
+        arguments: BTreeMap<String, Vec<u32>>,
         on_denied: OnDeniedCall,
     }
 }
@@ -181,6 +184,8 @@ section! {
         durability: Durability,
         /// Which denied operations are told of and recorded. Default `calls`.
         denied: DeniedScope,
+        /// What the program does is told of and recorded in `observed.json`. Default `none`.
+        observe: ObserveScope,
     }
 }
 

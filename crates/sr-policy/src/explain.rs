@@ -158,6 +158,7 @@ fn limit_lines(r: &Resources) -> Vec<String> {
 
 fn call_lines(calls: &Syscalls) -> Vec<String> {
     let profile = match calls.profile {
+        SyscallProfile::Named => "named (what every start and end needs)",
         SyscallProfile::Strict => "strict",
         SyscallProfile::Standard => "standard",
     };
@@ -174,6 +175,13 @@ fn call_lines(calls: &Syscalls) -> Vec<String> {
     }
     if !calls.deny.is_empty() {
         lines.push(format!("Also denied: {}.", list(&calls.deny)));
+    }
+    for (call, values) in &calls.arguments {
+        let values: Vec<String> = values.iter().map(u32::to_string).collect();
+        lines.push(format!(
+            "Of {call}, only what the numbers {} select.",
+            values.join(", ")
+        ));
     }
     lines
 }

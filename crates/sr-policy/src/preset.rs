@@ -76,6 +76,7 @@ impl Preset {
                 allow: Vec::new(),
                 deny: Vec::new(),
                 on_denied: if strict { OnDenied::Kill } else { OnDenied::Errno },
+                arguments: BTreeMap::new(),
             },
             network: Network {
                 mode: NetworkMode::None,
@@ -86,6 +87,7 @@ impl Preset {
                 hash: HashScope::Files,
                 durability: Durability::Process,
                 denied: DeniedScope::Calls,
+                observe: ObserveScope::None,
             },
             session: (self == Preset::Agent).then(|| "auto".into()),
             degrade: Vec::new(),

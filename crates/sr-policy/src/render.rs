@@ -47,6 +47,9 @@ pub fn render_yaml(spec: &PolicySpec) -> String {
     out.line(1, "allow", &spec.syscalls.allow);
     out.line(1, "deny", &spec.syscalls.deny);
     out.line(1, "onDenied", &spec.syscalls.on_denied);
+    if !spec.syscalls.arguments.is_empty() {
+        out.line(1, "arguments", &spec.syscalls.arguments);
+    }
     out.open("network");
     out.line(1, "mode", &spec.network.mode);
     out.open("evidence");
@@ -55,6 +58,7 @@ pub fn render_yaml(spec: &PolicySpec) -> String {
     out.line(1, "hash", &spec.evidence.hash);
     out.line(1, "durability", &spec.evidence.durability);
     out.line(1, "denied", &spec.evidence.denied);
+    out.line(1, "observe", &spec.evidence.observe);
     out.line(0, "session", &spec.session.as_deref().unwrap_or("none"));
     out.line(0, "degrade", &spec.degrade);
     out.0

@@ -187,6 +187,7 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
         set(&mut spec.syscalls.profile, syscalls.profile);
         set(&mut spec.syscalls.allow, syscalls.allow.map(words));
         set(&mut spec.syscalls.deny, syscalls.deny.map(words));
+        set(&mut spec.syscalls.arguments, syscalls.arguments);
         let on_denied = syscalls.on_denied.map(|choice| match choice {
             OnDeniedCall::Errno => OnDenied::Errno,
             OnDeniedCall::Log => OnDenied::Log,
@@ -201,6 +202,7 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
         set(&mut spec.evidence.hash, evidence.hash);
         set(&mut spec.evidence.durability, evidence.durability);
         set(&mut spec.evidence.denied, evidence.denied);
+        set(&mut spec.evidence.observe, evidence.observe);
     }
     if let Some(Word(session)) = document.session {
         spec.session = (session != "none").then_some(session);

@@ -148,11 +148,16 @@ pub struct Syscalls {
     pub allow: Vec<String>,
     pub deny: Vec<String>,
     pub on_denied: OnDenied,
+    /// By call, the values that the argument which selects among its many uses may have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub arguments: BTreeMap<String, Vec<u32>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SyscallProfile {
+    /// None but those that `allow` names, and what every start and end needs.
+    Named,
     Strict,
     Standard,
 }
@@ -188,6 +193,18 @@ pub struct Evidence {
     /// Recorded before there was a choice: network sockets.
     #[serde(default)]
     pub denied: DeniedScope,
+    #[serde(default)]
+    pub observe: ObserveScope,
+}
+
+/// What the program does is told of, and recorded in `observed.json`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ObserveScope {
+    #[default]
+    None,
+    /// System calls, with the arguments that select among them, and files.
+    Calls,
 }
 
 /// What the program was denied is told of, and recorded.

@@ -4,7 +4,8 @@ use crate::decode::{Decode, Decoder};
 use crate::merge::{Merge, replaces};
 use crate::node::{Key, Kind, Node, Typed};
 use crate::spec::{
-    DeniedScope, Durability, HashScope, Installation, OnOutput, RequiredStrength, RootWritable, SyscallProfile,
+    DeniedScope, Durability, HashScope, Installation, ObserveScope, OnOutput, RequiredStrength, RootWritable,
+    SyscallProfile,
 };
 use crate::suggest::nearest;
 use crate::text::{is_hostile, is_reordering, printable};
@@ -85,6 +86,7 @@ replaces!(
     DeniedScope,
     HashScope,
     Installation,
+    ObserveScope,
     OnOutput,
     RequiredStrength,
     RootWritable,
@@ -306,10 +308,11 @@ pub(crate) use choices;
 
 choices! {
     RootWritable { "overlay" => Overlay, "readOnly" => ReadOnly }
+    ObserveScope { "none" => None, "calls" => Calls }
     Installation { "readOnly" => ReadOnly, "refuse" => Refuse }
     OnOutput { "kill" => Kill, "truncate" => Truncate }
     RequiredStrength { "any" => Any, "perProcess" => PerProcess, "kernel" => Kernel }
-    SyscallProfile { "strict" => Strict, "standard" => Standard }
+    SyscallProfile { "named" => Named, "strict" => Strict, "standard" => Standard }
     DeniedScope { "network" => Network, "calls" => Calls, "paths" => Paths }
     HashScope { "files" => Files, "tree" => Tree }
     Durability { "none" => None, "process" => Process, "machine" => Machine }

@@ -31,8 +31,12 @@ const ARGS: u32 = 16;
 pub(crate) enum Decision<'a> {
     /// The same answer for all arguments.
     Answer(u32),
-    /// By arguments; `denied` where the rule does not allow the call.
-    Arguments { rule: &'a ConditionalRule, denied: u32 },
+    /// By arguments; `denied` where the rule does not allow the call, else `allowed`.
+    Arguments {
+        rule: &'a ConditionalRule,
+        allowed: u32,
+        denied: u32,
+    },
 }
 
 impl PartialEq for Decision<'_> {
@@ -40,9 +44,18 @@ impl PartialEq for Decision<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (*self, *other) {
             (Decision::Answer(a), Decision::Answer(b)) => a == b,
-            (Decision::Arguments { rule: a, denied: x }, Decision::Arguments { rule: b, denied: y }) => {
-                (&a.allow, &a.deny, x) == (&b.allow, &b.deny, y)
-            }
+            (
+                Decision::Arguments {
+                    rule: a,
+                    allowed: allows,
+                    denied: denies,
+                },
+                Decision::Arguments {
+                    rule: b,
+                    allowed,
+                    denied,
+                },
+            ) => (&a.allow, &a.deny, allows, denies) == (&b.allow, &b.deny, allowed, denied),
             _ => false,
         }
     }
@@ -101,7 +114,7 @@ fn search(ranges: &Ranges<'_>, code: &mut Vec<Instruction>) {
     match ranges {
         [] => {}
         [(_, Decision::Answer(answer))] => code.push((RET, 0, 0, *answer)),
-        [(_, Decision::Arguments { rule, denied })] => arguments(rule, *denied, code),
+        [(_, Decision::Arguments { rule, allowed, denied })] => arguments(rule, *allowed, *denied, code),
         _ => {
             let (below, from) = ranges.split_at(middle(ranges));
             let branch = code.len();
@@ -121,9 +134,9 @@ fn search(ranges: &Ranges<'_>, code: &mut Vec<Instruction>) {
     }
 }
 
-fn arguments(rule: &ConditionalRule, denied: u32, code: &mut Vec<Instruction>) {
+fn arguments(rule: &ConditionalRule, allowed: u32, denied: u32, code: &mut Vec<Instruction>) {
     let mut loaded = None;
-    for (tests, answer) in [(&rule.deny, denied), (&rule.allow, RET_ALLOW)] {
+    for (tests, answer) in [(&rule.deny, denied), (&rule.allow, allowed)] {
         for ArgumentTest { index, mask, value } in tests {
             // A comparison leaves in the accumulator what it compared.
             if loaded != Some((index, mask)) {
@@ -137,7 +150,7 @@ fn arguments(rule: &ConditionalRule, denied: u32, code: &mut Vec<Instruction>) {
         }
     }
     let only_denies = rule.allow.is_empty() && !rule.deny.is_empty();
-    code.push((RET, 0, 0, if only_denies { RET_ALLOW } else { denied }));
+    code.push((RET, 0, 0, if only_denies { allowed } else { denied }));
 }
 
 /// The program's bytes as little-endian `struct sock_filter`s: what is loaded, and what the bundle's digest is of.

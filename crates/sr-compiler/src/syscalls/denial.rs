@@ -1,6 +1,6 @@
 //! Why a plan denies a call: the clause of the policy that does, in words, and what would allow it.
 
-use super::profiles::{STANDARD, WALL, words};
+use super::profiles::{STANDARD, WALL, selector, words};
 use crate::bundle::SyscallsPlan;
 
 /// A call that the plan denies.
@@ -43,12 +43,18 @@ pub fn denial(plan: &SyscallsPlan, name: &str, args: &[u64; 6]) -> Denial {
     } else if name == "sched_setaffinity" && tested.is_none() {
         let reason = "the CPU limit is held by the processors that the program may use".to_owned();
         ("resources.cpu", reason, Some("resources: {cpu: all}".to_owned()))
-    } else if words(WALL).any(|wall| wall == name) {
+    } else if words(WALL).any(|wall| wall == name) || sr_policy::never_allowed(name) {
         let reason = format!("{name} is part of the wall: it would change the view or reach past it");
         ("syscalls.profile", reason, None)
     } else if let Some(value) = value {
         let reason = format!("{} is no argument that {name} is given with", argument(name, value));
-        ("syscalls.profile", reason, None)
+        match selector(name).is_some() && rule.is_some_and(|rule| !rule.allow.is_empty()) {
+            true => {
+                let remedy = format!("syscalls: {{arguments: {{{name}: […, {value}]}}}}");
+                ("syscalls.arguments", reason, Some(remedy))
+            }
+            false => ("syscalls.profile", reason, None),
+        }
     } else {
         let reason = format!("the profile {} does not have {name}", plan.profile);
         let remedy = match plan.profile == "strict" && words(STANDARD).any(|word| word == name) {

@@ -9,6 +9,19 @@ pub(crate) const EACCES: u16 = 13;
 const EXDEV: u16 = 18;
 pub(crate) const ENOSYS: u16 = 38;
 
+/// What every program of the profile `named` gets besides the names that it is given: its end, the return from a signal, the
+/// call that the kernel itself makes after a stop, and the launch.
+pub(crate) const FLOOR: &str = "execveat sendmsg exit exit_group rt_sigreturn restart_syscall";
+
+/// The argument by which a call is one of many, where it is a number by itself: what `syscalls.arguments` is of.
+pub fn selector(name: &str) -> Option<u8> {
+    match name {
+        "ioctl" | "fcntl" => Some(1),
+        "prctl" | "arch_prctl" => Some(0),
+        _ => None,
+    }
+}
+
 /// Enough for C programs, shells and python3.
 pub(crate) const STRICT: &str = "
     read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek sendfile copy_file_range

@@ -1,7 +1,7 @@
 //! Rules about system calls named by a policy. Whether a name exists on an architecture is the compiler's question.
 
 use super::Rule;
-use crate::spec::PolicySpec;
+use crate::spec::{PolicySpec, SyscallProfile};
 use crate::text::printable;
 use sr_common::Fault;
 use std::collections::BTreeSet;
@@ -23,7 +23,15 @@ const NEEDED: Rule = Rule::new(
     "Calls without which no program starts or ends are never denied.",
 );
 
-pub(super) const RULES: &[Rule] = &[NAME, BOTH, WALL, NEEDED];
+const ARGUMENTS: Rule = Rule::new(
+    "SR-RULE-syscall-arguments",
+    "`arguments` is of ioctl, fcntl, prctl and arch_prctl, with 1 to 256 values each, where the call is allowed.",
+);
+
+pub(super) const RULES: &[Rule] = &[NAME, BOTH, WALL, NEEDED, ARGUMENTS];
+
+/// The calls whose use is told by an argument that is a number.
+const SELECTED: [&str; 4] = ["ioctl", "fcntl", "prctl", "arch_prctl"];
 
 /// Sorted. No policy allows these: they change mounts, namespaces, the kernel, the clock, or other processes.
 const NEVER: [&str; 54] = [
@@ -83,6 +91,11 @@ const NEVER: [&str; 54] = [
     "vhangup",
 ];
 
+/// Whether no policy can allow the call `name`.
+pub fn never_allowed(name: &str) -> bool {
+    NEVER.binary_search(&name).is_ok()
+}
+
 /// Denying one of these ends every run before or as it begins.
 const ALWAYS: [&str; 9] = [
     "brk",
@@ -105,7 +118,7 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
             if !is_name(name) {
                 let found = format!("\"{}\" is no system call's name", printable(name));
                 faults.push(NAME.fault(path, found, "write the name as in `man 2`, such as personality"));
-            } else if list == "allow" && NEVER.binary_search(&name.as_str()).is_ok() {
+            } else if list == "allow" && never_allowed(name) {
                 let found = format!("`{name}` would reach through the wall");
                 faults.push(WALL.fault(path, found, "remove it: no policy can allow this call"));
             } else if list == "deny" && ALWAYS.contains(&name.as_str()) {
@@ -115,6 +128,20 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
                 let found = format!("`{name}` stands in `allow` too");
                 faults.push(BOTH.fault(path, found, "keep it in one of the two lists"));
             }
+        }
+    }
+    for (name, values) in &calls.arguments {
+        let path = format!("syscalls.arguments.{name}");
+        let named = calls.profile != SyscallProfile::Named || allowed.contains(name);
+        if !SELECTED.contains(&name.as_str()) {
+            let found = format!("`{}` has no argument that selects what it does", printable(name));
+            faults.push(ARGUMENTS.fault(path, found, format!("write one of {}", SELECTED.join(", "))));
+        } else if !(1..=256).contains(&values.len()) {
+            let found = format!("{} values", values.len());
+            faults.push(ARGUMENTS.fault(path, found, "write 1 to 256, or deny the call"));
+        } else if !named {
+            let found = format!("the profile `named` does not have `{name}`");
+            faults.push(ARGUMENTS.fault(path, found, format!("write {name} under syscalls.allow too")));
         }
     }
 }

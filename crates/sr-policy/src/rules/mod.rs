@@ -1,7 +1,7 @@
 //! The combination rules: what a policy of good form may still not say. Each has a stable id, one line, a valid and an
 //! invalid case under `tests/policy_valid_cases` and `tests/policy_invalid_cases`.
 
-mod calls;
+pub(crate) mod calls;
 mod evidence;
 mod form;
 pub(crate) mod host;

@@ -12,7 +12,7 @@ pub mod table;
 pub use denial::{Denial, denial};
 pub use own::allow_only;
 pub use paths::{Intent, PathArgument, path_arguments};
-pub use profiles::selector;
+pub use profiles::{floor, selector};
 pub use table::{Arch, known_syscall, nearest_syscall, syscall_name};
 
 use crate::bundle::{ArgumentTest, ConditionalRule, DeniedAction, SyscallsPlan};
@@ -219,7 +219,12 @@ impl DeniedAction {
 impl SyscallsPlan {
     /// Whether the filter tells the supervisor of any call.
     pub fn tells(&self) -> bool {
-        self.told || self.observed || !self.paths.is_empty() || self.conditional.iter().any(|rule| rule.told)
+        self.told || self.looks_at_paths() || self.conditional.iter().any(|rule| rule.told)
+    }
+
+    /// Whether the paths of some calls are looked at.
+    pub fn looks_at_paths(&self) -> bool {
+        self.observed || !self.paths.is_empty()
     }
 
     /// Whether the plan allows the call `name` with these arguments.
@@ -229,10 +234,10 @@ impl SyscallsPlan {
         named || rule().is_some_and(|rule| allowed_by_rule(rule, args))
     }
 
-    /// What the filter answers where the policy allows the call `name`. The launch itself goes by nobody's leave: the
-    /// supervisor is not listening yet.
+    /// What the filter answers where the policy allows the call `name`. The launch, and a failed one's end, go by nobody's
+    /// leave: the supervisor does not listen yet.
     fn allows_with(&self, name: &str) -> u32 {
-        match self.observed && name != "execveat" && !LAUNCH_FLOOR.contains(&name) {
+        match self.observed && !floor().any(|call| call == name) {
             true => RET_USER_NOTIF,
             false => RET_ALLOW,
         }

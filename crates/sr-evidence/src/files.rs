@@ -14,6 +14,8 @@ pub const POLICY: &str = "policy.json";
 pub const BUNDLE: &str = "bundle.json";
 /// The manifest of captured changes, where there are any.
 pub const CHANGES: &str = "changes.json";
+/// What the program was seen to do, where that was asked.
+pub const OBSERVED: &str = "observed.json";
 /// The chain as it stood at the launch, signed. How it stood at the end is in the attestation.
 pub const HEAD_LAUNCH: &str = "head.launch.json";
 pub const ATTESTATION: &str = "attestation.sigstore.json";

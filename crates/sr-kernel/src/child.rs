@@ -454,13 +454,14 @@ impl State {
                 program,
                 listener: Some(channel),
             } => {
-                let listener = seccomp::install_with_listener(program)?;
+                // The exec closes it: here it would be one more call under the filter, which may have to be told.
+                let listener = seccomp::install_with_listener(program)?.into_raw_fd();
                 let message = Message {
                     tag: wire::TAG_LISTENER,
                     a: 0,
                     b: 0,
                 };
-                send(*channel, message, Some(listener.as_raw_fd()))
+                send(*channel, message, Some(listener))
             }
             Step::Handshake { channel, gate } => {
                 let here = Message {

@@ -8,7 +8,7 @@ use crate::guest_wire::{self, DOOR, Said};
 use crate::paths::View;
 use crate::run::group_posture;
 use crate::store::Store;
-use crate::told::{self, Denied};
+use crate::told::{self, Told};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, MemfdFlags, Mode};
 use rustix::net::{SocketFlags, accept_with, bind, listen};
@@ -137,7 +137,7 @@ impl<'a> Guests<'a> {
         seen: &[PollFlags],
         log: &mut EventLog,
         view: Option<&View<'_>>,
-    ) -> Result<Vec<Denied>, Fault> {
+    ) -> Result<Vec<Told>, Fault> {
         let mut seen = seen.iter().copied();
         let mut next = || seen.next().unwrap_or(PollFlags::empty());
         let knocked = self.door.is_some() && !next().is_empty();

@@ -63,6 +63,26 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The files that the call names and that are there, by their true places in the view, and whether each is to be
+    /// changed. What is to be made counts as a change of its directory.
+    pub fn files(&self, told: &Notification, arguments: &[PathArgument]) -> Vec<(String, bool)> {
+        let place = |path: &str| {
+            let file = self.open(path, OFlags::empty()).ok()?;
+            let place = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new()).ok()?;
+            place.into_string().ok().filter(|place| place.starts_with('/'))
+        };
+        let file = |argument: &PathArgument| {
+            let path = self.path(told, argument).ok()?;
+            let wanted = intent(argument, told);
+            match (place(&path), wanted) {
+                (Some(place), wanted) => Some((place, wanted != Wanted::Look)),
+                (None, Wanted::Make | Wanted::Save) => Some((place(parent(&path)?)?, true)),
+                (None, _) => None,
+            }
+        };
+        arguments.iter().filter_map(file).collect()
+    }
+
     /// Absolute in the view, as the program wrote it otherwise.
     fn path(&self, told: &Notification, argument: &PathArgument) -> io::Result<String> {
         let pid = i32::try_from(told.pid).map_err(io::Error::other)?;

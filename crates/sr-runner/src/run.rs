@@ -336,9 +336,9 @@ impl<'a> Run<'a> {
         tracing::debug!(micros = self.clock(), "at the exec stop");
         self.observe(&before, &stopped, &executable, identity, &watched)?;
         // Only where paths are told, and only now: a moment later the program may be gone.
-        let inside = match self.bundle.syscalls_plan.paths.is_empty() {
-            true => None,
-            false => broker::pid_namespace(stopped.program.unsigned_abs()).ok(),
+        let inside = match self.bundle.syscalls_plan.looks_at_paths() {
+            true => broker::pid_namespace(stopped.program.unsigned_abs()).ok(),
+            false => None,
         };
         tracing::debug!(micros = self.clock(), "posture observed");
         drop((executable, watched));

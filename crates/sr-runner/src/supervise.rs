@@ -6,7 +6,7 @@ use crate::confinement::Confinement;
 use crate::guests::Guests;
 use crate::paths::View;
 use crate::stdio::{InputPump, OutputPump, Progress};
-use crate::told::{self, Denied, Pace};
+use crate::told::{self, Denied, Pace, Told};
 use crate::usage;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::json;
@@ -15,6 +15,7 @@ use sr_compiler::bundle::{FilesystemPlan, Limit, LimitMechanism, MountEvidence, 
 use sr_evidence::log::EventLog;
 use sr_evidence::report::DeniedOperation;
 use sr_kernel::cgroup::RunGroup;
+use sr_observe::learn::Observation;
 use sr_process::{Ended, Running};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -71,12 +72,15 @@ pub struct Supervised {
     pub output: Vec<OutputPump>,
     /// Evidence could not be written any more; the sandbox was ended.
     pub evidence: Option<Fault>,
+    /// Where calls are observed.
+    pub seen: Observation,
     /// Denied calls that the filter told of.
     pub denied: Vec<DeniedOperation>,
 }
 
 struct Watch {
     denied: Vec<DeniedOperation>,
+    seen: Observation,
     pace: Pace,
     deaf: bool,
     killed_for: Option<Cause>,
@@ -101,6 +105,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
     let start = Instant::now();
     let mut watch = Watch {
         denied: Vec::new(),
+        seen: Observation::default(),
         pace: Pace::default(),
         deaf: s.running.listener().is_none(),
         killed_for: None,
@@ -116,9 +121,9 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         asked: 0,
         broker: None,
     };
-    let view = match s.calls.paths.is_empty() {
-        true => None,
-        false => seen_by(&mut s, &mut watch),
+    let view = match s.calls.looks_at_paths() {
+        true => seen_by(&mut s, &mut watch),
+        false => None,
     };
     // The first look comes early: short runs shall have a sample too.
     let mut next_sample = start + s.sample_interval.min(Duration::from_millis(20));
@@ -149,12 +154,12 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
                 .running
                 .listener()
                 .and_then(|listener| told::answer_next(listener, s.calls, view.as_ref()));
-            record_denied(&mut s, &mut watch, told);
+            record_told(&mut s, &mut watch, told);
         }
         // Where init has something to say that comes first: it may be why commands that joined are gone.
         let guests = if ready.channel { &[] } else { ready.guests.as_slice() };
         match s.guests.turn(guests, s.log, view.as_ref()) {
-            Ok(told) => record_denied(&mut s, &mut watch, told),
+            Ok(told) => record_told(&mut s, &mut watch, told),
             Err(fault) => unrecordable(&s, &mut watch, fault),
         }
         if ready.signal {
@@ -205,6 +210,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         samples: watch.samples,
         output: s.output,
         evidence: watch.evidence,
+        seen: watch.seen,
         denied: watch.denied,
     }
 }
@@ -305,15 +311,24 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
 /// How many different denied operations are told apart; a program could make up any number.
 const MOST_DENIED: usize = 64;
 
-fn record_denied(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterator<Item = Denied>) {
+fn record_told(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterator<Item = Told>) {
     let now = Instant::now();
-    for Denied {
-        denial,
-        by,
-        program,
-        ends,
-    } in told
-    {
+    for told in told {
+        let Denied {
+            denial,
+            by,
+            program,
+            ends,
+        } = match told {
+            Told::Denied(denied) => denied,
+            Told::Seen { name, selector, files } => {
+                watch.seen.call(name, selector);
+                files
+                    .into_iter()
+                    .for_each(|(path, changed)| watch.seen.file(path, changed));
+                continue;
+            }
+        };
         watch.pace.count(now);
         let mut entry = DeniedOperation {
             operation: denial.operation,

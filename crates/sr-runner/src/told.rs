@@ -2,9 +2,9 @@
 
 use crate::paths::View;
 use sr_compiler::bundle::{DeniedAction, SyscallsPlan};
-use sr_compiler::syscalls::path_arguments;
+use sr_compiler::syscalls::{path_arguments, selector};
 use sr_compiler::{Arch, Denial, denial, syscall_name};
-use sr_kernel::seccomp;
+use sr_kernel::seccomp::{self, Notification};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,18 @@ const EPERM: u16 = 1;
 const EACCES: u16 = 13;
 const ENOSYS: u16 = 38;
 
-/// An operation that was denied, which is to be recorded.
+/// A call that was answered, where there is something to record of it.
+pub enum Told {
+    Denied(Denied),
+    /// It was allowed, and is observed: its name, what selects its use, and the files that it names.
+    Seen {
+        name: &'static str,
+        selector: Option<u32>,
+        files: Vec<(String, bool)>,
+    },
+}
+
+/// An operation that was denied.
 pub struct Denied {
     pub denial: Denial,
     /// What denied it.
@@ -25,7 +36,7 @@ pub struct Denied {
 
 /// Takes the next call from `listener` and answers it as the plan says.
 /// `view`: where paths are looked at.
-pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan, view: Option<&View<'_>>) -> Option<Denied> {
+pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan, view: Option<&View<'_>>) -> Option<Told> {
     // `None`: the caller was killed while it waited.
     let told = seccomp::next_told(listener)?;
     let number = u32::try_from(told.number).unwrap_or(u32::MAX);
@@ -40,19 +51,19 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan, view: Option<
             Some((denial, errno)) if seccomp::still_waits(listener, &told) => {
                 let program = name_of(told.pid);
                 seccomp::deny(listener, &told, errno);
-                Some(Denied {
+                Some(Told::Denied(Denied {
                     denial,
                     by: "view",
                     program,
                     ends: false,
-                })
+                }))
             }
             // No more than the wall allows, whatever the path is by now.
-            _ => {
-                seccomp::let_go_on(listener, &told, ENOSYS);
-                None
-            }
+            _ => seen(listener, calls, view, name, &told),
         };
+    }
+    if let Some(name) = name.filter(|name| calls.observed && calls.allows(name, &told.args)) {
+        return seen(listener, calls, view, name, &told);
     }
     match rule {
         // No operation is denied here: the program does by other means what it meant to do. The name is the caller's own
@@ -74,14 +85,35 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan, view: Option<
             if !ends {
                 seccomp::deny(listener, &told, errno.unwrap_or(EPERM));
             }
-            Some(Denied {
+            Some(Told::Denied(Denied {
                 by: "seccomp",
                 denial: denial(calls, name.unwrap_or("unknown"), &told.args),
                 program,
                 ends,
-            })
+            }))
         }
     }
+}
+
+/// Lets a call go on that is allowed; what it is, where calls are observed.
+fn seen(
+    listener: BorrowedFd<'_>,
+    calls: &SyscallsPlan,
+    view: Option<&View<'_>>,
+    name: &'static str,
+    told: &Notification,
+) -> Option<Told> {
+    // Before it goes on: afterwards the files may be others, or the caller gone.
+    let files = match view.filter(|_| calls.observed) {
+        Some(view) => view.files(told, path_arguments(name)),
+        None => Vec::new(),
+    };
+    seccomp::let_go_on(listener, told, ENOSYS);
+    calls.observed.then(|| Told::Seen {
+        name,
+        selector: selector(name).map(|index| told.args[usize::from(index)] as u32),
+        files,
+    })
 }
 
 /// The first 15 bytes of the name of what a process executes (`comm` in proc_pid_comm(5)); `None` where it is gone.

@@ -11,7 +11,12 @@ pub(crate) const ENOSYS: u16 = 38;
 
 /// What every program of the profile `named` gets besides the names that it is given: its end, the return from a signal, the
 /// call that the kernel itself makes after a stop, and the launch.
-pub(crate) const FLOOR: &str = "execveat sendmsg exit exit_group rt_sigreturn restart_syscall";
+pub(crate) const FLOOR: &str = "execveat sendmsg read close exit exit_group rt_sigreturn restart_syscall";
+
+/// The names of [`FLOOR`].
+pub fn floor() -> impl Iterator<Item = &'static str> {
+    words(FLOOR)
+}
 
 /// The argument by which a call is one of many, where it is a number by itself: what `syscalls.arguments` is of.
 pub fn selector(name: &str) -> Option<u8> {

@@ -19,6 +19,7 @@ use sr_evidence::report::{
     RunResult,
 };
 use sr_evidence::seal;
+use sr_observe::learn::Observation;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -45,6 +46,9 @@ impl Run<'_> {
             self.notes.push("network is off: see network.allow".into());
         }
         self.denied = Some(seen.denied);
+        if self.bundle.syscalls_plan.observed {
+            self.observed(&seen.seen)?;
+        }
         let result = verdict(seen.ended.status, seen.killed_for, &limits_hit, self.bundle);
         if let Some(message) = &result.message {
             self.notes.push(message.clone());
@@ -54,6 +58,20 @@ impl Run<'_> {
             Some(fault) => Err(fault),
             None => Ok(()),
         }
+    }
+
+    /// Writes what the program was seen to do.
+    fn observed(&mut self, seen: &Observation) -> Result<(), Fault> {
+        let Some(Folder { fd, .. }) = &self.folder else {
+            return Ok(());
+        };
+        let durable = self.bundle.evidence_plan.durable;
+        let digest =
+            files::write_document(fd, files::OBSERVED, seen, durable).map_err(|e| write_fault(files::OBSERVED, &e))?;
+        self.attested.push(Attested::new(files::OBSERVED, digest));
+        let data = json!({"calls": seen.calls.len(), "files": seen.files.len(), "lost": seen.lost, "document": digest});
+        self.log.append("supervisor", "run.observed", data)?;
+        Ok(())
     }
 
     /// Whether what the program left bears out that a file could not grow.

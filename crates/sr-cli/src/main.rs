@@ -67,6 +67,7 @@ fn dispatch(asked: Command) -> Done {
         Command::Runs(a) => c::runs::runs(&a, env),
         Command::Show(a) => c::show::show(&a, env),
         Command::Why(a) => c::why::why(&a, env),
+        Command::Learn(a) => c::learn::learn(a, env),
         Command::Diff(a) => c::diff::diff(&a, env),
         Command::Apply(a) => c::apply::apply(&a, env),
         Command::Discard(a) => c::discard::discard(&a.run, env),

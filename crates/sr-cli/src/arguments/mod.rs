@@ -29,6 +29,7 @@ Look and decide:
   discard      Throw a run and its changes away
 
 Policies:
+  learn        Watch a command, and write the smallest policy that lets it run
   validate     Check policies; several files at once
   policy       Show a preset, or explain a policy in sentences
   compile      Print what a policy becomes on this host (--dry-run)
@@ -110,6 +111,7 @@ pub enum Command {
     Runs(RunsArguments),
     Show(ShowArguments),
     Why(WhyArguments),
+    Learn(LearnArguments),
     Diff(DiffArguments),
     Apply(ApplyArguments),
     Discard(DiscardArguments),
@@ -178,6 +180,33 @@ pub struct ShowArguments {
     /// The report itself.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Watch a command under a policy, and write the smallest policy that lets it do the same again: its system calls, the
+/// arguments that select among their uses, which directories it changes, and twice what it used.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The command runs behind the wall of the policy under which it is watched; what that denies is told, and not learned. What
+was seen stays in the run's folder: --with adds it to what is learned later.")]
+pub struct LearnArguments {
+    /// The policy under which it is watched: a preset, or a file. Default: standard.
+    #[arg(long, short, value_name = "POLICY")]
+    pub policy: Option<OsString>,
+    /// How often it is watched; what was seen in each run counts.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub runs: u32,
+    /// Also what was seen in this earlier run of `learn`; more than once.
+    #[arg(long, value_name = "RUN")]
+    pub with: Vec<String>,
+    /// Write the policy here, not to standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Then run under what was learned, N times, and show what is other than it was.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pub verify: Option<u32>,
+    /// The command and its arguments. Left out: the policy's own.
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub argv: Vec<OsString>,
 }
 
 /// Why a run was refused, ended or denied something: the policy's clause, and what would allow it.

@@ -11,6 +11,7 @@ pub mod exec;
 pub mod explain;
 pub mod gc;
 pub mod key;
+pub mod learn;
 pub mod policy;
 pub mod report;
 pub mod run;

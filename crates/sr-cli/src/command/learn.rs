@@ -1,0 +1,260 @@
+//! `learn`: runs a command under a policy, watches it, and writes the smallest policy that lets it do the same again.
+
+use crate::arguments::LearnArguments;
+use crate::environment::Environment;
+use crate::failure::{Done, Failure};
+use crate::policies;
+use crate::terminal::{self, clean, count};
+use serde::Deserialize;
+use sr_common::{Code, Fault, Millis, Usage};
+use sr_compiler::syscalls::floor;
+use sr_evidence::files;
+use sr_observe::learn::{self, Observation, Size};
+use sr_observe::why;
+use sr_policy::spec::{DeniedScope, Durability, ObserveScope};
+use sr_policy::{Overlay, PolicySpec, render_yaml};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub fn learn(arguments: LearnArguments, env: &Environment) -> Done {
+    let command = super::command_line(arguments.argv)?;
+    let name = arguments
+        .policy
+        .as_deref()
+        .unwrap_or_else(|| OsStr::new(policies::DEFAULT));
+    let base = policies::find(name)?.spec.with_overlay(&Overlay {
+        command,
+        ..Overlay::default()
+    })?;
+    if base.runtime.command.is_none() {
+        let remedy = "write it after `--`: safe-run learn [OPTIONS] -- COMMAND [ARGS]...";
+        return Err(Fault::new(Code::Pol001, "runtime.command", "there is nothing to learn", remedy).into());
+    }
+    let mut learner = Learner {
+        base: &base,
+        seen: Observation::default(),
+        used: Usage::default(),
+        time: Millis(0),
+        targets: Vec::new(),
+        status: None,
+    };
+    for name in &arguments.with {
+        let (_, run) = super::find_run(env, name)?;
+        learner.take(&run.path)?;
+    }
+    for _ in 0..arguments.runs.max(1) {
+        learner.watch()?;
+    }
+    let floor: Vec<&str> = floor().collect();
+    let (spec, size) = learn::policy(
+        &base,
+        &learner.seen,
+        &floor,
+        (&learner.used, learner.time),
+        &learner.targets,
+    );
+    let text = render_yaml(&spec);
+    match &arguments.out {
+        Some(path) => write(path, &text)?,
+        None => terminal::out(&text),
+    }
+    terminal::err(&format!("safe-run: {}", closure(&size, learner.seen.lost)));
+    match arguments.verify {
+        None => Ok(0),
+        Some(times) => verify(&spec, times.max(1), learner.status),
+    }
+}
+
+/// `23 system calls (2 by argument), 14 files read, 2 changed`.
+fn closure(size: &Size, lost: u64) -> String {
+    let mut text = format!(
+        "the closure has {} ({} by argument), {} read, {} changed",
+        count(size.calls as u64, "system call"),
+        size.by_argument,
+        count(size.read as u64, "file"),
+        size.changed
+    );
+    if lost > 0 {
+        text += &format!("; {lost} things were seen and not kept");
+    }
+    text
+}
+
+/// What was learned so far.
+struct Learner<'a> {
+    base: &'a PolicySpec,
+    seen: Observation,
+    used: Usage,
+    time: Millis,
+    /// Where the policy's mounts lie in the view.
+    targets: Vec<String>,
+    /// How the program ended.
+    status: Option<u8>,
+}
+
+impl Learner<'_> {
+    /// Runs the command once, watched.
+    fn watch(&mut self) -> Result<(), Failure> {
+        let mut spec = self.base.clone();
+        spec.evidence.observe = ObserveScope::Calls;
+        spec.evidence.denied = DeniedScope::Paths;
+        if spec.evidence.durability == Durability::None {
+            spec.evidence.durability = Durability::Process;
+        }
+        let ended = run(&spec, true)?;
+        let Some(dir) = ended.dir.filter(|_| ended.cause != "supervisor") else {
+            let found = "the program was not started, see above";
+            return Err(Fault::new(Code::Run002, "learn", found, "mend what is said there").into());
+        };
+        if self.status.is_some_and(|status| status != ended.status) {
+            terminal::err(&format!("safe-run: this time it ended with status {}", ended.status));
+        }
+        self.status = Some(ended.status);
+        self.take(&dir)
+    }
+
+    /// Adds what a run recorded.
+    fn take(&mut self, dir: &Path) -> Result<(), Failure> {
+        let seen: Observation = document(dir, files::OBSERVED)?;
+        let report: sr_evidence::report::RunReport = document(dir, files::REPORT)?;
+        let bundle: sr_compiler::CompileBundle = document(dir, files::BUNDLE)?;
+        let mounts = bundle.evidence_plan.mounts.into_iter().map(|mount| mount.target);
+        self.targets = mounts.filter(|target| target != "/").collect();
+        if self.targets.len() != self.base.mounts.len() {
+            let found = format!("{} ran under a policy with other mounts", dir.display());
+            return Err(Fault::new(Code::Pol003, "learn", found, "learn from runs under the same policy").into());
+        }
+        self.seen.merge(seen);
+        self.used = self.used.max(report.peaks);
+        self.time = self.time.max(Millis(report.duration_micros.div_ceil(1000)));
+        for finding in why::findings(&report, &[]) {
+            if finding.kind == why::Kind::Denied {
+                let remedy = finding.remedy.map(|remedy| format!(" (to allow it: {remedy})"));
+                let what = format!("denied while learning: {}{}", finding.what, remedy.unwrap_or_default());
+                terminal::err(&format!("safe-run: {}", clean(&what)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs what was learned, and shows what is other than it was.
+fn verify(spec: &PolicySpec, times: u32, status: Option<u8>) -> Done {
+    let mut passed = 0;
+    for _ in 0..times {
+        let ended = run(spec, false)?;
+        let denied = match &ended.dir {
+            Some(dir) => document::<sr_evidence::report::RunReport>(dir, files::REPORT)?
+                .denied
+                .unwrap_or_default(),
+            None => Vec::new(),
+        };
+        if Some(ended.status) == status && denied.is_empty() {
+            passed += 1;
+            continue;
+        }
+        let was = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+        terminal::err(&format!("safe-run: status {} where it was {was}", ended.status));
+        for denied in denied {
+            terminal::err(&format!("safe-run: denied: {}", clean(&denied.operation)));
+        }
+    }
+    terminal::err(&format!("safe-run: verified {passed} of {times} times"));
+    Ok(u8::from(passed < times))
+}
+
+/// The last line of a run's `--json`.
+#[derive(Deserialize)]
+struct Ended {
+    status: u8,
+    cause: String,
+    dir: Option<PathBuf>,
+}
+
+/// `safe-run run` under `spec`, with this process's streams: a supervisor confines itself for ever. `shown`: with its output.
+fn run(spec: &PolicySpec, shown: bool) -> Result<Ended, Failure> {
+    let failed = |what: &str, e: std::io::Error| {
+        Fault::new(Code::Run001, "learn", format!("{what}: {e}"), "see `safe-run doctor`")
+    };
+    let mut file = tempfile().map_err(|e| failed("a file for the policy", e))?;
+    file.1
+        .write_all(render_yaml(spec).as_bytes())
+        .map_err(|e| failed("a file for the policy", e))?;
+    let mut child = Command::new("/proc/self/exe")
+        .args(["run", "--json", "--policy"])
+        .arg(&file.0.0)
+        .stdout(if shown { Stdio::inherit() } else { Stdio::null() })
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| failed("safe-run run", e))?;
+    let mut last = String::new();
+    if let Some(err) = child.stderr.take() {
+        for line in BufReader::new(err).split(b'\n') {
+            let line = line.map_err(|e| failed("safe-run run", e))?;
+            if shown && !last.is_empty() {
+                eprintln!("{last}");
+            }
+            last = String::from_utf8_lossy(&line).into_owned();
+        }
+    }
+    child.wait().map_err(|e| failed("safe-run run", e))?;
+    if let Ok(ended) = serde_json::from_str(&last) {
+        return Ok(ended);
+    }
+    let faults: Vec<why::Recorded> = serde_json::from_str(&last).unwrap_or_default();
+    let faults: Vec<Fault> = faults
+        .into_iter()
+        .map(|f| Fault::new(Code::parse(&f.code).unwrap_or(Code::Run001), f.path, f.found, f.remedy))
+        .collect();
+    Err(match faults.is_empty() {
+        true => Fault::new(
+            Code::Run001,
+            "learn",
+            format!("there was no run: {}", clean(&last)),
+            "see `safe-run doctor`",
+        )
+        .into(),
+        false => Failure(faults),
+    })
+}
+
+/// A file that is gone with this value.
+struct Gone(PathBuf);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        // What cannot be removed is a text without secrets.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A new file of this user's alone.
+fn tempfile() -> std::io::Result<(Gone, std::fs::File)> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let name = format!("safe-run-learn-{}.yaml", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+    Ok((Gone(path), file))
+}
+
+fn document<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> Result<T, Failure> {
+    let read = files::open_dir(dir)
+        .map_err(|e| e.to_string())
+        .and_then(|dir| files::read_document(dir, name))
+        .and_then(|bytes| bytes.ok_or_else(|| format!("{name} is missing")))
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| format!("{name}: {e}")));
+    read.map_err(|why| {
+        let remedy = "learn from a run that `safe-run learn` started, and that came to its end";
+        Fault::new(Code::Evd002, "learn", format!("{}: {why}", dir.display()), remedy).into()
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|e| {
+        let found = format!("{} cannot be written: {e}", path.display());
+        Fault::new(Code::Pol002, "learn", found, "name a file that you can write").into()
+    })
+}

@@ -133,20 +133,17 @@ pub fn policy(
     (spec, size)
 }
 
-/// A directory that was only read is shown read-only.
+/// What the program may change in place, and only read, is shown read-only. A captured directory stays one: no write of it
+/// reaches the host, and its files seem to be the program's own, which git for one insists on.
 fn mounted(mount: &Mount, target: &str, seen: &Observation) -> Mount {
     let within = |path: &str| {
         path.strip_prefix(target)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let changed = seen.files.iter().any(|(path, changed)| *changed && within(path));
-    match changed {
-        true => mount.clone(),
-        false => Mount {
-            read_only: true,
-            captured: false,
-            ..mount.clone()
-        },
+    Mount {
+        read_only: mount.read_only || !(changed || mount.captured),
+        ..mount.clone()
     }
 }
 
@@ -189,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_closure_holds_what_was_seen_and_its_companions() {
-        let base = preset("standard").unwrap();
+        let mut base = preset("standard").unwrap();
+        base.mounts[0].captured = false;
         let used = Usage {
             memory_bytes: Some(100 << 20),
             pids: Some(3),
@@ -210,7 +208,7 @@ mod tests {
         assert_eq!(spec.syscalls.allow, calls);
         assert_eq!(spec.syscalls.arguments["ioctl"], [0x5401, 0x5413]);
         assert_eq!((size.calls, size.by_argument, size.read, size.changed), (9, 1, 1, 0));
-        assert!(spec.mounts[0].read_only && !spec.mounts[0].captured);
+        assert!(spec.mounts[0].read_only);
         let limits = &spec.resources;
         assert_eq!((limits.memory, limits.pids), (Some(ByteSize(256 << 20)), Some(16)));
         assert_eq!((limits.disk, limits.wall_time), (ByteSize(64 << 20), Millis(60_000)));
@@ -221,7 +219,7 @@ mod tests {
             ..Observation::default()
         });
         let (spec, size) = of(&more);
-        assert!(spec.mounts[0].captured && (size.read, size.changed) == (0, 2));
+        assert!(!spec.mounts[0].read_only && (size.read, size.changed) == (0, 2));
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub fn explain(spec: &PolicySpec) -> String {
     );
     section(&mut out, "Limits", limit_lines(&spec.resources));
     section(&mut out, "System calls", call_lines(&spec.syscalls));
+    if let Some(mac) = &spec.mac {
+        section(&mut out, "Mandatory access control", mac_lines(mac));
+    }
     section(&mut out, "Evidence", evidence_lines(&spec.evidence));
     section(&mut out, "Afterwards", after_lines(spec));
     out
@@ -184,6 +187,14 @@ fn call_lines(calls: &Syscalls) -> Vec<String> {
         ));
     }
     lines
+}
+
+fn mac_lines(mac: &Mac) -> Vec<String> {
+    let what = match mac {
+        Mac::Apparmor(profile) => format!("the AppArmor profile {}", printable(profile)),
+        Mac::Selinux(context) => format!("the SELinux context {}", printable(context)),
+    };
+    vec![format!("It is held by {what} besides, from its first instruction.")]
 }
 
 fn evidence_lines(evidence: &Evidence) -> Vec<String> {

@@ -261,6 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn mandatory_access_control_is_told_where_it_is_asked_for() {
+        let mut spec = Preset::Standard.spec();
+        assert!(!explain(&spec).contains("Mandatory"));
+        for (mac, part) in [
+            (Mac::Apparmor("a/b".into()), "by the AppArmor profile a/b besides"),
+            (Mac::Selinux("u:r:t".into()), "by the SELinux context u:r:t besides"),
+        ] {
+            spec.mac = Some(mac);
+            assert!(explain(&spec).contains(part), "{}", explain(&spec));
+        }
+    }
+
+    #[test]
     fn values_of_the_environment_and_escapes_stay_out() {
         let mut spec = Preset::Standard.spec();
         spec.runtime.env.insert("TOKEN".into(), "hunter2".into());

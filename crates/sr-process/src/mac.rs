@@ -91,7 +91,8 @@ fn denies(label: &str, profile: &str) -> bool {
 /// What to do about a posture that does not hold.
 pub(crate) fn remedy(observed: &str) -> &'static str {
     if observed.ends_with("reaches it") {
-        "the program was killed before its first instruction; let its profile say `signal (receive) peer=unconfined,`"
+        "the program was killed before its first instruction; let its profile say `signal (receive) peer=unconfined,` (of \
+         the profile that holds Safe-Run, where one does: `safe-run doctor`)"
     } else {
         "the program was killed before its first instruction; load the profile in the mode enforce, not complain \
          (apparmor_parser --replace FILE; aa-enforce FILE)"

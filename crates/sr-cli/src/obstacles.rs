@@ -1,6 +1,7 @@
 //! What stands in the way of a full wall on this host, and the remedy for each.
 
 use serde::Serialize;
+use sr_common::facts::MacFacts;
 use sr_common::{Fault, HostFacts};
 use std::path::Path;
 
@@ -39,7 +40,7 @@ pub fn of_facts(facts: &HostFacts) -> Vec<Obstacle> {
         found.push(Obstacle {
             fatal: true,
             what: format!("user namespaces blocked: {reason}"),
-            remedy: user_namespaces(reason).into(),
+            remedy: user_namespaces(reason, &own_path()),
         });
     }
     if !facts.ptrace {
@@ -78,16 +79,31 @@ pub fn of_facts(facts: &HostFacts) -> Vec<Obstacle> {
     found
 }
 
-fn user_namespaces(reason: &str) -> &'static str {
+/// This program's file, by which a profile of AppArmor's is attached to it.
+fn own_path() -> String {
+    let path = std::env::current_exe().ok();
+    path.as_deref()
+        .and_then(Path::to_str)
+        .unwrap_or("/usr/local/bin/safe-run")
+        .to_owned()
+}
+
+fn user_namespaces(reason: &str, program: &str) -> String {
     if reason.contains("max_user_namespaces") && reason.contains("is 0") {
-        "sysctl -w user.max_user_namespaces=15000"
+        "sysctl -w user.max_user_namespaces=15000".into()
     } else if reason.contains("unprivileged_userns_clone") {
-        "sysctl -w kernel.unprivileged_userns_clone=1, or run as root"
+        "sysctl -w kernel.unprivileged_userns_clone=1, or run as root".into()
     } else if reason.contains("apparmor") || reason.contains("AppArmor") {
-        "install an AppArmor profile for safe-run that says `userns,`\n\
-         or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or run as root"
+        format!(
+            "let root write these two lines to /etc/apparmor.d/safe-run:\n\
+             \x20 abi <abi/4.0>,\n\
+             \x20 profile safe-run \"{program}\" flags=(unconfined) {{ userns, }}\n\
+             and load them: apparmor_parser --replace /etc/apparmor.d/safe-run\n\
+             or, for all programs: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0; or run as root"
+        )
     } else {
         "use a kernel with CONFIG_USER_NS; in a container, a seccomp profile that allows clone with CLONE_NEWUSER"
+            .into()
     }
 }
 
@@ -113,13 +129,13 @@ pub fn of_proc() -> Vec<Obstacle> {
 }
 
 /// A profile of AppArmor's, whose rules cannot be asked for: a launch that it denies fails at that step.
-pub fn of_apparmor() -> Vec<Obstacle> {
-    let label = std::fs::read_to_string("/proc/self/attr/apparmor/current").unwrap_or_default();
-    confined(&label).into_iter().collect()
+pub fn of_apparmor(mac: &MacFacts) -> Vec<Obstacle> {
+    let label = mac.apparmor.as_ref().map(|apparmor| apparmor.label.as_str());
+    label.and_then(confined).into_iter().collect()
 }
 
 fn confined(label: &str) -> Option<Obstacle> {
-    let profile = label.trim_end_matches(['\n', '\0']).strip_suffix(" (enforce)")?;
+    let profile = label.strip_suffix(" (enforce)")?;
     Some(weaker(
         format!("AppArmor holds safe-run by the profile {profile}: what it denies fails a launch"),
         "let the profile have flags=(attach_disconnected) and allow file, capability, mount, umount, pivot_root, ptrace, \
@@ -165,10 +181,10 @@ mod tests {
 
     #[test]
     fn a_profile_that_denies_is_named() {
-        let found = confined("p/q (enforce)\n").unwrap();
+        let found = confined("p/q (enforce)").unwrap();
         assert!(!found.fatal && found.what.contains("p/q:"), "{found:?}");
-        assert_eq!(confined("unconfined\n"), None);
-        assert_eq!(confined("p (complain)\n"), None);
+        assert_eq!(confined("unconfined"), None);
+        assert_eq!(confined("p (complain)"), None);
     }
 
     #[test]
@@ -182,9 +198,24 @@ mod tests {
 
     #[test]
     fn each_block_has_its_own_remedy() {
-        assert!(user_namespaces("/proc/sys/user/max_user_namespaces is 0").contains("user.max_user_namespaces"));
-        assert!(user_namespaces("AppArmor restricts them (… is 1)").contains("userns,"));
-        assert!(user_namespaces("the kernel has no user namespaces (… is absent)").contains("CONFIG_USER_NS"));
+        let remedy = |reason| user_namespaces(reason, "/opt/safe-run");
+        assert!(remedy("/proc/sys/user/max_user_namespaces is 0").contains("user.max_user_namespaces"));
+        assert!(remedy("the kernel has no user namespaces (… is absent)").contains("CONFIG_USER_NS"));
+    }
+
+    /// Ubuntu 24.04 and later: the profile that lifts the restriction is told for this very program.
+    #[test]
+    fn the_restriction_of_apparmor_has_its_profile() {
+        let reason = "AppArmor restricts them (/proc/sys/kernel/apparmor_restrict_unprivileged_userns is 1)";
+        let remedy = user_namespaces(reason, "/opt/safe run");
+        for part in [
+            "  profile safe-run \"/opt/safe run\" flags=(unconfined) { userns, }",
+            "apparmor_parser --replace /etc/apparmor.d/safe-run",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ] {
+            assert!(remedy.contains(part), "{remedy}");
+        }
+        assert!(own_path().starts_with('/'));
     }
 
     #[test]

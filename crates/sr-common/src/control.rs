@@ -28,13 +28,15 @@ pub enum Control {
     OpenFiles,
     Output,
     Network,
+    Mac,
     ExecutableDigest,
 }
 
 impl Control {
     /// The controls whose absence `degrade:` may accept. The others are the wall itself.
-    pub const DEGRADABLE: [Control; 6] = [
+    pub const DEGRADABLE: [Control; 7] = [
         Control::Landlock,
+        Control::Mac,
         Control::PostureAtExec,
         Control::Cpu,
         Control::Memory,

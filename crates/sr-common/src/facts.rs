@@ -38,6 +38,35 @@ pub struct HostFacts {
     pub home: Option<String>,
     /// First host id of the range that sandboxes of a privileged supervisor use.
     pub id_base: u32,
+    /// What there is of mandatory access control; `None`: not looked at, because the policy names nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mac: Option<MacFacts>,
+}
+
+/// Mandatory access control on this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MacFacts {
+    /// `None`: not in this kernel, or switched off.
+    pub apparmor: Option<AppArmorFacts>,
+    /// `None`: not in this kernel, switched off, or not shown here.
+    pub selinux: Option<SelinuxFacts>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppArmorFacts {
+    /// Where in `/proc/PID` its files are: `attr/apparmor`, before Linux 5.8 `attr`.
+    pub directory: String,
+    /// By what Safe-Run itself is held: `unconfined`, or `PROFILE (MODE)`.
+    pub label: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SelinuxFacts {
+    /// It denies, and does not only log.
+    pub enforcing: bool,
 }
 
 /// One name in the host's root directory that belongs to the operating system.

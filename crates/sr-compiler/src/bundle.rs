@@ -24,6 +24,9 @@ pub struct CompileBundle {
     pub resources_plan: ResourcesPlan,
     /// `null`: no network at all.
     pub network_plan: Option<NetworkPlan>,
+    /// Left out: the wall alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mac_plan: Option<MacPlan>,
     pub evidence_plan: EvidencePlan,
     /// Every clause of the policy and what will enforce it.
     pub obligations: Vec<Obligation>,
@@ -428,6 +431,43 @@ pub enum LimitMechanism {
 /// No network mode but `none` exists yet, so no value of this type does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum NetworkPlan {}
+
+/// What the program is put behind by a security module as it is executed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum MacPlan {
+    Apparmor {
+        profile: String,
+        /// Where in `/proc/PID` the module's files are.
+        directory: String,
+        /// It is added to the profile that Safe-Run itself is held by.
+        stacked: bool,
+    },
+    Selinux {
+        context: String,
+    },
+}
+
+impl MacPlan {
+    /// Where in `/proc/PID` the module's files are.
+    pub fn directory(&self) -> &str {
+        match self {
+            MacPlan::Apparmor { directory, .. } => directory,
+            MacPlan::Selinux { .. } => "attr",
+        }
+    }
+
+    /// What is written to the module's file `exec`.
+    pub fn word(&self) -> String {
+        match self {
+            MacPlan::Apparmor {
+                profile, stacked: true, ..
+            } => format!("stack {profile}"),
+            MacPlan::Apparmor { profile, .. } => format!("exec {profile}"),
+            MacPlan::Selinux { context } => context.clone(),
+        }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use crate::bundle::{BundleInputs, CompileBundle, EvidencePlan, FilesystemPlan, MountEvidence, ViewEntry, ViewKind};
 use crate::syscalls::{Arch, bpf};
-use crate::{filesystem, network, obligations, paths, process, resources, syscalls};
+use crate::{filesystem, mac, network, obligations, paths, process, resources, syscalls};
 use serde::Serialize;
 use sr_common::{API_VERSION, Code, Digest, Fault, HostFacts, Subject, canonical};
 use sr_policy::spec::{DeniedScope, Durability, HashScope, ObserveScope, PolicySpec};
@@ -33,6 +33,7 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let resources_plan = resources::plan(input, &mut faults);
     let filesystem_plan = filesystem::plan(input, &mut faults);
     let process_plan = process::plan(input, &filesystem_plan, &mut faults);
+    let mac_plan = mac::plan(input, &mut faults);
     let arch = Arch::parse(&facts.arch);
     let captures = |entry: &ViewEntry| matches!(entry.what, ViewKind::Captured { .. });
     let asked = syscalls::Asked {
@@ -65,6 +66,7 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
         syscalls_plan,
         resources_plan,
         network_plan: network::plan(&policy.network),
+        mac_plan,
         obligations: Vec::new(),
     };
     bundle.obligations = obligations::list(input, &bundle);

@@ -4,6 +4,7 @@
 pub mod bundle;
 mod compile;
 mod filesystem;
+mod mac;
 mod network;
 mod obligations;
 mod paths;

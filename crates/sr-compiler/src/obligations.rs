@@ -1,16 +1,17 @@
 //! Obligations: every clause of the policy, what will enforce it here, and how strongly.
 
-use crate::bundle::{CompileBundle, IdMap, Limit, LimitMechanism};
+use crate::bundle::{CompileBundle, IdMap, Limit, LimitMechanism, MacPlan};
 use crate::compile::Input;
-use crate::resources;
+use crate::{mac, resources};
 use sr_common::{Control, Obligation, Strength};
-use sr_policy::spec::{OnOutput, RequiredStrength};
+use sr_policy::spec::{Mac, OnOutput, RequiredStrength};
 
 pub(crate) fn list(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     let mut all = wall(input, bundle);
     all.extend(view(input, bundle));
     all.extend(limits(input, bundle));
     all.extend(calls_and_network(input, bundle));
+    all.extend(mandatory(input, bundle));
     all.extend(evidence(input, bundle));
     all
 }
@@ -346,6 +347,33 @@ fn calls_and_network(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation
         mechanism,
     ));
     all
+}
+
+fn mandatory(input: Input<'_>, bundle: &CompileBundle) -> Option<Obligation> {
+    let asked = input.policy.mac.as_ref()?;
+    let (Mac::Apparmor(name) | Mac::Selinux(name)) = asked;
+    let asked_for = by_kernel(mac::clause(asked), name.as_str(), Control::Mac, "");
+    let written = |module: &str, plan: &MacPlan| {
+        let word = plan.word();
+        format!("{module}: `{word}` in /proc/thread-self/{}/exec", plan.directory())
+    };
+    Some(match &bundle.mac_plan {
+        Some(plan @ MacPlan::Apparmor { .. }) => Obligation {
+            mechanism: written("AppArmor", plan),
+            ..asked_for
+        },
+        Some(plan @ MacPlan::Selinux { .. }) => Obligation {
+            mechanism: written("SELinux", plan),
+            ..asked_for
+        },
+        None => Obligation {
+            mechanism: "none".to_owned(),
+            strength: None,
+            enforced: false,
+            reason: mac::lack(asked, input.facts),
+            ..asked_for
+        },
+    })
 }
 
 fn evidence(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {

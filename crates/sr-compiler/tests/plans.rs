@@ -4,11 +4,11 @@
 mod common;
 
 use common::{How, mount, ordinary, policy, root, root_v1, subject};
-use sr_common::facts::{HiddenPath, HostFacts, Interpreter, Subject};
+use sr_common::facts::{AppArmorFacts, HiddenPath, HostFacts, Interpreter, MacFacts, SelinuxFacts, Subject};
 use sr_common::{Control, Fault, Obligation, Strength};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{Backing, LayerMask, LimitMechanism, Owner, ViewKind, WritableSource};
-use sr_policy::spec::{HashScope, Installation, PolicySpec, RequiredStrength, RootWritable};
+use sr_policy::spec::{HashScope, Installation, Mac, PolicySpec, RequiredStrength, RootWritable};
 
 fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> CompileBundle {
     sr_compiler::compile(policy, facts, subject).unwrap_or_else(|faults| panic!("{faults:#?}"))
@@ -692,4 +692,82 @@ fn the_schema_describes_the_bundle() {
     let schema = sr_compiler::bundle_schema();
     let properties = schema.as_value()["properties"].as_object().unwrap();
     assert!(properties.contains_key("filesystemPlan") && properties.contains_key("obligations"));
+}
+
+#[test]
+fn a_profile_or_a_context_where_the_host_has_its_module() {
+    let apparmor = |label: &str| MacFacts {
+        apparmor: Some(AppArmorFacts {
+            directory: "attr/apparmor".into(),
+            label: label.into(),
+        }),
+        selinux: None,
+    };
+    let selinux = |enforcing| MacFacts {
+        apparmor: None,
+        selinux: Some(SelinuxFacts { enforcing }),
+    };
+    let (profile, context) = (Mac::Apparmor("p".into()), Mac::Selinux("u:r:t:s0".into()));
+    let cases = [
+        (&profile, apparmor("unconfined"), Ok("exec p")),
+        (&profile, apparmor("safe-run (unconfined)"), Ok("exec p")),
+        (&profile, apparmor("a (b) (enforce)"), Ok("stack p")),
+        (&profile, apparmor("a (complain)"), Err("by a (complain)")),
+        (&profile, selinux(true), Err("AppArmor is not on here, SELinux is")),
+        (&profile, MacFacts::default(), Err("AppArmor is not on here")),
+        (&context, selinux(true), Ok("u:r:t:s0")),
+        (&context, selinux(false), Err("permissive")),
+        (
+            &context,
+            apparmor("unconfined"),
+            Err("SELinux is not on here, AppArmor is"),
+        ),
+        (&context, MacFacts::default(), Err("SELinux is not on here")),
+    ];
+    for (mac, host, expected) in cases {
+        let mut policy = policy();
+        policy.mac = Some(mac.clone());
+        let facts = HostFacts {
+            mac: Some(host),
+            ..ordinary()
+        };
+        let clause = if *mac == profile { "mac.apparmor" } else { "mac.selinux" };
+        let obligation = |policy: &PolicySpec| {
+            let bundle = compile(policy, &facts, &subject());
+            let told = bundle.obligations.iter().find(|o| o.control == Control::Mac).cloned();
+            let told = told.unwrap();
+            assert_eq!(told.clause, clause);
+            (bundle.mac_plan.map(|plan| plan.word()), told)
+        };
+        match expected {
+            Ok(word) => {
+                // The permission to go without takes nothing away.
+                for degrade in [vec![], vec![Control::Mac]] {
+                    policy.degrade = degrade;
+                    let (plan, told) = obligation(&policy);
+                    assert_eq!(plan.as_deref(), Some(word));
+                    assert!(told.enforced && told.mechanism.contains(word), "{told:?}");
+                }
+            }
+            Err(why) => {
+                let fault = &faults(&policy, &facts, &subject())[0];
+                assert_eq!(
+                    (fault.code.as_str(), fault.path.as_str()),
+                    ("SR-RUN-001", "launch.preflight.mac")
+                );
+                assert!(fault.found.starts_with(clause) && fault.found.contains(why), "{fault}");
+                assert!(fault.remedy.ends_with("degrade: [mac]"), "{fault}");
+                policy.degrade = vec![Control::Mac];
+                let (plan, told) = obligation(&policy);
+                assert_eq!(plan, None);
+                assert!(!told.enforced && told.reason.is_some_and(|reason| reason.contains(why)));
+            }
+        }
+    }
+}
+
+#[test]
+fn who_names_nothing_has_nothing_of_mandatory_access_control() {
+    let bundle = compile(&policy(), &ordinary(), &subject());
+    assert!(bundle.mac_plan.is_none() && bundle.obligations.iter().all(|o| o.control != Control::Mac));
 }

@@ -5,7 +5,8 @@ use crate::choices::Choices;
 use crate::{Judgement, policy, require};
 use serde_json::{Value, json};
 use sr_common::facts::{
-    CgroupController, CgroupFacts, Command, HiddenPath, HostFacts, Interpreter, ResolvedMount, Subject, SystemDir,
+    AppArmorFacts, CgroupController, CgroupFacts, Command, HiddenPath, HostFacts, Interpreter, MacFacts, ResolvedMount,
+    SelinuxFacts, Subject, SystemDir,
 };
 use sr_common::{ByteSize, Code, Fault, canonical};
 use sr_compiler::CompileBundle;
@@ -48,6 +49,7 @@ pub fn plain() -> (PolicySpec, HostFacts, Subject) {
         private: vec!["/home/alice/.config/safe-run".into()],
         home: Some("/home/alice".into()),
         id_base: 0,
+        mac: None,
     };
     let subject = Subject {
         cwd: "/home/alice/project".into(),
@@ -166,6 +168,7 @@ fn without(faults: &[Fault], spec: &mut PolicySpec, facts: &mut HostFacts, subje
             _ => {
                 (facts.seccomp, facts.user_namespaces_blocked, facts.ptrace) = (true, None, true);
                 facts.landlock_abi = facts.landlock_abi.max(1);
+                spec.mac = None;
             }
         }
     }
@@ -228,8 +231,27 @@ fn facts(c: &mut Choices<'_>) -> HostFacts {
                 .into(),
         ],
         home: c.some(|_| "/home/alice".into()),
+        mac: c.some(mac),
         id_base: if privileged { 0x7000_0000 } else { 0 },
         ..facts
+    }
+}
+
+fn mac(c: &mut Choices<'_>) -> MacFacts {
+    let labels = [
+        "unconfined",
+        "a (unconfined)",
+        "a (enforce)",
+        "a (b) (enforce)",
+        "a (complain)",
+    ];
+    let apparmor = |c: &mut Choices<'_>| AppArmorFacts {
+        directory: c.word(&["attr", "attr/apparmor"]).into(),
+        label: c.word(&labels).into(),
+    };
+    MacFacts {
+        apparmor: c.some(apparmor),
+        selinux: c.some(|c| SelinuxFacts { enforcing: c.flag() }),
     }
 }
 

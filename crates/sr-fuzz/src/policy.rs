@@ -6,7 +6,7 @@ use serde_json::Value;
 use sr_common::{ByteSize, Code, Control, Fault, Millis};
 use sr_compiler::{Arch, syscall_name};
 use sr_policy::spec::{
-    DeniedScope, Durability, HashScope, Metadata, Mount, OnDenied, OnOutput, PolicySpec, RequiredStrength,
+    DeniedScope, Durability, HashScope, Mac, Metadata, Mount, OnDenied, OnOutput, PolicySpec, RequiredStrength,
     SyscallProfile,
 };
 use sr_policy::{Format, PRESET_NAMES, parse, preset, render_yaml, resolve};
@@ -267,6 +267,10 @@ pub fn generate(c: &mut Choices<'_>) -> PolicySpec {
         RequiredStrength::Kernel,
     ][c.below(3)];
     calls(&mut spec, c);
+    spec.mac = c.some(|c| match c.flag() {
+        true => Mac::Apparmor(c.word(&["p", "/usr/bin/x//y", "a.b-c", "no", "~", "{a,b}*"]).into()),
+        false => Mac::Selinux(c.word(&["u:r:t", "u:r:t:s0-s0:c0.c1023", "1:2:3"]).into()),
+    });
     spec.evidence.sign = c.word(&["default", "none", "ci"]).to_owned();
     spec.evidence.sample_interval = Millis(10 + c.below(3_599_990) as u64);
     spec.evidence.hash = if c.flag() { HashScope::Tree } else { HashScope::Files };

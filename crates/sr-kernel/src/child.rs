@@ -425,6 +425,12 @@ impl State {
                 }
                 Ok(())
             }
+            Step::TakeAtExec { file, word, .. } => {
+                let file = rustix::fs::openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+                // In one piece, or not at all.
+                rustix::io::write(&file, word.to_bytes())?;
+                Ok(())
+            }
             // SAFETY: TIOCSCTTY takes an integer.
             Step::ControllingTerminal => check(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) }).map(drop),
             Step::Rlimit { resource, value } => {

@@ -3,6 +3,7 @@
 
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
+use sr_common::facts::{AppArmorFacts, MacFacts, SelinuxFacts};
 
 /// Why user namespaces cannot be made here, with the name of the switch that says so; `None` where nothing forbids them.
 pub fn user_namespaces_blocked() -> Option<String> {
@@ -43,6 +44,28 @@ pub fn apparmor_profile() -> Option<String> {
 fn held_by(label: &str) -> Option<String> {
     let name = label.trim_end_matches(['\n', '\0']).strip_suffix(" (enforce)")?;
     Some(name.to_owned())
+}
+
+/// What this kernel has of mandatory access control, and what of it holds this process.
+pub fn mac() -> MacFacts {
+    mac_by(&|file| crate::pseudo::text(file).ok())
+}
+
+fn mac_by(read: Read<'_>) -> MacFacts {
+    let enabled = read("/sys/module/apparmor/parameters/enabled").is_some_and(|text| text.trim() == "Y");
+    // The second is that of whichever module the kernel shows there: AppArmor, where it is enabled and has none of its own.
+    let directories = ["attr/apparmor", "attr"].into_iter().filter(|_| enabled);
+    let apparmor = directories.into_iter().find_map(|directory| {
+        let label = read(&format!("/proc/self/{directory}/current"))?;
+        Some(AppArmorFacts {
+            directory: directory.to_owned(),
+            label: label.trim_end_matches(['\n', '\0']).to_owned(),
+        })
+    });
+    let selinux = read("/sys/fs/selinux/enforce").map(|text| SelinuxFacts {
+        enforcing: text.trim() == "1",
+    });
+    MacFacts { apparmor, selinux }
 }
 
 fn has_capability(which: CapabilitySet) -> bool {
@@ -174,6 +197,37 @@ mod tests {
         for label in ["unconfined\n", "a (complain)\n", "a (unconfined)\n", ""] {
             assert_eq!(held_by(label), None, "{label}");
         }
+    }
+
+    #[test]
+    fn modules_are_found_by_their_files() {
+        const ON: (&str, &str) = ("/sys/module/apparmor/parameters/enabled", "Y\n");
+        const OFF: (&str, &str) = ("/sys/module/apparmor/parameters/enabled", "N\n");
+        const OWN: (&str, &str) = ("/proc/self/attr/apparmor/current", "p (enforce)\n");
+        const SHARED: (&str, &str) = ("/proc/self/attr/current", "unconfined\n");
+        let apparmor = |directory: &str, label: &str| {
+            Some(AppArmorFacts {
+                directory: directory.into(),
+                label: label.into(),
+            })
+        };
+        let cases: [(Files, Option<AppArmorFacts>); 5] = [
+            (&[ON, OWN, SHARED], apparmor("attr/apparmor", "p (enforce)")),
+            (&[ON, SHARED], apparmor("attr", "unconfined")),
+            (&[OFF, SHARED], None),
+            (&[SHARED], None),
+            (&[ON], None),
+        ];
+        for (files, expected) in cases {
+            assert_eq!(mac_by(&host(files)).apparmor, expected, "{files:?}");
+        }
+        let selinux = |text| {
+            let files = move |file: &str| (file == "/sys/fs/selinux/enforce").then(|| String::from(text));
+            mac_by(&files).selinux
+        };
+        assert_eq!(selinux("1"), Some(SelinuxFacts { enforcing: true }));
+        assert_eq!(selinux("0"), Some(SelinuxFacts { enforcing: false }));
+        assert_eq!(mac_by(&|_| None), MacFacts::default());
     }
 
     #[test]

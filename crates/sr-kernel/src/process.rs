@@ -24,6 +24,27 @@ pub fn kill_and_reap_traced(child: &Child, tracee: Option<i32>) {
     while crate::ptrace::wait_and_reap(child.pid).is_ok_and(|stop| !matches!(stop, crate::ptrace::Stop::Gone(_))) {}
 }
 
+/// Whether a signal of this process's would reach `pid`: asks without sending one.
+pub fn signal_reaches(pid: i32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let pid = rustix::process::Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    // SAFETY: pidfd_send_signal(2) with the signal 0 and no information reads no memory; the descriptor is open.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            0,
+            std::ptr::null::<libc::siginfo_t>(),
+            0u32,
+        )
+    };
+    match answer {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Blocks `signals` for this thread and returns a descriptor that reports them (signalfd(2)).
 pub fn signal_descriptor(signals: &[i32]) -> io::Result<std::os::fd::OwnedFd> {
     use std::os::fd::FromRawFd;

@@ -221,6 +221,13 @@ pub enum Step {
         keep: u64,
     },
     NoNewPrivileges,
+    /// What a security module puts this process behind as it next executes a program: `word` is written to `file` of its
+    /// own in /proc. `what` is for an error message.
+    TakeAtExec {
+        file: CString,
+        word: CString,
+        what: String,
+    },
     /// Every signal's action to its default, none blocked: what a program may expect.
     DefaultSignals,
     /// Marks every descriptor from 3 up close-on-exec.
@@ -332,6 +339,7 @@ impl Step {
             Step::NotDumpable | Step::Dumpable => "set whether it is dumpable".into(),
             Step::Affinity { .. } => "set its processors".into(),
             Step::DropBounding | Step::Capabilities { .. } => "give up capabilities".into(),
+            Step::TakeAtExec { what, .. } => format!("put the program behind {what}"),
             Step::NoNewPrivileges => "set no_new_privs".into(),
             Step::DefaultSignals => "reset signals".into(),
             Step::Init { .. } => "watch over the program".into(),

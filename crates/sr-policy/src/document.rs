@@ -2,9 +2,7 @@
 
 use crate::decode::section;
 use crate::merge::replaces;
-use crate::planned::{
-    DetectionSection, DevicesSection, MacSection, MicrovmSection, NetworkSection, SecretSection, WasmSection,
-};
+use crate::planned::{DetectionSection, DevicesSection, MicrovmSection, NetworkSection, SecretSection, WasmSection};
 use crate::spec::{
     DeniedScope, Durability, HashScope, Installation, ObserveScope, OnOutput, RequiredStrength, RootWritable,
     SyscallProfile,
@@ -44,7 +42,6 @@ section! {
         secrets: Vec<SecretSection>,
         /// Not available in this build: must be empty.
         devices: DevicesSection,
-        /// Not available in this build.
         mac: MacSection,
         /// Not available in this build.
         wasm: WasmSection,
@@ -172,6 +169,16 @@ pub enum OnDeniedCall {
     Log,
     /// A question to the person. Not available in this build.
     Ask,
+}
+
+section! {
+    /// Mandatory access control besides the wall: one of the two.
+    pub struct MacSection {
+        /// The name of an AppArmor profile that the kernel has. The program is put behind it as it is executed.
+        apparmor: Word,
+        /// An SELinux context, which the program gets as it is executed.
+        selinux: Word,
+    }
 }
 
 section! {

@@ -26,6 +26,9 @@ pub fn explain(spec: &PolicySpec) -> String {
     );
     section(&mut out, "Limits", limit_lines(&spec.resources));
     section(&mut out, "System calls", call_lines(&spec.syscalls));
+    if let Some(mac) = &spec.mac {
+        section(&mut out, "Mandatory access control", mac_lines(mac));
+    }
     section(&mut out, "Evidence", evidence_lines(&spec.evidence));
     section(&mut out, "Afterwards", after_lines(spec));
     out
@@ -186,6 +189,14 @@ fn call_lines(calls: &Syscalls) -> Vec<String> {
     lines
 }
 
+fn mac_lines(mac: &Mac) -> Vec<String> {
+    let what = match mac {
+        Mac::Apparmor(profile) => format!("the AppArmor profile {}", printable(profile)),
+        Mac::Selinux(context) => format!("the SELinux context {}", printable(context)),
+    };
+    vec![format!("It is held by {what} besides, from its first instruction.")]
+}
+
 fn evidence_lines(evidence: &Evidence) -> Vec<String> {
     let hash = match evidence.hash {
         HashScope::Files => "The executable, interpreter, script and mounted files are hashed before it starts",
@@ -247,6 +258,19 @@ mod tests {
         }
         let strict = explain(&Preset::Strict.spec());
         assert!(strict.contains("none of your files") && strict.contains("ends the run") && strict.contains("1 CPU,"));
+    }
+
+    #[test]
+    fn mandatory_access_control_is_told_where_it_is_asked_for() {
+        let mut spec = Preset::Standard.spec();
+        assert!(!explain(&spec).contains("Mandatory"));
+        for (mac, part) in [
+            (Mac::Apparmor("a/b".into()), "by the AppArmor profile a/b besides"),
+            (Mac::Selinux("u:r:t".into()), "by the SELinux context u:r:t besides"),
+        ] {
+            spec.mac = Some(mac);
+            assert!(explain(&spec).contains(part), "{}", explain(&spec));
+        }
     }
 
     #[test]

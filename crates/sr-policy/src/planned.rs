@@ -91,15 +91,6 @@ section! {
 }
 
 section! {
-    pub struct MacSection {
-        /// A profile's name.
-        apparmor: Word,
-        /// A context.
-        selinux: Word,
-    }
-}
-
-section! {
     pub struct WasmSection {
         engine: Word,
         level: Word,

@@ -52,6 +52,9 @@ pub fn render_yaml(spec: &PolicySpec) -> String {
     }
     out.open("network");
     out.line(1, "mode", &spec.network.mode);
+    if let Some(mac) = &spec.mac {
+        out.line(0, "mac", mac);
+    }
     out.open("evidence");
     out.line(1, "sign", &spec.evidence.sign);
     out.line(1, "sampleInterval", &spec.evidence.sample_interval);

@@ -7,7 +7,7 @@ use crate::merge::Merge;
 use crate::preset::PRESET_NAMES;
 use crate::rules::{self, EXTENDS_CYCLE, EXTENDS_DEPTH, lexical};
 use crate::source::{Layer, PolicySource, parse};
-use crate::spec::{Mount, OnDenied, PolicySpec, Preset, RootfsSource};
+use crate::spec::{Mac, Mount, OnDenied, PolicySpec, Preset, RootfsSource};
 use crate::suggest::nearest;
 use crate::text::printable;
 use crate::words::{OrAll, Text, Word};
@@ -195,6 +195,11 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
             OnDeniedCall::Kill | OnDeniedCall::Ask => OnDenied::Kill,
         });
         set(&mut spec.syscalls.on_denied, on_denied);
+    }
+    if let Some(mac) = document.mac {
+        // Both, and neither, were refused.
+        let apparmor = mac.apparmor.map(|Word(profile)| Mac::Apparmor(profile));
+        spec.mac = apparmor.or(mac.selinux.map(|Word(context)| Mac::Selinux(context)));
     }
     if let Some(evidence) = document.evidence {
         set(&mut spec.evidence.sign, evidence.sign.map(|w| w.0));

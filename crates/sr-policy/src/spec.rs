@@ -21,6 +21,9 @@ pub struct PolicySpec {
     pub resources: Resources,
     pub syscalls: Syscalls,
     pub network: Network,
+    /// Mandatory access control besides the wall.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mac: Option<Mac>,
     pub evidence: Evidence,
     /// Captured writes are kept under this name and shown to the next run; `auto` names it after the workspace.
     pub session: Option<String>,
@@ -180,6 +183,16 @@ pub struct Network {
 #[serde(rename_all = "camelCase")]
 pub enum NetworkMode {
     None,
+}
+
+/// What the program is put behind as it is executed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Mac {
+    /// A profile, by its name.
+    Apparmor(String),
+    /// A context.
+    Selinux(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

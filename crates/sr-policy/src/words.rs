@@ -322,7 +322,7 @@ choices! {
         "cgroupNamespace" => CgroupNamespace, "filesystem" => Filesystem, "landlock" => Landlock,
         "seccomp" => Seccomp, "capabilities" => Capabilities, "noNewPrivileges" => NoNewPrivileges,
         "postureAtExec" => PostureAtExec, "cpu" => Cpu, "memory" => Memory, "pids" => Pids, "disk" => Disk,
-        "wallTime" => WallTime, "openFiles" => OpenFiles, "output" => Output, "network" => Network,
+        "wallTime" => WallTime, "openFiles" => OpenFiles, "output" => Output, "network" => Network, "mac" => Mac,
         "executableDigest" => ExecutableDigest,
     }
 }

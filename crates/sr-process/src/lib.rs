@@ -7,6 +7,7 @@
 
 pub mod join;
 pub mod kept;
+mod mac;
 pub mod posture;
 pub mod program;
 pub mod sandbox;

@@ -1,6 +1,7 @@
 //! What holds at the exec stop, read back from the kernel's own files: nothing here repeats what was asked for without
 //! having seen it.
 
+use crate::mac;
 use crate::stage::{DEVICES, Devices};
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat};
 use sr_common::{Code, Control, Fault, Observed};
@@ -103,6 +104,16 @@ pub fn observe(
             holds: true,
         });
     }
+    if let Some(plan) = &bundle.mac_plan {
+        let current = match at_exec {
+            true => Some((
+                reader.read(&format!("{}/current", plan.directory()))?,
+                sr_kernel::process::signal_reaches(program).is_ok(),
+            )),
+            false => None,
+        };
+        seen.push(mac::posture(plan, current));
+    }
     seen.push(descriptor_posture(&reader, at_exec)?);
     seen.extend(limit_posture(&reader, bundle)?);
     Ok(seen)
@@ -115,7 +126,10 @@ pub fn first_mismatch(posture: &[Observed]) -> Option<Fault> {
             Code::Run002,
             format!("launch.posture.{}", line.control.name()),
             format!("asked for {}, but the kernel shows {}", line.requested, line.observed),
-            "the program was killed before its first instruction; please report this with the run's events",
+            match line.control {
+                Control::Mac => mac::remedy(&line.observed),
+                _ => "the program was killed before its first instruction; please report this with the run's events",
+            },
         )
     })
 }

@@ -1,6 +1,7 @@
 //! The steps of the program's own process, in the order that design §5 gives: limits, capabilities, identity,
-//! no_new_privs, Landlock, descriptors, seccomp, exec.
+//! security module, no_new_privs, Landlock, descriptors, seccomp, exec.
 
+use crate::mac;
 use crate::sandbox::Stdio;
 use crate::view::{SLOT_PTY, c_string};
 use sr_common::{Code, Fault};
@@ -105,6 +106,9 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, given: &Given, channel:
     });
     steps.push(Step::Capabilities { keep: 0 });
     steps.push(Step::ChangeDir(c_string(&process.workdir)?));
+    if let Some(plan) = &bundle.mac_plan {
+        steps.push(mac::step(plan)?);
+    }
     steps.push(Step::NoNewPrivileges);
     if bundle.filesystem_plan.landlock.is_some() {
         steps.push(Step::EnterLandlock {

@@ -1,5 +1,6 @@
 //! Starting a sandbox: the socket, the clone, the id maps, and the way of the program to its exec stop.
 
+use crate::mac;
 use crate::program::{self, Ends, Given};
 use crate::stage::Devices;
 use crate::trees::OpenTrees;
@@ -465,10 +466,18 @@ impl Steps {
         };
         let step = list.and_then(|list| list.get(index as usize));
         let what = step.map_or("carry out a step of the sandbox".into(), Step::describe);
+        if matches!(step, Some(Step::TakeAtExec { .. })) {
+            return mac::refused(&what, &error);
+        }
         if what == "execute the program" {
+            let taken = list.is_some_and(|list| list.iter().any(|step| matches!(step, Step::TakeAtExec { .. })));
             let remedy = match message.b as i32 {
                 libc_errno::ENOENT => "its dynamic loader is not in the view: is it built for another system?",
                 libc_errno::ENOEXEC => "it is neither a program of this machine nor a script with a `#!` line",
+                libc_errno::EACCES | libc_errno::EPERM if taken => {
+                    "the file must be executable for others, and the module of `mac` must let Safe-Run's own profile or \
+                     context change to the one named: the kernel's log (dmesg) and the audit log say what was denied"
+                }
                 libc_errno::EACCES => "make the file executable for others: the sandbox's user is not its owner",
                 _ => "check the file and its permissions",
             };
@@ -497,6 +506,7 @@ impl Steps {
 
 /// The few errno values that get words of their own.
 mod libc_errno {
+    pub const EPERM: i32 = 1;
     pub const ENOENT: i32 = 2;
     pub const ENOEXEC: i32 = 8;
     pub const EACCES: i32 = 13;

@@ -5,7 +5,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
 use rustix::io::Errno;
 use rustix::system::{sysinfo, uname};
 use rustix::thread::{CpuSet, sched_getaffinity};
-use sr_common::facts::SystemDir;
+use sr_common::facts::{MacFacts, SystemDir};
 use sr_common::{Code, Fault, HostFacts};
 use sr_kernel::probe;
 use std::ffi::OsStr;
@@ -69,7 +69,13 @@ pub fn gather(store: &Path, private: &[PathBuf], home: Option<&Path>, id_base: u
         private: private.iter().map(text).collect::<Result<_, _>>()?,
         home: home.map(text).transpose()?,
         id_base,
+        mac: None,
     })
+}
+
+/// What a policy that names a profile or a context has to be compiled with besides: no other run pays for it.
+pub fn mac() -> MacFacts {
+    probe::mac()
 }
 
 #[allow(

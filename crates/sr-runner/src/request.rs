@@ -92,7 +92,11 @@ pub fn compile_for_host(
     store: &Store,
 ) -> Result<(HostFacts, Subject, CompileBundle), Vec<Fault>> {
     let private: Vec<_> = std::iter::once(&caller.keys).chain(&caller.runtime).cloned().collect();
-    let facts = facts::gather(store.path(), &private, caller.home.as_deref(), caller.id_base).map_err(|f| vec![f])?;
+    let mut facts =
+        facts::gather(store.path(), &private, caller.home.as_deref(), caller.id_base).map_err(|f| vec![f])?;
+    if policy.mac.is_some() {
+        facts.mac = Some(facts::mac());
+    }
     tracing::debug!("host's facts gathered");
     let cache = store.cache();
     let surroundings = Surroundings {

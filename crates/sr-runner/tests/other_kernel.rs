@@ -5,11 +5,10 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use support::{LIMIT, Place, Ran, Test, end, needs};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use support::apparmor::Profile;
+use support::{LIMIT, Place, Ran, Test, end, needs, on_the_rig};
 
 fn main() {
     support::main(&[
@@ -28,14 +27,6 @@ fn main() {
         ("a_profile_that_denies_ptrace", a_profile_that_denies_ptrace),
         ("a_profile_without_detached_mounts", a_profile_without_detached_mounts),
     ]);
-}
-
-/// The release of the rig's kernel.
-fn on_the_rig() -> Result<String, support::End> {
-    match std::env::var("SAFE_RUN_TEST_RIG") {
-        Ok(release) => Ok(release),
-        Err(_) => support::skip("only on the rig: SAFE_RUN_TEST_RIG is not set"),
-    }
 }
 
 fn the_kernel_is_the_one_that_is_named(place: &Place) -> Test {
@@ -110,26 +101,12 @@ fn landlock_of_an_older_kernel(place: &Place) -> Test {
     place.nothing_left()
 }
 
-/// `safe-run` as an ordinary user, whose directories this place's become.
-fn as_nobody(place: &Place) -> Result<Command, support::End> {
-    const OTHER: u32 = 65534;
-    let binary = place.root().join("safe-run");
-    fs::copy(support::safe_run(), &binary)?;
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
-    for dir in [place.root(), &place.project, &place.home, &place.runtime] {
-        chown(dir, Some(OTHER), Some(OTHER))?;
-    }
-    let mut command = place.command(binary);
-    command.uid(OTHER).gid(OTHER);
-    Ok(command)
-}
-
 /// Debian's own switch.
 fn user_namespaces_switched_off(place: &Place) -> Test {
     on_the_rig()?;
     let switch = "/proc/sys/kernel/unprivileged_userns_clone";
     let run = |words: &[&str]| -> Result<Ran, support::End> {
-        let mut command = as_nobody(place)?;
+        let mut command = place.as_nobody()?;
         command.args(words);
         Ok(end(command, b"", LIMIT))
     };
@@ -160,64 +137,19 @@ fn user_namespaces_switched_off(place: &Place) -> Test {
 
 const ATTACHED: &str = "flags=(attach_disconnected)";
 
-/// A profile of AppArmor's in the kernel, taken out at the end.
-struct Profile {
-    name: String,
-    file: PathBuf,
-}
-
-impl Profile {
-    /// All but what `rules` take away. What is built in mounts that are nowhere yet has no path: without
-    /// `attach_disconnected` AppArmor denies it.
-    fn load(place: &Place, flags: &str, rules: &str) -> Result<Profile, support::End> {
-        on_the_rig()?;
-        needs(place, "apparmor_parser")?;
-        let name = format!("safe-run-{}", place.mark());
-        let file = place.root().join("profile");
-        let text = format!(
-            "profile {name} {flags} {{\n file,\n capability,\n network,\n mount,\n umount,\n pivot_root,\n ptrace,\n signal,\n unix,\n{rules}}}\n"
-        );
-        fs::write(&file, text)?;
-        let profile = Profile { name, file };
-        profile.parser(place, "--add").ok()?;
-        let loaded = fs::read_to_string("/sys/kernel/security/apparmor/profiles")?;
-        ensure!(
-            loaded.contains(&format!("{} (enforce)", profile.name)),
-            "the kernel has {loaded}"
-        );
-        Ok(profile)
-    }
-
-    fn parser(&self, place: &Place, what: &str) -> Ran {
-        let mut command = Command::new("apparmor_parser");
-        command
-            .current_dir(place.root())
-            .args(["--skip-cache", "--quiet", what])
-            .arg(&self.file);
-        end(command, b"", LIMIT)
-    }
-
-    /// `safe-run WORDS` behind it, by the file that the next exec obeys.
-    fn run(&self, place: &Place, words: &[&str]) -> Ran {
-        let script = "echo \"exec $0\" > /proc/self/attr/apparmor/exec && exec \"$@\"";
-        let mut command = place.command("sh");
-        command
-            .args(["-c", script, &self.name])
-            .arg(support::safe_run())
-            .args(words);
-        end(command, b"", LIMIT)
-    }
-
-    fn remove(self, place: &Place) -> Test {
-        self.parser(place, "--remove").ok()
-    }
+/// All but what `rules` take away. What is built in mounts that are nowhere yet has no path: without
+/// `attach_disconnected` AppArmor denies it.
+fn load(place: &Place, flags: &str, rules: &str) -> Result<Profile, support::End> {
+    let body =
+        format!("file,\n capability,\n network,\n mount,\n umount,\n pivot_root,\n ptrace,\n signal,\n unix,\n{rules}");
+    Profile::load(place, "all-but", flags, &body)
 }
 
 fn a_profile_that_allows_all(place: &Place) -> Test {
-    let profile = Profile::load(place, ATTACHED, "")?;
+    let profile = load(place, ATTACHED, "")?;
     let own = Path::new("/proc/self/attr/apparmor/current");
     let words = ["run", "--quiet", "--", "cat", own.to_str().expect("UTF-8")];
-    let ran = profile.run(place, &words);
+    let ran = profile.holding(place, &words);
     ran.ok()?;
     // Through the launch, the exec and no_new_privs.
     ensure!(ran.out == format!("{} (enforce)\n", profile.name), "{ran}");
@@ -236,8 +168,8 @@ fn a_profile_that_allows_all(place: &Place) -> Test {
 
 /// Nothing of the program runs; the refusal says at what the launch failed, and who may have denied it.
 fn refused(place: &Place, flags: &str, rules: &str, said: &str) -> Test {
-    let profile = Profile::load(place, flags, rules)?;
-    let ran = profile.run(place, &["run", "--quiet", "--", "sh", "-c", "echo started"]);
+    let profile = load(place, flags, rules)?;
+    let ran = profile.holding(place, &["run", "--quiet", "--", "sh", "-c", "echo started"]);
     ran.ended(125)?;
     ensure!(ran.out.is_empty(), "{ran}");
     let held = format!("AppArmor holds safe-run by the profile {}:", profile.name);
@@ -246,9 +178,12 @@ fn refused(place: &Place, flags: &str, rules: &str, said: &str) -> Test {
     }
     ensure!(place.report()["result"]["cause"] == "supervisor", "{}", place.report());
     // Whether it will deny something cannot be asked.
-    let doctor = profile.run(place, &["doctor"]);
+    let doctor = profile.holding(place, &["doctor"]);
     ensure!(doctor.status == 0 && doctor.out.contains(&held), "{doctor}");
-    ensure!(!place.tell(&["doctor"]).out.contains("AppArmor"), "nothing holds it");
+    ensure!(
+        !place.tell(&["doctor"]).out.contains("AppArmor holds"),
+        "nothing holds it"
+    );
     place.tell(&["report", "verify"]).ok()?;
     profile.remove(place)?;
     place.nothing_left()

@@ -23,6 +23,7 @@ pub const TESTS: &[Run<'_>] = &[
     ("sr-kernel sr_kernel", Who::Root, &[]),
     ("sr-runner cgroup_v2", Who::Root, &[]),
     ("sr-runner other_kernel", Who::Root, &[]),
+    ("sr-runner mac", Who::Root, &[]),
     (
         "sr-runner attacks",
         Who::Root,

@@ -7,6 +7,7 @@ use crate::terminal::{self, Style, clean};
 use crate::{host_rules, json, obstacles};
 use obstacles::Obstacle;
 use serde_json::json;
+use sr_common::facts::MacFacts;
 use sr_common::{Control, Fault, HostFacts, Obligation, Strength};
 use sr_runner::facts;
 use sr_runner::subject::{Surroundings, subject};
@@ -48,7 +49,8 @@ fn examine(env: &Environment) -> Result<Examination, Failure> {
             env.id_base
         }
     };
-    let facts = facts::gather(&env.store, &env.private(), env.home.as_deref(), id_base)?;
+    let mac = facts::mac();
+    let mut facts = facts::gather(&env.store, &env.private(), env.home.as_deref(), id_base)?;
     let obligations = match trial(&facts, env) {
         Ok(obligations) => obligations,
         Err(faults) => {
@@ -58,7 +60,8 @@ fn examine(env: &Environment) -> Result<Examination, Failure> {
     };
     obstacles.extend(obstacles::of_facts(&facts));
     obstacles.extend(obstacles::of_proc());
-    obstacles.extend(obstacles::of_apparmor());
+    obstacles.extend(obstacles::of_apparmor(&mac));
+    facts.mac = Some(mac);
     Ok(Examination {
         facts,
         obligations,
@@ -101,6 +104,9 @@ fn text(found: &Examination, usable: bool, env: &Environment) -> String {
     );
     let _ = writeln!(out, "run store   {}", clean(&env.store.to_string_lossy()));
     let _ = writeln!(out, "keys        {}", clean(&env.keys.to_string_lossy()));
+    if let Some(mac) = &facts.mac {
+        let _ = writeln!(out, "mac         {}", clean(&module(mac)));
+    }
     if !found.obligations.is_empty() {
         out.push_str("\nWhat holds a run here:\n");
     }
@@ -131,6 +137,16 @@ fn text(found: &Examination, usable: bool, env: &Environment) -> String {
     };
     let _ = writeln!(out, "\n{verdict}");
     out
+}
+
+/// What a policy's `mac` can name here.
+fn module(mac: &MacFacts) -> String {
+    match (&mac.apparmor, &mac.selinux) {
+        (Some(apparmor), _) => format!("AppArmor; safe-run itself is {}", apparmor.label),
+        (None, Some(selinux)) if selinux.enforcing => "SELinux".into(),
+        (None, Some(_)) => "SELinux, permissive: it only logs".into(),
+        (None, None) => "neither AppArmor nor SELinux".into(),
+    }
 }
 
 /// One obligation a control, the weakest.

@@ -6,6 +6,7 @@ mod evidence;
 mod form;
 pub(crate) mod host;
 mod limits;
+mod mac;
 mod mounts;
 mod network;
 mod paths;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Rule> {
         evidence::RULES,
         calls::RULES,
         network::RULES,
+        mac::RULES,
         planned::RULES,
         host::RULES,
     ]
@@ -63,6 +65,7 @@ pub fn check(spec: &PolicySpec) -> Vec<Fault> {
     limits::check(spec, &mut faults);
     evidence::check(spec, &mut faults);
     calls::check(spec, &mut faults);
+    mac::check(spec, &mut faults);
     faults
 }
 
@@ -70,6 +73,7 @@ pub fn check(spec: &PolicySpec) -> Vec<Fault> {
 pub(crate) fn check_document(document: &PolicyDocument) -> Vec<Fault> {
     let mut faults = Vec::new();
     network::check(document, &mut faults);
+    mac::check_document(document, &mut faults);
     planned::check(document, &mut faults);
     faults
 }

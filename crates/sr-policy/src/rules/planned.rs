@@ -94,7 +94,6 @@ pub(super) fn check(document: &PolicyDocument, faults: &mut Vec<Fault>) {
     }
     refuse(filled(document.secrets.as_ref()), "secrets", "a secret");
     refuse(filled(document.devices.as_ref()), "devices", "a device");
-    refuse(document.mac.is_some(), "mac", "a mandatory-access-control profile");
     refuse(document.wasm.is_some(), "wasm", "the WebAssembly backend");
     refuse(document.microvm.is_some(), "microvm", "the microVM backend");
     refuse(document.detection.is_some(), "detection", "anomaly detection");

@@ -4,13 +4,15 @@
 //! The same programs run as root and as an ordinary user; only the recorded strength of a limit differs.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod apparmor;
+
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
@@ -39,6 +41,14 @@ pub fn skip<T>(reason: impl Into<String>) -> Result<T, End> {
 
 pub fn fail<T>(why: impl std::fmt::Display) -> Result<T, End> {
     Err(End::Fail(Failed::from(why.to_string())))
+}
+
+/// The release of the rig's kernel; elsewhere the test is skipped.
+pub fn on_the_rig() -> Result<String, End> {
+    match std::env::var("SAFE_RUN_TEST_RIG") {
+        Ok(release) => Ok(release),
+        Err(_) => skip("only on the rig: SAFE_RUN_TEST_RIG is not set"),
+    }
 }
 
 /// `ensure!(condition, "what, and what was seen: {}", seen)`.
@@ -171,6 +181,20 @@ impl Place {
         let mut command = self.command(safe_run());
         command.args(words);
         command
+    }
+
+    /// `safe-run` as an ordinary user, whose directories this place's become.
+    pub fn as_nobody(&self) -> Result<Command, End> {
+        const OTHER: u32 = 65534;
+        let binary = self.root().join("safe-run");
+        fs::copy(safe_run(), &binary)?;
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
+        for dir in [self.root(), &self.project, &self.home, &self.runtime] {
+            chown(dir, Some(OTHER), Some(OTHER))?;
+        }
+        let mut command = self.command(binary);
+        command.uid(OTHER).gid(OTHER);
+        Ok(command)
     }
 
     /// `safe-run run WORDS`, to its end.

@@ -1,13 +1,15 @@
 //! One case in one place: its site, its run, and what came of it.
 
-use super::case::{Case, Control, Language};
-use super::ground::{Ground, Trip};
-use super::hold::{self, End};
+use super::ground::Ground;
+use super::hold;
 use super::parallel::add;
 use super::tools::{Tools, copy, open_to_all, uid, who};
 use super::verdict::{self, Verdict};
 use super::wall::{self, Column, Wall};
 use crate::{Outcome, tree};
+use sr_escape::case::{Case, Control, Language};
+use sr_escape::trip::Trip;
+use sr_escape::verdict::End;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -83,7 +85,7 @@ pub fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Ve
     }
     let folder = site.path.join("ground/escape");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let corpus = tree::root().join("tests/escape");
+    let corpus = tree::corpus();
     let program = if case.language == Language::C {
         tools.built(case)
     } else {
@@ -110,10 +112,7 @@ pub fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Ve
         environment.push(("INSIDE".into(), script.display().to_string()));
         environment.push(("ESCAPE".into(), seen.to_owned()));
     }
-    words.extend(wall::command(
-        case,
-        if walled && !case.driver { "/escape" } else { &host },
-    ));
+    words.extend(case.command(if walled && !case.driver { "/escape" } else { &host }));
     words.push(format!("where={}", if walled { "inside" } else { "outside" }));
     words.push(format!("user={}", who(column.root)));
     words.extend(ground.told.iter().cloned());
@@ -135,10 +134,7 @@ pub fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Ve
     ended.output = plainly(&ended.output, &dir, ground.victim);
     drop(ground);
     let mut verdict = match walled {
-        true => {
-            let limit = case.limit(column.root).filter(|_| column.wall == Wall::Process);
-            verdict::behind(column.wall, case, &ended, &trips).within(limit, case, &trips)
-        }
+        true => verdict::behind(column.wall, column.root, case, &ended, &trips),
         false => verdict::bare(case, &control, &ended, &trips),
     };
     if column.wall == Wall::Runc {
@@ -318,10 +314,10 @@ mod tests {
                 arrived: false,
                 pushed: false,
             };
-            let verdict = verdict::behind(Wall::Process, case, &ended, &cell.trips);
+            let verdict = verdict::behind(Wall::Process, true, case, &ended, &cell.trips);
             assert!(matches!(verdict, Verdict::Escaped(_)), "{name}: {verdict:?}");
             // What was not expected is said, even where nothing outside was seen.
-            let verdict = verdict::behind(Wall::Process, case, &ended, &[] as &[Trip]);
+            let verdict = verdict::behind(Wall::Process, true, case, &ended, &[] as &[Trip]);
             assert!(
                 matches!(verdict, Verdict::Escaped(what) if what.starts_with("call: ")),
                 "{name}"

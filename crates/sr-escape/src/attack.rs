@@ -9,12 +9,13 @@ use crate::document::{self, Document, Run, Word};
 use crate::ground::Ground;
 use crate::held::{self, Ended, Held};
 use crate::trip::random;
-use crate::verdict::{self, Verdict, Wall, attempts};
+use crate::verdict::{self, End, Verdict, Wall, attempts};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::Deserialize;
 use sr_common::Digest;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -30,6 +31,8 @@ const SIGNALS: [i32; 3] = [
 pub struct Attack<'a> {
     /// The program: `run`, `gc`, `discard` and `victim` of it are used.
     pub safe_run: &'a Path,
+    /// What its environment is to say besides: where the store and the keys are, whatever the directory.
+    pub environment: &'a [(&'a str, &'a Path)],
     /// Where its own directory is made, and removed at the end.
     pub temporary: &'a Path,
     /// The run store: no view shows it, and no mount may. The policies' texts lie there, in a folder that is removed too.
@@ -261,15 +264,20 @@ impl Attacker<'_> {
             stdin: &case.stdin,
             seconds: case.seconds,
             canary: ground.tool_word(),
+            environment: self.attack.environment,
             stays: Some(ground.victim()),
         };
         let ended = held::run(&held, &site, self.signals.as_fd());
-        if !matches!(&ended, Ok(ended) if ended.end != verdict::End::Over) {
-            self.collect();
+        if !matches!(&ended, Ok(ended) if ended.end != End::Over) {
+            // What a killed supervisor left.
+            self.quietly(&["gc"]);
         }
         let ended = ended?;
         let run: Option<Told> = serde_json::from_str(&ended.last_line).ok();
         self.runs.extend(run.iter().map(|run| run.id.clone()));
+        if let Some(signal) = ended.interrupted {
+            return Err(Stop::Interrupted(signal));
+        }
         let trips = ground.tripped(&ended, run.as_ref().and_then(|run| run.dir.as_deref()));
         drop(ground);
         fs::remove_dir_all(&site).map_err(fault)?;
@@ -304,11 +312,6 @@ impl Attacker<'_> {
         }
     }
 
-    /// What killed supervisors left.
-    fn collect(&self) {
-        self.quietly(&["gc"]);
-    }
-
     /// All runs that were made.
     fn discard(&self) {
         for id in &self.runs {
@@ -321,6 +324,7 @@ impl Attacker<'_> {
         let mut command = Command::new(self.attack.safe_run);
         command
             .args(words)
+            .envs(self.attack.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -368,32 +372,82 @@ fn runner(case: &Case) -> &'static str {
     }
 }
 
-/// The directory of all of it, gone at the end.
+/// A directory for all of it, gone at the end. Of one whose owner was killed the next takes care.
 struct Top {
     path: PathBuf,
+    /// Locked as long as it is used.
+    _lock: OwnedFd,
 }
+
+const PREFIX: &str = "safe-run-attack-";
 
 impl Top {
     /// What root's programs run as is nobody here: it must be able to come through, as it can through most directories.
-    fn new(temporary: &Path, root: bool) -> Outcome<Top> {
+    fn new(within: &Path, root: bool) -> Outcome<Top> {
         // By its real name: that is what a view shows.
-        let temporary = temporary
+        let within = within
             .canonicalize()
-            .map_err(|e| format!("{}: {e}", temporary.display()))?;
-        let path = temporary.join(format!("safe-run-attack-{}", random()?));
+            .map_err(|e| format!("{}: {e}", within.display()))?;
+        sweep(&within);
+        let name = format!("{PREFIX}{}", random()?);
+        let (path, first) = (within.join(&name), within.join(format!(".{name}")));
         let fault = |e: std::io::Error| format!("{}: {e}", path.display());
-        let mut builder = fs::DirBuilder::new();
-        builder.mode(0o700).create(&path).map_err(fault)?;
-        let top = Top { path: path.clone() };
+        fs::DirBuilder::new().mode(0o700).create(&first).map_err(fault)?;
+        // By its name only once it is locked: till then another could take it for one that was left.
+        let lock = lock(&first).map_err(fault)?;
+        fs::rename(&first, &path).map_err(fault)?;
         if root {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o711)).map_err(fault)?;
         }
-        Ok(top)
+        Ok(Top { path, _lock: lock })
     }
 }
 
 impl Drop for Top {
     fn drop(&mut self) {
+        // What is left of it the next one takes away.
         let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Fails where somebody has it.
+fn lock(dir: &Path) -> std::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(dir)
+}
+
+/// Takes away what attacks that were killed left in `within`: this user's own directories of that name, that nobody uses.
+fn sweep(within: &Path) {
+    let own = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(within).into_iter().flatten().flatten() {
+        let named = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        // Not of a link.
+        let is_own = || entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == own);
+        if named && is_own() && lock(&entry.path()).is_ok() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_attack_left_is_taken_away_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str| dir.path().join(name);
+        let first = Top::new(dir.path(), false).unwrap();
+        fs::create_dir_all(of("safe-run-attack-left/1/ground")).unwrap();
+        fs::create_dir(of("other")).unwrap();
+        std::os::unix::fs::symlink(of("other"), of("safe-run-attack-link")).unwrap();
+        let second = Top::new(dir.path(), true).unwrap();
+        assert!(first.path.is_dir() && second.path.is_dir());
+        assert!(of("other").is_dir() && of("safe-run-attack-link").is_symlink());
+        assert!(!of("safe-run-attack-left").exists());
+        drop((first, second));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! One command to its end: with the descriptors that a careless caller leaks, a time limit, and nothing that stays behind.
 
-use crate::attack::Stop;
+use crate::Outcome;
 use crate::verdict::End;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
@@ -32,6 +32,8 @@ pub struct Held<'a> {
     pub seconds: u64,
     /// In its environment besides what the caller has there: `ESCAPE_CANARY`.
     pub canary: &'a str,
+    /// And this.
+    pub environment: &'a [(&'a str, &'a Path)],
     /// The victim: it may stay.
     pub stays: Option<u32>,
 }
@@ -48,10 +50,12 @@ pub struct Ended {
     pub left: Vec<String>,
     /// Something came through the socket that was its standard input.
     pub arrived: bool,
+    /// The signal for which it was ended.
+    pub interrupted: Option<i32>,
 }
 
 /// Runs it to its end. `signals`: a descriptor that tells of those which end all of it.
-pub fn run(held: &Held, files: &Path, signals: BorrowedFd) -> Result<Ended, Stop> {
+pub fn run(held: &Held, files: &Path, signals: BorrowedFd) -> Outcome<Ended> {
     let fault = |e: std::io::Error| format!("{}: {e}", files.display());
     let [out, err] = ["out", "err"].map(|name| files.join(name));
     let (stdin, peer) = input(held).map_err(fault)?;
@@ -61,6 +65,7 @@ pub fn run(held: &Held, files: &Path, signals: BorrowedFd) -> Result<Ended, Stop
         .args(["-c", LEAKING, "sh"])
         .args([held.dir.join("secret"), held.dir.to_owned()])
         .args(held.words)
+        .envs(held.environment.iter().copied())
         .env("ESCAPE_CANARY", held.canary)
         .current_dir(&project)
         // Ctrl-C is for who waits here, and passed on from here.
@@ -71,7 +76,7 @@ pub fn run(held: &Held, files: &Path, signals: BorrowedFd) -> Result<Ended, Stop
     let mut child = command.spawn().map_err(|e| format!("/bin/sh: {e}"))?;
     let ended = wait(&mut child, held.seconds, signals);
     let left = left(held.stays);
-    let end = ended?;
+    let (end, interrupted) = ended?;
     let mut output = read(&out).map_err(fault)?;
     let said = read(&err).map_err(fault)?;
     let said = String::from_utf8_lossy(&said);
@@ -85,6 +90,7 @@ pub fn run(held: &Held, files: &Path, signals: BorrowedFd) -> Result<Ended, Stop
         last_line: last_line.to_owned(),
         left,
         arrived,
+        interrupted,
     })
 }
 
@@ -102,17 +108,18 @@ fn input(held: &Held) -> std::io::Result<(Stdio, Option<UnixStream>)> {
     })
 }
 
-fn wait(child: &mut Child, seconds: u64, signals: BorrowedFd) -> Result<End, Stop> {
+/// How it ended, and the signal that ended it and all else.
+fn wait(child: &mut Child, seconds: u64, signals: BorrowedFd) -> Outcome<(End, Option<i32>)> {
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let pid = pid(child.id())?;
     let watched = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| format!("pidfd_open: {e}"))?;
     let ended = |until: Instant| wait_for(watched.as_fd(), None, until);
-    let stop = match wait_for(watched.as_fd(), Some(signals), deadline) {
-        Waited::Ended => None,
-        Waited::Over => Some(Ok(End::Over)),
-        Waited::Signal(signal) => Some(Err(Stop::Interrupted(signal))),
+    let (over, interrupted) = match wait_for(watched.as_fd(), Some(signals), deadline) {
+        Waited::Ended => (false, None),
+        Waited::Over => (true, None),
+        Waited::Signal(signal) => (true, Some(signal)),
     };
-    if stop.is_some() {
+    if over {
         // It is not reaped yet: its number is its own.
         let _ = kill_process(pid, Signal::TERM);
         if !matches!(ended(Instant::now() + PATIENCE), Waited::Ended) {
@@ -120,10 +127,12 @@ fn wait(child: &mut Child, seconds: u64, signals: BorrowedFd) -> Result<End, Sto
         }
     }
     let status = child.wait().map_err(|e| format!("wait: {e}"))?;
-    stop.unwrap_or(Ok(match (status.code(), status.signal()) {
-        (Some(code), _) => End::Exit(code),
-        (None, signal) => End::Signal(signal.unwrap_or_default()),
-    }))
+    let end = match (over, status.code(), status.signal()) {
+        (true, ..) => End::Over,
+        (false, Some(code), _) => End::Exit(code),
+        (false, None, signal) => End::Signal(signal.unwrap_or_default()),
+    };
+    Ok((end, interrupted))
 }
 
 enum Waited {
@@ -152,9 +161,9 @@ fn wait_for(process: BorrowedFd, signals: Option<BorrowedFd>, until: Instant) ->
     }
 }
 
-fn pid(id: u32) -> Result<Pid, Stop> {
+fn pid(id: u32) -> Outcome<Pid> {
     let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
-    Ok(pid.ok_or_else(|| format!("{id} is no process"))?)
+    pid.ok_or_else(|| format!("{id} is no process"))
 }
 
 /// The processes that became this one's children and do not end by themselves. They are killed.

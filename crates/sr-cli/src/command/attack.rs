@@ -39,6 +39,7 @@ pub fn attack(arguments: &DoctorArguments, env: &Environment) -> Done {
     let shown = std::io::stderr().is_terminal();
     let attack = Attack {
         safe_run: &safe_run,
+        environment: &[("SAFE_RUN_WORKDIR_BASE", &env.store), ("SAFE_RUN_KEY_DIR", &env.keys)],
         temporary: &env.temporary,
         store: &env.store,
         started_at: now(),

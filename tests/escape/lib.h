@@ -84,6 +84,14 @@ static inline int attempt_write(const char *name, int at, const char *path)
         close(fd);
     return got;
 }
+/* Says of what was tried in a process that ended with STATUS, and could say nothing more, which signal it died of. */
+static inline void attempt_died(const char *name, int status)
+{
+    const char *signal = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
+    if (WIFSIGNALED(status))
+        printf("attempt %s: SIG%s\n", name, signal ? signal : "UNKNOWN");
+    fflush(stdout);
+}
 /* An attempt that a signal may end, made in a process of its own: then the signal is how it ended. */
 static inline int attempt_apart(const char *name, long (*work)(long), long with)
 {
@@ -96,11 +104,7 @@ static inline int attempt_apart(const char *name, long (*work)(long), long with)
     int status = 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    if (WIFSIGNALED(status)) {
-        const char *signal = sigabbrev_np(WTERMSIG(status));
-        printf("attempt %s: SIG%s\n", name, signal ? signal : "UNKNOWN");
-        fflush(stdout);
-    }
+    attempt_died(name, status);
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 int run(void);

@@ -1,7 +1,6 @@
 //! `cargo xtask escape`: every case of the escape corpus behind every wall that exists, behind the references, and on the
 //! bare host. tests/escape/README.md is the contract.
 
-mod case;
 mod cell;
 mod ground;
 mod hold;
@@ -17,10 +16,10 @@ mod wall;
 
 use crate::tally::Tally;
 use crate::{Outcome, plain, tree};
-use case::Case;
 use options::Options;
 use results::Results;
 pub use rig::{MARK, Record};
+use sr_escape::case::Case;
 use std::fs;
 use std::time::Instant;
 use tools::Tools;
@@ -65,7 +64,7 @@ fn sent_to_rig(write: bool) -> Outcome {
 
 /// What the rig needs to find built, where a compiler takes a minute.
 pub fn build_for_rig() -> Outcome {
-    let cases = Case::all(|_, _| true)?;
+    let cases = Case::all(&tree::corpus(), |_, _| true)?;
     let harmful: Vec<&Case> = cases.iter().filter(|c| c.harms()).collect();
     Tools::new(false, None)?.build(&harmful)
 }
@@ -97,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_corpus_can_be_read() {
-        let cases = Case::all(|_, _| true).unwrap();
+        let cases = Case::all(&tree::corpus(), |_, _| true).unwrap();
         assert!(cases.len() >= 120, "{} cases", cases.len());
         // A limit is one because it is told, in these words.
         let security = fs::read_to_string(tree::root().join("SECURITY.md")).unwrap();

@@ -9,6 +9,11 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
+/// The escape corpus.
+pub fn corpus() -> PathBuf {
+    root().join("tests/escape")
+}
+
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }

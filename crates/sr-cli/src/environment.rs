@@ -27,6 +27,8 @@ pub struct Environment {
     pub store: PathBuf,
     /// The key directory, absolute.
     pub keys: PathBuf,
+    /// For what is made and removed again.
+    pub temporary: PathBuf,
     /// For what only makes starts faster; gone with the machine's next start. `None`: there is no private place for it.
     pub runtime: Option<PathBuf>,
     pub operator_rules: PathBuf,
@@ -99,6 +101,7 @@ impl Environment {
             shell: var("SHELL")
                 .and_then(|s| s.into_string().ok())
                 .filter(|s| s.starts_with('/')),
+            temporary: absolute("TMPDIR").unwrap_or_else(|| "/tmp".into()),
             runtime: runtime(absolute("XDG_RUNTIME_DIR"), uid),
             store,
             keys,

@@ -57,6 +57,7 @@ fn dispatch(asked: Command) -> Done {
         Command::Completions(ref a) => return c::completions::completions(a.shell),
         Command::Validate(ref a) => return c::validate::validate(a, environment::err_style()),
         Command::Broker { inside } => return c::broker::broker(inside),
+        Command::Victim { .. } => return c::attack::victim(),
         _ => {}
     }
     let env = &Environment::read()?;
@@ -74,6 +75,7 @@ fn dispatch(asked: Command) -> Done {
         Command::Compile(a) => c::compile::compile(a, env),
         Command::Report(a) => c::report::report(&a.action, env),
         Command::Key(a) => c::key::key(&a.action, env),
+        Command::Doctor(a) if a.attack => c::attack::attack(&a, env),
         Command::Doctor(a) => c::doctor::doctor(&a, env),
         Command::Gc(a) => c::gc::collect(&a, env),
         // Answered above.
@@ -82,7 +84,8 @@ fn dispatch(asked: Command) -> Done {
         | Command::Policy(_)
         | Command::Completions(_)
         | Command::Validate(_)
-        | Command::Broker { .. } => Ok(0),
+        | Command::Broker { .. }
+        | Command::Victim { .. } => Ok(0),
     }
 }
 

@@ -23,6 +23,9 @@ pub const SIGNER: &str = "signer.pub";
 /// Who took over what of the captured changes, once somebody did.
 pub const APPROVALS: &str = "approvals.jsonl";
 
+/// What came of the harmless escape corpus, in a run that was made to attest it.
+pub const ATTACK: &str = "attack.json";
+
 /// Bytes in one line of `events.jsonl`, its newline included.
 pub const MAX_LINE: u64 = 1 << 20;
 /// Bytes in `events.jsonl`.

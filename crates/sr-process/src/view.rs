@@ -375,7 +375,12 @@ impl Builder<'_> {
                         flags: MountFlags::default(),
                     },
                 ];
-                self.attach_early(make, Fd::Slot(slot), target)
+                if self.on_skeleton(target) {
+                    return self.attach_early(make, Fd::Slot(slot), target);
+                }
+                // Before the places for mounts that are made in it.
+                self.layers.extend(make);
+                self.attach(Fd::Slot(slot), target)
             }
             ViewKind::Proc => {
                 self.proc = self.on_skeleton(target).then(|| target.to_owned());

@@ -46,6 +46,8 @@ pub struct Request {
     pub terminal: bool,
     /// `false`: `--no-sign`.
     pub sign: bool,
+    /// The results of `safe-run doctor --attack`, for the run's attestation to name.
+    pub attack: Option<serde_json::Value>,
     /// The directory into which the report is taken out afterwards. Once a run has begun this process can write nowhere
     /// else but into the run store.
     pub export: Option<PathBuf>,

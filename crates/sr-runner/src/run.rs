@@ -244,6 +244,11 @@ impl<'a> Run<'a> {
             Attested::new(files::POLICY, policy),
             Attested::new(files::BUNDLE, bundle_digest),
         ];
+        if let Some(results) = &request.attack {
+            let written = files::write_document(fd, files::ATTACK, results, durable)
+                .map_err(|e| write_fault(files::ATTACK, &e))?;
+            self.attested.push(Attested::new(files::ATTACK, written));
+        }
         let mut data = start_data(&self.id, &policy, &bundle_digest);
         if let Some(map) = data.as_object_mut() {
             map.insert("argv".into(), json!(bundle.process_plan.argv));

@@ -12,6 +12,7 @@ use support::{LIMIT, Place, Ran, Test, end, needs};
 fn main() {
     support::main(&[
         ("a_root_is_read_only", a_root_is_read_only),
+        ("a_mount_below_tmp_of_a_root", a_mount_below_tmp_of_a_root),
         ("a_root_under_an_overlay", a_root_under_an_overlay),
         ("a_root_is_hashed_on_request", a_root_is_hashed_on_request),
         ("the_hosts_system_under_an_overlay", the_hosts_system_under_an_overlay),
@@ -108,6 +109,28 @@ fn a_root_is_read_only(place: &Place) -> Test {
     ensure!(ran.out.starts_with("here\n") && ran.out.contains("Read-only"), "{ran}");
     ensure!(listing(place, &root) == before, "the root was changed");
     place.nothing_left()
+}
+
+/// The view's own `/tmp` lies over that of the root, and places for mounts are made in it.
+fn a_mount_below_tmp_of_a_root(place: &Place) -> Test {
+    let root = make_root(place, "image")?;
+    let data = place.root().join("data");
+    fs::create_dir(&data).map_err(|e| e.to_string())?;
+    fs::write(data.join("note"), "shown\n").map_err(|e| e.to_string())?;
+    let mount = format!(
+        "{{source: {}, target: /tmp/deep/er/data, captured: true}}",
+        data.display()
+    );
+    let script = "cat /tmp/deep/er/data/note && echo new > /tmp/deep/er/data/new && ls /tmp /tmp/deep/er/data";
+    for writable in ["readOnly", "overlay"] {
+        let ran = run_in(place, &dir(&root, writable), &mount, script);
+        ensure!(
+            ran.out == "shown\n/tmp:\ndeep\n\n/tmp/deep/er/data:\nnew\nnote\n",
+            "{writable}: {ran:?}"
+        );
+        ensure!(!data.join("new").exists(), "{writable}: written through");
+    }
+    Ok(())
 }
 
 fn a_root_under_an_overlay(place: &Place) -> Test {

@@ -3,6 +3,7 @@
  * expect:  EPERM ENOSYS SIGSYS ENOENT EACCES
  * fires:   read
  * control: namespaces
+ * harmless: yes
  *
  * In namespaces of its own the tool goes into DIR/project first.
  */

@@ -3,6 +3,7 @@
  * expect:  ENOENT EACCES ENOTDIR EBADF EXDEV EAGAIN EINVAL ENOSYS EPERM SIGSYS ELOOP
  * fires:   read
  * control: host
+ * harmless: yes
  *
  * A root is a rule for names that begin with "/"; a descriptor from outside of it knows none. On the bare host it is 8.
  */

@@ -4,6 +4,7 @@
  * fires:   call
  * control: root
  * control-user: host
+ * harmless: yes
  *
  * The numbers of the first namespaces are constants of the kernel, and those of pids can be counted; the handle needs no
  * descriptor of a mount. Older kernels know no such handle: EBADF.

@@ -3,6 +3,7 @@
  * expect:  EBADF ENOENT
  * fires:   read
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 #include <sys/sendfile.h>

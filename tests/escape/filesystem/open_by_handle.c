@@ -3,6 +3,7 @@
  * expect:  EPERM ENOSYS ESTALE EOPNOTSUPP EINVAL EBADF SIGSYS EACCES
  * fires:   read
  * control: root
+ * harmless: yes
  *
  * A handle names an inode of a file system; whoever has a descriptor of any file on it may open any other, the root being
  * inode 2 of ext4. On the bare host the handle is that of DIR/secret.

@@ -3,6 +3,7 @@
  * expect:  ENOENT EACCES EPERM ESRCH ENOTDIR
  * fires:   read
  * control: host
+ * harmless: yes
  *
  * /proc/PID/root is no link but a door: it leads to the tree that the process sees. Inside, every process that can be seen
  * is tried, init and threads included; on the bare host the victim.
@@ -34,6 +35,8 @@ int run(void)
     }
     /* Somebody else beside init: a child of ours. */
     pid_t child = fork();
+    if (child < 0)
+        return 1;
     if (!child) {
         pause();
         _exit(0);

@@ -3,6 +3,7 @@
  * expect:  ENOENT EACCES ENOTDIR EPERM ESRCH
  * fires:   read
  * control: host
+ * harmless: yes
  *
  * runc left a descriptor of the host's cgroup directory open; a working directory of /proc/self/fd/7 led out through it.
  */

@@ -3,6 +3,7 @@
  * expect:  ENOSYS EPERM ENOENT EACCES EINVAL ENOTTY SIGSYS EBADF
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * They name the host's directories, and need no path.
  */

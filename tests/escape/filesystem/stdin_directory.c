@@ -4,6 +4,7 @@
  * fires:   read
  * control: host
  * stdin:   dir
+ * harmless: yes
  */
 #include "lib.h"
 #include <dirent.h>

@@ -4,6 +4,7 @@
 # fires:   change
 # control: host
 # stdin:   file
+# harmless: yes
 from lib import *
 import mmap
 

@@ -4,6 +4,7 @@
 # fires:   connect
 # control: host
 # stdin:   socket
+# harmless: yes
 import socket as sockets
 
 from lib import *

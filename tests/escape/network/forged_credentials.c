@@ -4,6 +4,7 @@
  * fires:   call
  * control: root
  * control-user: void: the kernel lets nobody say to be another without CAP_SYS_ADMIN and CAP_SETUID
+ * harmless: yes
  */
 #include "lib.h"
 

@@ -4,6 +4,7 @@
  * fires:   call
  * control: host
  * stdin:   socket
+ * harmless: yes
  */
 #include "lib.h"
 

@@ -4,6 +4,7 @@
  * fires:   connect
  * control: root
  * control-user: host
+ * harmless: yes
  *
  * Wherever it arrives it connects to the ground's listener. An ordinary user cannot enter the victim's, but is there already.
  */

@@ -3,6 +3,7 @@
  * expect:  EACCES EPERM ENETUNREACH ECONNREFUSED EOPNOTSUPP
  * fires:   connect
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 #include <arpa/inet.h>

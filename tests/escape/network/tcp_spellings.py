@@ -4,6 +4,7 @@ source:  inet_aton(3), ipv6(7) mapped addresses, tcp(7); CVE-2021-29921 (octal a
 expect:  EACCES EPERM ENETUNREACH ECONNREFUSED EAFNOSUPPORT EADDRNOTAVAIL ENOENT EHOSTUNREACH
 fires:   connect
 control: host
+harmless: yes
 """
 from lib import *
 

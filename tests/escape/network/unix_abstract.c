@@ -3,6 +3,7 @@
  * expect:  ECONNREFUSED EPERM EACCES
  * fires:   connect
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 #include <stddef.h>

@@ -3,6 +3,7 @@
  * expect:  ENOENT ECONNREFUSED EACCES EPERM ENOTDIR EPROTOTYPE EBADF ELOOP ENOTCONN
  * fires:   connect
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 

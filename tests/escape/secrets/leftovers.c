@@ -3,6 +3,7 @@
  * expect:  ENODATA EACCES EPERM ENOENT ESPIPE EBADF EISDIR EINVAL
  * fires:   read
  * control: host
+ * harmless: yes
  *
  * On the bare host the environment is there, above the stack.
  */

@@ -3,6 +3,7 @@
  * expect:  EPERM EOPNOTSUPP EINVAL
  * fires:   call
  * control: root
+ * harmless: yes
  */
 #include "lib.h"
 #include <time.h>

@@ -3,6 +3,7 @@
  * expect:  EPERM EINVAL EACCES
  * fires:   call
  * control: namespaces
+ * harmless: yes
  *
  * setfsuid answers with the id as it was: whether it took is asked again.
  */

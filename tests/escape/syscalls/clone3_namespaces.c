@@ -3,6 +3,7 @@
  * expect:  ENOSYS
  * fires:   call
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 #include <linux/sched.h>

@@ -3,6 +3,7 @@
  * expect:  EPERM
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * A user namespace gives every capability over what is made in it, and with them most of the kernel's attack surface.
  */

@@ -3,6 +3,7 @@
  * expect:  EINVAL EPERM
  * fires:   call
  * control: void: the kernel refuses 2 since 2.6.17.4
+ * harmless: yes
  */
 #include "lib.h"
 

@@ -3,6 +3,7 @@
  * expect:  EPERM EACCES ENOSYS
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * Threads from before main() and after it, of clone() itself, of vfork, of posix_spawn; a child whose parents are gone, a
  * session of its own, a signal handler, and what was executed anew.

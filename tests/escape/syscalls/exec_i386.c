@@ -3,6 +3,7 @@
  * expect:  SIGSYS ENOEXEC
  * fires:   read
  * control: host
+ * harmless: yes
  *
  * The program opens DIR/secret, reads it and writes it out, by int 0x80.
  */

@@ -3,6 +3,7 @@
  * expect:  SIGSYS SIGILL
  * fires:   read
  * control: host
+ * harmless: yes
  *
  * The process was started as 64-bit, and the jump itself is no call that a filter could see. `syscall` and `sysenter` from
  * 32-bit code enter the kernel by gates of their own; a processor that lacks one says SIGILL. They return to a page that only

@@ -3,6 +3,7 @@
  * expect:  SIGSYS
  * fires:   read
  * control: host
+ * harmless: yes
  *
  * On i386 5 is open and 310 is unshare, on x86-64 fstat and process_vm_readv: the wall must look at the architecture first.
  */

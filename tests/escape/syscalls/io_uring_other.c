@@ -3,6 +3,7 @@
  * expect:  ENOSYS EPERM
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * A thread of the kernel's would carry out the requests of a polled ring: no call is made at all. Since Linux 6.12 messages
  * can be sent by io_uring_register with descriptor -1, without a ring.

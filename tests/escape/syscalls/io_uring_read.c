@@ -3,6 +3,7 @@
  * expect:  ENOSYS EPERM
  * fires:   read
  * control: host
+ * harmless: yes
  */
 #include "ring.h"
 

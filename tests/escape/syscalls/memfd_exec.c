@@ -3,6 +3,7 @@
  * expect:  EPERM EACCES ENOSYS
  * fires:   call
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 #include <linux/memfd.h>
@@ -33,7 +34,9 @@ static void start(const char *how, int fd, int by_path)
         attempt(how, -1);
         _exit(1);
     }
-    waitpid(pid, NULL, 0);
+    int status = 0;
+    waitpid(pid, &status, 0);
+    attempt_died(how, status);
 }
 
 int run(void)

@@ -3,6 +3,7 @@
  * expect:  EPERM
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * A 32-bit code segment made so is another way to the gates of i386; a 16-bit one, to old holes of the kernel's return path.
  */

@@ -3,6 +3,7 @@
  * expect:  EPERM
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * A handle holds the inode number alone, and gives away the mount's id.
  */

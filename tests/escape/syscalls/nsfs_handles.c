@@ -3,6 +3,7 @@
  * expect:  EPERM
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * The first namespaces have well-known inode numbers.
  */

@@ -3,6 +3,7 @@
  * expect:  EPERM ENOSYS EACCES
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * The kernel takes the low half. A wall that compares all 64 bits would find no rule.
  */

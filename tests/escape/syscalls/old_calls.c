@@ -3,6 +3,7 @@
  * expect:  EPERM ENOSYS
  * fires:   call
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 

@@ -3,6 +3,7 @@
  * expect:  EPERM
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * All memory executable, page zero mapped, addresses laid out as before; the personalities of other systems, each an old loader
  * and signal table of the kernel's. With the high half set too.

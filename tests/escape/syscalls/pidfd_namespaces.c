@@ -3,6 +3,7 @@
  * expect:  ESRCH EPERM EACCES
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * Without /proc and without setns: by requests that no filter of names sees.
  */

@@ -3,6 +3,7 @@
  * expect:  EPERM EINVAL EACCES ENODEV ENOMEM EBADF
  * fires:   call
  * control: namespaces
+ * harmless: yes
  */
 #include "lib.h"
 #include <linux/capability.h>

@@ -3,6 +3,7 @@
  * expect:  EPERM ESRCH ENOENT
  * fires:   read
  * control: host
+ * harmless: yes
  */
 #include "memory.h"
 

@@ -3,6 +3,7 @@
  * expect:  EPERM EINVAL EACCES
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * At the entry of getppid, and at a RET_TRACE of a filter of its own, the tracer writes the number of keyctl. Then it takes
  * the filters away (PTRACE_O_SUSPEND_SECCOMP, which CVE-2022-30594 let anybody set by PTRACE_SEIZE).
@@ -18,6 +19,9 @@ static pid_t held(int traced_filter)
 {
     fflush(stdout);
     pid_t pid = fork();
+    /* Whoever got none would signal all. */
+    if (pid < 0)
+        exit(1);
     if (pid)
         return pid;
     struct sock_filter code[] = {

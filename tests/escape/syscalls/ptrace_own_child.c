@@ -3,6 +3,7 @@
  * expect:  EPERM ESRCH
  * fires:   call
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 
@@ -16,6 +17,8 @@ int run(void)
     attempt_apart("let oneself be traced", traceme, 0);
     fflush(stdout);
     pid_t child = fork();
+    if (child < 0)
+        return 1;
     if (child == 0)
         for (;;)
             pause();

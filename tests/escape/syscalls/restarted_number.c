@@ -3,6 +3,7 @@
  * expect:  EPERM EACCES EINTR
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * The filter has seen read(). The handler finds the instruction pointer on the call, writes another number, and returns: the
  * filter must be asked again. restart_syscall itself goes on with what the kernel remembers, without a number at all.

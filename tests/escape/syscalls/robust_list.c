@@ -3,6 +3,7 @@
  * expect:  ESRCH EPERM
  * fires:   call
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 

@@ -3,6 +3,7 @@
  * expect:  EPERM EACCES EBUSY ENOSYS
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * The wall tells its supervisor of socket() by such a filter itself: a newer one with the same answer would take its place.
  */
@@ -82,7 +83,9 @@ static void try_call(const char *name, long nr, long first, unsigned flags, int 
     if (listener >= 0)
         close(listener);
     close(pair[0]);
-    waitpid(pid, NULL, 0);
+    int status = 0;
+    waitpid(pid, &status, 0);
+    attempt_died(name, status);
 }
 
 int run(void)

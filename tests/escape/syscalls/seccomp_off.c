@@ -3,6 +3,7 @@
  * expect:  EINVAL EPERM EACCES EFAULT ENOSYS
  * fires:   call
  * control: void: the kernel takes no filter and no no_new_privs back; on the bare host it is tried on a filter of one's own
+ * harmless: yes
  */
 #include "lib.h"
 #include <linux/filter.h>

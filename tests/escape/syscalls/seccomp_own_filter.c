@@ -3,6 +3,7 @@
  * expect:  EPERM EACCES ENOSYS
  * fires:   call
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 #include <linux/filter.h>

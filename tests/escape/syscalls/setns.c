@@ -3,6 +3,7 @@
  * expect:  EPERM ENOENT EACCES ESRCH
  * fires:   call
  * control: namespaces
+ * harmless: yes
  *
  * By files below /proc, by a pidfd with all flags at once, and back into one's own.
  */

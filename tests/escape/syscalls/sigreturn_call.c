@@ -3,6 +3,7 @@
  * expect:  EPERM EACCES ENOSYS
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * A handler changes the registers that are restored: the number, the arguments, and where to go on.
  */

@@ -3,6 +3,7 @@
  * expect:  SIGILL SIGSEGV SIGTRAP ENXIO ENOSYS
  * fires:   call
  * control: void: the kernel answers them only from a page that it maps itself for a probed program
+ * harmless: yes
  *
  * 335 and 336, with arguments that look like the frame that the probe's trampoline makes.
  */

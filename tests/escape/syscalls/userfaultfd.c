@@ -3,6 +3,7 @@
  * expect:  EPERM ENOENT
  * fires:   call
  * control: host
+ * harmless: yes
  */
 #include "lib.h"
 #include <linux/userfaultfd.h>

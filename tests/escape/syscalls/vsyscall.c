@@ -3,6 +3,7 @@
  * expect:  GOT SIGSEGV SIGSYS EPERM
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * GOT: the time, which the program may ask for anyway. A call of its own choice must not come of it.
  */

@@ -3,6 +3,7 @@
  * expect:  EPERM EACCES
  * fires:   call
  * control: host
+ * harmless: yes
  *
  * A rule that compares all of an argument with a denied value lets these pass; one that compares with an allowed value and cuts
  * off too much as well: mode_t has 16 bits, a family 32, the flags of clone 32.

@@ -3,6 +3,7 @@
  * expect:  SIGSYS
  * fires:   read
  * control: void: this kernel was built without x32, such a number is ENOSYS to it
+ * harmless: yes
  *
  * The architecture that a filter sees is x86-64. A filter that compares numbers with a list of denied ones lets them pass.
  */

@@ -1,13 +1,15 @@
 //! One case in one place: its site, its run, and what came of it.
 
-use super::case::{Case, Control, Language};
-use super::ground::{Ground, Trip};
-use super::hold::{self, End};
+use super::ground::Ground;
+use super::hold;
 use super::parallel::add;
 use super::tools::{Tools, copy, open_to_all, uid, who};
 use super::verdict::{self, Verdict};
 use super::wall::{self, Column, Wall};
 use crate::{Outcome, tree};
+use sr_escape::case::{Case, Control, Language};
+use sr_escape::trip::Trip;
+use sr_escape::verdict::End;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -53,6 +55,18 @@ impl Cell {
 
 /// One case in one place. `runs` gets the ids of Safe-Run's runs, and the names of runc's containers.
 pub fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Vec<String>>) -> Outcome<Cell> {
+    told(tools, case, column, column.wall != Wall::Control, n, runs)
+}
+
+/// The same, told to be `inside` or not. Told so on the bare host it does what it would do where nothing of a wall holds.
+fn told(
+    tools: &Tools,
+    case: &Case,
+    column: Column,
+    inside: bool,
+    n: usize,
+    runs: &Mutex<Vec<String>>,
+) -> Outcome<Cell> {
     let start = Instant::now();
     let control = case.control(column.root);
     match column.wall {
@@ -83,7 +97,7 @@ pub fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Ve
     }
     let folder = site.path.join("ground/escape");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let corpus = tree::root().join("tests/escape");
+    let corpus = tree::corpus();
     let program = if case.language == Language::C {
         tools.built(case)
     } else {
@@ -99,6 +113,7 @@ pub fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Ve
     let mut words = match (walled, case.driver) {
         (true, false) => before.clone(),
         (true, true) => Vec::new(),
+        (false, _) if inside => Vec::new(),
         (false, _) => wall::bare(&control),
     };
     if case.driver {
@@ -110,11 +125,8 @@ pub fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Ve
         environment.push(("INSIDE".into(), script.display().to_string()));
         environment.push(("ESCAPE".into(), seen.to_owned()));
     }
-    words.extend(wall::command(
-        case,
-        if walled && !case.driver { "/escape" } else { &host },
-    ));
-    words.push(format!("where={}", if walled { "inside" } else { "outside" }));
+    words.extend(case.command(if walled && !case.driver { "/escape" } else { &host }));
+    words.push(format!("where={}", if inside { "inside" } else { "outside" }));
     words.push(format!("user={}", who(column.root)));
     words.extend(ground.told.iter().cloned());
 
@@ -135,10 +147,7 @@ pub fn one(tools: &Tools, case: &Case, column: Column, n: usize, runs: &Mutex<Ve
     ended.output = plainly(&ended.output, &dir, ground.victim);
     drop(ground);
     let mut verdict = match walled {
-        true => {
-            let limit = case.limit(column.root).filter(|_| column.wall == Wall::Process);
-            verdict::behind(column.wall, case, &ended, &trips).within(limit, case, &trips)
-        }
+        true => verdict::behind(column.wall, column.root, case, &ended, &trips),
         false => verdict::bare(case, &control, &ended, &trips),
     };
     if column.wall == Wall::Runc {
@@ -213,6 +222,7 @@ fn environment(tools: &Tools, site: &Site, column: Column, word: &str) -> Vec<(S
 mod tests {
     use super::super::results::left;
     use super::*;
+    use sr_escape::trip::Canary;
 
     /// What each case of tests/escape/self-test trips on the bare host, all of it.
     const TRIPPED: [(&str, &[&str]); 10] = [
@@ -318,16 +328,52 @@ mod tests {
                 arrived: false,
                 pushed: false,
             };
-            let verdict = verdict::behind(Wall::Process, case, &ended, &cell.trips);
+            let verdict = verdict::behind(Wall::Process, true, case, &ended, &cell.trips);
             assert!(matches!(verdict, Verdict::Escaped(_)), "{name}: {verdict:?}");
             // What was not expected is said, even where nothing outside was seen.
-            let verdict = verdict::behind(Wall::Process, case, &ended, &[] as &[Trip]);
+            let verdict = verdict::behind(Wall::Process, true, case, &ended, &[] as &[Trip]);
             assert!(
                 matches!(verdict, Verdict::Escaped(what) if what.starts_with("call: ")),
                 "{name}"
             );
         }
         assert!(left(&tools, &[]).iter().all(|l| !l.starts_with("mount")));
+    }
+
+    /// With nothing to hold them, and told that they are inside: what `doctor --attack` would do on a machine where the whole wall
+    /// failed. Where root starts it the host's files are read-only, as for any control.
+    #[test]
+    fn what_says_to_be_harmless_touches_nothing_but_the_ground() {
+        let tools = Tools::new(false, None).unwrap();
+        let cases = Case::all(&tree::corpus(), |_, _| true).unwrap();
+        let cases: Vec<Case> = cases.into_iter().filter(|case| case.harmless).collect();
+        tools.build(&cases.iter().collect::<Vec<_>>()).unwrap();
+        let users: &[bool] = if tree::is_root() { &[false, true] } else { &[false] };
+        let mut got_through = 0;
+        for (n, (case, root)) in cases
+            .iter()
+            .flat_map(|c| users.iter().map(move |u| (c, *u)))
+            .enumerate()
+        {
+            let column = Column {
+                wall: Wall::Control,
+                root,
+            };
+            let cell = told(&tools, case, column, true, n, &Mutex::new(Vec::new())).unwrap();
+            let said = String::from_utf8_lossy(&cell.output);
+            for trip in &cell.trips {
+                assert!(
+                    matches!(trip.canary, Canary::Read | Canary::Change | Canary::Connect),
+                    "{}: {}: {}\n{said}",
+                    case.id(),
+                    trip.canary.name(),
+                    trip.what
+                );
+            }
+            got_through += usize::from(!cell.trips.is_empty() || said.contains(": GOT"));
+        }
+        // They are attacks: but for those of which a kernel itself lets none through, they succeed where nothing holds them.
+        assert!(got_through * 4 > cases.len() * users.len() * 3, "{got_through}");
     }
 
     #[test]

@@ -1,36 +1,18 @@
 //! The ground: what is planted outside for one case, and what of it was tripped.
 
-use super::case::Canary;
 use super::hold::{self, Ended};
 use super::host;
 use super::tools::Tools;
 use super::wall::Wall;
 use crate::Outcome;
-use std::collections::BTreeMap;
+use sr_escape::tree::{self, Entry, Files, for_each_file, plant, snapshot};
+use sr_escape::trip::{self, Canary, Trip, Words, random, read_in};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, lchown};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{FileExt, chown, lchown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// Something outside that was reached.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Trip {
-    pub canary: Canary,
-    pub what: String,
-}
-
-impl Trip {
-    pub fn new(canary: Canary, what: impl Into<String>) -> Trip {
-        Trip {
-            canary,
-            what: what.into(),
-        }
-    }
-}
-
-const MARK: &[u8] = b"CANARY-";
 
 /// The words that only the runner knows, and where each of them is.
 const WORDS: [&str; 11] = [
@@ -47,23 +29,6 @@ const WORDS: [&str; 11] = [
     "tool",
 ];
 
-/// What stands where, for people.
-fn place(word: &str) -> &str {
-    match word {
-        "secret" => "DIR/secret",
-        "public" => "DIR/public",
-        "memory" => "the victim's memory",
-        "arguments" => "the victim's arguments",
-        "environment" => "the victim's environment",
-        "shm" => "the file in /dev/shm",
-        "sysv" => "the shared memory segment",
-        "msg" => "the message queue",
-        "mq" => "the POSIX queue",
-        "key" => "the user key",
-        _ => "the tool's environment",
-    }
-}
-
 /// Names below the project that something on the host runs or obeys by itself.
 const RUNS_BY_ITSELF: [&str; 8] = [
     ".git",
@@ -78,7 +43,7 @@ const RUNS_BY_ITSELF: [&str; 8] = [
 
 pub struct Ground {
     pub dir: PathBuf,
-    words: BTreeMap<&'static str, String>,
+    words: Words,
     /// `key=value` words that a case is told.
     pub told: Vec<String>,
     given: String,
@@ -97,12 +62,9 @@ pub struct Ground {
 impl Ground {
     /// Plants everything in `dir`, which holds `escape/` already, as user `uid`.
     pub fn new(tools: &Tools, dir: PathBuf, uid: Option<u32>) -> Outcome<Ground> {
-        let words: BTreeMap<&str, String> = WORDS
-            .iter()
-            .map(|word| Ok((*word, format!("CANARY-{}", random()?))))
-            .collect::<Outcome<_>>()?;
+        let words = trip::words(&WORDS)?;
         let of = |word: &str| words.get(word).cloned().unwrap_or_default();
-        files(&dir, &of("secret"), &of("public")).map_err(|e| format!("{}: {e}", dir.display()))?;
+        plant(&dir, &of("secret"), &of("public")).map_err(|e| format!("{}: {e}", dir.display()))?;
         if let Some(uid) = uid {
             own(&dir, uid).map_err(|e| format!("{}: {e}", dir.display()))?;
         }
@@ -178,27 +140,12 @@ impl Ground {
 
     /// What was tripped, each once and in order. `stores` may hold what the case wrote.
     pub fn tripped(&mut self, ended: &Ended, wall: Wall, stores: &[&Path]) -> Vec<Trip> {
-        let mut trips = Vec::new();
-        self.read_in(&ended.output, &mut trips);
+        let mut trips = read_in(&ended.output, &self.words);
         let after = snapshot(&self.dir);
-        for path in differences(&self.files_before, &after) {
-            if !counts(wall, path, self.files_before.contains_key(path), after.get(path)) {
-                continue;
-            }
-            trips.push(Trip::new(Canary::Change, format!("DIR/{}", path.display())));
-            // What was copied into a file of the ground was read; what it held before was not.
-            let held = |files: &Files| {
-                files
-                    .get(path)
-                    .map(|e| found(&e.content, &self.words))
-                    .unwrap_or_default()
-            };
-            let before = held(&self.files_before);
-            let new = held(&after).into_iter().filter(|word| !before.contains(word));
-            trips.extend(new.map(|word| Trip::new(Canary::Read, place(word))));
-        }
+        let counts = |path: &Path, was: bool, now: Option<&Entry>| counts(wall, path, was, now);
+        trips.extend(tree::trips(&self.files_before, &after, &self.words, counts));
         for store in stores {
-            for_each_file(store, &mut |content| self.read_in(content, &mut trips));
+            for_each_file(store, &mut |content| trips.extend(read_in(content, &self.words)));
         }
         trips.extend(self.harm());
         if ended.arrived {
@@ -229,13 +176,6 @@ impl Ground {
         trips.sort();
         trips.dedup();
         trips
-    }
-
-    /// Canaries in `text`.
-    fn read_in(&self, text: &[u8], trips: &mut Vec<Trip>) {
-        for word in found(text, &self.words) {
-            trips.push(Trip::new(Canary::Read, place(word)));
-        }
     }
 
     /// What was done to the victim.
@@ -331,21 +271,6 @@ impl Drop for Ground {
     }
 }
 
-/// The canaries that are in `text`.
-fn found<'a>(text: &[u8], words: &BTreeMap<&'a str, String>) -> Vec<&'a str> {
-    let mut found = Vec::new();
-    for at in 0..text.len().saturating_sub(MARK.len()) {
-        if !text[at..].starts_with(MARK) {
-            continue;
-        }
-        let here = words.iter().find(|(_, word)| text[at..].starts_with(word.as_bytes()));
-        found.extend(here.map(|(name, _)| *name));
-    }
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
 /// Whether what happened at `path` below DIR is a canary's matter. Safe-Run captures what is written to the project; the
 /// others were granted it, and on the bare host it is the case's own directory.
 fn counts(wall: Wall, path: &Path, was_there: bool, now: Option<&Entry>) -> bool {
@@ -362,38 +287,6 @@ fn counts(wall: Wall, path: &Path, was_there: bool, now: Option<&Entry>) -> bool
     }
 }
 
-fn random() -> Outcome<String> {
-    let mut bytes = [0; 8];
-    let read = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(|e| format!("/dev/urandom: {e}"))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
-}
-
-fn files(dir: &Path, secret: &str, public: &str) -> std::io::Result<()> {
-    let write = |name: &str, text: &str, mode: u32| {
-        let path = dir.join(name);
-        fs::write(&path, text)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-    };
-    for sub in [
-        "targets",
-        "project/.git/hooks",
-        "project/.git/objects",
-        "project/.git/refs",
-    ] {
-        fs::create_dir_all(dir.join(sub))?;
-    }
-    for (sub, mode) in [("targets", 0o777), ("project", 0o755)] {
-        fs::set_permissions(dir.join(sub), fs::Permissions::from_mode(mode))?;
-    }
-    write("secret", &format!("{secret}\n"), 0o600)?;
-    write("public", &format!("{public}\n"), 0o644)?;
-    write("target", "untouched\n", 0o666)?;
-    write("project/kept", "kept\n", 0o644)?;
-    write("project/.git/HEAD", "ref: refs/heads/main\n", 0o644)?;
-    write("project/.git/config", "[core]\n\tbare = false\n", 0o644)
-}
-
 fn own(path: &Path, uid: u32) -> std::io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() {
         for entry in fs::read_dir(path)? {
@@ -402,92 +295,6 @@ fn own(path: &Path, uid: u32) -> std::io::Result<()> {
         return chown(path, Some(uid), Some(uid));
     }
     lchown(path, Some(uid), Some(uid))
-}
-
-/// What is at a path.
-#[derive(Debug, PartialEq, Eq)]
-struct Entry {
-    kind: char,
-    mode: u32,
-    /// Owners, device, links, inode, size, and the times of the last writes.
-    facts: [i64; 10],
-    content: Vec<u8>,
-}
-
-type Files = BTreeMap<PathBuf, Entry>;
-
-/// All below `dir`, by path.
-fn snapshot(dir: &Path) -> Files {
-    fn walk(top: &Path, path: &Path, files: &mut Files) {
-        let Ok(meta) = fs::symlink_metadata(path) else {
-            return;
-        };
-        let kind = match meta.mode() & 0o170_000 {
-            0o040_000 => 'd',
-            0o100_000 => 'f',
-            0o120_000 => 'l',
-            0o020_000 => 'c',
-            0o060_000 => 'b',
-            0o010_000 => 'p',
-            _ => 's',
-        };
-        let content = match kind {
-            'f' if meta.size() < 64 << 10 => fs::read(path).unwrap_or_default(),
-            'l' => fs::read_link(path).map_or_else(|_| Vec::new(), |to| to.into_os_string().into_encoded_bytes()),
-            _ => Vec::new(),
-        };
-        let number = |n: u64| i64::try_from(n).unwrap_or(-1);
-        let entry = Entry {
-            kind,
-            mode: meta.mode() & 0o7777,
-            facts: [
-                i64::from(meta.uid()),
-                i64::from(meta.gid()),
-                number(meta.rdev()),
-                number(meta.nlink()),
-                number(meta.ino()),
-                number(meta.size()),
-                meta.mtime(),
-                meta.mtime_nsec(),
-                meta.ctime(),
-                meta.ctime_nsec(),
-            ],
-            content,
-        };
-        files.insert(path.strip_prefix(top).unwrap_or(path).to_owned(), entry);
-        if kind == 'd' {
-            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-                walk(top, &entry.path(), files);
-            }
-        }
-    }
-    let mut files = Files::new();
-    walk(dir, dir, &mut files);
-    files
-}
-
-/// Paths at which something is new, gone or other.
-fn differences<'a>(before: &'a Files, after: &'a Files) -> Vec<&'a Path> {
-    let gone_or_other = before.iter().filter(|(path, entry)| after.get(*path) != Some(entry));
-    let new = after.iter().filter(|(path, _)| !before.contains_key(*path));
-    let mut paths: Vec<&Path> = gone_or_other.chain(new).map(|(path, _)| path.as_path()).collect();
-    paths.sort();
-    paths
-}
-
-/// The content of every regular file at `path` and below.
-fn for_each_file(path: &Path, seen: &mut impl FnMut(&[u8])) {
-    let Ok(meta) = fs::symlink_metadata(path) else {
-        return;
-    };
-    if meta.is_dir() {
-        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            for_each_file(&entry.path(), seen);
-        }
-    } else if meta.is_file() && meta.len() < 64 << 20 {
-        // What cannot be read shows nothing.
-        seen(&fs::read(path).unwrap_or_default());
-    }
 }
 
 /// What somebody could change about a process, as the kernel tells it.
@@ -521,21 +328,6 @@ fn state(pid: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn canaries_are_found_wherever_they_are() {
-        let words = BTreeMap::from([("secret", "CANARY-00ff".to_owned()), ("key", "CANARY-1234".to_owned())]);
-        assert_eq!(found(b"found: 'CANARY-00ff\\n'", &words), ["secret"]);
-        assert_eq!(
-            found(b"\0CANARY-1234CANARY-00ff CANARY-1234", &words),
-            ["key", "secret"]
-        );
-        assert_eq!(
-            found(b"CANARY-00f CANARY- CANARY-12345678 canary-00ff", &words),
-            ["key"]
-        );
-        assert!(found(b"CANARY-0", &words).is_empty() && found(b"", &words).is_empty());
-    }
 
     #[test]
     fn the_project_is_captured_by_us_granted_to_others() {

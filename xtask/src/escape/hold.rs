@@ -2,20 +2,13 @@
 
 use super::tools::Tools;
 use crate::Outcome;
+use sr_escape::verdict::End;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// How much of what a case prints is kept, for people and for the search for canaries.
 const KEPT: u64 = 4 << 20;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    Exit(i32),
-    Signal(i32),
-    /// It was not done in time, and was killed.
-    Over,
-}
 
 /// What came of a command.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! The corpus, run in every place that is wanted: the cells of the table, and whether they are as it promises.
 
-use super::case::{self, Case, Control};
 use super::cell::{Cell, one};
 use super::options::Options;
 use super::parallel::at_once;
@@ -11,6 +10,8 @@ use super::verdict::Verdict;
 use super::wall::{self, Column, Wall};
 use crate::tally::{Skip, Tally};
 use crate::{Outcome, plain, stage, tree};
+use sr_escape::case::{Case, Control};
+use sr_escape::trip::Canary;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -33,7 +34,7 @@ pub struct Results {
 
 impl Results {
     pub fn of_run(options: &Options) -> Outcome<Results> {
-        let mut cases = Case::all(|group, name| options.takes(group, name))?;
+        let mut cases = Case::all(&tree::corpus(), |group, name| options.takes(group, name))?;
         cases.retain(|case| !options.rig || case.harms());
         if cases.is_empty() {
             return Err("no case is called so".into());
@@ -74,7 +75,7 @@ impl Results {
             let case = &cases[i];
             let cell = match absent.iter().any(|(c, _)| *c == column) {
                 true => Ok(Cell::without(Verdict::Absent)),
-                false if case.fires == case::Canary::Host || harms_here(case, column) => {
+                false if case.fires == Canary::Host || harms_here(case, column) => {
                     let _alone = alone.write();
                     one(&tools, case, column, n, &runs)
                 }

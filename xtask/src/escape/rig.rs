@@ -156,8 +156,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::super::case::{Case, Control};
     use super::*;
+    use sr_escape::case::{Case, Control};
 
     #[test]
     fn leave_to_harm_is_worth_something_on_the_rig_alone() {
@@ -229,7 +229,7 @@ syscalls/a | control, user | void: needs root
     #[test]
     fn the_record_knows_every_case_of_the_rig() {
         let record = Record::kept().unwrap();
-        let cases = Case::all(|_, _| true).unwrap();
+        let cases = Case::all(&tree::corpus(), |_, _| true).unwrap();
         for case in cases.iter().filter(|c| c.harms()) {
             for column in Column::ALL {
                 let cell = record.cell(&case.id(), column).unwrap_or_default();

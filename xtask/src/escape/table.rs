@@ -1,9 +1,10 @@
 //! The table: on the terminal, as `docs/escape-matrix.md`, and that document compared with what a run saw.
 
-use super::case::GROUPS;
 use super::results::Results;
 use super::verdict::Verdict;
 use super::wall::{Column, Wall};
+use sr_escape::case::Case;
+use sr_escape::case::GROUPS;
 use std::collections::BTreeMap;
 
 /// For people: a line for each case.
@@ -210,7 +211,7 @@ pub fn differences(document: &str, results: &Results) -> Vec<String> {
             }
         }
     }
-    let known: Vec<String> = results.cases.iter().map(super::case::Case::id).collect();
+    let known: Vec<String> = results.cases.iter().map(Case::id).collect();
     for id in rows.keys().filter(|id| !known.contains(id)) {
         wrong.push(format!("{id} is in it, and in the corpus no more"));
     }
@@ -261,10 +262,10 @@ pub fn decides(column: Column) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::case::Case;
     use super::super::cell::Cell;
     use super::super::rig::Record;
     use super::*;
+    use sr_escape::case::Case;
     use std::path::Path;
 
     fn results(verdicts: &[(usize, usize, Verdict)]) -> Results {

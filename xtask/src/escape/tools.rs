@@ -1,10 +1,10 @@
 //! Programs and places that all cases share, made once: compiled cases, copies that an ordinary user reaches.
 
-use super::case::{Case, Language};
 use super::parallel::{add, at_once};
 use super::{USER, rig};
 use crate::scratch::Scratch;
 use crate::{Outcome, tree};
+use sr_escape::case::{Case, Language};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -104,7 +104,7 @@ pub fn copy(from: &[&Path], to: &Path) -> Outcome {
 
 /// Compiles `source`, unless what is there carries the time of the newest file that it is made of.
 fn compile(source: &Path, to: &Path) -> Outcome<PathBuf> {
-    let corpus = tree::root().join("tests/escape");
+    let corpus = tree::corpus();
     let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
     let beside = source.parent().unwrap_or(&corpus);
     let headers = [corpus.as_path(), beside]

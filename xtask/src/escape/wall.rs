@@ -1,10 +1,10 @@
 //! The walls, and the words that start a command behind each of them.
 
-use super::case::{Case, Control, Language};
 use super::cell::Site;
 use super::tools::Tools;
 use crate::{Outcome, tree};
 use serde_json::{Value, json};
+use sr_escape::case::{Case, Control};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -79,16 +79,6 @@ pub fn version(wall: Wall) -> Result<String, String> {
         .split_whitespace()
         .find(|w| w.starts_with(|c: char| c.is_ascii_digit()));
     Ok(version.unwrap_or("of an unknown version").to_owned())
-}
-
-/// The command that starts the case, as its wall sees it (`/escape`) or as the host does.
-pub fn command(case: &Case, folder: &str) -> Vec<String> {
-    let file = |ending: &str| format!("{folder}/{}{ending}", case.name);
-    match case.language {
-        Language::C => vec![file("")],
-        Language::Python => vec!["/usr/bin/python3".into(), "-B".into(), file(".py")],
-        Language::Shell => vec!["/bin/sh".into(), file(".sh")],
-    }
 }
 
 /// What goes before a command to have it run behind `wall`.

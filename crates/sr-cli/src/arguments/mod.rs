@@ -133,6 +133,11 @@ pub enum Command {
         #[arg(long)]
         inside: Option<u64>,
     },
+    /// Sleeps with a canary in its arguments, for `doctor --attack`.
+    #[command(hide = true)]
+    Victim {
+        word: String,
+    },
 }
 
 /// Run another command inside a sandbox that is running.
@@ -453,8 +458,24 @@ pub enum KeyAction {
 
 /// What this host can enforce, what stands in the way, and how to get it.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 runs can start here, 1 they cannot.")]
+#[command(
+    override_usage = "safe-run doctor [--json]\n       safe-run doctor --attack [--policy POLICY] [--json]",
+    after_help = "\
+--attack runs those programs of Safe-Run's own escape corpus that would harm nothing even if nothing
+held them, each under the policy, with canaries in a temporary directory ($TMPDIR) that tell whether
+one got out. A project of theirs stands in the place of the current directory. The results are
+attested by a signed report: safe-run report verify; safe-run discard takes all of its runs away.
+
+Exit status: 0 runs can start here, 1 they cannot. With --attack: 0 all that ran was held, or is a
+limit that SECURITY.md states; 1 something escaped, or is unclear, or nothing ran."
+)]
 pub struct DoctorArguments {
+    /// Attack this host's sandbox with the harmless part of the escape corpus.
+    #[arg(long)]
+    pub attack: bool,
+    /// Under this policy: a file if it holds `/` or `.`, else a preset [default: standard]
+    #[arg(long, short, value_name = "POLICY", requires = "attack")]
+    pub policy: Option<OsString>,
     /// As a JSON object.
     #[arg(long)]
     pub json: bool,

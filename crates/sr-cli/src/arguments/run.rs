@@ -107,6 +107,9 @@ pub struct OutputArguments {
     /// Do not sign the report
     #[arg(long, help_heading = "Evidence")]
     pub no_sign: bool,
+    /// The results of `doctor --attack`, for this run to attest
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub attack_results: Option<PathBuf>,
     /// The last line on standard error, or the faults, as JSON
     #[arg(long, help_heading = "Output")]
     pub json: bool,

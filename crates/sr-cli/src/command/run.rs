@@ -50,6 +50,11 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
     if let Some(dest) = &output.report {
         writable_report(dest, &policy)?;
     }
+    let attack = output
+        .attack_results
+        .as_deref()
+        .map(super::attack::results)
+        .transpose()?;
     let rules = host_rules::load(env)?;
     let id_base = rules.id_base.unwrap_or(env.id_base);
     let host = host_rules::check(&policy, &found.files, rules, env)?;
@@ -67,6 +72,7 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
         store,
         terminal,
         sign,
+        attack,
         export: output.report.as_deref().map(directory_of),
     };
     match sr_runner::run(&request) {

@@ -1,45 +1,10 @@
 //! A case: one file of the corpus, and what its first comment says of it.
 
-use crate::{Outcome, tree};
+use crate::Outcome;
+use crate::trip::Canary;
 use std::path::{Path, PathBuf};
 
 pub const GROUPS: [&str; 6] = ["filesystem", "syscalls", "processes", "network", "secrets", "evidence"];
-
-/// What shows, seen from outside, that something outside was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Canary {
-    Read,
-    Change,
-    Process,
-    Connect,
-    Ipc,
-    Host,
-    /// None: an attempt that succeeded.
-    Call,
-}
-
-impl Canary {
-    const ALL: [(&str, Canary); 7] = [
-        ("read", Canary::Read),
-        ("change", Canary::Change),
-        ("process", Canary::Process),
-        ("connect", Canary::Connect),
-        ("ipc", Canary::Ipc),
-        ("host", Canary::Host),
-        ("call", Canary::Call),
-    ];
-
-    pub fn name(self) -> &'static str {
-        Canary::ALL
-            .iter()
-            .find(|(_, c)| *c == self)
-            .map_or("", |(name, _)| name)
-    }
-
-    pub fn parse(word: &str) -> Option<Canary> {
-        Canary::ALL.iter().find(|(name, _)| *name == word).map(|(_, c)| *c)
-    }
-}
 
 /// Where a control fires.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +62,8 @@ pub struct Case {
     pub stdin: String,
     pub flags: Vec<String>,
     pub only_process: bool,
+    /// Run by root with nothing to hold it, it would touch nothing but the ground: the program carries it.
+    pub harmless: bool,
     pub seconds: u64,
 }
 
@@ -105,9 +72,8 @@ impl Case {
         format!("{}/{}", self.group, self.name)
     }
 
-    /// What of the corpus is `wanted`, by group and name: groups as the README lists them, names as the alphabet does.
-    pub fn all(wanted: impl Fn(&str, &str) -> bool) -> Outcome<Vec<Case>> {
-        let corpus = tree::root().join("tests/escape");
+    /// What of the corpus, a directory, is `wanted`, by group and name: groups as the README lists them, names as the alphabet does.
+    pub fn all(corpus: &Path, wanted: impl Fn(&str, &str) -> bool) -> Outcome<Vec<Case>> {
         let mut cases = Vec::new();
         let mut wrong = Vec::new();
         for group in GROUPS {
@@ -140,8 +106,7 @@ impl Case {
         }
     }
 
-    /// Every case of one directory, for the tests of the runner itself.
-    #[cfg(test)]
+    /// Every case of one directory.
     pub fn below(dir: &Path) -> Outcome<Vec<Case>> {
         files(dir).iter().map(|path| Case::load(path)).collect()
     }
@@ -181,6 +146,7 @@ impl Case {
             stdin: "null".into(),
             flags: Vec::new(),
             only_process: false,
+            harmless: false,
             seconds: 10,
         };
         let header = header(path, text, language)?;
@@ -201,8 +167,31 @@ impl Case {
             .find(|k| !seen.contains(*k))
         {
             Some(key) => Err(format!("{}:1: the first comment has no `{key}: …`", path.display())),
-            None => Ok(case),
+            None => match case.why_not_harmless() {
+                Some(why) if case.harmless => Err(format!("{}:1: harmless: {why}", path.display())),
+                _ => Ok(case),
+            },
         }
+    }
+
+    /// What of the header says that the case cannot be run on anybody's machine.
+    fn why_not_harmless(&self) -> Option<&'static str> {
+        let controls = [true, false].map(|root| self.control(root));
+        let destructive = |c: &Control| matches!(c, Control::Void(reason) if reason.contains("destructive"));
+        if self.harms() || controls.iter().any(destructive) {
+            return Some("its control harms the machine");
+        }
+        if self.driver || self.only_process {
+            return Some("a driver runs on the host, with nothing to hold it");
+        }
+        // What these would be seen by lies outside of the ground's folder, or is somebody's process.
+        if matches!(self.fires, Canary::Process | Canary::Ipc | Canary::Host) {
+            return Some("what it fires at is not below DIR");
+        }
+        if self.stdin == "terminal" {
+            return Some("it has a terminal");
+        }
+        (!self.flags.is_empty()).then_some("it changes the policy that it is run under")
     }
 
     fn set(&mut self, key: &str, value: &str) -> Outcome {
@@ -243,6 +232,7 @@ impl Case {
             "stdin" => self.stdin = one_of(&["null", "dir", "file", "socket", "terminal"])?,
             "flags" => self.flags = value.split_whitespace().map(str::to_owned).collect(),
             "only" => self.only_process = one_of(&["process"])? == "process",
+            "harmless" => self.harmless = one_of(&["yes"])? == "yes",
             "seconds" => {
                 let seconds = value.parse().ok().filter(|s| (1..=60).contains(s));
                 self.seconds = seconds.ok_or_else(|| format!("{value:?} is no number from 1 to 60"))?;
@@ -255,6 +245,16 @@ impl Case {
     /// Whether its control harms the machine: then nothing of it runs on a host but behind Safe-Run.
     pub fn harms(&self) -> bool {
         [true, false].iter().any(|root| self.control(*root) == Control::Rig)
+    }
+
+    /// The command that starts it, where it lies in `folder`, compiled if it is in C.
+    pub fn command(&self, folder: &str) -> Vec<String> {
+        let file = |ending: &str| format!("{folder}/{}{ending}", self.name);
+        match self.language {
+            Language::C => vec![file("")],
+            Language::Python => vec!["/usr/bin/python3".into(), "-B".into(), file(".py")],
+            Language::Shell => vec!["/bin/sh".into(), file(".sh")],
+        }
     }
 
     /// Its control, for root or for an ordinary user.
@@ -408,6 +408,40 @@ mod tests {
         assert!(harms("# control: rig\n# control-user: void: needs root\n"));
         assert!(harms("# control: void: not so\n# control-user: rig\n"));
         assert!(!harms("# control: root\n"));
+    }
+
+    #[test]
+    fn harmless_is_what_touches_nothing_but_the_ground() {
+        let of = |fires: &str, more: &str| {
+            let head = format!("# title: T\n# source: S\n# expect: EPERM\n# fires: {fires}\n# harmless: yes\n");
+            parse("network/n.py", &format!("{head}{more}")).map(|case| case.harmless)
+        };
+        for fires in ["read", "change", "connect", "call"] {
+            assert_eq!(of(fires, "# control: host\n"), Ok(true));
+        }
+        assert_eq!(of("call", "# control: void: the kernel refuses\n"), Ok(true));
+        for (fires, more) in [
+            ("call", "# control: rig\n"),
+            ("call", "# control: host\n# control-user: rig\n"),
+            ("call", "# control: void: destructive\n"),
+            ("call", "# control: host\n# runs: outside\n"),
+            ("call", "# control: host\n# only: process\n"),
+            ("call", "# control: host\n# stdin: terminal\n"),
+            ("call", "# control: host\n# flags: --policy strict\n"),
+            ("process", "# control: host\n"),
+            ("ipc", "# control: host\n"),
+            ("host", "# control: host\n"),
+        ] {
+            let wrong = of(fires, more).unwrap_err();
+            assert!(
+                wrong.starts_with("network/n.py:1: harmless: "),
+                "{fires} {more}: {wrong}"
+            );
+        }
+        let plain = "# title: T\n# source: S\n# expect: EPERM\n# fires: call\n# control: host\n";
+        assert!(!parse("network/n.py", plain).unwrap().harmless);
+        let wrong = parse("network/n.py", &format!("{plain}# harmless: no\n")).unwrap_err();
+        assert_eq!(wrong, "network/n.py:6: harmless: \"no\" is none of yes");
     }
 
     #[test]

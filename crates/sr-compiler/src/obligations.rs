@@ -1,10 +1,10 @@
 //! Obligations: every clause of the policy, what will enforce it here, and how strongly.
 
-use crate::bundle::{CompileBundle, IdMap, Limit, LimitMechanism, MacPlan};
+use crate::bundle::{CompileBundle, DeniedAction, IdMap, Limit, LimitMechanism, MacPlan, SyscallsPlan};
 use crate::compile::Input;
 use crate::{mac, resources};
 use sr_common::{Control, Obligation, Strength};
-use sr_policy::spec::{Mac, OnOutput, RequiredStrength};
+use sr_policy::spec::{DeniedScope, Mac, OnOutput, RequiredStrength};
 
 pub(crate) fn list(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     let mut all = wall(input, bundle);
@@ -321,6 +321,15 @@ fn calls_and_network(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation
             mechanism,
         ));
     }
+    if !asked.arguments.is_empty() {
+        let calls = asked
+            .arguments
+            .iter()
+            .map(|(call, values)| format!("{call} {}", values.len()));
+        let requested = calls.collect::<Vec<_>>().join(", ");
+        let mechanism = "tests of the filter on the argument that selects the call's use";
+        all.push(by_kernel("syscalls.arguments", requested, Control::Seccomp, mechanism));
+    }
     if !asked.deny.is_empty() {
         let reason = asked
             .deny
@@ -376,6 +385,29 @@ fn mandatory(input: Input<'_>, bundle: &CompileBundle) -> Option<Obligation> {
     })
 }
 
+/// What is told of what the filter denies, and by whom.
+fn told(plan: &SyscallsPlan, asked: DeniedScope) -> Obligation {
+    let mechanism = match (plan.told, plan.paths.is_empty()) {
+        (true, true) => "user notification of denied calls".to_owned(),
+        (_, false) => format!(
+            "user notification of denied calls, and of {} calls with a path",
+            plan.paths.len()
+        ),
+        (false, true) => "sockets alone are told, if anything".to_owned(),
+    };
+    let reason = (asked != DeniedScope::Network && !plan.told).then(|| {
+        match plan.on_denied {
+            DeniedAction::Log => "what is only logged is the kernel's to tell",
+            _ => "nobody can be told where sendmsg, by which the listener is handed over, is denied",
+        }
+        .to_owned()
+    });
+    Obligation {
+        reason,
+        ..by_kernel("evidence.denied", word(&asked), Control::Seccomp, mechanism)
+    }
+}
+
 fn evidence(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     let asked = &input.policy.evidence;
     let count = |directory, hashed| {
@@ -395,14 +427,6 @@ fn evidence(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     let digest = |clause: &str, requested: String, mechanism: &str| {
         kept(clause, requested, Control::ExecutableDigest, mechanism)
     };
-    if !bundle.evidence_plan.kept {
-        let nothing = digest(
-            "evidence.durability",
-            word(&asked.durability),
-            "nothing is written, as asked",
-        );
-        return vec![nothing];
-    }
     vec![
         digest(
             "evidence.sign",
@@ -422,7 +446,20 @@ fn evidence(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
         digest(
             "evidence.durability",
             word(&asked.durability),
-            "events written as they happen",
+            match bundle.evidence_plan.kept {
+                true => "events written as they happen",
+                false => "nothing is written, as asked",
+            },
+        ),
+        told(&bundle.syscalls_plan, asked.denied),
+        by_kernel(
+            "evidence.observe",
+            word(&asked.observe),
+            Control::Seccomp,
+            match bundle.syscalls_plan.observed {
+                true => "user notification of every call but those of each start and end",
+                false => "nothing, as asked",
+            },
         ),
     ]
 }

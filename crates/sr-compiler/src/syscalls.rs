@@ -53,6 +53,15 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
         SyscallProfile::Standard => ("standard", STRICT, STANDARD),
     };
     check_names(policy, asked.handshake, faults);
+    if (asked.observe || asked.tell_paths) && policy.deny.iter().any(|name| name == "sendmsg") {
+        let found = "without sendmsg nobody is told of paths or calls, as `evidence` asks";
+        faults.push(Fault::new(
+            Code::Cmp001,
+            "syscalls.deny",
+            found,
+            "take sendmsg out of syscalls.deny",
+        ));
+    }
     let mut names: Vec<&str> = words(base)
         .chain(words(extra))
         .chain(policy.allow.iter().map(String::as_str))

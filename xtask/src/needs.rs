@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 const NEEDS: &[(&[&str], &str)] = &[
     (&["gcc", "--version"], "gcc"),
     (&["git", "--version"], "git"),
+    (&["curl", "--version"], "curl"),
     (&["openssl", "version"], "openssl"),
     (&["strace", "--version"], "strace"),
     (&["setpriv", "--version"], "util-linux"),

@@ -1,0 +1,181 @@
+//! `safe-run learn` with real programs: what it writes lets them run, is the same each time, and lets nothing else happen.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use support::{Place, Ran, Test, end, fail, needs, slow};
+
+fn main() {
+    support::main(&[
+        ("a_c_program", a_c_program),
+        ("a_python_script", a_python_script),
+        ("git", git),
+        ("gcc", gcc),
+        ("curl", curl),
+        ("what_was_not_learned_is_denied", what_was_not_learned_is_denied),
+        ("several_runs_are_learned_together", several_runs_are_learned_together),
+        ("what_was_seen_is_attested", what_was_seen_is_attested),
+        ("what_cannot_be_learned_is_said", what_cannot_be_learned_is_said),
+    ]);
+}
+
+/// `safe-run learn WORDS`, which runs the command many times.
+fn learn(place: &Place, words: &[&str]) -> Ran {
+    end(
+        place.safe_run(&[&["learn"], words].concat()),
+        b"",
+        slow(support::LIMIT) * 3,
+    )
+}
+
+/// Learned twice: the same bytes. Run under what was learned: 20 times of 20 as it was. Gives the number of system calls.
+fn learned(place: &Place, command: &[&str]) -> Result<u64, support::End> {
+    let with = |options: &[&str]| learn(place, &[options, &["--"], command].concat());
+    with(&["--out", "first.yaml"]).ok()?;
+    let ran = with(&["--out", "second.yaml", "--verify", "20"]);
+    ran.ok()?;
+    ensure!(ran.err.contains("verified 20 of 20 times"), "{ran}");
+    let read = |name: &str| fs::read_to_string(place.project.join(name));
+    let (first, second) = (read("first.yaml")?, read("second.yaml")?);
+    ensure!(first == second, "learned twice:\n{first}\n{second}");
+    place.tell(&["validate", "first.yaml"]).ok()?;
+    let said = ran.err.split("the closure has ").nth(1).unwrap_or_default();
+    let Some(calls) = said.split(' ').next().and_then(|n| n.parse().ok()) else {
+        return fail(format!("no size is told: {ran}"));
+    };
+    Ok(calls)
+}
+
+fn a_c_program(place: &Place) -> Test {
+    needs(place, "cc")?;
+    place.write(
+        "h.c",
+        "#include <stdio.h>\nint main(void) { puts(\"hi\"); return 0; }\n",
+    );
+    end(
+        {
+            let mut cc = place.command("cc");
+            cc.args(["h.c", "-o", "h"]);
+            cc
+        },
+        b"",
+        support::LIMIT,
+    )
+    .ok()?;
+    let calls = learned(place, &["./h"])?;
+    ensure!(calls <= 35, "{calls} system calls");
+    Ok(())
+}
+
+fn a_python_script(place: &Place) -> Test {
+    needs(place, "python3")?;
+    place.write(
+        "s.py",
+        "import json, pathlib\npathlib.Path('out.json').write_text(json.dumps({'n': list(range(10))}))\nprint('done')\n",
+    );
+    learned(place, &["/usr/bin/python3", "s.py"]).map(drop)
+}
+
+fn git(place: &Place) -> Test {
+    needs(place, "git")?;
+    let script = "git init -q repo && cd repo && echo a > a && git add a && \
+                  git -c user.name=a -c user.email=a@example.com commit -q -m a";
+    let mut sh = place.command("sh");
+    sh.args(["-c", script]);
+    end(sh, b"", support::LIMIT).ok()?;
+    learned(place, &["git", "-C", "repo", "log", "--stat"]).map(drop)
+}
+
+fn gcc(place: &Place) -> Test {
+    needs(place, "gcc")?;
+    place.write("h.c", "int main(void) { return 0; }\n");
+    learned(place, &["gcc", "-O1", "h.c", "-o", "h"]).map(drop)
+}
+
+fn curl(place: &Place) -> Test {
+    needs(place, "curl")?;
+    let page = place.write("page", "hello\n");
+    learned(place, &["curl", "-s", &format!("file://{}", page.display())]).map(drop)
+}
+
+fn what_was_not_learned_is_denied(place: &Place) -> Test {
+    needs(place, "python3")?;
+    learn(
+        place,
+        &[
+            "--out",
+            "p.yaml",
+            "--",
+            "/usr/bin/python3",
+            "-c",
+            "import socket, fcntl, os; print(1)",
+        ],
+    )
+    .ok()?;
+    let under = |script: &str| place.run(&["--policy", "./p.yaml", "--", "/usr/bin/python3", "-c", script]);
+    under("import socket, fcntl, os; print(1)").ok()?;
+    let ran = under("import socket, fcntl, os; socket.socketpair()");
+    ran.ended(1)?;
+    ensure!(ran.err.contains("syscalls: {allow: [socketpair]}"), "{ran}");
+    // The call was learned, and not this use of it: FIONREAD.
+    let ran = under("import socket, fcntl, os; fcntl.ioctl(0, 0x541b, b'1234')");
+    ran.ended(1)?;
+    ensure!(ran.err.contains("arguments: {ioctl: […, 21531]}"), "{ran}");
+    place.nothing_left()
+}
+
+fn several_runs_are_learned_together(place: &Place) -> Test {
+    needs(place, "python3")?;
+    let script = |what: &str| format!("import os; {what}; print(1)");
+    let (first, second) = (script("os.getpgid(0)"), script("os.getsid(0)"));
+    learn(place, &["--out", "one.yaml", "--", "/usr/bin/python3", "-c", &first]).ok()?;
+    let words = [
+        "--with",
+        "last",
+        "--out",
+        "both.yaml",
+        "--",
+        "/usr/bin/python3",
+        "-c",
+        &second,
+    ];
+    learn(place, &words).ok()?;
+    let both = fs::read_to_string(place.project.join("both.yaml"))?;
+    let one = fs::read_to_string(place.project.join("one.yaml"))?;
+    ensure!(one.contains("getpgid") && !one.contains("getsid"), "{one}");
+    ensure!(both.contains("getpgid") && both.contains("getsid"), "{both}");
+    for script in [&first, &second] {
+        place
+            .run(&["--policy", "./both.yaml", "--", "/usr/bin/python3", "-c", script])
+            .ok()?;
+    }
+    Ok(())
+}
+
+fn what_was_seen_is_attested(place: &Place) -> Test {
+    learn(place, &["--out", "p.yaml", "--", "true"]).ok()?;
+    place.tell(&["report", "verify", "last"]).ok()?;
+    let seen = place.last_run().join("observed.json");
+    let text = fs::read_to_string(&seen)?;
+    ensure!(text.contains("\"execve\"") || text.contains("\"mmap\""), "{text}");
+    fs::write(&seen, text.replace("\"mmap\"", "\"mmaq\""))?;
+    let ran = place.tell(&["report", "verify", "last"]);
+    ensure!(ran.status == 1 && ran.err.contains("observed.json"), "{ran}");
+    Ok(())
+}
+
+fn what_cannot_be_learned_is_said(place: &Place) -> Test {
+    let ran = learn(place, &["--", "no-such-program"]);
+    ensure!(ran.status != 0 && ran.err.contains("command not found"), "{ran}");
+    let ran = learn(place, &[]);
+    ensure!(ran.status != 0 && ran.err.contains("nothing to learn"), "{ran}");
+    place.run(&["--", "true"]).ok()?;
+    let ran = learn(place, &["--with", "last", "--", "true"]);
+    ensure!(ran.status != 0 && ran.err.contains("observed.json is missing"), "{ran}");
+    // What the policy under which it is watched denies is told, and not learned.
+    let ran = learn(place, &["--out", "p.yaml", "--", "cat", "/etc/shadow"]);
+    ran.ok()?;
+    ensure!(ran.err.contains("denied while learning: openat /etc/shadow"), "{ran}");
+    place.nothing_left()
+}

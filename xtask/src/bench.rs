@@ -2,6 +2,7 @@
 //! the other in the same loop (A B C A B C …), so that whatever else the machine does meets all of them.
 
 mod contender;
+pub mod learn;
 mod table;
 mod timeline;
 pub mod wall;

@@ -23,6 +23,7 @@ cargo xtask soak [--sample] [--runs N] [--rounds N] [--kills N] [--seed N]
 cargo xtask bench start [--rounds N]   start times beside bubblewrap, runc, firejail and sandlock → bench/results/
 cargo xtask bench wall [--parts start,throughput,filter] [--rounds N]
                                        what the wall costs, part by part, each against its bar → bench/results/
+cargo xtask bench learn [--rounds N]   what telling of denials and watching cost a call → bench/results/
 cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but
                                        keeps its own writes; without it, the tests of what this host's kernel may lack, and
                                        escape --rig in the same boot
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         ["soak", options @ ..] => soak::soak(options),
         ["bench", "start", options @ ..] => bench::start(options),
         ["bench", "wall", options @ ..] => bench::wall::wall(options),
+        ["bench", "learn", options @ ..] => bench::learn::learn(options),
         ["rig", words @ ..] => rig::rig(words),
         ["escape", options @ ..] => escape::escape(options),
         ["acceptance", files @ ..] => acceptance::acceptance(files),

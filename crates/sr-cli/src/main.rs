@@ -56,6 +56,7 @@ fn dispatch(asked: Command) -> Done {
         Command::Policy(ref a) => return c::policy::policy(&a.action),
         Command::Completions(ref a) => return c::completions::completions(a.shell),
         Command::Validate(ref a) => return c::validate::validate(a, environment::err_style()),
+        Command::Import(ref a) => return c::export::import(a),
         Command::Broker { inside } => return c::broker::broker(inside),
         Command::Victim { .. } => return c::attack::victim(),
         _ => {}
@@ -73,6 +74,7 @@ fn dispatch(asked: Command) -> Done {
         Command::Apply(a) => c::apply::apply(&a, env),
         Command::Discard(a) => c::discard::discard(&a.run, env),
         Command::Compile(a) => c::compile::compile(a, env),
+        Command::Export(a) => c::export::export(&a, env),
         Command::Report(a) => c::report::report(&a.action, env),
         Command::Key(a) => c::key::key(&a.action, env),
         Command::Doctor(a) if a.attack => c::attack::attack(&a, env),
@@ -85,7 +87,8 @@ fn dispatch(asked: Command) -> Done {
         | Command::Completions(_)
         | Command::Validate(_)
         | Command::Broker { .. }
-        | Command::Victim { .. } => Ok(0),
+        | Command::Victim { .. }
+        | Command::Import(_) => Ok(0),
     }
 }
 

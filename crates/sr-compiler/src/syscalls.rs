@@ -4,6 +4,7 @@
 pub mod bpf;
 mod denial;
 pub mod interpreter;
+pub mod oci;
 mod own;
 mod paths;
 mod profiles;

@@ -33,6 +33,8 @@ Policies:
   validate     Check policies; several files at once
   policy       Show a preset, or explain a policy in sentences
   compile      Print what a policy becomes on this host (--dry-run)
+  export       A policy's system calls as a seccomp profile of other tools
+  import       A seccomp profile of other tools as a policy
   schema       JSON Schemas of the documents
 
 Evidence:
@@ -118,6 +120,8 @@ pub enum Command {
     Validate(ValidateArguments),
     Policy(PolicyArguments),
     Compile(CompileArguments),
+    Export(ExportArguments),
+    Import(ImportArguments),
     Schema(SchemaArguments),
     Report(ReportArguments),
     #[command(visible_alias = "keys")]
@@ -331,6 +335,43 @@ pub enum PolicyAction {
         #[arg(default_value = "standard")]
         policy: OsString,
     },
+}
+
+/// A policy's system calls as a seccomp profile that container runtimes load. What it cannot say: which calls are told of, and
+/// other errnos than one.
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// What is exported.
+    #[arg(value_enum)]
+    pub what: Profile,
+    /// oci: for config.json; docker: for --security-opt seccomp=FILE; kubernetes: for the kubelet's seccomp folder.
+    #[arg(long, value_enum, default_value_t = ProfileFormat::Oci)]
+    pub format: ProfileFormat,
+    /// A file if it holds `/` or `.`, else a preset.
+    #[arg(long, value_name = "POLICY", default_value = "standard")]
+    pub policy: OsString,
+}
+
+/// A seccomp profile that Docker, Kubernetes or an OCI runtime reads, as a policy over the preset standard; what a policy
+/// cannot say of it is told on standard error.
+#[derive(Debug, Args)]
+pub struct ImportArguments {
+    /// What is imported.
+    #[arg(value_enum)]
+    pub what: Profile,
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    Seccomp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProfileFormat {
+    Oci,
+    Docker,
+    Kubernetes,
 }
 
 /// Print what a policy becomes on this host: every plan, the digests of its inputs, the obligations.

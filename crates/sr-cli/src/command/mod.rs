@@ -10,6 +10,7 @@ pub mod discard;
 pub mod doctor;
 pub mod exec;
 pub mod explain;
+pub mod export;
 pub mod gc;
 pub mod key;
 pub mod learn;

@@ -774,10 +774,7 @@ fn knows_who_asks(_: &World) {
         change(&mut command);
         let (helper, first) = Helper::begin(&mut command, maker);
         let served = helper.end();
-        first.map(|first| {
-            assert_eq!(first.is_ok(), served);
-            first
-        })
+        first.inspect(|first| assert_eq!(first.is_ok(), served))
     };
     let why = |first: Option<First>| first.expect("an answer").expect_err("a refusal");
     let nothing = |_: &mut Command| {};

@@ -247,7 +247,7 @@ mod tests {
             ..HostRules::default()
         };
         let words = |env: Environment| env.helper(&rules);
-        assert_eq!(words(of("").unwrap()), ["/bin/true"]);
+        assert_eq!(words(env(1000, &[("HOME", "/h")]).unwrap()), ["/bin/true"]);
         assert_eq!(words(of(" ").unwrap()), [""; 0]);
         assert_eq!(
             words(of("/usr/bin/sudo  -n /h").unwrap()),

@@ -141,6 +141,7 @@ impl Group {
         // Now it could be another's, who was moved in its stead.
         if ended(pidfd) {
             self.spoilt = true;
+            self.group.put_back_strangers(caller.uid);
             self.kill(caller.uid)?;
             return Err("the process ended while it was moved".into());
         }

@@ -5,7 +5,7 @@ use crate::group::{self, Group, Parents};
 use crate::peer::{self, Told};
 use crate::slot::{Slot, Slots};
 use crate::wire::{self, Answer, Ask, Fault, Ready, Request, Say, VERSION};
-use sr_kernel::cgroup::remove_by_path_of;
+use sr_kernel::cgroup::{remove_by_path_of, top_of, version};
 use sr_kernel::confine::{self, Confinement};
 use sr_kernel::landlock::{self, Access, Ruleset, Scope};
 use sr_kernel::peer::Peer;
@@ -14,7 +14,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Killing the caller's processes, and having their uid while it moves one. Making groups needs no capability: their parents
 /// are root's.
@@ -219,9 +219,16 @@ fn confine(config: &Config, state: &Path) -> io::Result<()> {
     // Asked for once, and remembered: limits of memory are whole pages.
     let _ = rustix::param::page_size();
     let parents = [&config.memory, &config.cpu, &config.pids].map(|at| Path::new(&at.parent));
-    let kept = parents.into_iter().chain([state]).map(|path| (path, Access::Keep));
+    let kept = parents
+        .into_iter()
+        .chain([state])
+        .map(|path| (path.to_owned(), Access::Keep));
+    // For a stranger that is put back, see `Group::enter`: to write to what exists.
+    let on_v2 = parents.into_iter().filter(|path| version(path) == Some(2));
+    let homes = on_v2.map(|path| (top_of(path), Access::Device));
     let rules = kept
-        .chain([(Path::new("/proc"), Access::Look)])
+        .chain(homes)
+        .chain([(PathBuf::from("/proc"), Access::Look)])
         .map(|(path, access)| Ok((CString::new(path.as_os_str().as_bytes())?, access)))
         .collect::<io::Result<_>>()?;
     let abi = landlock::abi();

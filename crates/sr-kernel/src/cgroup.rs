@@ -5,11 +5,13 @@
 pub mod discover;
 mod file;
 mod kill;
+mod strangers;
 mod v1;
 mod v2;
 
 pub use discover::discover;
 pub use file::{CgroupError, version};
+pub use strangers::top_of;
 
 use file::{Problem, rmdir_patiently};
 use sr_common::Usage;
@@ -209,7 +211,8 @@ impl RunGroup {
 
     /// Puts a process into every directory of the group, with the effective uid of a user: in version 1 the kernel then
     /// refuses processes that are not his, whatever became of the number meanwhile (`__cgroup1_procs_write` in
-    /// kernel/cgroup/cgroup-v1.c). Version 2 asks for no uid: see whether the process lived on afterwards.
+    /// kernel/cgroup/cgroup-v1.c). Version 2 asks for no uid: see whether the process lived on
+    /// afterwards, and [`RunGroup::put_back_strangers`].
     pub fn add_as(&self, uid: u32, pid: u32) -> Result<(), CgroupError> {
         for place in &self.places {
             let file = place.dir.join("cgroup.procs");
@@ -220,6 +223,13 @@ impl RunGroup {
             })??;
         }
         Ok(())
+    }
+
+    /// Moves what the user `uid` could not kill himself out of the v2 group again, to where it was born.
+    pub fn put_back_strangers(&self, uid: u32) {
+        for place in self.places.iter().filter(|place| place.version == 2) {
+            strangers::put_back(&place.dir, uid);
+        }
     }
 
     /// The v1 `tasks` files, open for writing: a thread that writes `0` there puts itself into the group, and only

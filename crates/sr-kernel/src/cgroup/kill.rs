@@ -59,7 +59,7 @@ fn kill_listed(dir: &Path, whose: Whose) -> Result<usize, CgroupError> {
 }
 
 /// Asked while a pidfd is open: what became of the number meanwhile is never signalled.
-fn belongs(pid: Pid, uid: u32) -> bool {
+pub(super) fn belongs(pid: Pid, uid: u32) -> bool {
     let status = crate::pseudo::text(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     let mut uids = uids.unwrap_or_default().split_ascii_whitespace().map(str::parse);
@@ -67,7 +67,7 @@ fn belongs(pid: Pid, uid: u32) -> bool {
     uids.next() == Some(Ok(uid)) || uids.nth(1) == Some(Ok(uid))
 }
 
-fn members(dir: &Path) -> Result<Vec<Pid>, CgroupError> {
+pub(super) fn members(dir: &Path) -> Result<Vec<Pid>, CgroupError> {
     match read(&dir.join("cgroup.procs")) {
         // 0 stands for a process of another pid namespace, which cannot be named from here.
         Ok(text) => Ok(text

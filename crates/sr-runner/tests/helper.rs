@@ -31,7 +31,13 @@ fn main() {
         let status = Command::new("unshare")
             .args(["--mount", "--propagation", "private"])
             .arg(std::env::current_exe().expect("the path of this test"))
-            .args(std::env::args_os().skip(1))
+            .args(
+                std::env::args()
+                    .skip(1)
+                    .filter(|word| !word.starts_with("--test-threads=")),
+            )
+            // They share the operator's files.
+            .arg("--test-threads=1")
             .env(INSIDE, "1")
             .status()
             .expect("unshare of util-linux");
@@ -48,6 +54,8 @@ fn main() {
         ("helper_outlives_a_killed_supervisor", outlives_a_killed_supervisor),
         ("helper_groups_cannot_be_joined", groups_cannot_be_joined),
         ("helper_started_by_sudo", started_by_sudo),
+        ("helper_unit_is_one_of_systemds", unit_is_one_of_systemds),
+        ("helper_below_the_units_group", below_the_units_group),
     ]);
 }
 
@@ -443,6 +451,63 @@ fn started_by_sudo(place: &Place) -> Test {
         sudo.args(["--reuid", &user, "--regid", &user, "--groups", GROUP, "sudo", "-n"])
             .args(words);
         ensure!(end(sudo, b"", LIMIT).err.contains("password is required"), "{words:?}");
+    }
+    nothing_left(place)
+}
+
+fn unit_is_one_of_systemds(place: &Place) -> Test {
+    scene()?;
+    needs(place, "systemd-analyze")?;
+    let unit = place.root().join("safe-run-helper.service");
+    fs::write(&unit, documented("ini\n[Unit]"))?;
+    let mut verify = place.command("systemd-analyze");
+    verify.arg("verify").arg(&unit);
+    let ran = end(verify, b"", LIMIT);
+    ran.ok()?;
+    // What it does not know it says, and goes on.
+    ensure!(ran.err.is_empty(), "{ran}");
+    Ok(())
+}
+
+/// The group that systemd makes for the unit, what the unit does in it, and the file of rules as OPERATIONS.md has it.
+fn below_the_units_group(place: &Place) -> Test {
+    scene()?;
+    if std::env::var_os("SAFE_RUN_TEST_RIG").is_none() {
+        return support::skip("only on the rig: SAFE_RUN_TEST_RIG is not set");
+    }
+    let top = Path::new("/sys/fs/cgroup");
+    let unit = top.join("system.slice/safe-run-helper.service");
+    fs::create_dir_all(&unit)?;
+    for dir in [top, &top.join("system.slice")] {
+        fs::write(dir.join("cgroup.subtree_control"), "+memory +cpu +pids")?;
+    }
+    let text = documented("ini\n[Unit]");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart=/bin/sh -ec "))
+        .expect("a line");
+    // systemd starts it in the unit's group.
+    let script = format!("echo 0 > {}/cgroup.procs; exec sh -ec {line}", unit.display());
+    let mut holder = Command::new("sh").args(["-ec", &script]).spawn()?;
+    let until = Instant::now() + slow(LIMIT);
+    while !fs::read_to_string(unit.join("cgroup.subtree_control"))?.contains("pids") {
+        ensure!(
+            Instant::now() < until && holder.try_wait()?.is_none(),
+            "the unit's command failed"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let rules = fs::read("/etc/safe-run/helper.toml")?;
+    fs::write("/etc/safe-run/helper.toml", documented("toml"))?;
+    let ran = run(place, &["--", "sh", "-c", "cat /proc/self/cgroup; sleep 0.1"]);
+    fs::write("/etc/safe-run/helper.toml", rules)?;
+    holder.kill()?;
+    holder.wait()?;
+    ran?.ok()?;
+    let parent = place.report()["host"]["cgroup"]["pids"]["parent"].clone();
+    ensure!(parent == format!("{}/runs/user-{USER}", unit.display()), "{parent}");
+    for dir in [unit.join("runs"), unit.join("holder"), unit] {
+        fs::remove_dir(&dir).or_else(|e| support::fail(format!("{}: {e}", dir.display())))?;
     }
     nothing_left(place)
 }

@@ -14,6 +14,8 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["openssl", "version"], "openssl"),
     (&["strace", "--version"], "strace"),
     (&["setpriv", "--version"], "util-linux"),
+    // Starts safe-run-helper for an ordinary user.
+    (&["sudo", "--version"], "sudo"),
     (&["python3", "--version"], "python3"),
     // Debian's python3 comes without them.
     (&["python3", "-c", "import venv, ensurepip"], "python3-venv"),

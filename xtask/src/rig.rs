@@ -106,7 +106,7 @@ fn all(
     let parts = parts(yes)?;
     let programs = match tests {
         [] => Vec::new(),
-        _ => binaries::test_programs(&["sr-kernel", "sr-runner"])?,
+        _ => binaries::test_programs(&["sr-kernel", "sr-helper", "sr-runner"])?,
     };
     // As in the tests themselves, another build can be named.
     let safe_run = match std::env::var_os("SAFE_RUN_BIN") {

@@ -3,6 +3,7 @@
 use crate::terminal::Style;
 use rustix::fs::{Access, AtFlags, CWD};
 use sr_common::{Code, Fault};
+use sr_policy::HostRules;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub struct Environment {
     /// The person's own, narrowing rules; they need not exist.
     pub user_rules: Option<PathBuf>,
     pub id_base: u32,
+    /// `SAFE_RUN_HELPER`: a command that is safe-run-helper as root, its words parted by white space.
+    pub helper: Option<Vec<OsString>>,
     /// For standard error and standard output.
     pub err_style: Style,
     pub out_style: Style,
@@ -54,6 +57,12 @@ impl Environment {
             },
             ..Environment::new(cwd, rustix::process::geteuid().as_raw(), &var)?
         })
+    }
+
+    /// The helper that is used where it is needed: the person's choice, else the operator's. It is never looked for.
+    pub fn helper(&self, rules: &HostRules) -> Vec<OsString> {
+        let named = || rules.helper.iter().flatten().map(OsString::from).collect();
+        self.helper.clone().unwrap_or_else(named)
     }
 
     /// What besides the store no view may show.
@@ -94,6 +103,17 @@ impl Environment {
                 .filter(|k| is_usable(k, uid))
                 .unwrap_or_else(|| store.join("keys")),
         };
+        let helper = var("SAFE_RUN_HELPER").map(|text| {
+            let text = text.to_string_lossy().into_owned();
+            text.split_ascii_whitespace().map(OsString::from).collect::<Vec<_>>()
+        });
+        if let Some(first) = helper.as_ref().and_then(|words| words.first())
+            && !Path::new(first).is_absolute()
+        {
+            let found = format!("{} is no absolute path", first.display());
+            let remedy = "write a command such as: /usr/bin/sudo -n /usr/libexec/safe-run/safe-run-helper";
+            return Err(Fault::new(Code::Run001, "SAFE_RUN_HELPER", found, remedy));
+        }
         Ok(Environment {
             cwd,
             path: var("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
@@ -109,6 +129,7 @@ impl Environment {
             user_rules: config.map(|c| c.join("host.yaml")),
             home,
             id_base: ID_BASE,
+            helper,
             err_style: Style::default(),
             out_style: Style::default(),
         })
@@ -216,6 +237,27 @@ mod tests {
         assert_eq!(of(0, "/no/such").unwrap(), Path::new("/run/safe-run"));
         opened(0o750);
         assert_ne!(of(uid, text), Some(dir.path().join("safe-run")), "open to a group");
+    }
+
+    #[test]
+    fn a_helper_is_named_and_never_looked_for() {
+        let of = |value| env(1000, &[("HOME", "/h"), ("SAFE_RUN_HELPER", value)]);
+        let rules = HostRules {
+            helper: Some(vec!["/bin/true".into()]),
+            ..HostRules::default()
+        };
+        let words = |env: Environment| env.helper(&rules);
+        assert_eq!(words(env(1000, &[("HOME", "/h")]).unwrap()), ["/bin/true"]);
+        assert_eq!(words(of(" ").unwrap()), [""; 0]);
+        assert_eq!(
+            words(of("/usr/bin/sudo  -n /h").unwrap()),
+            ["/usr/bin/sudo", "-n", "/h"]
+        );
+        assert_eq!(of("sudo -n /h").unwrap_err().path, "SAFE_RUN_HELPER");
+        assert_eq!(
+            env(1000, &[("HOME", "/h")]).unwrap().helper(&HostRules::default()),
+            [""; 0]
+        );
     }
 
     #[test]

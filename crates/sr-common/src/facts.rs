@@ -86,6 +86,20 @@ pub struct CgroupFacts {
     pub memory: Option<CgroupController>,
     pub cpu: Option<CgroupController>,
     pub pids: Option<CgroupController>,
+    /// The groups are made by `safe-run-helper`, and hold no more than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helper: Option<HelperCeilings>,
+}
+
+/// The most that the helper's operator allows a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HelperCeilings {
+    /// Bytes.
+    pub memory: u64,
+    /// Thousandths of a CPU.
+    pub cpu: u64,
+    pub pids: u64,
 }
 
 /// Where a controller's groups can be made.

@@ -401,6 +401,9 @@ pub struct ResourcesPlan {
     pub output_kills: bool,
     /// `RLIMIT_*` name (`NOFILE`) and value, soft and hard alike.
     pub rlimits: BTreeMap<String, u64>,
+    /// The control groups are made by `safe-run-helper`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub helper: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -253,6 +253,14 @@ fn limits(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
 }
 
 fn mechanism(control: Control, limit: &Limit, bundle: &CompileBundle) -> String {
+    let how = mechanism_alone(control, limit, bundle);
+    match limit.mechanism {
+        LimitMechanism::Cgroup { .. } if bundle.resources_plan.helper => format!("{how}, by safe-run-helper"),
+        _ => how,
+    }
+}
+
+fn mechanism_alone(control: Control, limit: &Limit, bundle: &CompileBundle) -> String {
     match (&limit.mechanism, control) {
         (LimitMechanism::Cgroup { version: 1, .. }, Control::Cpu) => "cgroup v1 cpu.cfs_quota_us".to_owned(),
         (LimitMechanism::Cgroup { version: 1, .. }, Control::Memory) => "cgroup v1 memory.limit_in_bytes".to_owned(),

@@ -31,8 +31,37 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         ("RTPRIO".to_owned(), 0),
         ("SIGPENDING".to_owned(), 4096),
     ]);
-    let memory = memory(input, &mut rlimits);
-    let pids = asked.pids.map(u64::from).map(|value| {
+    let most = facts.cgroup.helper;
+    let mut held = |name: &str, asked: Option<u64>, most: Option<u64>, text: &dyn Fn(u64) -> String| {
+        if let (Some(asked), Some(most)) = (asked, most)
+            && asked > most
+        {
+            let found = format!(
+                "{} is more than {}, the most that safe-run-helper gives a run",
+                text(asked),
+                text(most)
+            );
+            let remedy = format!("lower it, or have `ceilings.{name}` raised in /etc/safe-run/helper.toml");
+            faults.push(Fault::new(Code::Run001, format!("resources.{name}"), found, remedy));
+        }
+        // A group of the helper's has every limit: without one a run would leave those of its user behind.
+        asked.or(most)
+    };
+    let size = |bytes| ByteSize(bytes).to_string();
+    let memory_limit = held(
+        "memory",
+        asked.memory.map(|size| size.0),
+        most.map(|most| most.memory),
+        &size,
+    );
+    let pids_limit = held("pids", asked.pids.map(u64::from), most.map(|most| most.pids), &|n| {
+        n.to_string()
+    });
+    let cpus = |thousandths| (thousandths as f64 / 1000.0).to_string();
+    let cpu_limit = asked.cpu.map(thousandths).transpose();
+    let cpu_limit = cpu_limit.map(|cpu| held("cpu", cpu, most.map(|most| most.cpu), &cpus));
+    let memory = memory(input, memory_limit, &mut rlimits);
+    let pids = pids_limit.map(|value| {
         group(facts.cgroup.pids.as_ref(), value).unwrap_or_else(|| {
             rlimits.insert("NPROC".to_owned(), value);
             Limit {
@@ -47,7 +76,13 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         Backing::Store => (LimitMechanism::Watchdog, Strength::Sampled),
     };
     let plan = ResourcesPlan {
-        cpu: cpu(input, faults),
+        cpu: match cpu_limit {
+            Ok(limit) => limit.map(|value| cpu(input, value)),
+            Err(fault) => {
+                faults.push(fault);
+                None
+            }
+        },
         memory,
         pids,
         disk: Limit {
@@ -60,6 +95,7 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         output: asked.output,
         output_kills: asked.on_output == OnOutput::Kill,
         rlimits,
+        helper: most.is_some(),
     };
     for (control, name, limit) in limits(&plan) {
         let Some(limit) = limit else { continue };
@@ -138,35 +174,32 @@ fn group(controller: Option<&CgroupController>, value: u64) -> Option<Limit> {
     })
 }
 
-fn cpu(input: Input<'_>, faults: &mut Vec<Fault>) -> Option<Limit> {
-    let share = input.policy.resources.cpu?;
+fn thousandths(share: f64) -> Result<u64, Fault> {
     if !share.is_finite() || share <= 0.0 || share > 1_000_000.0 {
         let found = format!("{share} CPUs");
-        faults.push(Fault::new(
-            Code::Cmp001,
-            "resources.cpu",
-            found,
-            "write a positive number such as 1 or 0.5",
-        ));
-        return None;
+        let remedy = "write a positive number such as 1 or 0.5";
+        return Err(Fault::new(Code::Cmp001, "resources.cpu", found, remedy));
     }
     // At least one milli-CPU; the check above keeps the product far inside u64.
-    let value = ((share * 1000.0).round() as u64).max(1);
-    group(input.facts.cgroup.cpu.as_ref(), value).or_else(|| {
+    Ok(((share * 1000.0).round() as u64).max(1))
+}
+
+fn cpu(input: Input<'_>, value: u64) -> Limit {
+    group(input.facts.cgroup.cpu.as_ref(), value).unwrap_or_else(|| {
         let cpus = u32::try_from(value.div_ceil(1000))
             .unwrap_or(u32::MAX)
             .min(input.facts.cpus.max(1));
-        Some(Limit {
+        Limit {
             value,
             mechanism: LimitMechanism::Affinity { cpus },
             strength: Strength::PerProcess,
-        })
+        }
     })
 }
 
-fn memory(input: Input<'_>, rlimits: &mut BTreeMap<String, u64>) -> Option<Limit> {
+fn memory(input: Input<'_>, value: Option<u64>, rlimits: &mut BTreeMap<String, u64>) -> Option<Limit> {
     let asked = &input.policy.resources;
-    let value = asked.memory?.0;
+    let value = value?;
     if let Some(limit) = group(input.facts.cgroup.memory.as_ref(), value) {
         return Some(limit);
     }
@@ -203,7 +236,7 @@ fn remedy(control: Control) -> String {
         Control::Disk => "make disk no larger than the host's memory and drop `session`".to_owned(),
         _ => format!(
             "give Safe-Run a cgroup with the {} controller: run it as root, or under \
-             `systemd-run --user --scope -p Delegate=yes safe-run …`",
+             `systemd-run --user --scope -p Delegate=yes safe-run …`, or with safe-run-helper (OPERATIONS.md)",
             name
         ),
     };

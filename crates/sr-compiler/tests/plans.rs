@@ -523,6 +523,44 @@ fn what_a_host_lacks_fails_before_the_launch() {
 }
 
 #[test]
+fn a_helpers_ceilings_hold_and_nothing_is_above_them() {
+    let mut facts = ordinary();
+    facts.cgroup = root_v1().cgroup;
+    facts.cgroup.helper = Some(sr_common::facts::HelperCeilings {
+        memory: 8 << 30,
+        cpu: 3000,
+        pids: 700,
+    });
+    let mut policy = policy();
+    policy.resources.pids = Some(600);
+    policy.resources.cpu = None;
+    let bundle = compile(&policy, &facts, &subject());
+    let plan = &bundle.resources_plan;
+    let value = |limit: &Option<sr_compiler::bundle::Limit>| limit.as_ref().unwrap().value;
+    assert_eq!((value(&plan.cpu), value(&plan.pids), plan.helper), (3000, 600, true));
+    let cpu = bundle.obligations.iter().find(|o| o.control == Control::Cpu).unwrap();
+    assert!(
+        cpu.mechanism.ends_with("cpu.cfs_quota_us, by safe-run-helper"),
+        "{cpu:?}"
+    );
+    for (change, path) in [
+        (
+            (|r| r.pids = Some(701)) as fn(&mut sr_policy::spec::Resources),
+            "resources.pids",
+        ),
+        (|r| r.cpu = Some(3.001), "resources.cpu"),
+        (|r| r.memory = Some(sr_common::ByteSize(9 << 30)), "resources.memory"),
+    ] {
+        let mut policy = policy.clone();
+        change(&mut policy.resources);
+        assert_eq!(
+            the_fault(&policy, &facts, &subject()),
+            code_and_path("SR-RUN-001", path)
+        );
+    }
+}
+
+#[test]
 fn limits_take_the_strongest_mechanism_there_is() {
     let bundle = compile(&policy(), &root_v1(), &subject());
     let plan = &bundle.resources_plan;

@@ -5,8 +5,8 @@ use crate::choices::Choices;
 use crate::{Judgement, policy, require};
 use serde_json::{Value, json};
 use sr_common::facts::{
-    AppArmorFacts, CgroupController, CgroupFacts, Command, HiddenPath, HostFacts, Interpreter, MacFacts, ResolvedMount,
-    SelinuxFacts, Subject, SystemDir,
+    AppArmorFacts, CgroupController, CgroupFacts, Command, HelperCeilings, HiddenPath, HostFacts, Interpreter,
+    MacFacts, ResolvedMount, SelinuxFacts, Subject, SystemDir,
 };
 use sr_common::{ByteSize, Code, Fault, canonical};
 use sr_compiler::CompileBundle;
@@ -204,6 +204,11 @@ fn facts(c: &mut Choices<'_>) -> HostFacts {
         memory: controller("memory"),
         cpu: controller("cpu"),
         pids: controller("pids"),
+        helper: c.flag().then_some(HelperCeilings {
+            memory: 4 << 30,
+            cpu: 4000,
+            pids: 4096,
+        }),
     };
     let id = if privileged { 0 } else { 1000 + c.number() % 60_000 };
     HostFacts {

@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod choices;
 pub mod evidence;
 pub mod filter;
+pub mod helper;
 pub mod kernel;
 pub mod policy;
 
@@ -20,7 +21,7 @@ pub struct Target {
 }
 
 /// All targets, by the names of the programs in `fuzz/fuzz_targets`.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target {
         name: "policy_text",
         judge: policy::text,
@@ -70,6 +71,11 @@ pub const TARGETS: [Target; 10] = [
         name: "execution",
         judge: filter::execution,
         seeds: Vec::new,
+    },
+    Target {
+        name: "helper_request",
+        judge: helper::request,
+        seeds: helper::seeds,
     },
 ];
 

@@ -55,6 +55,11 @@ fn policy_forms() {
 }
 
 #[test]
+fn helper_request() {
+    judged("helper_request", 4000, 300);
+}
+
+#[test]
 fn events() {
     judged("events", 400, 40);
 }

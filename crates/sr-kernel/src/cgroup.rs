@@ -5,11 +5,13 @@
 pub mod discover;
 mod file;
 mod kill;
+mod strangers;
 mod v1;
 mod v2;
 
 pub use discover::discover;
-pub use file::CgroupError;
+pub use file::{CgroupError, version};
+pub use strangers::top_of;
 
 use file::{Problem, rmdir_patiently};
 use sr_common::Usage;
@@ -121,6 +123,18 @@ impl RunGroup {
         Ok(places(name, limits)?.iter().filter(|p| p.version == 1).count())
     }
 
+    /// A group that somebody else made, such as a helper with more rights: every limit must be what the kernel holds. What
+    /// changes it (adding, killing, removing) may be denied to this process.
+    pub fn attach(name: &str, limits: &Limits) -> Result<RunGroup, CgroupError> {
+        let mut group = RunGroup {
+            places: places(name, limits)?,
+            v2: None,
+            written: Vec::new(),
+        };
+        group.limits(limits, file::Limit::held)?;
+        Ok(group)
+    }
+
     /// Makes the group, writes its limits and reads each back. On failure nothing that it made is left.
     pub fn create(name: &str, limits: &Limits) -> Result<RunGroup, CgroupError> {
         let mut group = RunGroup {
@@ -150,17 +164,22 @@ impl RunGroup {
             file::mkdir(&place.dir)?;
             *made += 1;
         }
+        self.limits(limits, file::Limit::write)?;
+        if let Some(place) = self.places.iter().find(|p| p.version == 2) {
+            self.v2 = Some(file::open_dir(&place.dir)?);
+        }
+        Ok(())
+    }
+
+    fn limits(&mut self, limits: &Limits, by: file::Put) -> Result<(), CgroupError> {
         for (which, clause) in limits.clauses() {
             let Some(place) = self.places.iter().find(|p| p.controllers.contains(&which)) else {
                 continue;
             };
             if let Some(limit) = clause.limit {
-                let write = if place.version == 2 { v2::limit } else { v1::limit };
-                write(&place.dir, which, limit, &mut self.written)?;
+                let each = if place.version == 2 { v2::limit } else { v1::limit };
+                each(&place.dir, which, limit, by, &mut self.written)?;
             }
-        }
-        if let Some(place) = self.places.iter().find(|p| p.version == 2) {
-            self.v2 = Some(file::open_dir(&place.dir)?);
         }
         Ok(())
     }
@@ -188,6 +207,29 @@ impl RunGroup {
             }
         }
         Ok(())
+    }
+
+    /// Puts a process into every directory of the group, with the effective uid of a user: in version 1 the kernel then
+    /// refuses processes that are not his, whatever became of the number meanwhile (`__cgroup1_procs_write` in
+    /// kernel/cgroup/cgroup-v1.c). Version 2 asks for no uid: see whether the process lived on
+    /// afterwards, and [`RunGroup::put_back_strangers`].
+    pub fn add_as(&self, uid: u32, pid: u32) -> Result<(), CgroupError> {
+        for place in &self.places {
+            let file = place.dir.join("cgroup.procs");
+            let added = crate::process::with_effective_uid(uid, || file::write(&file, &pid.to_string()));
+            added.map_err(|e| {
+                let errno = rustix::io::Errno::from_io_error(&e).unwrap_or(rustix::io::Errno::PERM);
+                CgroupError::errno("setresuid", &file, errno)
+            })??;
+        }
+        Ok(())
+    }
+
+    /// Moves what the user `uid` could not kill himself out of the v2 group again, to where it was born.
+    pub fn put_back_strangers(&self, uid: u32) {
+        for place in self.places.iter().filter(|place| place.version == 2) {
+            strangers::put_back(&place.dir, uid);
+        }
     }
 
     /// The v1 `tasks` files, open for writing: a thread that writes `0` there puts itself into the group, and only
@@ -277,7 +319,13 @@ impl RunGroup {
 
     /// Kills every process in the group, and waits (a second at most) until none is left that could run.
     pub fn kill_all(&self) -> Result<(), CgroupError> {
-        kill::all(self.places.iter().map(|p| p.dir.as_path()))
+        kill::all(self.places.iter().map(|p| p.dir.as_path()), None)
+    }
+
+    /// The same of what the user `uid` may kill himself. Where others are left that is an error, and they are not to suffer
+    /// from limits of his: these are taken away.
+    pub fn kill_all_of(&self, uid: u32) -> Result<(), CgroupError> {
+        kill_all_of(&self.paths().collect::<Vec<_>>(), uid)
     }
 
     /// Removes the group's directories if no process is left in it. `false`: something is, or they cannot be removed.
@@ -294,6 +342,15 @@ impl RunGroup {
 /// Kills what is left in the groups of a dead supervisor's journal and removes them. A path that is not a run's group
 /// on a cgroup file system is refused, whatever the journal says; one that is gone is fine.
 pub fn remove_by_path(paths: &[PathBuf]) -> Result<(), Vec<CgroupError>> {
+    remove_killing(paths, None)
+}
+
+/// The same, killing only what the user `uid` may kill himself, see [`RunGroup::kill_all_of`].
+pub fn remove_by_path_of(paths: &[PathBuf], uid: u32) -> Result<(), Vec<CgroupError>> {
+    remove_killing(paths, Some(uid))
+}
+
+fn remove_killing(paths: &[PathBuf], whose: kill::Whose) -> Result<(), Vec<CgroupError>> {
     collect(paths.iter().map(|path| {
         if !names_a_run(path) {
             return Err(CgroupError::new("remove", path, Problem::NotOurs));
@@ -302,11 +359,50 @@ pub fn remove_by_path(paths: &[PathBuf]) -> Result<(), Vec<CgroupError>> {
             None => Ok(()),
             Some(false) => Err(CgroupError::new("remove", path, Problem::NotOurs)),
             Some(true) => {
-                kill::all(std::iter::once(path.as_path()))?;
+                match whose {
+                    None => kill::all(std::iter::once(path.as_path()), None)?,
+                    Some(uid) => kill_all_of(&[path], uid)?,
+                }
                 rmdir_patiently(path)
             }
         }
     }))
+}
+
+fn kill_all_of(dirs: &[&Path], uid: u32) -> Result<(), CgroupError> {
+    kill::all(dirs.iter().copied(), Some(uid)).inspect_err(|_| dirs.iter().copied().for_each(lift))
+}
+
+/// Takes every limit away, as far as the directory has one.
+fn lift(dir: &Path) {
+    v1::lift(dir);
+    v2::lift(dir);
+}
+
+/// Makes the directories in which `limits` would make a group, where they are missing, and hands them the controllers.
+pub fn make_parents(limits: &Limits) -> Result<(), CgroupError> {
+    for (which, clause) in limits.clauses() {
+        let dir = Path::new(&clause.at.parent);
+        if clause.at.version == 2 {
+            v2::enable(dir, &[which])?;
+        }
+        match file::mkdir(dir) {
+            Err(CgroupError {
+                problem: Problem::Errno(rustix::io::Errno::EXIST),
+                ..
+            }) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes these directories again, each if it is empty.
+pub fn remove_empty_parents(limits: &Limits) {
+    for (_, clause) in limits.clauses() {
+        // Whoever still has a group in it removes it later.
+        let _ = file::rmdir(Path::new(&clause.at.parent));
+    }
 }
 
 fn names_a_run(path: &Path) -> bool {

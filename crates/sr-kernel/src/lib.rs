@@ -9,6 +9,7 @@ pub mod confine;
 pub mod cradle;
 pub mod idmap;
 pub mod landlock;
+pub mod peer;
 pub mod probe;
 pub mod process;
 pub mod pseudo;

@@ -131,6 +131,31 @@ pub fn close_from(first: u32) -> io::Result<()> {
     }
 }
 
+/// Does `work` with another effective uid; files are opened as before (the file system uid stays), and no capability is in
+/// effect. For a root process of one thread with `CAP_SETUID`.
+pub fn with_effective_uid<T>(uid: u32, work: impl FnOnce() -> T) -> io::Result<T> {
+    const SAME: u32 = u32::MAX;
+    // By the raw call: libc's would change every thread of the process, and ask them by signals.
+    // SAFETY: setresuid(2) takes numbers only.
+    let set = |effective: u32| match unsafe { libc::syscall(libc::SYS_setresuid, SAME, effective, SAME) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    let before = rustix::process::geteuid().as_raw();
+    set(uid)?;
+    // SAFETY: setfsuid(2) takes a number only. It follows the effective uid, and the real one may always be taken.
+    unsafe { libc::syscall(libc::SYS_setfsuid, before) };
+    let done = work();
+    set(before)?;
+    Ok(done)
+}
+
+/// Empties the environment. For the beginning of a process of one thread.
+pub fn clear_environment() {
+    // SAFETY: no other thread reads it, and no reference into it is held.
+    unsafe { libc::clearenv() };
+}
+
 /// Where the kernel finds the command line that `/proc/PID/cmdline` shows of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arguments {

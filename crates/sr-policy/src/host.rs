@@ -35,6 +35,9 @@ pub struct HostRules {
     pub id_base: Option<u32>,
     /// No run without evidence.
     pub require_evidence: bool,
+    /// The command that is safe-run-helper as root, its first word an absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub helper: Option<Vec<String>>,
 }
 
 section! {
@@ -46,6 +49,8 @@ section! {
         id_base: u32,
         /// Whether a policy may not say `durability: none`. Default `false`.
         require_evidence: bool,
+        /// A command that is safe-run-helper as root: `[/usr/bin/sudo, -n, /usr/libexec/safe-run/safe-run-helper]`.
+        helper: Vec<Word>,
     }
 }
 
@@ -84,6 +89,23 @@ pub fn parse_host(file_name: &str, text: &[u8]) -> Result<HostRules, Vec<Fault>>
                 });
             }
         }
+        if let Some(first) = document
+            .helper
+            .as_ref()
+            .map(|words| words.first().map_or("", |word| &word.0))
+            && !first.starts_with('/')
+        {
+            let at = root.locate("helper").at;
+            let found = format!("\"{}\" is no absolute path", printable(first));
+            d.within("helper", |d| {
+                d.fault(
+                    Code::Pol002,
+                    at,
+                    found,
+                    "name the program by its whole path, such as /usr/bin/sudo",
+                )
+            });
+        }
         // Below 65536 are the ids of people and services; the top is the kernel's "no id".
         if let Some(base) = document
             .id_base
@@ -121,13 +143,14 @@ impl HostDocument {
                 .map(|list| list.into_iter().map(|word| word.0).collect()),
             id_base: self.id_base,
             require_evidence: self.require_evidence.unwrap_or(false),
+            helper: self.helper.map(|list| list.into_iter().map(|word| word.0).collect()),
         }
     }
 }
 
 impl HostRules {
     /// These rules with `user`'s laid over them: every ceiling is the lower of both, a prefix counts only where both
-    /// allow it, evidence is required where one requires it, and `idBase` is the operator's alone.
+    /// allow it, evidence is required where one requires it, and `idBase` and `helper` are the operator's alone.
     #[must_use]
     pub fn narrow(self, user: HostRules) -> HostRules {
         fn lower<T: PartialOrd>(a: Option<T>, b: Option<T>) -> Option<T> {
@@ -153,6 +176,7 @@ impl HostRules {
             },
             id_base: self.id_base,
             require_evidence: self.require_evidence || user.require_evidence,
+            helper: self.helper,
         }
     }
 }
@@ -215,6 +239,8 @@ mod tests {
             ("allowedPrefixes: [home]\n", "allowedPrefixes[0]"),
             ("allowedPrefixes: [/a/..]\n", "allowedPrefixes[0]"),
             ("idBase: 0\n", "idBase"),
+            ("helper: [sudo, -n]\n", "helper"),
+            ("helper: []\n", "helper"),
             ("mounts: []\n", "mounts"),
         ] {
             let faults = host(body).unwrap_err();

@@ -68,6 +68,7 @@ fn host(path: &Path, text: &[u8], spec: &PolicySpec) -> Option<HostContext> {
         allowed_prefixes: json.get("allowedPrefixes").map(list),
         id_base: None,
         require_evidence: json["requireEvidence"] == true,
+        helper: None,
     };
     Some(HostContext {
         cwd: json["cwd"].as_str().unwrap().into(),

@@ -614,6 +614,11 @@ impl Drop for Guard {
 }
 
 impl Prepared {
+    /// A pidfd of the sandbox's first process, which waits for [`Prepared::start`].
+    pub fn init(&self) -> Result<BorrowedFd<'_>, Fault> {
+        self.init.init.as_ref().map(|init| init.pidfd.as_fd()).ok_or_else(gone)
+    }
+
     /// Lets the sandbox join its v1 groups, given by their open `tasks` files, and the program's process be made, does
     /// `meanwhile`, and brings the program to its exec stop: before that it could not be given up, since who is held by a
     /// tracer that does not know it yet cannot end.

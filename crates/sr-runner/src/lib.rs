@@ -10,6 +10,7 @@ pub mod facts;
 pub mod gc;
 mod guest_wire;
 mod guests;
+pub mod helper;
 pub mod journal;
 mod paths;
 mod redaction;
@@ -28,6 +29,6 @@ mod usage;
 mod verdict;
 
 pub use exec::{ExecOutcome, Joining, exec};
-pub use request::{Caller, Outcome, Refusal, Request, compile_for_host};
+pub use request::{Caller, Compiled, Outcome, Refusal, Request, compile_for_host};
 pub use run::run;
 pub use store::{CapturedLayer, RunDir, Store};

@@ -1,6 +1,7 @@
 //! What a run is asked for, and what comes of it.
 
 use crate::facts;
+use crate::helper::{self, Helper};
 use crate::store::Store;
 use crate::subject::{self, Surroundings};
 use sr_common::{Fault, HostFacts, RunId, Subject};
@@ -28,6 +29,8 @@ pub struct Caller {
     pub id_base: u32,
     /// The command that runs [`crate::broker::serve`] on its standard input.
     pub broker: Vec<OsString>,
+    /// The command that runs safe-run-helper as root on its standard input; empty: there is none.
+    pub helper: Vec<OsString>,
 }
 
 /// One run.
@@ -86,19 +89,30 @@ impl From<Fault> for Refusal {
     }
 }
 
+/// A policy, compiled for this host.
+#[derive(Debug)]
+pub struct Compiled {
+    pub facts: HostFacts,
+    pub subject: Subject,
+    pub bundle: CompileBundle,
+    /// Serves as long as this is held; `None`: not needed, or none is named.
+    pub helper: Option<Helper>,
+}
+
 /// Gathers what compilation must know, judges by the host's rules what was found, and compiles.
 pub fn compile_for_host(
     policy: &PolicySpec,
     host: &HostContext,
     caller: &Caller,
     store: &Store,
-) -> Result<(HostFacts, Subject, CompileBundle), Vec<Fault>> {
+) -> Result<Compiled, Vec<Fault>> {
     let private: Vec<_> = std::iter::once(&caller.keys).chain(&caller.runtime).cloned().collect();
     let mut facts =
         facts::gather(store.path(), &private, caller.home.as_deref(), caller.id_base).map_err(|f| vec![f])?;
     if policy.mac.is_some() {
         facts.mac = Some(facts::mac());
     }
+    let helper = helper::complete(&mut facts, &caller.helper).map_err(|f| vec![f])?;
     tracing::debug!("host's facts gathered");
     let cache = store.cache();
     let surroundings = Surroundings {
@@ -119,7 +133,12 @@ pub fn compile_for_host(
         return Err(faults);
     }
     let bundle = sr_compiler::compile(policy, &facts, &subject)?;
-    Ok((facts, subject, bundle))
+    Ok(Compiled {
+        facts,
+        subject,
+        bundle,
+        helper,
+    })
 }
 
 #[cfg(test)]
@@ -154,10 +173,11 @@ mod tests {
             runtime: None,
             id_base: 0x7000_0000,
             broker: Vec::new(),
+            helper: Vec::new(),
         };
         let store = Store::open(&top.join("store")).unwrap();
         let judged = |host: &HostContext| match compile_for_host(&policy, host, &caller, &store) {
-            Ok((_, subject, _)) => Ok(subject.mounts[0].source.clone()),
+            Ok(compiled) => Ok(compiled.subject.mounts[0].source.clone()),
             Err(faults) => Err(faults.iter().filter_map(|f| f.rule).collect::<Vec<_>>()),
         };
         assert_eq!(judged(&host), Ok(text("outside")));

@@ -9,6 +9,7 @@ use crate::digests;
 use crate::digests::mounts::{self, Watched};
 use crate::gc;
 use crate::guests::{self, Guests};
+use crate::helper::Helper;
 use crate::journal::Journal;
 use crate::redaction;
 use crate::refusal;
@@ -50,16 +51,17 @@ use std::time::Instant;
 pub fn run(request: &Request) -> Result<Outcome, Refusal> {
     let start = Instant::now();
     let namespaces = Namespaces::begin();
-    let (facts, _subject, bundle) =
-        match compile_for_host(&request.policy, &request.host, &request.caller, &request.store) {
-            Ok(compiled) => compiled,
-            Err(faults) => return Err(refusal::record(request, faults)),
-        };
+    let compiled = match compile_for_host(&request.policy, &request.host, &request.caller, &request.store) {
+        Ok(compiled) => compiled,
+        Err(faults) => return Err(refusal::record(request, faults)),
+    };
+    let (facts, bundle) = (compiled.facts, compiled.bundle);
     tracing::debug!(micros = start.elapsed().as_micros(), "bundle compiled");
     let mut run = Run::open(request, &facts, &bundle, start).inspect_err(|_| {
         // The journal was opened before the store refused the rest: nothing was made, so it is done with.
         gc::collect(&request.store, None);
     })?;
+    run.helper = compiled.helper;
     tracing::debug!(micros = run.clock(), "evidence opened");
     let dir = run.folder.as_ref().map(|folder| folder.dir.path.clone());
     match run.live(namespaces) {
@@ -107,6 +109,8 @@ struct Run<'a> {
     recorded: bool,
     key: Option<SigningKey>,
     group: Option<RunGroup>,
+    /// Who made the group, where this process may not.
+    helper: Option<Helper>,
     /// What is left of the sandbox: its init, which ends.
     ending: Option<Running>,
     /// Keeps a session to this run.
@@ -203,6 +207,7 @@ impl<'a> Run<'a> {
             recorded: false,
             key: None,
             group: None,
+            helper: None,
             ending: None,
             session_lock: None,
             layers: None,
@@ -266,10 +271,12 @@ impl<'a> Run<'a> {
     /// Everything between the opened and the sealed evidence. While the sandbox builds itself, its evidence is begun.
     fn live(&mut self, namespaces: Namespaces) -> Result<(), Fault> {
         let (name, limits) = self.group_limits();
-        let born_in_group = [&limits.memory, &limits.cpu, &limits.pids]
+        let on_v2 = [&limits.memory, &limits.cpu, &limits.pids]
             .into_iter()
             .flatten()
             .any(|clause| clause.at.version == 2);
+        let by_helper = self.bundle.resources_plan.helper;
+        let born_in_group = on_v2 && !by_helper;
         if born_in_group {
             self.make_group(&name, &limits)?;
         }
@@ -285,7 +292,10 @@ impl<'a> Run<'a> {
                 kept: self.request.caller.runtime.as_deref(),
                 stdio,
                 cgroup: self.group.as_ref().and_then(RunGroup::dir_fd),
-                groups: RunGroup::joins(&name, &limits).map_err(group_fault)?,
+                groups: match by_helper {
+                    true => 0,
+                    false => RunGroup::joins(&name, &limits).map_err(group_fault)?,
+                },
             },
         )?;
         tracing::debug!(
@@ -300,8 +310,8 @@ impl<'a> Run<'a> {
             self.make_group(&name, &limits)?;
         }
         let joined = match &self.group {
-            Some(group) => group.task_files().map_err(group_fault)?,
-            None => Vec::new(),
+            Some(group) if !by_helper => group.task_files().map_err(group_fault)?,
+            _ => Vec::new(),
         };
         tracing::debug!(micros = self.clock(), "control groups made");
         let devices = building.devices();
@@ -326,6 +336,9 @@ impl<'a> Run<'a> {
             .map(|m| m.try_clone())
             .transpose()
             .map_err(|e| write_fault("a pty", &e))?;
+        if let Some(helper) = &self.helper {
+            helper.enter(prepared.init()?)?;
+        }
         let groups: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
         // While the host's mounts are left behind, which waits for a grace period, and the program comes to its exec.
         let meanwhile = || {
@@ -388,6 +401,7 @@ impl<'a> Run<'a> {
             view: &self.bundle.filesystem_plan,
             mounts: &self.bundle.evidence_plan.mounts,
             group: self.group.as_ref(),
+            helper: self.helper.as_ref(),
             writable: writable.as_fd(),
             layers: self.layers.as_deref(),
             input: ends.input,
@@ -516,7 +530,8 @@ impl<'a> Run<'a> {
     ) -> Result<(), Fault> {
         self.posture = posture::observe(self.bundle, before, stopped.program, (executable, identity), None)?;
         if let Some(group) = &self.group {
-            self.posture.extend(group_posture(group, stopped.program)?);
+            let made_by = self.bundle.resources_plan.helper;
+            self.posture.extend(group_posture(group, stopped.program, made_by)?);
         }
         let (unchanged, changed) = watched.observe();
         self.posture.extend(unchanged);

@@ -4,6 +4,7 @@
 use crate::broker::Broker;
 use crate::confinement::Confinement;
 use crate::guests::Guests;
+use crate::helper::Helper;
 use crate::paths::View;
 use crate::stdio::{InputPump, OutputPump, Progress};
 use crate::told::{self, Denied, Pace, Told};
@@ -43,6 +44,8 @@ pub struct Supervision<'a> {
     pub view: &'a FilesystemPlan,
     pub mounts: &'a [MountEvidence],
     pub group: Option<&'a RunGroup>,
+    /// Who is to remove the group.
+    pub helper: Option<&'a Helper>,
     /// The writable tmpfs.
     pub writable: BorrowedFd<'a>,
     /// The captured layers, where they are in the store.
@@ -162,6 +165,17 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             Ok(told) => record_told(&mut s, &mut watch, told),
             Err(fault) => unrecordable(&s, &mut watch, fault),
         }
+        if ready.helper && watch.evidence.is_none() {
+            // The kernel holds the limits all the same; but the user's next helper would take the group for a dead run's.
+            let found = "safe-run-helper, which holds the run's control group, has ended";
+            let fault = Fault::new(
+                Code::Run002,
+                "run.helper",
+                found,
+                "see who ended it; the next run cleans up",
+            );
+            unrecordable(&s, &mut watch, fault);
+        }
         if ready.signal {
             forward_signals(&s, &mut watch);
         }
@@ -246,6 +260,7 @@ struct Ready {
     deaf: bool,
     channel: bool,
     signal: bool,
+    helper: bool,
     input: bool,
     output: Vec<usize>,
     guests: Vec<PollFlags>,
@@ -271,6 +286,9 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
     let listener = s.running.listener().filter(|_| !deaf);
     let listener_at = listener.is_some().then_some(fds.len());
     fds.extend(listener.map(|l| PollFd::from_borrowed_fd(l, told)));
+    let helper = s.helper.and_then(|helper| helper.socket().ok());
+    let helper_at = helper.is_some().then_some(fds.len());
+    fds.extend(helper.map(|h| PollFd::from_borrowed_fd(h, PollFlags::IN)));
     let guests_at = fds.len();
     s.guests.interest(&mut fds, told);
     let timeout = Timespec {
@@ -283,6 +301,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
             deaf,
             channel: false,
             signal: false,
+            helper: false,
             input: false,
             output: Vec::new(),
             guests: Vec::new(),
@@ -297,6 +316,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
         deaf: deaf || (!told.is_empty() && !told.contains(PollFlags::IN)),
         channel: fired(0),
         signal: fired(1),
+        helper: helper_at.is_some_and(fired),
         input: input_at.is_some_and(fired),
         output: outputs
             .iter()

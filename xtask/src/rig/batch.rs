@@ -24,6 +24,8 @@ pub const TESTS: &[Run<'_>] = &[
     ("sr-runner cgroup_v2", Who::Root, &[]),
     ("sr-runner other_kernel", Who::Root, &[]),
     ("sr-runner mac", Who::Root, &[]),
+    ("sr-helper hostile_callers", Who::Root, &["thousand", "any_bytes"]),
+    ("sr-runner helper", Who::Root, &[]),
     (
         "sr-runner attacks",
         Who::Root,

@@ -32,8 +32,9 @@ pub fn compile(arguments: CompileArguments, env: &Environment) -> Done {
     let rules = host_rules::load(env)?;
     let mut caller = super::caller(env);
     caller.id_base = rules.id_base.unwrap_or(env.id_base);
+    caller.helper = env.helper(&rules);
     let host = host_rules::check(&policy, &found.files, rules, env)?;
-    let (_, _, bundle) = compile_for_host(&policy, &host, &caller, &Store::open(&env.store)?)?;
-    terminal::out(&json::pretty(&bundle)?);
+    let compiled = compile_for_host(&policy, &host, &caller, &Store::open(&env.store)?)?;
+    terminal::out(&json::pretty(&compiled.bundle)?);
     Ok(0)
 }

@@ -9,8 +9,8 @@ use obstacles::Obstacle;
 use serde_json::json;
 use sr_common::facts::MacFacts;
 use sr_common::{Control, Fault, HostFacts, Obligation, Strength};
-use sr_runner::facts;
 use sr_runner::subject::{Surroundings, subject};
+use sr_runner::{facts, helper};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -42,15 +42,18 @@ pub fn doctor(arguments: &DoctorArguments, env: &Environment) -> Done {
 
 fn examine(env: &Environment) -> Result<Examination, Failure> {
     let mut obstacles = obstacles::of_store(&env.store);
-    let id_base = match host_rules::load(env) {
-        Ok(rules) => rules.id_base.unwrap_or(env.id_base),
+    let (id_base, helper) = match host_rules::load(env) {
+        Ok(rules) => (rules.id_base.unwrap_or(env.id_base), env.helper(&rules)),
         Err(faults) => {
             obstacles.extend(faults.into_iter().map(Obstacle::from));
-            env.id_base
+            (env.id_base, Vec::new())
         }
     };
     let mac = facts::mac();
     let mut facts = facts::gather(&env.store, &env.private(), env.home.as_deref(), id_base)?;
+    if let Err(fault) = helper::complete(&mut facts, &helper) {
+        obstacles.push(Obstacle::from(fault));
+    }
     let obligations = match trial(&facts, env) {
         Ok(obligations) => obligations,
         Err(faults) => {

@@ -57,11 +57,13 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
         .transpose()?;
     let rules = host_rules::load(env)?;
     let id_base = rules.id_base.unwrap_or(env.id_base);
+    let helper = env.helper(&rules);
     let host = host_rules::check(&policy, &found.files, rules, env)?;
     tracing::debug!(policy = %name.display(), store = %env.store.display(), keys = %env.keys.display(), id_base, "run");
     let store = Store::open(&env.store)?;
     let mut caller = super::caller(env);
     caller.id_base = id_base;
+    caller.helper = helper;
     let sign = policy.evidence.sign != "none";
     let request = Request {
         policy,

@@ -100,6 +100,7 @@ pub fn root_v1() -> HostFacts {
             memory: controller("memory"),
             cpu: controller("cpu"),
             pids: controller("pids"),
+            helper: None,
         },
         store: "/var/lib/safe-run".into(),
         private: vec!["/root/.config/safe-run".into()],

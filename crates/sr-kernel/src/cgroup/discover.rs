@@ -71,6 +71,7 @@ pub(super) fn discover_with(look: &dyn Look) -> CgroupFacts {
         memory: find("memory"),
         cpu: find("cpu"),
         pids: find("pids"),
+        helper: None,
     }
 }
 

@@ -91,16 +91,34 @@ pub(super) struct Limit {
     pub read_back: ReadBack,
 }
 
+/// [`Limit::write`] or [`Limit::held`].
+pub(super) type Put = fn(PathBuf, &str, &str) -> Result<Limit, CgroupError>;
+
 impl Limit {
     /// Writes, and reads back what the kernel now holds: it must be `expected`.
     pub fn write(file: PathBuf, text: &str, expected: &str) -> Result<Self, CgroupError> {
         let open = open(&file, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
             .map_err(|errno| CgroupError::errno("write", &file, errno))?;
         put(&open, &file, text)?;
+        Limit::compared(open, file, text, expected)
+    }
+
+    /// What somebody else wrote: the kernel must hold `expected`.
+    pub fn held(file: PathBuf, text: &str, expected: &str) -> Result<Self, CgroupError> {
+        let open = open(
+            &file,
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )
+        .map_err(|errno| CgroupError::errno("read", &file, errno))?;
+        Limit::compared(open, file, text, expected)
+    }
+
+    fn compared(open: OwnedFd, file: PathBuf, wrote: &str, expected: &str) -> Result<Self, CgroupError> {
         let value = held(&open, &file)?;
         if value != expected {
             let problem = Problem::Differs {
-                wrote: text.to_owned(),
+                wrote: wrote.to_owned(),
                 read: value,
             };
             return Err(CgroupError::new("limit", &file, problem));
@@ -174,8 +192,8 @@ pub(super) fn is_cgroup(dir: &Path) -> Result<Option<bool>, CgroupError> {
     }
 }
 
-/// The version of the cgroup file system that `dir` is on.
-pub(super) fn version(dir: &Path) -> Option<u8> {
+/// The version of the cgroup file system that `dir` is on; `None`: it is on none.
+pub fn version(dir: &Path) -> Option<u8> {
     cgroup_version(&statfs(dir).ok()?)
 }
 

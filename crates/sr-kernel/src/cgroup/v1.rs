@@ -1,12 +1,18 @@
 //! The v1 files of a group: one hierarchy for each controller.
 
 use super::Controller;
-use super::file::{CgroupError, Limit, exists, number};
+use super::file::{CgroupError, Limit, Put, exists, number, write};
 use std::path::Path;
 
-pub(super) fn limit(dir: &Path, which: Controller, limit: u64, written: &mut Vec<Limit>) -> Result<(), CgroupError> {
+pub(super) fn limit(
+    dir: &Path,
+    which: Controller,
+    limit: u64,
+    by: Put,
+    held_now: &mut Vec<Limit>,
+) -> Result<(), CgroupError> {
     let mut put = |name: &str, text: String, expected: String| -> Result<(), CgroupError> {
-        written.push(Limit::write(dir.join(name), &text, &expected)?);
+        held_now.push(by(dir.join(name), &text, &expected)?);
         Ok(())
     };
     match which {
@@ -27,6 +33,20 @@ pub(super) fn limit(dir: &Path, which: Controller, limit: u64, written: &mut Vec
         Controller::Pids => put("pids.max", limit.to_string(), limit.to_string())?,
     }
     Ok(())
+}
+
+/// Takes the limits away, those that are there.
+pub(super) fn lift(dir: &Path) {
+    // Memory and swap together is never below memory.
+    let files = [
+        "memory.memsw.limit_in_bytes",
+        "memory.limit_in_bytes",
+        "cpu.cfs_quota_us",
+    ];
+    for file in files {
+        let _ = write(&dir.join(file), "-1");
+    }
+    let _ = write(&dir.join("pids.max"), "max");
 }
 
 pub(super) fn usage(dir: &Path, which: Controller) -> Option<u64> {

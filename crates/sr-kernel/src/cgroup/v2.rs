@@ -1,7 +1,7 @@
 //! The v2 files of a group, and switching controllers on for it.
 
 use super::Controller;
-use super::file::{CgroupError, Limit, exists, keyed, number, read, write};
+use super::file::{CgroupError, Limit, Put, exists, keyed, number, read, write};
 use sr_common::Waited;
 use std::path::Path;
 
@@ -29,9 +29,15 @@ pub(super) fn quota_and_period(milli_cpus: u64) -> (u64, u64) {
     ((milli_cpus.saturating_mul(period) / 1000).max(1000), period)
 }
 
-pub(super) fn limit(dir: &Path, which: Controller, limit: u64, written: &mut Vec<Limit>) -> Result<(), CgroupError> {
+pub(super) fn limit(
+    dir: &Path,
+    which: Controller,
+    limit: u64,
+    by: Put,
+    held_now: &mut Vec<Limit>,
+) -> Result<(), CgroupError> {
     let mut put = |name: &str, text: String, expected: String| -> Result<(), CgroupError> {
-        written.push(Limit::write(dir.join(name), &text, &expected)?);
+        held_now.push(by(dir.join(name), &text, &expected)?);
         Ok(())
     };
     match which {
@@ -55,6 +61,13 @@ pub(super) fn limit(dir: &Path, which: Controller, limit: u64, written: &mut Vec
         Controller::Pids => put("pids.max", limit.to_string(), limit.to_string())?,
     }
     Ok(())
+}
+
+/// Takes the limits away, those that are there.
+pub(super) fn lift(dir: &Path) {
+    for file in ["memory.max", "memory.swap.max", "cpu.max", "pids.max"] {
+        let _ = write(&dir.join(file), "max");
+    }
 }
 
 pub(super) fn usage(dir: &Path, which: Controller) -> Option<u64> {

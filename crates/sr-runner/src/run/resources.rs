@@ -38,6 +38,12 @@ impl<'a> Run<'a> {
         if *limits == Limits::default() {
             return Ok(());
         }
+        if let Some(helper) = &self.helper {
+            // What it makes is in a journal of its own.
+            helper.make_group(&self.id, limits)?;
+            self.group = Some(RunGroup::attach(name, limits).map_err(group_fault)?);
+            return Ok(());
+        }
         let planned = RunGroup::plan(name, limits).map_err(group_fault)?;
         if let Some(journal) = &mut self.journal {
             let groups: Vec<_> = planned.into_iter().map(|path| Resource::Cgroup { path }).collect();
@@ -110,6 +116,12 @@ impl<'a> Run<'a> {
         if let Some(init) = self.ending.take() {
             init.reap();
         }
+        if let Some(helper) = self.helper.take()
+            && self.group.take().is_some()
+            && let Err(fault) = helper.remove()
+        {
+            return Some(format!("a control group is left for the next run: {}", fault.found));
+        }
         if let Some(group) = self.group.take()
             && !group.remove_empty()
         {
@@ -135,14 +147,17 @@ pub(super) fn group_fault(error: sr_kernel::cgroup::CgroupError) -> Fault {
     )
 }
 
-pub(crate) fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault> {
+pub(crate) fn group_posture(group: &RunGroup, program: i32, by_helper: bool) -> Result<Vec<Observed>, Fault> {
     let fault =
         |e: sr_kernel::cgroup::CgroupError| Fault::new(Code::Run002, "launch.posture.cgroup", e.to_string(), "");
     let member = group.contains(program.unsigned_abs()).map_err(fault)?;
     let mut seen = vec![Observed {
         control: Control::Memory,
         requested: "member of the run's control group".into(),
-        mechanism: "the group's tasks file".into(),
+        mechanism: match by_helper {
+            true => "moved by safe-run-helper".into(),
+            false => "the group's tasks file".into(),
+        },
         observed: format!("/proc/PID/cgroup names the group: {member}"),
         holds: member,
     }];

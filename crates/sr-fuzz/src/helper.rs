@@ -1,0 +1,55 @@
+//! What a hostile caller says to safe-run-helper.
+
+use crate::{Judgement, require};
+use sr_common::RunId;
+use sr_common::facts::CgroupController;
+use sr_helper::wire::{Amounts, Ask, Request, VERSION, decode};
+use sr_kernel::cgroup::{Clause, Limits, PREFIX, RunGroup};
+use std::path::Path;
+
+/// A request that is read has one meaning, and its group lies in its parent.
+pub fn request(data: &[u8]) -> Judgement {
+    let Ok(request) = decode::<Request>(data) else {
+        return Ok(());
+    };
+    let written = serde_json::to_vec(&request).map_err(|e| e.to_string())?;
+    require(decode(&written).as_ref() == Ok(&request), || {
+        format!("{request:?} is read back as something else")
+    })?;
+    let Ask::MakeGroup { id, limits } = request.ask else {
+        return Ok(());
+    };
+    let at = CgroupController {
+        version: 1,
+        parent: "/parent/user-1".into(),
+    };
+    let pids = Some(Clause {
+        at,
+        limit: Some(limits.pids),
+    });
+    let limits = Limits {
+        pids,
+        ..Limits::default()
+    };
+    let planned = RunGroup::plan(&format!("{PREFIX}{id}"), &limits).map_err(|e| e.to_string())?;
+    let inside = planned
+        .iter()
+        .all(|dir| dir.parent() == Some(Path::new("/parent/user-1")) && dir.components().count() == 4);
+    require(inside && planned.len() == 1, || format!("{id} leads to {planned:?}"))
+}
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    let limits = Amounts {
+        memory: 1 << 30,
+        cpu: 1000,
+        pids: 64,
+    };
+    let make = Ask::MakeGroup {
+        id: RunId::new(1_700_000_000_000, [7; 10]),
+        limits,
+    };
+    [make, Ask::Enter, Ask::Kill, Ask::Remove]
+        .into_iter()
+        .filter_map(|ask| serde_json::to_vec(&Request { version: VERSION, ask }).ok())
+        .collect()
+}

@@ -1,0 +1,218 @@
+//! `helper.toml`: who may ask, for how much, and below which control groups. Everything in it is written out: there is no
+//! default that an operator could have overlooked.
+
+use crate::trusted;
+use crate::wire::Amounts;
+use rustix::fs::OFlags;
+use serde::Deserialize;
+use sr_common::ByteSize;
+use sr_common::facts::CgroupController;
+use sr_kernel::peer::Peer;
+use std::io::Read;
+use std::path::Path;
+
+/// The longest file that is read.
+const MOST_BYTES: u64 = 64 << 10;
+/// More runs at once than any machine has for one user.
+const MOST_RUNS: u32 = 4096;
+
+/// What the operator allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub memory: CgroupController,
+    pub cpu: CgroupController,
+    pub pids: CgroupController,
+    users: Vec<u32>,
+    groups: Vec<u32>,
+    /// The most that a run may hold.
+    pub ceilings: Amounts,
+    /// How many runs a user may have at once.
+    pub runs: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Document {
+    cgroup_parent: Parent,
+    #[serde(default)]
+    users: Vec<u32>,
+    #[serde(default)]
+    groups: Vec<u32>,
+    ceilings: Ceilings,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Parent {
+    /// Of version 2.
+    One(String),
+    /// Of version 1: one in each hierarchy.
+    Each(Parents),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parents {
+    memory: String,
+    cpu: String,
+    pids: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ceilings {
+    memory: ByteSize,
+    cpu: f64,
+    pids: u64,
+    runs: u32,
+}
+
+impl Config {
+    /// Reads the file, which must be root's alone, and looks at what it names.
+    pub fn load(path: &Path) -> Result<Config, String> {
+        let file = trusted::open(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let mut text = String::new();
+        std::fs::File::from(file)
+            .take(MOST_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+        if text.len() as u64 > MOST_BYTES {
+            return Err(format!("{} has more than {MOST_BYTES} bytes", path.display()));
+        }
+        Config::parse(&text, &version).map_err(|why| format!("{}: {why}", path.display()))
+    }
+
+    /// `version` says of which version the control group at a path is.
+    fn parse(text: &str, version: &dyn Fn(&str) -> Result<u8, String>) -> Result<Config, String> {
+        let document: Document = toml::from_str(text).map_err(|e| e.to_string())?;
+        let at = |parent: String| {
+            let version = version(&parent).map_err(|why| format!("cgroupParent: {why}"))?;
+            Ok::<_, String>(CgroupController { version, parent })
+        };
+        let [memory, cpu, pids] = match document.cgroup_parent {
+            Parent::One(parent) => {
+                let one = at(parent)?;
+                if one.version != 2 {
+                    return Err("cgroupParent is of version 1: name one for each of memory, cpu and pids".into());
+                }
+                [one.clone(), one.clone(), one]
+            }
+            Parent::Each(each) => [at(each.memory)?, at(each.cpu)?, at(each.pids)?],
+        };
+        let ceilings = document.ceilings;
+        let cpu_most = ceilings.cpu * 1000.0;
+        if !(1.0..=1e9).contains(&cpu_most) {
+            return Err(format!("ceilings.cpu: {} CPUs", ceilings.cpu));
+        }
+        if ceilings.memory.0 == 0 || ceilings.pids == 0 || !(1..=MOST_RUNS).contains(&ceilings.runs) {
+            return Err(format!(
+                "ceilings: memory and pids must not be 0, runs is 1 to {MOST_RUNS}"
+            ));
+        }
+        Ok(Config {
+            memory,
+            cpu,
+            pids,
+            users: document.users,
+            groups: document.groups,
+            ceilings: Amounts {
+                memory: ceilings.memory.0,
+                // Checked above to be small and positive.
+                cpu: cpu_most as u64,
+                pids: ceilings.pids,
+            },
+            runs: ceilings.runs,
+        })
+    }
+
+    /// Whether the operator lets this user ask.
+    pub fn allows(&self, peer: &Peer) -> bool {
+        let in_group = |gid: &u32| peer.gid == *gid || peer.groups.contains(gid);
+        self.users.contains(&peer.uid) || self.groups.iter().any(in_group)
+    }
+}
+
+/// The control group must be root's, all the way: then nobody else can put another in its place.
+fn version(parent: &str) -> Result<u8, String> {
+    let path = Path::new(parent);
+    trusted::open(path, OFlags::PATH | OFlags::DIRECTORY)?;
+    sr_kernel::cgroup::version(path).ok_or_else(|| format!("{parent} is no control group"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1: &str = "users = [1000]\ngroups = [44]\n\
+        cgroupParent = {memory = \"/m\", cpu = \"/c\", pids = \"/p\"}\n\
+        [ceilings]\nmemory = \"1GiB\"\ncpu = 1.5\npids = 64\nruns = 3\n";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, &|path| Ok(if path == "/two" { 2 } else { 1 }))
+    }
+
+    fn peer(uid: u32, gid: u32, groups: &[u32]) -> Peer {
+        Peer {
+            pid: 1,
+            uid,
+            gid,
+            groups: groups.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_file_of_each_version() {
+        let config = parse(V1).unwrap();
+        assert_eq!(
+            (config.memory.parent.as_str(), config.pids.parent.as_str()),
+            ("/m", "/p")
+        );
+        let ceilings = Amounts {
+            memory: 1 << 30,
+            cpu: 1500,
+            pids: 64,
+        };
+        assert_eq!((config.ceilings, config.runs), (ceilings, 3));
+        assert!(config.allows(&peer(1000, 7, &[])) && config.allows(&peer(7, 44, &[])));
+        assert!(config.allows(&peer(7, 7, &[1, 44])) && !config.allows(&peer(44, 1000, &[7])));
+        let two = V1.replace("{memory = \"/m\", cpu = \"/c\", pids = \"/p\"}", "\"/two\"");
+        let config = parse(&two).unwrap();
+        assert_eq!((config.cpu.version, &config.cpu), (2, &config.memory));
+    }
+
+    #[test]
+    fn nothing_is_guessed() {
+        for (what, with) in [
+            ("users", "user"),
+            ("runs = 3\n", ""),
+            ("runs = 3", "runs = 0"),
+            ("runs = 3", "runs = 5000"),
+            ("runs = 3", "runs = 3\nruns = 4"),
+            ("runs = 3", "runs = 3\ndisk = 1"),
+            ("memory = \"1GiB\"", "memory = \"much\""),
+            ("memory = \"1GiB\"", "memory = 0"),
+            ("cpu = 1.5", "cpu = nan"),
+            ("cpu = 1.5", "cpu = -1"),
+            ("pids = 64", "pids = 0"),
+            (", pids = \"/p\"", ""),
+            (", pids = \"/p\"", ", pids = \"/p\", io = \"/i\""),
+            ("{memory = \"/m\", cpu = \"/c\", pids = \"/p\"}", "\"/one\""),
+            ("[1000]", "[\"ann\"]"),
+            ("[1000]", "[-1]"),
+        ] {
+            let changed = V1.replacen(what, with, 1);
+            assert_ne!(changed, V1);
+            assert!(parse(&changed).is_err(), "{changed}");
+        }
+        let nobody = parse(&V1.replace("[1000]", "[]").replace("[44]", "[]")).unwrap();
+        assert!(!nobody.allows(&peer(0, 0, &[0])));
+    }
+
+    #[test]
+    fn a_parent_is_a_control_group() {
+        assert!(version("/usr").unwrap_err().contains("no control group"));
+        assert!(version("sys").unwrap_err().contains("absolute"));
+        let bad = Config::parse(V1, &version).unwrap_err();
+        assert!(bad.starts_with("cgroupParent: /m: No such file"), "{bad}");
+    }
+}

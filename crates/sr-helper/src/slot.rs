@@ -1,0 +1,199 @@
+//! What a user's helpers have made, and how many of them there may be. Each holds a lock on a file of its own, which names
+//! the directories of its group before they are made: a file that nobody holds is what a killed one left, and is cleaned up
+//! by the user's next. The directory is root's alone: in one that others can open, they could lock.
+
+use crate::trusted;
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, mkdir, openat, unlinkat};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// The directory of all of them.
+#[derive(Debug)]
+pub struct Slots(OwnedFd);
+
+/// One helper's.
+#[derive(Debug)]
+pub struct Slot {
+    slots: OwnedFd,
+    lock: OwnedFd,
+    name: String,
+    file: File,
+    /// What it names may be there still.
+    keep: bool,
+}
+
+fn shown(what: &str) -> impl Fn(Errno) -> String {
+    move |e| format!("{what}: {e}")
+}
+
+impl Slots {
+    pub fn open(path: &Path) -> Result<Slots, String> {
+        match mkdir(path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(format!("{}: {e}", path.display())),
+        }
+        let dir = trusted::open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mode = rustix::fs::fstat(&dir).map_err(shown("state"))?.st_mode & 0o777;
+        match mode {
+            0o700 => Ok(Slots(dir)),
+            _ => Err(format!("{} must have mode 0700, not {mode:04o}", path.display())),
+        }
+    }
+
+    fn file(&self, name: &str) -> Result<OwnedFd, String> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR).map_err(shown(name))
+    }
+
+    /// Takes one of `most` for a user, after what killed helpers of his left was given to `clean`.
+    pub fn take(self, uid: u32, most: u32, clean: impl Fn(&[PathBuf]) -> Result<(), String>) -> Result<Slot, String> {
+        let lock = self.file(&format!("{uid}.lock"))?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(shown("lock"))?;
+        let mut held = Vec::new();
+        for number in self.numbers(uid)? {
+            let name = format!("{uid}.{number}");
+            let file = self.file(&name)?;
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                held.push(number);
+                continue;
+            }
+            match clean(&named(file)) {
+                Ok(()) => unlinkat(&self.0, &name, AtFlags::empty()).map_err(shown(&name))?,
+                // It counts until it is gone.
+                Err(_) => held.push(number),
+            }
+        }
+        let free = (0..most).find(|number| !held.contains(number));
+        let number = free.filter(|_| held.len() < most as usize).ok_or_else(|| {
+            format!(
+                "uid {uid} has {} runs, of the {most} that helper.toml allows at once",
+                held.len()
+            )
+        })?;
+        let name = format!("{uid}.{number}");
+        let file = self.file(&name)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(shown(&name))?;
+        flock(&lock, FlockOperation::Unlock).map_err(shown("lock"))?;
+        Ok(Slot {
+            slots: self.0,
+            lock,
+            name,
+            file: file.into(),
+            keep: false,
+        })
+    }
+
+    /// Of the files `UID.NUMBER` that are there.
+    fn numbers(&self, uid: u32) -> Result<Vec<u32>, String> {
+        let prefix = format!("{uid}.");
+        let mut numbers = Vec::new();
+        for entry in Dir::read_from(&self.0).map_err(shown("state"))? {
+            let entry = entry.map_err(shown("state"))?;
+            let name = entry.file_name().to_string_lossy();
+            numbers.extend(name.strip_prefix(&prefix).and_then(|n| n.parse::<u32>().ok()));
+        }
+        Ok(numbers)
+    }
+}
+
+/// The directories that a file names, one a line.
+fn named(file: OwnedFd) -> Vec<PathBuf> {
+    let mut text = String::new();
+    // A line cut short by a kill was never followed by what it names.
+    let _ = File::from(file).read_to_string(&mut text);
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(PathBuf::from).collect()
+}
+
+impl Slot {
+    /// Writes down what is about to be made.
+    pub fn will_make(&mut self, dirs: &[PathBuf]) -> Result<(), String> {
+        let lines: String = dirs.iter().map(|dir| format!("{}\n", dir.display())).collect();
+        self.keep = true;
+        self.file
+            .write_all(lines.as_bytes())
+            .map_err(|e| format!("{}: {e}", self.name))
+    }
+
+    /// Nothing of what it names is there any more.
+    pub fn removed(&mut self) {
+        self.keep = self.file.set_len(0).and_then(|()| self.file.rewind()).is_err();
+    }
+
+    /// While no other helper of the user takes or leaves one.
+    pub fn alone<T>(&self, work: impl FnOnce() -> T) -> Result<T, String> {
+        flock(&self.lock, FlockOperation::LockExclusive).map_err(shown("lock"))?;
+        let done = work();
+        flock(&self.lock, FlockOperation::Unlock).map_err(shown("lock"))?;
+        Ok(done)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.keep {
+            // Where it stays it is empty, and the next helper removes it.
+            let _ = self.alone(|| unlinkat(self.slots.as_fd(), &self.name, AtFlags::empty()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    fn nothing(_: &[PathBuf]) -> Result<(), String> {
+        Ok(())
+    }
+
+    #[test]
+    fn each_helper_has_one_and_a_killed_ones_is_cleaned_up() {
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIP each_helper_has_one_and_a_killed_ones_is_cleaned_up: not started by root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("state");
+        let take = |uid, most| Slots::open(&path).unwrap().take(uid, most, nothing);
+        let names = || {
+            let mut names: Vec<String> = std::fs::read_dir(&path)
+                .unwrap()
+                .map(|e| e.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        let one = take(1000, 2).unwrap();
+        let mut two = take(1000, 2).unwrap();
+        assert!(take(1000, 2).unwrap_err().contains("2 runs"));
+        let other = take(100, 1).unwrap();
+        assert_eq!(names(), ["100.0", "100.lock", "1000.0", "1000.1", "1000.lock"]);
+        drop(one);
+        assert_eq!(names(), ["100.0", "100.lock", "1000.1", "1000.lock"]);
+        // Killed: the lock ends with its descriptor, and the file stays.
+        let dirs = ["/a/safe-run-x".into(), "/b/safe-run-x".into()];
+        two.will_make(&dirs).unwrap();
+        two.file.write_all(b"/half").unwrap();
+        drop(two);
+        let seen = RefCell::new(Vec::new());
+        let failing = |dirs: &[PathBuf]| {
+            seen.borrow_mut().push(dirs.to_vec());
+            Err("still there".into())
+        };
+        let refused = Slots::open(&path).unwrap().take(1000, 1, failing).unwrap_err();
+        assert!(refused.contains("1 runs"), "{refused}");
+        assert_eq!(*seen.borrow(), [dirs.to_vec()]);
+        let mut again = take(1000, 1).unwrap();
+        again.will_make(&dirs).unwrap();
+        again.removed();
+        drop((again, other));
+        assert_eq!(names(), ["100.lock", "1000.lock"]);
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Slots::open(&path).unwrap_err().contains("0700"));
+    }
+}

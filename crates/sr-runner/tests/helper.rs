@@ -1,0 +1,513 @@
+//! An ordinary user's runs with safe-run-helper: limits of strength `kernel`, and nothing left whoever is killed. Root sets
+//! the scene: a mount namespace with its own `/etc`, `/run` and `/usr/libexec`, control groups of the tests' own, and what
+//! starts the helper as root in sudo's stead (one test has sudo itself, by the lines of OPERATIONS.md).
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Instant;
+use support::{End, LIMIT, Place, Ran, Test, end, needs, slow};
+
+const USER: u32 = 65534;
+/// Of the file of rules in OPERATIONS.md.
+const GROUP: &str = "4000";
+const HELPER: &str = "/usr/libexec/safe-run/safe-run-helper";
+const AS_ROOT: &str = "/run/as-root --reuid 0 --regid 0 --clear-groups /usr/libexec/safe-run/safe-run-helper";
+const INSIDE: &str = "SAFE_RUN_TEST_INSIDE";
+
+fn main() {
+    let listed = std::env::args().any(|word| word == "--list");
+    if support::is_root() && !listed && std::env::var_os(INSIDE).is_none() {
+        // Built before the libraries' directory is another.
+        support::safe_run();
+        build();
+        let status = Command::new("unshare")
+            .args(["--mount", "--propagation", "private"])
+            .arg(std::env::current_exe().expect("the path of this test"))
+            .args(
+                std::env::args()
+                    .skip(1)
+                    .filter(|word| !word.starts_with("--test-threads=")),
+            )
+            // They share the operator's files.
+            .arg("--test-threads=1")
+            .env(INSIDE, "1")
+            .status()
+            .expect("unshare of util-linux");
+        remove_groups();
+        std::process::exit(status.code().unwrap_or(101));
+    }
+    support::main(&[
+        ("helper_gives_limits_of_the_kernel", gives_limits_of_the_kernel),
+        ("helper_of_a_run_out_of_memory", out_of_memory),
+        ("helper_of_a_run_out_of_processes", out_of_processes),
+        ("helper_refuses_more_than_its_ceilings", refuses_more_than_its_ceilings),
+        ("helper_that_does_not_serve", does_not_serve),
+        ("helper_killed_ends_the_run", killed_ends_the_run),
+        ("helper_outlives_a_killed_supervisor", outlives_a_killed_supervisor),
+        ("helper_groups_cannot_be_joined", groups_cannot_be_joined),
+        ("helper_started_by_sudo", started_by_sudo),
+        ("helper_unit_is_one_of_systemds", unit_is_one_of_systemds),
+        ("helper_below_the_units_group", below_the_units_group),
+    ]);
+}
+
+/// The program beside `safe-run`.
+fn built() -> PathBuf {
+    support::safe_run().with_file_name("safe-run-helper")
+}
+
+fn build() {
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        let profile = built();
+        let profile = profile.parent().expect("target/PROFILE");
+        let mut cargo = Command::new(cargo);
+        cargo.args(["build", "--quiet", "-p", "sr-helper", "--target-dir"]);
+        cargo.arg(profile.parent().expect("target"));
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        assert!(status.is_ok_and(|s| s.success()), "sr-helper does not build");
+    }
+}
+
+const PARENT: &str = "safe-run-test-for-helper";
+
+/// Where each controller's groups can be made by root; the parent of the tests' own is below.
+fn parents() -> Option<[PathBuf; 3]> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let top = Path::new("/sys/fs/cgroup");
+    let v2 = fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
+    let of = |name: &str| {
+        if v2.split_whitespace().any(|c| c == name) {
+            return Some(top.join(PARENT));
+        }
+        let path = own.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let found = fields.next()?.split(',').any(|c| c == name);
+            found.then(|| fields.next()).flatten()
+        })?;
+        let dir = top.join(name).canonicalize().ok()?.join(path.trim_start_matches('/'));
+        dir.is_dir().then(|| dir.join(PARENT))
+    };
+    Some([of("memory")?, of("cpu")?, of("pids")?])
+}
+
+fn remove_groups() {
+    for dir in parents().into_iter().flatten() {
+        // Only empty ones go: what is left is a test's failure, and stays to be seen.
+        let users = fs::read_dir(&dir).into_iter().flatten().flatten();
+        for user in users.filter(|e| e.path().is_dir()) {
+            let _ = fs::remove_dir(user.path());
+        }
+        let _ = fs::remove_dir(&dir);
+    }
+}
+
+/// The fenced block of OPERATIONS.md that begins so.
+fn documented(begin: &str) -> String {
+    let text = include_str!("../../../OPERATIONS.md");
+    let found = text.split("```").find(|block| block.starts_with(begin));
+    let block = found.unwrap_or_else(|| panic!("OPERATIONS.md has no block {begin:?}"));
+    block.split_once('\n').expect("lines").1.to_owned()
+}
+
+/// Sets the scene once; why it cannot be set.
+fn scene() -> Result<(), End> {
+    static SET: OnceLock<Result<(), String>> = OnceLock::new();
+    if !support::is_root() {
+        return support::skip("not started by root");
+    }
+    SET.get_or_init(|| {
+        let parents = parents().ok_or("no writable cgroup for memory, cpu and pids here")?;
+        let mount = |words: &[&str]| {
+            let status = Command::new("mount").args(words).status().expect("mount");
+            assert!(status.success(), "mount {words:?}");
+        };
+        mount(&["-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"]);
+        for dir in ["/etc", "/usr/libexec"] {
+            let layer = format!("/run/layers{dir}");
+            fs::create_dir_all(format!("{layer}/upper")).expect("a directory");
+            fs::create_dir_all(format!("{layer}/work")).expect("a directory");
+            let options = format!("lowerdir={dir},upperdir={layer}/upper,workdir={layer}/work");
+            mount(&["-t", "overlay", "-o", &options, "overlay", dir]);
+        }
+        fs::create_dir_all("/etc/safe-run").expect("a directory");
+        fs::create_dir_all(Path::new(HELPER).parent().expect("a parent")).expect("a directory");
+        fs::copy(built(), HELPER).expect("the helper");
+        fs::copy("/usr/bin/setpriv", "/run/as-root").expect("setpriv of util-linux");
+        fs::set_permissions("/run/as-root", fs::Permissions::from_mode(0o4755)).expect("its mode");
+        for dir in &parents {
+            fs::create_dir_all(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+        }
+        let [memory, cpu, pids] = parents;
+        let place = match memory == pids {
+            true => format!("cgroupParent = {memory:?}"),
+            false => format!("cgroupParent = {{memory = {memory:?}, cpu = {cpu:?}, pids = {pids:?}}}"),
+        };
+        let rules = documented("toml");
+        let line = rules
+            .lines()
+            .find(|line| line.starts_with("cgroupParent"))
+            .expect("a line");
+        fs::write("/etc/safe-run/helper.toml", rules.replace(line, &place)).expect("the file of rules");
+        Ok(())
+    })
+    .clone()
+    .or_else(support::skip)
+}
+
+/// `safe-run WORDS` of the user, with `helper` (none: as the operator says).
+fn command(place: &Place, helper: Option<&str>, words: &[&str]) -> Result<Command, End> {
+    scene()?;
+    for dir in [place.root(), &place.project, &place.home, &place.runtime] {
+        chown(dir, Some(USER), Some(USER))?;
+    }
+    let mut command = place.command("setpriv");
+    let user = USER.to_string();
+    command.args(["--reuid", &user, "--regid", &user, "--groups", GROUP, "--"]);
+    command.arg(support::safe_run()).args(words);
+    if let Some(helper) = helper {
+        command.env("SAFE_RUN_HELPER", helper);
+    }
+    Ok(command)
+}
+
+fn run(place: &Place, words: &[&str]) -> Result<Ran, End> {
+    let words = [&["run", "--quiet"], words].concat();
+    Ok(end(command(place, Some(AS_ROOT), &words)?, b"", LIMIT))
+}
+
+fn nothing_left(place: &Place) -> Test {
+    let until = Instant::now() + slow(LIMIT);
+    loop {
+        let mut left: Vec<String> = Vec::new();
+        for dir in parents().into_iter().flatten() {
+            let users = fs::read_dir(dir)?.flatten().map(|e| e.path());
+            left.extend(users.filter(|p| p.is_dir()).map(|p| p.display().to_string()));
+        }
+        let slots = fs::read_dir("/run/safe-run-helper").into_iter().flatten().flatten();
+        let slots = slots.filter_map(|e| e.file_name().into_string().ok());
+        left.extend(slots.filter(|name| !name.ends_with(".lock")));
+        if left.is_empty() {
+            return place.nothing_left();
+        }
+        ensure!(Instant::now() < until, "left behind: {left:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// A run that goes on, its supervisor and its helper.
+struct Running {
+    process: std::process::Child,
+    supervisor: Pid,
+    helper: Pid,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn start(place: &Place, words: &[&str]) -> Result<Running, End> {
+    let words = [&["run", "--quiet"], words].concat();
+    let mut command = command(place, Some(AS_ROOT), &words)?;
+    let mut process = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut out = process.stdout.take().expect("a pipe");
+    let said = std::io::Read::read(&mut out, &mut [0; 64])?;
+    // setpriv becomes safe-run.
+    let supervisor = Pid::from_child(&process);
+    let number = supervisor.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{number}/task/{number}/children"))?;
+    let mut running = Running {
+        process,
+        supervisor,
+        helper: supervisor,
+    };
+    ensure!(said > 0, "the run ended before its program said something");
+    let helper = children
+        .split_whitespace()
+        .find(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == Path::new(HELPER)));
+    match helper.and_then(|pid| Pid::from_raw(pid.parse().ok()?)) {
+        Some(helper) => running.helper = helper,
+        None => return support::fail(format!("no helper among {children}")),
+    }
+    Ok(running)
+}
+
+fn obligation(report: &Value, clause: &str) -> Value {
+    let all = report["obligations"].as_array().expect("obligations");
+    all.iter()
+        .find(|o| o["clause"] == clause)
+        .cloned()
+        .unwrap_or(Value::Null)
+}
+
+fn gives_limits_of_the_kernel(place: &Place) -> Test {
+    scene()?;
+    let policy = place.root().join("policy.yaml");
+    let text = "apiVersion: safe-run/v1\nmetadata: {name: kernel}\nextends: standard\n\
+        runtime: {command: /bin/true, args: []}\nmounts: []\n\
+        resources: {cpu: all, memory: 128MiB, pids: 40, disk: 16MiB, strength: kernel}\n";
+    fs::write(&policy, text)?;
+    let policy = policy.to_str().expect("UTF-8");
+    // Without a helper the same is refused, or there are control groups of the user's own.
+    let alone = end(
+        command(place, None, &["run", "--quiet", "--policy", policy])?,
+        b"",
+        LIMIT,
+    );
+    if alone.status == 0 {
+        return support::skip("an ordinary user has control groups of his own here");
+    }
+    alone.ended(125)?;
+    ensure!(alone.err.contains("SR-RUN-001"), "{alone}");
+    let script = "cat /proc/self/cgroup; sleep 0.2";
+    let ran = run(place, &["--policy", policy, "--", "sh", "-c", script])?;
+    ran.ok()?;
+    let report = place.report();
+    for (name, value) in [("memory", "134217728"), ("pids", "40")] {
+        let found = obligation(&report, &format!("resources.{name}"));
+        let by = found["mechanism"]
+            .as_str()
+            .is_some_and(|m| m.ends_with(", by safe-run-helper"));
+        ensure!(
+            by && found["strength"] == "kernel" && found["enforced"] == true,
+            "{found}"
+        );
+        let held = report["posture"]
+            .as_array()
+            .expect("a posture")
+            .iter()
+            .any(|line| line["control"] == name && line["requested"] == value && line["holds"] == true);
+        ensure!(held, "{name}: {}", report["posture"]);
+    }
+    // Where none is asked the ceiling holds.
+    let cpu = obligation(&report, "resources.cpu");
+    ensure!(cpu["strength"] == "kernel", "{cpu}");
+    ensure!(report["host"]["cgroup"]["helper"]["cpu"] == 4000, "{}", report["host"]);
+    let member = report["posture"]
+        .as_array()
+        .expect("a posture")
+        .iter()
+        .any(|line| line["mechanism"] == "moved by safe-run-helper" && line["holds"] == true);
+    ensure!(member, "{}", report["posture"]);
+    ensure!(report["peaks"]["memoryBytes"].as_u64() > Some(0), "{}", report["peaks"]);
+    nothing_left(place)
+}
+
+fn out_of_memory(place: &Place) -> Test {
+    scene()?;
+    needs(place, "python3")?;
+    let script = "x = bytearray(160 << 20)\nfor i in range(0, len(x), 4096): x[i] = 1";
+    run(place, &["--memory", "1GiB", "--", "/usr/bin/python3", "-c", script])?.ok()?;
+    let ran = run(place, &["--memory", "64MiB", "--", "/usr/bin/python3", "-c", script])?;
+    ran.ended(137)?;
+    let report = place.report();
+    let result = &report["result"];
+    ensure!(
+        result["cause"] == "memory" && result["limitsHit"] == json!(["resources.memory"]),
+        "{result}"
+    );
+    ensure!(
+        report["peaks"]["memoryBytes"].as_u64() <= Some(64 << 20),
+        "{}",
+        report["peaks"]
+    );
+    nothing_left(place)
+}
+
+fn out_of_processes(place: &Place) -> Test {
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 600 & done; sleep 600";
+    let ran = run(place, &["--pids", "8", "--timeout", "20s", "--", "sh", "-c", script])?;
+    ensure!(ran.status != 0 && ran.status != 124, "{ran}");
+    let report = place.report();
+    ensure!(
+        report["result"]["limitsHit"] == json!(["resources.pids"]),
+        "{}",
+        report["result"]
+    );
+    nothing_left(place)
+}
+
+fn refuses_more_than_its_ceilings(place: &Place) -> Test {
+    let ran = run(place, &["--memory", "64GiB", "--", "true"])?;
+    ran.ended(125)?;
+    ensure!(
+        ran.err.contains("SR-RUN-001") && ran.err.contains("resources.memory") && ran.err.contains("helper.toml"),
+        "{ran}"
+    );
+    nothing_left(place)
+}
+
+fn does_not_serve(place: &Place) -> Test {
+    let of = |helper: &str| Ok::<_, End>(end(command(place, Some(helper), &["run", "--", "true"])?, b"", LIMIT));
+    for (helper, word) in [
+        ("/bin/false", "is gone"),
+        ("/no/such/file", "cannot be started"),
+        ("/usr/libexec/safe-run/safe-run-helper", "must be started as root"),
+        ("safe-run-helper", "no absolute path"),
+    ] {
+        let ran = of(helper)?;
+        ran.ended(125)?;
+        ensure!(
+            ran.err.contains("SR-RUN-001") && ran.err.contains(word),
+            "{helper}: {ran}"
+        );
+    }
+    // Root's own runs have no use for one.
+    let root = place
+        .safe_run(&["run", "--quiet", "--no-sign", "--", "true"])
+        .env("SAFE_RUN_HELPER", "/bin/false")
+        .status()?;
+    ensure!(root.success(), "{root}");
+    nothing_left(place)
+}
+
+fn killed_ends_the_run(place: &Place) -> Test {
+    let mut running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    kill_process(running.helper, Signal::KILL)?;
+    let status = running.process.wait()?;
+    ensure!(status.code() == Some(125), "{status}");
+    let message = place.report()["result"]["message"].clone();
+    ensure!(
+        message.as_str().is_some_and(|m| m.contains("safe-run-helper")),
+        "{message}"
+    );
+    // The next run's helper finishes what that one left.
+    run(place, &["--", "true"])?.ok()?;
+    nothing_left(place)
+}
+
+fn outlives_a_killed_supervisor(place: &Place) -> Test {
+    let mut running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    kill_process(running.supervisor, Signal::KILL)?;
+    running.process.wait()?;
+    // The supervisor's own journal is its user's to finish.
+    end(command(place, None, &["gc"])?, b"", LIMIT).ok()?;
+    nothing_left(place)
+}
+
+fn groups_cannot_be_joined(place: &Place) -> Test {
+    let running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    let ran = end(command(place, None, &["exec", "last", "--", "true"])?, b"", LIMIT);
+    ensure!(ran.status == 125 && ran.err.contains("safe-run-helper"), "{ran}");
+    kill_process(running.supervisor, Signal::TERM)?;
+    drop(running);
+    end(command(place, None, &["gc"])?, b"", LIMIT).ok()?;
+    nothing_left(place)
+}
+
+/// As OPERATIONS.md says, word by word.
+fn started_by_sudo(place: &Place) -> Test {
+    scene()?;
+    needs(place, "sudo")?;
+    let rules = Path::new("/etc/sudoers.d/safe-run");
+    fs::write(rules, documented("sudoers"))?;
+    fs::set_permissions(rules, fs::Permissions::from_mode(0o440))?;
+    let mut check = place.command("visudo");
+    check.args(["-c", "-f", "/etc/sudoers.d/safe-run"]);
+    end(check, b"", LIMIT).ok()?;
+    let operator = documented("yaml\n# /etc/safe-run/host.yaml, with the helper");
+    fs::write("/etc/safe-run/host.yaml", operator)?;
+    // Not in the group yet.
+    let before = end(command(place, None, &["run", "--", "true"])?, b"", LIMIT);
+    // Whoever has that number here.
+    let groups = fs::read_to_string("/etc/group")?;
+    let others = groups.lines().filter(|line| line.split(':').nth(2) != Some(GROUP));
+    let groups: String = others.map(|line| format!("{line}\n")).collect();
+    fs::write("/etc/group", format!("{groups}safe-run:x:{GROUP}:nobody\n"))?;
+    let ran = end(command(place, None, &["run", "--quiet", "--", "true"])?, b"", LIMIT);
+    fs::remove_file("/etc/safe-run/host.yaml")?;
+    before.ended(125)?;
+    ensure!(
+        before.err.contains("SR-RUN-001") && before.err.contains("sudo"),
+        "{before}"
+    );
+    ran.ok()?;
+    let report = place.report();
+    ensure!(
+        obligation(&report, "resources.memory")["strength"] == "kernel",
+        "{report}"
+    );
+    // Nothing else may be asked for, and no argument be given.
+    let user = USER.to_string();
+    for words in [&[HELPER, "--help"][..], &["/bin/true"]] {
+        let mut sudo = place.command("setpriv");
+        sudo.args(["--reuid", &user, "--regid", &user, "--groups", GROUP, "sudo", "-n"])
+            .args(words);
+        ensure!(end(sudo, b"", LIMIT).err.contains("password is required"), "{words:?}");
+    }
+    nothing_left(place)
+}
+
+fn unit_is_one_of_systemds(place: &Place) -> Test {
+    scene()?;
+    needs(place, "systemd-analyze")?;
+    let unit = place.root().join("safe-run-helper.service");
+    fs::write(&unit, documented("ini\n[Unit]"))?;
+    let mut verify = place.command("systemd-analyze");
+    verify.arg("verify").arg(&unit);
+    let ran = end(verify, b"", LIMIT);
+    ran.ok()?;
+    // What it does not know it says, and goes on.
+    ensure!(ran.err.is_empty(), "{ran}");
+    Ok(())
+}
+
+/// The group that systemd makes for the unit, what the unit does in it, and the file of rules as OPERATIONS.md has it.
+fn below_the_units_group(place: &Place) -> Test {
+    scene()?;
+    if std::env::var_os("SAFE_RUN_TEST_RIG").is_none() {
+        return support::skip("only on the rig: SAFE_RUN_TEST_RIG is not set");
+    }
+    let top = Path::new("/sys/fs/cgroup");
+    let unit = top.join("system.slice/safe-run-helper.service");
+    fs::create_dir_all(&unit)?;
+    for dir in [top, &top.join("system.slice")] {
+        fs::write(dir.join("cgroup.subtree_control"), "+memory +cpu +pids")?;
+    }
+    let text = documented("ini\n[Unit]");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart=/bin/sh -ec "))
+        .expect("a line");
+    // systemd starts it in the unit's group.
+    let script = format!("echo 0 > {}/cgroup.procs; exec sh -ec {line}", unit.display());
+    let mut holder = Command::new("sh").args(["-ec", &script]).spawn()?;
+    let until = Instant::now() + slow(LIMIT);
+    while !fs::read_to_string(unit.join("cgroup.subtree_control"))?.contains("pids") {
+        ensure!(
+            Instant::now() < until && holder.try_wait()?.is_none(),
+            "the unit's command failed"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let rules = fs::read("/etc/safe-run/helper.toml")?;
+    fs::write("/etc/safe-run/helper.toml", documented("toml"))?;
+    let ran = run(place, &["--", "sh", "-c", "cat /proc/self/cgroup; sleep 0.1"]);
+    fs::write("/etc/safe-run/helper.toml", rules)?;
+    holder.kill()?;
+    holder.wait()?;
+    ran?.ok()?;
+    let parent = place.report()["host"]["cgroup"]["pids"]["parent"].clone();
+    ensure!(parent == format!("{}/runs/user-{USER}", unit.display()), "{parent}");
+    for dir in [unit.join("runs"), unit.join("holder"), unit] {
+        fs::remove_dir(&dir).or_else(|e| support::fail(format!("{}: {e}", dir.display())))?;
+    }
+    nothing_left(place)
+}

@@ -493,7 +493,7 @@ fn signals_taken_for_limits(place: &Place) -> Test {
         "sent from inside",
     )?;
     let strict = ["--policy", "strict", "--", "/bin/sh", "-c", "kill -SYS $$"];
-    ends(&strict, 128 + 31, "policy", "that it sends itself looks the same")?;
+    ends(&strict, 128 + 31, "policy", "was sent from inside")?;
     // Neither in memory nor in the store is what was written near the limit.
     let little = [
         "--disk",

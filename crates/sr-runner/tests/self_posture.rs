@@ -44,7 +44,14 @@ struct Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Both fail where it has ended.
+        // Asked first: one that is killed leaves its control groups to who knows its store, which is gone soon. All of it
+        // fails where it has ended.
+        let pid = rustix::process::Pid::from_child(&self.supervisor);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let until = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < until && matches!(self.supervisor.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.supervisor.kill();
         let _ = self.supervisor.wait();
     }

@@ -25,7 +25,7 @@ pub fn export(arguments: &ExportArguments, env: &Environment) -> Done {
         })?;
     }
     let store = Store::open(&env.store)?;
-    let (_, _, bundle) = compile_for_host(&policy, &HostContext::default(), &super::caller(env), &store)?;
+    let bundle = compile_for_host(&policy, &HostContext::default(), &super::caller(env), &store)?.bundle;
     let profile = oci::profile(&bundle.syscalls_plan);
     let shown = match arguments.format {
         crate::arguments::ProfileFormat::Oci => json!({"linux": {"seccomp": profile}}),

@@ -339,6 +339,8 @@ pub enum DeniedAction {
     Kill,
     /// Logged by the kernel, and allowed (learning only).
     Log,
+    /// A question to the person at the terminal; EPERM where they say no.
+    Ask,
 }
 
 /// An argument rule. No test of `deny` may match; then the call is allowed if a test of `allow` matches, or if there is

@@ -54,11 +54,13 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
         SyscallProfile::Standard => ("standard", STRICT, STANDARD),
     };
     check_names(policy, asked.handshake, faults);
-    if (asked.observe || asked.tell_paths) && policy.deny.iter().any(|name| name == "sendmsg") {
-        let found = "without sendmsg nobody is told of paths or calls, as `evidence` asks";
+    let told = asked.observe || asked.tell_paths || policy.on_denied == OnDenied::Ask;
+    if let Some(at) = policy.deny.iter().position(|name| told && name == "sendmsg") {
+        let found = "without sendmsg nobody can be told of calls, or asked, as the policy wants";
+        let path = format!("syscalls.deny[{at}]");
         faults.push(Fault::new(
             Code::Cmp001,
-            "syscalls.deny",
+            path,
             found,
             "take sendmsg out of syscalls.deny",
         ));
@@ -74,6 +76,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
         OnDenied::Errno => DeniedAction::Errno,
         OnDenied::Kill => DeniedAction::Kill,
         OnDenied::Log => DeniedAction::Log,
+        OnDenied::Ask => DeniedAction::Ask,
     };
     let never = |name: &str, errno| ConditionalRule {
         syscall: name.to_owned(),
@@ -157,7 +160,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
         return None;
     }
     // What is only logged is the kernel's to log. The listener's descriptor is handed over with sendmsg.
-    let told = asked.tell_denied && on_denied != DeniedAction::Log && listens;
+    let told = (asked.tell_denied || on_denied == DeniedAction::Ask) && on_denied != DeniedAction::Log && listens;
     if let (true, Some(rule)) = (told, rules.get_mut("sched_setaffinity")) {
         rule.told = rule.otherwise_errno.is_some();
     }
@@ -219,7 +222,7 @@ fn check_names(policy: &Syscalls, handshake: bool, faults: &mut Vec<Fault>) {
 impl DeniedAction {
     fn answer(self) -> u32 {
         match self {
-            DeniedAction::Errno => RET_ERRNO | u32::from(EPERM),
+            DeniedAction::Errno | DeniedAction::Ask => RET_ERRNO | u32::from(EPERM),
             DeniedAction::Kill => RET_KILL_PROCESS,
             DeniedAction::Log => RET_LOG,
         }

@@ -38,7 +38,7 @@ proptest! {
         profile in prop::sample::select(vec![SyscallProfile::Named, SyscallProfile::Strict, SyscallProfile::Standard]),
         observe in any::<bool>(),
         requests in prop::collection::vec(any::<u32>(), 0..3),
-        on_denied in prop::sample::select(vec![OnDenied::Errno, OnDenied::Kill, OnDenied::Log]),
+        on_denied in prop::sample::select(vec![OnDenied::Errno, OnDenied::Kill, OnDenied::Log, OnDenied::Ask]),
         allow in prop::collection::vec(prop::sample::select(names()), 0..12),
         deny in prop::collection::vec(prop::sample::select(names()), 0..40),
         told in prop::sample::select(vec![DeniedScope::Network, DeniedScope::Calls, DeniedScope::Paths]),

@@ -288,12 +288,8 @@ pub fn generate(c: &mut Choices<'_>) -> PolicySpec {
 /// The part of a policy about system calls.
 pub(crate) fn calls(spec: &mut PolicySpec, c: &mut Choices<'_>) {
     let calls = &mut spec.syscalls;
-    calls.profile = if c.flag() {
-        SyscallProfile::Strict
-    } else {
-        SyscallProfile::Standard
-    };
-    calls.on_denied = [OnDenied::Errno, OnDenied::Kill, OnDenied::Log][c.below(3)];
+    calls.profile = [SyscallProfile::Named, SyscallProfile::Strict, SyscallProfile::Standard][c.below(3)];
+    calls.on_denied = [OnDenied::Errno, OnDenied::Kill, OnDenied::Log, OnDenied::Ask][c.below(4)];
     calls.allow = c.list(12, call);
     calls.deny = c.list(40, call);
 }

@@ -167,7 +167,7 @@ pub enum OnDeniedCall {
     Kill,
     /// A line in the kernel's log; the call is allowed.
     Log,
-    /// A question to the person. Not available in this build.
+    /// A question to the person at the terminal.
     Ask,
 }
 

@@ -168,6 +168,7 @@ fn call_lines(calls: &Syscalls) -> Vec<String> {
     let denied = match calls.on_denied {
         OnDenied::Errno => "fails with an error",
         OnDenied::Kill => "ends the run",
+        OnDenied::Ask => "is asked of you on the terminal, unless it is part of the wall",
         OnDenied::Log => "is logged AND ALLOWED (for learning only)",
     };
     let mut lines = vec![format!(

@@ -191,8 +191,8 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
         let on_denied = syscalls.on_denied.map(|choice| match choice {
             OnDeniedCall::Errno => OnDenied::Errno,
             OnDeniedCall::Log => OnDenied::Log,
-            // `ask` was refused; were it not, the run would rather end than go on unasked.
-            OnDeniedCall::Kill | OnDeniedCall::Ask => OnDenied::Kill,
+            OnDeniedCall::Kill => OnDenied::Kill,
+            OnDeniedCall::Ask => OnDenied::Ask,
         });
         set(&mut spec.syscalls.on_denied, on_denied);
     }

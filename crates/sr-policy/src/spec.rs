@@ -171,6 +171,8 @@ pub enum OnDenied {
     Errno,
     Kill,
     Log,
+    /// A question to the person at the terminal.
+    Ask,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -51,9 +51,9 @@ pub struct Request {
     pub sign: bool,
     /// The results of `safe-run doctor --attack`, for the run's attestation to name.
     pub attack: Option<serde_json::Value>,
-    /// The directory into which the report is taken out afterwards. Once a run has begun this process can write nowhere
-    /// else but into the run store.
-    pub export: Option<PathBuf>,
+    /// The directories into which the report is taken out afterwards, and a policy saved. Once a run has begun this process
+    /// can write nowhere else but into the run store.
+    pub export: Vec<PathBuf>,
 }
 
 /// What came of a run.
@@ -67,6 +67,8 @@ pub struct Outcome {
     pub dir: Option<PathBuf>,
     /// What the program wrote last to standard error, or to its terminal, was not the end of a line.
     pub within_line: bool,
+    /// Operations that a person allowed when asked, such as `modify_ldt` or `ioctl 0x541b`.
+    pub allowed: Vec<String>,
     /// Things that a person should be told, a sentence each.
     pub notes: Vec<String>,
 }

@@ -3,6 +3,7 @@
 mod end;
 mod resources;
 
+use crate::asking::Asking;
 use crate::broker;
 use crate::confinement::{Confinement, Files};
 use crate::digests;
@@ -17,6 +18,7 @@ use crate::request::{Outcome, Refusal, Request, compile_for_host};
 use crate::stdio::{self, InputPump, OutputPump};
 use crate::store::{RunDir, Store, new_id};
 use crate::supervise::{self, BLOCKED, FORWARDED, Supervision};
+use crate::takeover;
 use crate::terminal::RawMode;
 use crate::verdict::failed_result;
 use resources::group_fault;
@@ -25,7 +27,7 @@ use serde::Serialize;
 use serde_json::json;
 use sr_common::{Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
 use sr_compiler::CompileBundle;
-use sr_compiler::bundle::ViewKind;
+use sr_compiler::bundle::{DeniedAction, ViewKind};
 use sr_evidence::attestation::Subject as Attested;
 use sr_evidence::event::{RUN_END, RUN_START, end_data, start_data};
 use sr_evidence::files;
@@ -129,6 +131,7 @@ struct Run<'a> {
     within_line: bool,
     changes: Option<ChangeSummary>,
     denied: Option<Vec<DeniedOperation>>,
+    allowed: Vec<String>,
     clocks: Clocks,
     notes: Vec<String>,
 }
@@ -223,6 +226,7 @@ impl<'a> Run<'a> {
             within_line: false,
             changes: None,
             denied: None,
+            allowed: Vec::new(),
             clocks: Clocks::default(),
             notes: Vec::new(),
         })
@@ -281,6 +285,10 @@ impl<'a> Run<'a> {
             self.make_group(&name, &limits)?;
         }
         self.make_layers()?;
+        let asking = match self.bundle.syscalls_plan.on_denied {
+            DeniedAction::Ask => Some(Asking::open(takeover::approver())?),
+            _ => None,
+        };
         let signals = sr_kernel::process::signal_descriptor(&[&FORWARDED[..], &BLOCKED[..]].concat())
             .map_err(|e| Fault::new(Code::Run001, "launch.prepare.signals", e.to_string(), ""))?;
         let (stdio, mut ends) = self.make_stdio()?;
@@ -412,6 +420,7 @@ impl<'a> Run<'a> {
             sample_interval: self.bundle.evidence_plan.sample_interval.duration(),
             log: &mut self.log,
             guests,
+            asking,
             confinement,
         });
         running.kill();
@@ -450,7 +459,7 @@ impl<'a> Run<'a> {
                 .chain(self.folder.iter().map(|folder| folder.dir.path.clone()))
                 .chain(sessions.and_then(Path::parent).map(Path::to_owned))
                 .chain(groups().map(Path::to_owned))
-                .chain(self.request.export.clone())
+                .chain(self.request.export.iter().cloned())
                 .collect(),
             remove_from: groups().filter_map(Path::parent).map(Path::to_owned).collect(),
             open: vec![writable],

@@ -1,6 +1,7 @@
 //! The supervisor's loop while the program runs: it moves input and output, forwards signals, keeps the clock, samples
 //! usage, and ends the sandbox when a limit that only it can hold is used up.
 
+use crate::asking::{Answered, Asking};
 use crate::broker::Broker;
 use crate::confinement::Confinement;
 use crate::guests::Guests;
@@ -59,6 +60,8 @@ pub struct Supervision<'a> {
     pub sample_interval: Duration,
     pub log: &'a mut EventLog,
     pub guests: Guests<'a>,
+    /// Where denied calls are asked about.
+    pub asking: Option<Asking>,
     /// Entered at the first sample, or at the end.
     pub confinement: Confinement<'a>,
 }
@@ -75,6 +78,8 @@ pub struct Supervised {
     pub output: Vec<OutputPump>,
     /// Evidence could not be written any more; the sandbox was ended.
     pub evidence: Option<Fault>,
+    /// Operations that a person allowed.
+    pub allowed: Vec<String>,
     /// Where calls are observed.
     pub seen: Observation,
     /// Denied calls that the filter told of.
@@ -159,6 +164,12 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
                 .and_then(|listener| told::answer_next(listener, s.calls, view.as_ref()));
             record_told(&mut s, &mut watch, told);
         }
+        if ready.answer
+            && let Some(answered) = s.asking.as_mut().and_then(Asking::hear)
+            && let Some(denied) = recorded(&mut s, &mut watch, answered)
+        {
+            record_told(&mut s, &mut watch, [Told::Denied(denied)]);
+        }
         // Where init has something to say that comes first: it may be why commands that joined are gone.
         let guests = if ready.channel { &[] } else { ready.guests.as_slice() };
         match s.guests.turn(guests, s.log, view.as_ref()) {
@@ -224,6 +235,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         samples: watch.samples,
         output: s.output,
         evidence: watch.evidence,
+        allowed: s.asking.map(|asking| asking.allowed).unwrap_or_default(),
         seen: watch.seen,
         denied: watch.denied,
     }
@@ -256,6 +268,8 @@ pub fn drain(output: &mut [OutputPump], plan: &ResourcesPlan, limits_hit: &mut B
 
 struct Ready {
     told: bool,
+    /// The person has answered.
+    answer: bool,
     /// Every process under the filter is gone: its listener would be ready for ever.
     deaf: bool,
     channel: bool,
@@ -280,7 +294,10 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
             outputs.push(index);
         }
     }
-    let input = s.input.as_ref().and_then(InputPump::interest);
+    // What is typed while a question stands is its answer.
+    let answer = s.asking.as_ref().and_then(Asking::interest);
+    let asks = answer.is_some();
+    let input = s.input.as_ref().filter(|_| !asks).and_then(InputPump::interest);
     let input_at = input.is_some().then_some(fds.len());
     fds.extend(input);
     let listener = s.running.listener().filter(|_| !deaf);
@@ -289,6 +306,8 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
     let helper = s.helper.and_then(|helper| helper.socket().ok());
     let helper_at = helper.is_some().then_some(fds.len());
     fds.extend(helper.map(|h| PollFd::from_borrowed_fd(h, PollFlags::IN)));
+    let answer_at = asks.then_some(fds.len());
+    fds.extend(answer);
     let guests_at = fds.len();
     s.guests.interest(&mut fds, told);
     let timeout = Timespec {
@@ -298,6 +317,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
     if rustix::event::poll(&mut fds, Some(&timeout)).is_err() {
         return Ready {
             told: false,
+            answer: false,
             deaf,
             channel: false,
             signal: false,
@@ -313,6 +333,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
         .map_or(PollFlags::empty(), PollFd::revents);
     Ready {
         told: told.contains(PollFlags::IN),
+        answer: answer_at.is_some_and(fired),
         deaf: deaf || (!told.is_empty() && !told.contains(PollFlags::IN)),
         channel: fired(0),
         signal: fired(1),
@@ -334,6 +355,16 @@ const MOST_DENIED: usize = 64;
 fn record_told(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterator<Item = Told>) {
     let now = Instant::now();
     for told in told {
+        let told = match told {
+            Told::Asked(question) => match s.asking.as_mut().map(|asking| asking.ask(question)) {
+                Some(Some(answered)) => match recorded(s, watch, answered) {
+                    Some(denied) => Told::Denied(denied),
+                    None => continue,
+                },
+                _ => continue,
+            },
+            told => told,
+        };
         let Denied {
             denial,
             by,
@@ -341,6 +372,8 @@ fn record_told(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterat
             ends,
         } = match told {
             Told::Denied(denied) => denied,
+            // Answered above.
+            Told::Asked(_) => continue,
             Told::Seen { name, selector, files } => {
                 watch.seen.call(name, selector);
                 files
@@ -387,6 +420,21 @@ fn record_told(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterat
         }
         if ends && watch.killed_for.is_none() {
             end(s, watch, Cause::Policy, "");
+        }
+    }
+}
+
+/// Records what a person allowed; gives what they denied, which is recorded like any denial.
+fn recorded(s: &mut Supervision<'_>, watch: &mut Watch, answered: Answered) -> Option<Denied> {
+    match answered {
+        Answered::Denied(denied) => Some(denied),
+        Answered::Allowed(record) => {
+            if watch.evidence.is_none()
+                && let Err(fault) = s.log.append("person", "operation.allowed", record)
+            {
+                unrecordable(s, watch, fault);
+            }
+            None
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Calls that the filter tells the supervisor of (seccomp_unotify(2)), and their answers.
 
+use crate::asking::Question;
 use crate::paths::View;
 use sr_compiler::bundle::{DeniedAction, SyscallsPlan};
 use sr_compiler::syscalls::{path_arguments, selector};
@@ -15,6 +16,8 @@ const ENOSYS: u16 = 38;
 /// A call that was answered, where there is something to record of it.
 pub enum Told {
     Denied(Denied),
+    /// It waits until a person has answered.
+    Asked(Question),
     /// It was allowed, and is observed: its name, what selects its use, and the files that it names.
     Seen {
         name: &'static str,
@@ -82,15 +85,22 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan, view: Option<
             let errno = rule.and_then(|rule| rule.otherwise_errno);
             let program = name_of(told.pid).filter(|_| seccomp::still_waits(listener, &told));
             let ends = errno.is_none() && calls.on_denied == DeniedAction::Kill;
-            if !ends {
-                seccomp::deny(listener, &told, errno.unwrap_or(EPERM));
-            }
-            Some(Told::Denied(Denied {
+            let denied = Denied {
                 by: "seccomp",
                 denial: denial(calls, name.unwrap_or("unknown"), &told.args),
                 program,
                 ends,
-            }))
+            };
+            if errno.is_none() && calls.on_denied == DeniedAction::Ask && denied.denial.can_be_asked() {
+                // Without a descriptor more nobody is asked.
+                if let Ok(listener) = listener.try_clone_to_owned() {
+                    return Some(Told::Asked(Question { denied, told, listener }));
+                }
+            }
+            if !ends {
+                seccomp::deny(listener, &told, errno.unwrap_or(EPERM));
+            }
+            Some(Told::Denied(denied))
         }
     }
 }

@@ -104,6 +104,9 @@ pub struct OutputArguments {
     /// Write the report here too, with FILE.evidence/ beside it, which `report verify FILE` needs
     #[arg(long, value_name = "FILE", help_heading = "Evidence")]
     pub report: Option<PathBuf>,
+    /// Where denied calls are asked about (syscalls.onDenied: ask): write the policy here with what you allowed
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
+    pub save: Option<PathBuf>,
     /// Do not sign the report
     #[arg(long, help_heading = "Evidence")]
     pub no_sign: bool,

@@ -75,12 +75,23 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
         terminal,
         sign,
         attack,
-        export: output.report.as_deref().map(directory_of),
+        export: output
+            .report
+            .iter()
+            .chain(&output.save)
+            .map(|file| directory_of(file))
+            .collect(),
     };
     match sr_runner::run(&request) {
         Ok(outcome) => {
             tracing::debug!(id = %outcome.id, dir = ?outcome.dir, clocks = ?outcome.report.clocks, "end");
-            finish(&outcome, output, env)
+            let saved = match &output.save {
+                Some(file) => save(&request.policy, &outcome.allowed, file),
+                None => Ok(()),
+            };
+            let done = finish(&outcome, output, env);
+            saved?;
+            done
         }
         Err(refusal) => Err(refused(refusal, output.report.as_deref())),
     }
@@ -107,6 +118,35 @@ fn finish(outcome: &Outcome, output: &OutputArguments, env: &Environment) -> Don
     }
     exported?;
     Ok(outcome.status)
+}
+
+/// Writes the policy with what was allowed in it.
+fn save(policy: &PolicySpec, allowed: &[String], file: &Path) -> Result<(), Fault> {
+    if allowed.is_empty() {
+        return Ok(());
+    }
+    let mut policy = policy.clone();
+    for operation in allowed {
+        let (call, value) = operation.split_once(' ').unwrap_or((operation, ""));
+        let value = value
+            .strip_prefix("0x")
+            .and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        match (policy.syscalls.arguments.get_mut(call), value) {
+            (Some(values), Some(value)) => values.push(value),
+            _ => policy.syscalls.allow.push(call.to_owned()),
+        }
+    }
+    policy.syscalls.allow.sort();
+    policy.syscalls.allow.dedup();
+    std::fs::write(file, sr_policy::render_yaml(&policy)).map_err(|e| {
+        let found = format!("{} cannot be written: {e}", file.display());
+        Fault::new(
+            Code::Evd002,
+            "save",
+            found,
+            "name a file in a directory that you can write to",
+        )
+    })
 }
 
 /// A run that did not come about has a report that says so; it is taken out like any other.

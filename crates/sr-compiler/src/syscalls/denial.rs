@@ -15,6 +15,13 @@ pub struct Denial {
     pub remedy: Option<String>,
 }
 
+impl Denial {
+    /// Whether a person may allow it at once: what a policy could, by its profile or by an argument.
+    pub fn can_be_asked(&self) -> bool {
+        self.remedy.is_some() && ["syscalls.profile", "syscalls.arguments"].contains(&self.clause)
+    }
+}
+
 /// Why `plan` denies the call `name` with these arguments. No argument is a pointer that was followed.
 pub fn denial(plan: &SyscallsPlan, name: &str, args: &[u64; 6]) -> Denial {
     let rule = plan.conditional.iter().find(|rule| rule.syscall == name);

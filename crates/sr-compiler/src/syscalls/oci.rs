@@ -46,7 +46,8 @@ pub fn profile(plan: &SyscallsPlan) -> Value {
         }
     }
     let (action, errno) = match plan.on_denied {
-        DeniedAction::Errno => ("SCMP_ACT_ERRNO", Some(EPERM)),
+        // Nobody is there to be asked.
+        DeniedAction::Errno | DeniedAction::Ask => ("SCMP_ACT_ERRNO", Some(EPERM)),
         DeniedAction::Kill => ("SCMP_ACT_KILL_PROCESS", None),
         DeniedAction::Log => ("SCMP_ACT_LOG", None),
     };

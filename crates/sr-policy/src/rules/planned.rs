@@ -1,7 +1,7 @@
 //! What parses and is refused, because this build has nothing that could enforce it.
 
 use super::Rule;
-use crate::document::{OnDeniedCall, PolicyDocument, RootSource};
+use crate::document::{PolicyDocument, RootSource};
 use crate::planned::{AuditChoice, NetworkChoice};
 use crate::suggest::nearest;
 use crate::text::printable;
@@ -66,8 +66,6 @@ pub(super) fn check(document: &PolicyDocument, faults: &mut Vec<Fault>) {
         "rootfs.source",
         "the root source `disk`",
     );
-    let ask = document.syscalls.as_ref().and_then(|s| s.on_denied) == Some(OnDeniedCall::Ask);
-    refuse(ask, "syscalls.onDenied", "`ask`");
     if let Some(network) = &document.network {
         refuse(
             network.mode == Some(NetworkChoice::Allowlist),

@@ -46,6 +46,7 @@ impl Run<'_> {
             self.notes.push("network is off: see network.allow".into());
         }
         self.denied = Some(seen.denied);
+        self.allowed = seen.allowed;
         if self.bundle.syscalls_plan.observed {
             self.observed(&seen.seen)?;
         }
@@ -183,6 +184,7 @@ impl Run<'_> {
             report,
             dir: self.folder.map(|folder| folder.dir.path),
             within_line: self.within_line,
+            allowed: self.allowed,
             notes: self.notes,
         })
     }

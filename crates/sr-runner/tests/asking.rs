@@ -1,0 +1,180 @@
+//! `syscalls.onDenied: ask`: a person at a terminal says what the program may do, and it is recorded who said so.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use support::{LIMIT, Place, Ran, Test, end, needs};
+
+fn main() {
+    support::main(&[
+        ("what_is_allowed_once", what_is_allowed_once),
+        (
+            "what_is_allowed_for_the_run_and_saved",
+            what_is_allowed_for_the_run_and_saved,
+        ),
+        ("what_is_refused", what_is_refused),
+        ("the_wall_is_asked_about_by_nobody", the_wall_is_asked_about_by_nobody),
+        (
+            "without_a_terminal_nobody_can_be_asked",
+            without_a_terminal_nobody_can_be_asked,
+        ),
+        (
+            "a_question_that_nobody_answers_ends_with_the_run",
+            a_question_that_nobody_answers,
+        ),
+        ("a_name_steers_no_terminal", a_name_steers_no_terminal),
+    ]);
+}
+
+/// Runs a command on a terminal of its own and answers each question with the next letter.
+const DRIVER: &str = "import os, pty, select, sys\n\
+    answers, words = sys.argv[1], sys.argv[2:]\n\
+    pid, fd = pty.fork()\n\
+    if pid == 0: os.execvp(words[0], words)\n\
+    out, asked = b'', 0\n\
+    while select.select([fd], [], [], 30)[0]:\n\
+    \x20 try: data = os.read(fd, 4096)\n\
+    \x20 except OSError: break\n\
+    \x20 if not data: break\n\
+    \x20 out += data\n\
+    \x20 while out.count(b'[N]o: ') > asked and asked < len(answers):\n\
+    \x20  os.write(fd, answers[asked].encode() + b'\\n'); asked += 1\n\
+    sys.stdout.buffer.write(out)\n\
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
+
+const CALL: &str = "import ctypes, os\n\
+    libc = ctypes.CDLL(None, use_errno=True)\n\
+    def call(*a):\n\
+    \x20 got = libc.syscall(*map(ctypes.c_long, a))\n\
+    \x20 print('got' if got >= 0 else os.strerror(ctypes.get_errno()), flush=True)\n";
+
+/// `ustat(2)` fails with EFAULT where it is allowed; `sysfs(3)` counts file systems.
+fn asked(place: &Place, answers: &str, options: &[&str], script: &str) -> Result<Ran, support::End> {
+    needs(place, "python3")?;
+    if !cfg!(target_arch = "x86_64") {
+        return support::skip("the calls are written as x86_64's numbers");
+    }
+    let policy = "apiVersion: safe-run/v1\nmetadata: {name: asks}\nextends: standard\nruntime: {args: []}\nmounts: []\n\
+                  syscalls: {onDenied: ask}\n";
+    place.write("policy.yaml", policy);
+    let mut driver = place.command("/usr/bin/python3");
+    driver.args(["-c", DRIVER, answers]).arg(support::safe_run());
+    driver.args(["run", "--policy", "./policy.yaml"]).args(options);
+    driver.args(["--", "/usr/bin/python3", "-c", &format!("{CALL}{script}")]);
+    Ok(end(driver, b"", LIMIT))
+}
+
+fn lines(ran: &Ran) -> Vec<&str> {
+    ran.out
+        .lines()
+        .map(str::trim)
+        .filter(|line| *line == "got" || line.ends_with("permitted"))
+        .collect()
+}
+
+fn what_is_allowed_once(place: &Place) -> Test {
+    let ran = asked(place, "yn", &[], "call(139, 3)\ncall(139, 3)\ncall(139, 3)")?;
+    ran.ok()?;
+    // The second time it was refused, and not asked about again.
+    ensure!(
+        lines(&ran) == ["got", "Operation not permitted", "Operation not permitted"],
+        "{ran}"
+    );
+    ensure!(
+        ran.out
+            .contains("wants sysfs: the profile standard does not have sysfs"),
+        "{ran}"
+    );
+    let allowed = place.events("operation.allowed");
+    ensure!(allowed.len() == 1, "{allowed:?}");
+    let data = &allowed[0]["data"];
+    let uid = rustix::process::getuid().as_raw();
+    ensure!(
+        data["answer"] == "yes" && data["clause"] == "syscalls.profile" && data["by"]["uid"] == uid,
+        "{data}"
+    );
+    let denied = place.report()["denied"].clone();
+    ensure!(denied[0]["operation"] == "sysfs" && denied[0]["count"] == 2, "{denied}");
+    place.tell(&["report", "verify", "last"]).ok()?;
+    place.nothing_left()
+}
+
+fn what_is_allowed_for_the_run_and_saved(place: &Place) -> Test {
+    let ran = asked(place, "a", &["--save", "saved.yaml"], "call(139, 3)\ncall(139, 3)")?;
+    ran.ok()?;
+    ensure!(
+        lines(&ran) == ["got", "got"] && ran.out.matches("[N]o: ").count() == 1,
+        "{ran}"
+    );
+    let saved = fs::read_to_string(place.project.join("saved.yaml"))?;
+    ensure!(
+        saved.contains("allow: [sysfs]") && saved.contains("onDenied: ask"),
+        "{saved}"
+    );
+    place.tell(&["validate", "saved.yaml"]).ok()?;
+    // Under what was saved nobody is asked.
+    let mut driver = place.command("/usr/bin/python3");
+    driver
+        .args(["-c", DRIVER, ""])
+        .arg(support::safe_run())
+        .args(["run", "--policy", "./saved.yaml", "--"]);
+    driver.args(["/usr/bin/python3", "-c", &format!("{CALL}call(139, 3)")]);
+    let ran = end(driver, b"", LIMIT);
+    ran.ok()?;
+    ensure!(lines(&ran) == ["got"] && !ran.out.contains("[N]o: "), "{ran}");
+    Ok(())
+}
+
+fn what_is_refused(place: &Place) -> Test {
+    let ran = asked(place, "nx", &["--save", "saved.yaml"], "call(139, 3)\ncall(136, 0, 0)")?;
+    ran.ok()?;
+    ensure!(lines(&ran) == ["Operation not permitted"; 2], "{ran}");
+    ensure!(!place.project.join("saved.yaml").exists(), "nothing was allowed");
+    ensure!(place.events("operation.allowed").is_empty(), "{ran}");
+    Ok(())
+}
+
+fn the_wall_is_asked_about_by_nobody(place: &Place) -> Test {
+    let script = "call(165, 0, 0, 0, 0, 0)\ncall(101, 0)\ncall(272, 0x10000000)\ncall(56, 0x10000011, 0, 0, 0, 0)\n\
+                  call(16, 0, 0x5412, 0)\ncall(41, 16, 3, 0)";
+    let ran = asked(place, "yyyyyy", &[], script)?;
+    ran.ok()?;
+    ensure!(!ran.out.contains("[N]o: ") && !ran.out.contains("got"), "{ran}");
+    Ok(())
+}
+
+fn without_a_terminal_nobody_can_be_asked(place: &Place) -> Test {
+    needs(place, "setsid")?;
+    let policy = "apiVersion: safe-run/v1\nmetadata: {name: asks}\nextends: standard\nruntime: {args: []}\nmounts: []\n\
+                  syscalls: {onDenied: ask}\n";
+    place.write("policy.yaml", policy);
+    let mut apart = place.command("setsid");
+    apart.arg("--wait").arg(support::safe_run());
+    apart.args(["run", "--policy", "./policy.yaml", "--", "true"]);
+    let ran = end(apart, b"", LIMIT);
+    ran.ended(125)?;
+    ensure!(
+        ran.err.contains("SR-RUN-001 syscalls.onDenied") && ran.err.contains("no terminal"),
+        "{ran}"
+    );
+    place.nothing_left()
+}
+
+fn a_question_that_nobody_answers(place: &Place) -> Test {
+    let ran = asked(place, "", &["--timeout", "1s"], "call(139, 3)")?;
+    ran.ended(124)?;
+    ensure!(ran.out.contains("[N]o: "), "{ran}");
+    place.nothing_left()
+}
+
+fn a_name_steers_no_terminal(place: &Place) -> Test {
+    let script = "libc.prctl(15, b'\\x1b[2Jbad')\ncall(139, 3)";
+    let ran = asked(place, "n", &[], script)?;
+    ran.ok()?;
+    ensure!(
+        ran.out.contains("?[2Jbad wants sysfs") && !ran.out.contains("\u{1b}[2J"),
+        "{ran}"
+    );
+    Ok(())
+}

@@ -51,7 +51,7 @@ pub fn test(options: &[&str]) -> Outcome {
             });
         }
         sum.stage("cargo build --release", || {
-            cargo(&["build", "--release", "--package", "sr-cli"], "release", 15)
+            cargo(&[&["build"], tree::RELEASE].concat(), "release", 15)
         });
         sum.tests("docs/acceptance.md, every command", || {
             acceptance::check(&tree::root().join("docs/acceptance.md"))

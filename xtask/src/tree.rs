@@ -23,15 +23,18 @@ pub fn tools() -> PathBuf {
     target().join("tools")
 }
 
-/// The release build of `safe-run`, built if it is not there or not fresh.
+/// The words for cargo that name the programs of a release.
+pub const RELEASE: &[&str] = &["--release", "--package", "sr-cli", "--package", "sr-helper"];
+
+/// The release build of `safe-run`, and of its helper beside it, built if they are not there or not fresh.
 pub fn safe_run() -> Outcome<PathBuf> {
     let built = std::process::Command::new("cargo")
-        .args(["build", "--release", "--quiet", "--package", "sr-cli"])
+        .args([&["build", "--quiet"][..], RELEASE].concat())
         .current_dir(root())
         .status()
         .map_err(|e| format!("cargo: {e}"))?;
     if !built.success() {
-        return Err("safe-run cannot be built".into());
+        return Err("safe-run and safe-run-helper cannot be built".into());
     }
     Ok(target().join("release/safe-run"))
 }

@@ -9,7 +9,7 @@ use sr_common::{Code, Fault};
 use sr_evidence::approval::By;
 use sr_kernel::seccomp::{self, Notification};
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 const EPERM: u16 = 1;
 
@@ -123,12 +123,11 @@ impl Asking {
 
     fn settle(&mut self, question: Question, answer: &str) -> Option<Answered> {
         let Question { denied, told, listener } = question;
-        let listener = &listener;
+        let listener = listener.as_fd();
         if answer == "no" {
-            seccomp::deny(std::os::fd::AsFd::as_fd(listener), &told, EPERM);
+            seccomp::deny(listener, &told, EPERM);
             return Some(Answered::Denied(denied));
         }
-        let listener = std::os::fd::AsFd::as_fd(listener);
         if !seccomp::still_waits(listener, &told) {
             return None;
         }

@@ -349,7 +349,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
     }
 }
 
-/// How many different denied operations are told apart; a program could make up any number.
+/// How many different denied operations are told apart; a program could make up any number. Beyond, they are counted by call.
 const MOST_DENIED: usize = 64;
 
 fn record_told(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterator<Item = Told>) {
@@ -392,30 +392,27 @@ fn record_told(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterat
             reason: Some(denial.reason),
             remedy: denial.remedy,
         };
-        let same = |other: &&mut DeniedOperation| other.operation == entry.operation && other.program == entry.program;
-        if let Some(known) = watch.denied.iter_mut().find(same) {
-            known.count += 1;
-        } else if watch.denied.len() < MOST_DENIED {
-            if watch.evidence.is_none()
-                && let Err(fault) = s.log.append("kernel", "operation.denied", &entry)
-            {
-                unrecordable(s, watch, fault);
-            }
-            watch.denied.push(entry);
-        } else {
-            match watch.denied.last_mut() {
-                Some(last) if last.operation == OTHERS => last.count += 1,
-                _ => {
-                    entry = DeniedOperation {
-                        operation: OTHERS.into(),
-                        program: None,
-                        clause: None,
-                        reason: None,
-                        remedy: None,
-                        ..entry
-                    };
-                    watch.denied.push(entry);
+        let known = |all: &[DeniedOperation], entry: &DeniedOperation| {
+            let same = |other: &DeniedOperation| other.operation == entry.operation && other.program == entry.program;
+            all.iter().position(same)
+        };
+        let mut at = known(&watch.denied, &entry);
+        if at.is_none() && watch.denied.len() >= MOST_DENIED {
+            // A flood of one call's kinds does not hide another call.
+            let call = entry.operation.split(' ').next().unwrap_or_default();
+            entry.operation = format!("{call} (others)");
+            (entry.program, entry.remedy) = (None, None);
+            at = known(&watch.denied, &entry);
+        }
+        match at.and_then(|at| watch.denied.get_mut(at)) {
+            Some(known) => known.count += 1,
+            None => {
+                if watch.evidence.is_none()
+                    && let Err(fault) = s.log.append("kernel", "operation.denied", &entry)
+                {
+                    unrecordable(s, watch, fault);
                 }
+                watch.denied.push(entry);
             }
         }
         if ends && watch.killed_for.is_none() {
@@ -438,9 +435,6 @@ fn recorded(s: &mut Supervision<'_>, watch: &mut Watch, answered: Answered) -> O
         }
     }
 }
-
-/// What is said of the operations beyond [`MOST_DENIED`].
-const OTHERS: &str = "others";
 
 /// From here on this process only looks on: see [`Confinement`].
 fn confine(s: &mut Supervision<'_>, watch: &mut Watch) {

@@ -8,7 +8,7 @@ runs:    outside
 only:    process
 seconds: 60
 
-Every denied call is counted, and the last kind is named or falls under `other families`. On the bare host a log of a hundred lines is
+Every denied call is counted, and the last kind is named or falls under the others of its call. On the bare host a log of a hundred lines is
 kept, as rings of the kernel's do.
 """
 from lib import *
@@ -36,7 +36,7 @@ for kind, count in (("many", 20001), ("kinds", 255), ("high bits", 100)):
             denied = report["denied"]
             total = sum(d["count"] for d in denied) if isinstance(denied, list) else sum((denied or {}).values()) if isinstance(denied, dict) else denied
             print(kind, out, json.dumps(denied)[:300])
-            named = "AF_PACKET" in json.dumps(denied) or "other families" in json.dumps(denied)
+            named = "AF_PACKET" in json.dumps(denied) or "socket (others)" in json.dumps(denied)
             attempt(f"{kind}: fewer than there were", lambda: forbidden(errno.EBADMSG, total != count))
             attempt(f"{kind}: the last is not named", lambda: forbidden(errno.EBADMSG, not named))
             attempt(f"{kind}: spoilt", lambda: forbidden(errno.EBADMSG, not place.verified()))

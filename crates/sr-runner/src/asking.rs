@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 
 const EPERM: u16 = 1;
+/// DECSTR and SGR 0 (ECMA-48): the program may have made what is written next invisible.
+const PLAIN: &str = "\u{1b}[!p\u{1b}[0m";
 
 /// A call that waits for an answer.
 pub(crate) struct Question {
@@ -93,9 +95,11 @@ impl Asking {
             .map(|c| if c.is_ascii_graphic() { c } else { '?' })
             .collect();
         let text = format!(
-            "\r\nsafe-run: {program} wants {}: {}. Allow it? [y]es, [a]lways in this run, [N]o: ",
+            "{PLAIN}\r\nsafe-run: {program} wants {}: {}. Allow it? [y]es, [a]lways in this run, [N]o: ",
             denial.operation, denial.reason
         );
+        // What was typed before the question is no answer to it.
+        let _ = rustix::termios::tcflush(&self.terminal, rustix::termios::QueueSelector::IFlush);
         // A terminal that is gone is read as a no.
         let _ = rustix::io::write(&self.terminal, text.as_bytes());
     }

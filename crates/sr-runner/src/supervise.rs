@@ -287,16 +287,16 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
         PollFd::from_borrowed_fd(s.running.channel(), PollFlags::IN),
         PollFd::from_borrowed_fd(s.signals.as_fd(), PollFlags::IN),
     ];
+    // While a question stands what is typed is its answer, and nothing that the program writes covers it.
+    let answer = s.asking.as_ref().and_then(Asking::interest);
+    let asks = answer.is_some();
     let mut outputs = Vec::new();
-    for (index, pump) in s.output.iter().enumerate() {
+    for (index, pump) in s.output.iter().enumerate().filter(|_| !asks) {
         if let Some(interest) = pump.interest() {
             fds.push(interest);
             outputs.push(index);
         }
     }
-    // What is typed while a question stands is its answer.
-    let answer = s.asking.as_ref().and_then(Asking::interest);
-    let asks = answer.is_some();
     let input = s.input.as_ref().filter(|_| !asks).and_then(InputPump::interest);
     let input_at = input.is_some().then_some(fds.len());
     fds.extend(input);

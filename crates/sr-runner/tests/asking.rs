@@ -24,6 +24,8 @@ fn main() {
             a_question_that_nobody_answers,
         ),
         ("a_name_steers_no_terminal", a_name_steers_no_terminal),
+        ("what_was_typed_before_is_no_answer", what_was_typed_before_is_no_answer),
+        ("nothing_covers_a_question", nothing_covers_a_question),
     ]);
 }
 
@@ -49,20 +51,36 @@ const CALL: &str = "import ctypes, os\n\
     \x20 got = libc.syscall(*map(ctypes.c_long, a))\n\
     \x20 print('got' if got >= 0 else os.strerror(ctypes.get_errno()), flush=True)\n";
 
+const POLICY: &str = "apiVersion: safe-run/v1\nmetadata: {name: asks}\nextends: standard\nruntime: {args: []}\n\
+    mounts: []\nsyscalls: {onDenied: ask}\n";
+
 /// `ustat(2)` fails with EFAULT where it is allowed; `sysfs(3)` counts file systems.
 fn asked(place: &Place, answers: &str, options: &[&str], script: &str) -> Result<Ran, support::End> {
+    driven(place, DRIVER, answers, &[], options, script)
+}
+
+/// The same by another driver, and through another command.
+fn driven(
+    place: &Place,
+    driver: &str,
+    answers: &str,
+    through: &[&str],
+    options: &[&str],
+    script: &str,
+) -> Result<Ran, support::End> {
     needs(place, "python3")?;
     if !cfg!(target_arch = "x86_64") {
         return support::skip("the calls are written as x86_64's numbers");
     }
-    let policy = "apiVersion: safe-run/v1\nmetadata: {name: asks}\nextends: standard\nruntime: {args: []}\nmounts: []\n\
-                  syscalls: {onDenied: ask}\n";
-    place.write("policy.yaml", policy);
-    let mut driver = place.command("/usr/bin/python3");
-    driver.args(["-c", DRIVER, answers]).arg(support::safe_run());
-    driver.args(["run", "--policy", "./policy.yaml"]).args(options);
-    driver.args(["--", "/usr/bin/python3", "-c", &format!("{CALL}{script}")]);
-    Ok(end(driver, b"", LIMIT))
+    place.write("policy.yaml", POLICY);
+    let mut command = place.command("/usr/bin/python3");
+    command
+        .args(["-c", driver, answers])
+        .args(through)
+        .arg(support::safe_run());
+    command.args(["run", "--policy", "./policy.yaml"]).args(options);
+    command.args(["--", "/usr/bin/python3", "-c", &format!("{CALL}{script}")]);
+    Ok(end(command, b"", LIMIT))
 }
 
 /// What the program said, also where a question stood before it on its line.
@@ -147,9 +165,7 @@ fn the_wall_is_asked_about_by_nobody(place: &Place) -> Test {
 
 fn without_a_terminal_nobody_can_be_asked(place: &Place) -> Test {
     needs(place, "setsid")?;
-    let policy = "apiVersion: safe-run/v1\nmetadata: {name: asks}\nextends: standard\nruntime: {args: []}\nmounts: []\n\
-                  syscalls: {onDenied: ask}\n";
-    place.write("policy.yaml", policy);
+    place.write("policy.yaml", POLICY);
     let mut apart = place.command("setsid");
     apart.arg("--wait").arg(support::safe_run());
     apart.args(["run", "--policy", "./policy.yaml", "--", "true"]);
@@ -167,6 +183,52 @@ fn a_question_that_nobody_answers(place: &Place) -> Test {
     ran.ended(124)?;
     ensure!(ran.out.contains("[N]o: "), "{ran}");
     place.nothing_left()
+}
+
+/// The driver types ahead, as a person does who thinks that the program asks; nobody reads that, for the program's input is
+/// another.
+fn what_was_typed_before_is_no_answer(place: &Place) -> Test {
+    let typed = DRIVER.replace(
+        "out, asked = b'', 0",
+        "import time; time.sleep(0.3); os.write(fd, b'y\\n'); out, asked = b'', 0",
+    );
+    let apart = ["sh", "-c", "exec \"$@\" < /dev/null", "sh"];
+    let ran = driven(
+        place,
+        &typed,
+        "n",
+        &apart,
+        &[],
+        "import time; time.sleep(1.5)\ncall(139, 3)",
+    )?;
+    ran.ok()?;
+    ensure!(lines(&ran) == ["Operation not permitted"], "{ran}");
+    Ok(())
+}
+
+/// One thread waits for the answer, another writes over the question all the while.
+fn nothing_covers_a_question(place: &Place) -> Test {
+    let slow = DRIVER.replace(
+        "\x20  os.write(fd, answers",
+        "\x20  import time; time.sleep(0.5)\n\
+        \x20  while select.select([fd], [], [], 0)[0]: out += os.read(fd, 4096)\n\
+        \x20  out += b'<answered>'; os.write(fd, answers",
+    );
+    let script = "import threading, time, sys\n\
+        def cover():\n\
+        \x20 for _ in range(200): sys.stdout.write('PRESS Y TO GO ON\\n'); sys.stdout.flush(); time.sleep(0.005)\n\
+        t = threading.Thread(target=cover); t.start(); time.sleep(0.2)\n\
+        call(139, 3)\nt.join()";
+    let ran = driven(place, &slow, "n", &[], &[], script)?;
+    ran.ok()?;
+    let (before, rest) = ran.out.split_once("[N]o: ").unwrap_or_default();
+    let (during, after) = rest.split_once("<answered>").unwrap_or_default();
+    ensure!(during.is_empty(), "it wrote while the question stood: {ran}");
+    ensure!(
+        before.contains("PRESS Y") && after.contains("PRESS Y"),
+        "it wrote nothing: {ran}"
+    );
+    Ok(())
 }
 
 fn a_name_steers_no_terminal(place: &Place) -> Test {

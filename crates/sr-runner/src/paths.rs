@@ -2,7 +2,7 @@
 //! not is answered from here, with the path that was looked at: the program may change its memory at any time, so a denial
 //! is never left to a second reading.
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat2, readlink};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2, readlink};
 use rustix::io::Errno;
 use sr_compiler::Denial;
 use sr_compiler::bundle::{FilesystemPlan, MountEvidence};
@@ -222,8 +222,15 @@ fn intent(argument: &PathArgument, told: &Notification) -> Wanted {
     }
 }
 
+/// A pipe or a device may be written where the file system may not.
 fn read_only(file: &OwnedFd) -> bool {
-    fstatfs(file).is_ok_and(|stat| stat.f_flags as u64 & READ_ONLY != 0)
+    let kept = fstat(file).is_ok_and(|stat| {
+        matches!(
+            FileType::from_raw_mode(stat.st_mode),
+            FileType::RegularFile | FileType::Directory
+        )
+    });
+    kept && fstatfs(file).is_ok_and(|stat| stat.f_flags as u64 & READ_ONLY != 0)
 }
 
 /// Whether `path` is `directory` or lies below it. Both absolute.

@@ -19,6 +19,10 @@ fn main() {
         ("the_supervisor_of_an_ordinary_user", the_supervisor_of_an_ordinary_user),
         ("init", init),
         ("the_broker", the_broker),
+        (
+            "the_broker_looks_into_the_sandbox_alone",
+            the_broker_looks_into_the_sandbox_alone,
+        ),
         ("it_starts_nothing_else", it_starts_nothing_else),
         ("made_to_reach_out", made_to_reach_out),
         (
@@ -270,6 +274,31 @@ fn init(place: &Place) -> Test {
     if is_root() {
         let seen = open(run.init, &[])?;
         ensure!(seen == ["anon_inode:[signalfd] 1", "socket 1"], "{seen:?}");
+    }
+    Ok(())
+}
+
+/// What a process holds is shown of one pid namespace's processes, and where none is named of none.
+fn the_broker_looks_into_the_sandbox_alone(_: &Place) -> Test {
+    use sr_process::posture::Opener;
+    use std::os::unix::fs::MetadataExt;
+    let command = [support::safe_run().into(), "broker".into()];
+    let own = fs::metadata("/proc/self/ns/pid")?.ino();
+    let pid = std::process::id() as i32;
+    for (inside, shown) in [(None, false), (Some(own + 1), false), (Some(own), true)] {
+        let broker = sr_runner::broker::Broker::start(&command, inside)?;
+        for name in ["mem", "cwd", "fd/1"] {
+            let opened = broker.open(pid, name).map_err(|e| e.raw_os_error());
+            let fits = match shown {
+                // Yama keeps an ordinary user's own processes from one another's memory.
+                true if name == "mem" && !support::is_root() => true,
+                true => opened.is_ok(),
+                false => opened.as_ref().is_err_and(|errno| *errno == Some(1)),
+            };
+            ensure!(fits, "{name} for {inside:?}: {opened:?}");
+        }
+        // What every supervisor may see of a process.
+        ensure!(broker.open(pid, "exe").is_ok(), "exe for {inside:?}");
     }
     Ok(())
 }

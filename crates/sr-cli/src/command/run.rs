@@ -5,7 +5,7 @@ use crate::environment::Environment;
 use crate::failure::{Done, Failure};
 use crate::{host_rules, policies, summary, terminal};
 use sr_common::{Code, Fault, canonical};
-use sr_policy::spec::Durability;
+use sr_policy::spec::{Durability, OnDenied};
 use sr_policy::{CommandLine, Overlay, PolicySpec};
 use sr_runner::{Outcome, Refusal, Request, Store};
 use std::collections::BTreeMap;
@@ -55,6 +55,11 @@ fn start(layer: PolicyLayer, output: &OutputArguments, command: Option<CommandLi
         .as_deref()
         .map(super::attack::results)
         .transpose()?;
+    if output.save.is_some() && policy.syscalls.on_denied != OnDenied::Ask {
+        let found = "nobody is asked under this policy, so there would be nothing to save";
+        let remedy = "leave --save out, or write syscalls: {onDenied: ask} in the policy";
+        return Err(Fault::new(Code::Pol003, "save", found, remedy).into());
+    }
     let rules = host_rules::load(env)?;
     let id_base = rules.id_base.unwrap_or(env.id_base);
     let helper = env.helper(&rules);

@@ -1,13 +1,13 @@
 //! Rules about evidence: its interval, and what cannot go with keeping none.
 
 use super::Rule;
-use crate::spec::{Durability, PolicySpec, RootWritable};
+use crate::spec::{Durability, ObserveScope, PolicySpec, RootWritable};
 use sr_common::{Fault, Millis};
 
 const INTERVAL: Rule = Rule::new("SR-RULE-sample-interval-range", "`sampleInterval` is 10ms to 1h.");
 const NOT_KEPT: Rule = Rule::new(
     "SR-RULE-evidence-none",
-    "With `durability: none`, nothing is signed, no write is captured and there is no session.",
+    "With `durability: none`, nothing is signed or observed, no write is captured and there is no session.",
 );
 
 pub(super) const RULES: &[Rule] = &[INTERVAL, NOT_KEPT];
@@ -41,6 +41,13 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
     if spec.rootfs.writable == RootWritable::Overlay {
         refuse("rootfs.writable".into(), "captured writes", "write writable: readOnly");
     }
+    if spec.evidence.observe != ObserveScope::None {
+        refuse(
+            "evidence.observe".into(),
+            "what the program does is to be recorded",
+            "write observe: none",
+        );
+    }
     if spec.session.is_some() {
         refuse("session".into(), "a session", "write session: none");
     }
@@ -55,6 +62,7 @@ mod tests {
     fn what_would_have_to_be_kept_is_refused_where_nothing_is() {
         let mut spec = preset("agent").unwrap();
         spec.rootfs.writable = RootWritable::Overlay;
+        spec.evidence.observe = ObserveScope::Calls;
         let paths = |spec: &PolicySpec| {
             let mut faults = Vec::new();
             check(spec, &mut faults);
@@ -62,7 +70,13 @@ mod tests {
         };
         assert!(paths(&spec).is_empty());
         spec.evidence.durability = Durability::None;
-        let all = ["evidence.sign", "mounts[0].captured", "rootfs.writable", "session"];
+        let all = [
+            "evidence.sign",
+            "mounts[0].captured",
+            "rootfs.writable",
+            "evidence.observe",
+            "session",
+        ];
         assert_eq!(paths(&spec), all);
     }
 }

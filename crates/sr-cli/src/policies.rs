@@ -1,8 +1,8 @@
-//! Finds the policy that somebody named: a preset, or a file with all that it extends.
+//! Finds the policy that somebody named, a preset or a file with all that it extends, and saves one.
 
 use crate::read;
 use sr_common::{Code, Fault};
-use sr_policy::{Format, PRESET_NAMES, PolicySpec, parse, preset, resolve};
+use sr_policy::{Format, PRESET_NAMES, PolicySpec, parse, preset, render_yaml, resolve};
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -66,9 +66,61 @@ fn file(path: &Path) -> Result<Found, Vec<Fault>> {
     })
 }
 
+/// Writes `policy` to `file`: whole, or what was there stays. Through a link, into the file that it leads to; a pipe or a device is
+/// written as it is.
+pub fn save(file: &Path, policy: &PolicySpec) -> Result<(), Fault> {
+    let text = render_yaml(policy);
+    let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let written = match std::fs::metadata(&target) {
+        Ok(there) if !there.is_file() => std::fs::write(&target, text),
+        _ => replace(&target, &text),
+    };
+    written.map_err(|e| {
+        let found = format!("{} cannot be written: {e}", file.display());
+        Fault::new(
+            Code::Evd002,
+            "save",
+            found,
+            "name a file in a directory that you can write to",
+        )
+    })
+}
+
+fn replace(target: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(format!(".{}", std::process::id()));
+    let new = target.with_file_name(name);
+    let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, target));
+    if written.is_err() {
+        // It may not have come so far.
+        let _ = std::fs::remove_file(&new);
+    }
+    written
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_saved_leaves_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = sr_policy::preset("strict").unwrap();
+        let (file, link) = (dir.path().join("p.yaml"), dir.path().join("link.yaml"));
+        std::fs::write(&file, "before").unwrap();
+        std::os::unix::fs::symlink("p.yaml", &link).unwrap();
+        save(&link, &policy).unwrap();
+        assert!(std::fs::read_to_string(&file).unwrap().contains("strict"));
+        assert!(link.is_symlink());
+        // A name with which nothing can be made beside it stands for a disk that is full.
+        std::fs::create_dir(dir.path().join(format!(".q.yaml.{}", std::process::id()))).unwrap();
+        let other = dir.path().join("q.yaml");
+        std::fs::write(&other, "before").unwrap();
+        assert_eq!(save(&other, &policy).unwrap_err().path, "save");
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "before");
+        save(Path::new("/dev/null"), &policy).unwrap();
+    }
 
     fn refused(name: &OsStr) -> Fault {
         find(name).err().unwrap().remove(0)

@@ -55,10 +55,9 @@ pub fn learn(arguments: LearnArguments, env: &Environment) -> Done {
         (&learner.used, learner.time),
         &learner.targets,
     );
-    let text = render_yaml(&spec);
     match &arguments.out {
-        Some(path) => write(path, &text)?,
-        None => terminal::out(&text),
+        Some(path) => policies::save(path, &spec)?,
+        None => terminal::out(&render_yaml(&spec)),
     }
     terminal::err(&format!("safe-run: {}", closure(&size, learner.seen.lost)));
     match arguments.verify {
@@ -249,12 +248,5 @@ fn document<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> Result<T,
     read.map_err(|why| {
         let remedy = "learn from a run that `safe-run learn` started, and that came to its end";
         Fault::new(Code::Evd002, "learn", format!("{}: {why}", dir.display()), remedy).into()
-    })
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|e| {
-        let found = format!("{} cannot be written: {e}", path.display());
-        Fault::new(Code::Pol002, "learn", found, "name a file that you can write").into()
     })
 }

@@ -143,15 +143,7 @@ fn save(policy: &PolicySpec, allowed: &[String], file: &Path) -> Result<(), Faul
     }
     policy.syscalls.allow.sort();
     policy.syscalls.allow.dedup();
-    std::fs::write(file, sr_policy::render_yaml(&policy)).map_err(|e| {
-        let found = format!("{} cannot be written: {e}", file.display());
-        Fault::new(
-            Code::Evd002,
-            "save",
-            found,
-            "name a file in a directory that you can write to",
-        )
-    })
+    policies::save(file, &policy)
 }
 
 /// A run that did not come about has a report that says so; it is taken out like any other.

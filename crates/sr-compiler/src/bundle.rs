@@ -167,6 +167,16 @@ pub enum ViewKind {
     Devpts,
 }
 
+impl ViewKind {
+    /// Whether names are made, and files changed, there.
+    pub fn is_writable(&self) -> bool {
+        matches!(
+            self,
+            ViewKind::Scratch { .. } | ViewKind::Captured { .. } | ViewKind::Writable { .. }
+        )
+    }
+}
+
 /// Owner on the host of a directory that is shown as the sandbox user's own (idmapped mount; privileged supervisor only).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -269,11 +279,16 @@ pub struct LandlockPlan {
 pub struct LandlockRule {
     pub path: String,
     pub access: LandlockAccess,
+    /// No symbolic link is followed on the way: a program may have made it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_links: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum LandlockAccess {
+    /// Read directories.
+    List,
     /// Read files and directories, execute.
     Read,
     /// All that a directory allows, except making device nodes.

@@ -156,6 +156,11 @@ fn without(faults: &[Fault], spec: &mut PolicySpec, facts: &mut HostFacts, subje
                     .hidden
                     .retain(|hidden| subject.mounts.iter().any(|m| within(&hidden.path, &m.source)));
             }
+            "files" => {
+                if let Some(place) = spec.files.as_mut().and_then(|files| files.write.get_mut(at)) {
+                    *place = "/tmp".into();
+                }
+            }
             "resources" => {
                 spec.resources.strength = RequiredStrength::Any;
                 spec.resources.memory = Some(ByteSize(1 << 30));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sr_common::{ByteSize, Code, Control, Fault, Millis};
 use sr_compiler::{Arch, syscall_name};
 use sr_policy::spec::{
-    DeniedScope, Durability, HashScope, Mac, Metadata, Mount, OnDenied, OnOutput, PolicySpec, RequiredStrength,
+    DeniedScope, Durability, Files, HashScope, Mac, Metadata, Mount, OnDenied, OnOutput, PolicySpec, RequiredStrength,
     SyscallProfile,
 };
 use sr_policy::{Format, PRESET_NAMES, parse, preset, render_yaml, resolve};
@@ -233,6 +233,9 @@ pub(crate) fn call(c: &mut Choices<'_>) -> String {
     syscall_name(arch, nr).unwrap_or("read").to_owned()
 }
 
+/// Places of a view.
+const FILES: &[&str] = &["/", "/usr", "/tmp", "/tmp/a b", "/m", "/m/1/x", "/proc", "/etc/passwd", "/nowhere"];
+
 /// A complete policy of good form. It may break a combination rule.
 pub fn generate(c: &mut Choices<'_>) -> PolicySpec {
     // The presets are there for every one of their names.
@@ -251,6 +254,10 @@ pub fn generate(c: &mut Choices<'_>) -> PolicySpec {
     spec.mounts = (0..c.below(4)).map(|i| mount(c, i)).collect();
     spec.hide = c.list(3, |c| {
         c.word(&[".env*", "*.pem", "?x", ".git/config", "secret"]).to_owned()
+    });
+    spec.files = c.some(|c| Files {
+        read: c.list(4, |c| c.word(FILES).to_owned()),
+        write: c.list(3, |c| c.word(FILES).to_owned()),
     });
     let limits = &mut spec.resources;
     limits.cpu = c.some(|c| f64::from(1 + c.below(4_000_000) as u32) / 1000.0);

@@ -7,7 +7,7 @@ use crate::slot::{Slot, Slots};
 use crate::wire::{self, Answer, Ask, Fault, Ready, Request, Say, VERSION};
 use sr_kernel::cgroup::{remove_by_path_of, top_of, version};
 use sr_kernel::confine::{self, Confinement};
-use sr_kernel::landlock::{self, Access, Ruleset, Scope};
+use sr_kernel::landlock::{self, Access, Rule, Ruleset, Scope};
 use sr_kernel::peer::Peer;
 use sr_kernel::seccomp;
 use std::ffi::CString;
@@ -229,7 +229,7 @@ fn confine(config: &Config, state: &Path) -> io::Result<()> {
     let rules = kept
         .chain(homes)
         .chain([(PathBuf::from("/proc"), Access::Look)])
-        .map(|(path, access)| Ok((CString::new(path.as_os_str().as_bytes())?, access)))
+        .map(|(path, access)| Ok(Rule::new(CString::new(path.as_os_str().as_bytes())?, access)))
         .collect::<io::Result<_>>()?;
     let abi = landlock::abi();
     let ruleset = Ruleset {

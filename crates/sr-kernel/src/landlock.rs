@@ -1,7 +1,8 @@
 //! Landlock (landlock(7)): the ABI, rulesets, entering a domain. Raw system calls rather than the `landlock` crate,
 //! because rules are made in the new process, which does not allocate.
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -48,6 +49,8 @@ fn all_rights(abi: u32) -> u64 {
 /// What a rule allows below its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
+    /// Read directories.
+    List,
     /// Read files and directories, execute.
     Read,
     /// Everything but making device nodes and device ioctls.
@@ -84,14 +87,34 @@ impl Scope {
     }
 }
 
+/// What is allowed at a path and below it.
+#[derive(Debug)]
+pub struct Rule {
+    /// Absolute, of the view where it is a sandbox's.
+    pub path: CString,
+    pub access: Access,
+    /// A symbolic link on the way is an error.
+    pub no_links: bool,
+}
+
+impl Rule {
+    /// Links are followed.
+    pub fn new(path: CString, access: Access) -> Rule {
+        Rule {
+            path,
+            access,
+            no_links: false,
+        }
+    }
+}
+
 /// A ruleset, complete before the clone.
 #[derive(Debug)]
 pub struct Ruleset {
     pub abi: u32,
     pub deny_tcp: bool,
     pub scope: Scope,
-    /// Absolute paths, of the view where it is a sandbox's.
-    pub rules: Vec<(CString, Access)>,
+    pub rules: Vec<Rule>,
 }
 
 /// The kernel's Landlock ABI; 0 where there is none.
@@ -112,6 +135,7 @@ impl Ruleset {
     fn rights(&self, access: Access) -> u64 {
         let all = all_rights(self.abi);
         all & match access {
+            Access::List => READ_DIR,
             Access::Read => EXECUTE | READ_FILE | READ_DIR,
             Access::Write => !(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV),
             Access::Device => READ_FILE | WRITE_FILE | READ_DIR | TRUNCATE | IOCTL_DEV,
@@ -137,14 +161,20 @@ impl Ruleset {
         // SAFETY: `attr` is a live struct landlock_ruleset_attr of at least `size` bytes.
         let fd = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const attr, size, 0u32) };
         let ruleset = owned(fd)?;
-        for (path, access) in &self.rules {
-            let target = match rustix::fs::openat(CWD, path.as_c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        for rule in &self.rules {
+            let (path, flags) = (rule.path.as_c_str(), OFlags::PATH | OFlags::CLOEXEC);
+            let opened = match rule.no_links {
+                false => openat(CWD, path, flags, Mode::empty()),
+                true => openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS),
+            };
+            let target = match opened {
                 Ok(fd) => fd,
-                // A part of the view that this host lacks needs no rule: what has none is denied.
-                Err(rustix::io::Errno::NOENT) => continue,
+                // A part of the view that this host lacks, or that nobody inside may reach, needs no rule: what has none
+                // is denied.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => continue,
                 Err(e) => return Err(e.into()),
             };
-            self.allow(&ruleset, target.as_fd(), *access)?;
+            self.allow(&ruleset, target.as_fd(), rule.access)?;
         }
         Ok(ruleset)
     }

@@ -1,7 +1,8 @@
 //! What a program was seen to do, and the smallest policy that lets it: its capability closure.
 
+use crate::places::{self, Shown};
 use serde::{Deserialize, Serialize};
-use sr_common::{ByteSize, Millis, Usage};
+use sr_common::{ByteSize, Control, Millis, Usage};
 use sr_policy::PolicySpec;
 use sr_policy::spec::{Mount, ObserveScope, OnDenied, SyscallProfile};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,10 +13,24 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Observation {
     /// System calls by name; with those that an argument selects the use of, its values.
     pub calls: BTreeMap<String, BTreeSet<u32>>,
-    /// Files by their place in the view, and whether they were made, changed or taken away.
-    pub files: BTreeMap<String, bool>,
+    /// Files and directories by their place in the view, and the most that was done with each.
+    pub files: BTreeMap<String, Use>,
     /// Things that were seen and not kept: there were too many, or they could not be read.
     pub lost: u64,
+}
+
+/// What was done with a file, the least first: what is allowed for a later one allows the earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Use {
+    /// It was looked at, or its names were.
+    Listed,
+    Read,
+    Executed,
+    /// What is in it was changed.
+    Changed,
+    /// Names in this directory were made, replaced or taken away.
+    Filled,
 }
 
 /// So many files are kept.
@@ -36,11 +51,11 @@ impl Observation {
         }
     }
 
-    pub fn file(&mut self, path: String, changed: bool) {
+    pub fn file(&mut self, path: String, used: Use) {
         let room = self.files.len() < MOST_FILES;
         match self.files.get_mut(&path) {
-            Some(known) => *known |= changed,
-            None if room => drop(self.files.insert(path, changed)),
+            Some(known) => *known = used.max(*known),
+            None if room => drop(self.files.insert(path, used)),
             None => self.lost += 1,
         }
     }
@@ -53,8 +68,8 @@ impl Observation {
                 self.call(&name, Some(value));
             }
         }
-        for (path, changed) in other.files {
-            self.file(path, changed);
+        for (path, used) in other.files {
+            self.file(path, used);
         }
         self.lost += other.lost;
     }
@@ -78,19 +93,20 @@ pub struct Size {
     pub calls: usize,
     /// Of them, how many with named arguments only.
     pub by_argument: usize,
-    /// Files of the view that were read, and that were changed.
-    pub read: usize,
-    pub changed: usize,
+    /// Files of the view that were read, and the places that the policy names for them.
+    pub read: (usize, usize),
+    /// The same of those that were changed.
+    pub changed: (usize, usize),
 }
 
 /// The smallest policy under `base` that lets happen what was seen. `floor`: the calls that every policy has. `used`: what
-/// the run used at most; `time` how long it took. `targets`: where the mounts of `base` lie in the view, in their order.
+/// the run used at most; `time` how long it took. `shown`: the view; `besides`: what of it the kernel itself opened.
 pub fn policy(
     base: &PolicySpec,
     seen: &Observation,
     floor: &[&str],
     (used, time): (&Usage, Millis),
-    targets: &[String],
+    (shown, besides): (&Shown, &BTreeSet<String>),
 ) -> (PolicySpec, Size) {
     let mut spec = base.clone();
     spec.metadata.name = "learned".into();
@@ -117,19 +133,26 @@ pub fn policy(
     spec.mounts = base
         .mounts
         .iter()
-        .zip(targets)
+        .zip(&shown.mounts)
         .map(|(mount, target)| mounted(mount, target, seen))
         .collect();
+    let files = places::files(seen, shown, besides, base.files.as_ref());
     limits(&mut spec, used, time);
     spec.evidence.observe = ObserveScope::None;
     spec.evidence.denied = base.evidence.denied;
-    let changed = seen.files.values().filter(|changed| **changed).count();
+    let own = |path: &str| ["/proc/", "/dev/"].iter().any(|own| path.starts_with(own));
+    let count = |is: fn(Use) -> bool| {
+        let files = seen.files.iter().filter(|(path, _)| !own(path));
+        files.filter(|(_, used)| is(**used)).count()
+    };
     let size = Size {
         calls: calls.len() + floor.len(),
         by_argument: spec.syscalls.arguments.len(),
-        read: seen.files.len() - changed,
-        changed,
+        read: (count(|used| [Use::Read, Use::Executed].contains(&used)), files.read.len()),
+        changed: (count(|used| used == Use::Changed), files.write.len()),
     };
+    // Where it may be missing it cannot hold them.
+    spec.files = (!base.degrade.contains(&Control::Landlock)).then_some(files);
     (spec, size)
 }
 
@@ -140,7 +163,10 @@ fn mounted(mount: &Mount, target: &str, seen: &Observation) -> Mount {
         path.strip_prefix(target)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let changed = seen.files.iter().any(|(path, changed)| *changed && within(path));
+    let changed = seen
+        .files
+        .iter()
+        .any(|(path, used)| *used >= Use::Changed && within(path));
     Mount {
         read_only: mount.read_only || !(changed || mount.captured),
         ..mount.clone()
@@ -179,8 +205,8 @@ mod tests {
         }
         seen.call("ioctl", Some(0x5401));
         seen.call("ioctl", Some(0x5413));
-        seen.file("/work/a".into(), false);
-        seen.file("/work/a".into(), false);
+        seen.file("/work/a".into(), Use::Read);
+        seen.file("/work/a".into(), Use::Listed);
         seen
     }
 
@@ -193,7 +219,15 @@ mod tests {
             pids: Some(3),
             ..Usage::default()
         };
-        let of = |seen: &Observation| policy(&base, seen, &["exit_group"], (&used, Millis(300)), &["/work".into()]);
+        let shown = Shown {
+            mounts: vec!["/work".into()],
+            writable: vec!["/work".into(), "/tmp".into()],
+            prefixes: Vec::new(),
+        };
+        let nothing = BTreeSet::new();
+        let of = |seen: &Observation| {
+            policy(&base, seen, &["exit_group"], (&used, Millis(300)), (&shown, &nothing))
+        };
         let (spec, size) = of(&seen());
         let calls = [
             "clone",
@@ -207,7 +241,8 @@ mod tests {
         ];
         assert_eq!(spec.syscalls.allow, calls);
         assert_eq!(spec.syscalls.arguments["ioctl"], [0x5401, 0x5413]);
-        assert_eq!((size.calls, size.by_argument, size.read, size.changed), (9, 1, 1, 0));
+        assert_eq!((size.calls, size.by_argument, size.read, size.changed), (9, 1, (1, 1), (0, 0)));
+        assert_eq!(spec.files.unwrap().read, ["/work/a"]);
         assert!(spec.mounts[0].read_only);
         let limits = &spec.resources;
         assert_eq!((limits.memory, limits.pids), (Some(ByteSize(256 << 20)), Some(16)));
@@ -215,11 +250,11 @@ mod tests {
 
         let mut more = seen();
         more.merge(Observation {
-            files: [("/work/a".to_owned(), true), ("/workshop/b".to_owned(), true)].into(),
+            files: [("/work/a".to_owned(), Use::Changed), ("/workshop/b".to_owned(), Use::Changed)].into(),
             ..Observation::default()
         });
         let (spec, size) = of(&more);
-        assert!(!spec.mounts[0].read_only && (size.read, size.changed) == (0, 2));
+        assert!(!spec.mounts[0].read_only && (size.read, size.changed) == ((0, 1), (2, 1)));
     }
 
     #[test]

@@ -2,5 +2,6 @@
 //! tool's profile. It knows no backend.
 
 pub mod learn;
+pub mod places;
 pub mod profile;
 pub mod why;

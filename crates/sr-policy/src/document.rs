@@ -35,6 +35,8 @@ section! {
         mounts: Vec<MountSection>,
         /// Names that captured mounts do not show; `*` and `?` allowed.
         hide: Vec<Word>,
+        /// What of the view the program may open. Left out: all of it.
+        files: FilesSection,
         resources: ResourcesSection,
         syscalls: SyscallsSection,
         network: NetworkSection,
@@ -122,6 +124,18 @@ section! {
         read_only: bool,
         /// The program may write; its writes are kept apart for `diff` and `apply`. Default `false`.
         captured: bool,
+    }
+}
+
+section! {
+    /// Files, and directories with all below them, by their places in the view, held by Landlock. All others may be looked
+    /// for and listed, and not opened. The command, its interpreters and the loader may always be read; so may `/proc`
+    /// and `/dev`.
+    pub struct FilesSection {
+        /// To read and to execute. Left out: none.
+        read: Vec<Word>,
+        /// To read, execute and change, as far as the view lets: `/` is all that it lets be changed. Left out: none.
+        write: Vec<Word>,
     }
 }
 

@@ -102,8 +102,25 @@ fn file_lines(spec: &PolicySpec) -> Vec<String> {
             list(&spec.hide)
         ));
     }
+    if let Some(files) = &spec.files {
+        lines.extend(opened_lines(files));
+    }
     lines.push("It has an empty `/tmp` of its own, which is its home directory too. It sees nothing of what your home directory, `/run` and `/var` hold, nor of anything else not named here.".into());
     lines
+}
+
+fn opened_lines(files: &Files) -> [String; 2] {
+    let named = |paths: &[String]| match paths {
+        [] => "nothing".to_owned(),
+        paths => list(paths),
+    };
+    [
+        format!(
+            "Of what it sees it may open to read, besides the command itself: {}.",
+            named(&[files.read.as_slice(), &files.write].concat())
+        ),
+        format!("Of what it could change it may change: {}.", named(&files.write)),
+    ]
 }
 
 fn mount_line(mount: &Mount) -> String {

@@ -81,6 +81,7 @@ impl Preset {
             network: Network {
                 mode: NetworkMode::None,
             },
+            files: None,
             mac: None,
             evidence: Evidence {
                 sign: "default".into(),

@@ -31,6 +31,11 @@ pub fn render_yaml(spec: &PolicySpec) -> String {
     out.line(1, "installation", &spec.rootfs.installation);
     out.mounts(spec);
     out.line(0, "hide", &spec.hide);
+    if let Some(files) = &spec.files {
+        out.open("files");
+        out.list(1, "read", &files.read);
+        out.list(1, "write", &files.write);
+    }
     out.open("resources");
     let limits = &spec.resources;
     out.limit("cpu", limits.cpu.as_ref());
@@ -81,6 +86,18 @@ impl Writer {
     fn some(&mut self, depth: usize, key: &str, value: Option<&String>) {
         if let Some(value) = value {
             self.line(depth, key, value);
+        }
+    }
+
+    /// A long one has a line for each.
+    fn list(&mut self, depth: usize, key: &str, values: &[String]) {
+        if values.len() < 4 {
+            return self.line(depth, key, &values);
+        }
+        let indent = depth * 2;
+        let _ = writeln!(self.0, "{:indent$}{key}:", "");
+        for value in values {
+            let _ = writeln!(self.0, "{:indent$}  - {}", "", flow(value));
         }
     }
 

@@ -7,7 +7,7 @@ use crate::merge::Merge;
 use crate::preset::PRESET_NAMES;
 use crate::rules::{self, EXTENDS_CYCLE, EXTENDS_DEPTH, lexical};
 use crate::source::{Layer, PolicySource, parse};
-use crate::spec::{Mac, Mount, OnDenied, PolicySpec, Preset, RootfsSource};
+use crate::spec::{Files, Mac, Mount, OnDenied, PolicySpec, Preset, RootfsSource};
 use crate::suggest::nearest;
 use crate::text::printable;
 use crate::words::{OrAll, Text, Word};
@@ -172,6 +172,12 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
         document.mounts.map(|list| list.into_iter().map(mount).collect()),
     );
     set(&mut spec.hide, document.hide.map(words));
+    if let Some(files) = document.files {
+        spec.files = Some(Files {
+            read: words(files.read.unwrap_or_default()),
+            write: words(files.write.unwrap_or_default()),
+        });
+    }
     if let Some(r) = document.resources {
         set(&mut spec.resources.cpu, r.cpu.map(|cpu| cpu.limit().map(|n| n.0)));
         set(&mut spec.resources.memory, r.memory.map(OrAll::limit));

@@ -18,6 +18,9 @@ pub struct PolicySpec {
     pub mounts: Vec<Mount>,
     /// Names that captured mounts do not show: a file name, `*` and `?` allowed; `.git/config` is shown without its credentials.
     pub hide: Vec<String>,
+    /// What of the view the program may open; `None`: all of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub files: Option<Files>,
     pub resources: Resources,
     pub syscalls: Syscalls,
     pub network: Network,
@@ -109,6 +112,17 @@ pub struct Mount {
     pub read_only: bool,
     /// Writable for the program, its writes kept apart for `diff` and `apply`.
     pub captured: bool,
+}
+
+/// Files, and directories with all below them, by their places in the view. All others may be looked for and listed, and
+/// not opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Files {
+    /// To read and to execute.
+    pub read: Vec<String>,
+    /// To read, execute and change, as far as the view lets.
+    pub write: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -494,6 +494,8 @@ impl Steps {
         }
         let remedy = if what.contains("proc file system") {
             "this host shows only a masked /proc (a container?): run with an unmasked /proc, see `safe-run doctor`"
+        } else if what.contains("Landlock") && message.b as i32 == libc_errno::ELOOP {
+            "a path of `files` in a place that programs may change leads through a symbolic link: write where it leads"
         } else if what.contains("Landlock") {
             "the kernel has Landlock and something here forbids it (a container's filter?): allow its three calls"
         } else {
@@ -510,6 +512,7 @@ mod libc_errno {
     pub const ENOENT: i32 = 2;
     pub const ENOEXEC: i32 = 8;
     pub const EACCES: i32 = 13;
+    pub const ELOOP: i32 = 40;
 }
 
 fn maps(map: &IdMap, inside: u32) -> (Vec<MapLine>, Vec<MapLine>) {

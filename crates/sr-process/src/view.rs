@@ -8,7 +8,7 @@ use crate::stage::{self, DEVICES, Devices};
 use crate::trees::{Tree, Trees};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{Backing, FilesystemPlan, IdMap, LandlockAccess, LayerMask, Owner, ProcessPlan, ViewKind};
-use sr_kernel::landlock::{Access, Ruleset, Scope};
+use sr_kernel::landlock::{Access, Rule, Ruleset, Scope};
 use sr_kernel::step::{Fd, MountFlags, Step};
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -826,11 +826,16 @@ impl Builder<'_> {
                 .iter()
                 .map(|rule| {
                     let access = match rule.access {
+                        LandlockAccess::List => Access::List,
                         LandlockAccess::Read => Access::Read,
                         LandlockAccess::Write => Access::Write,
                         LandlockAccess::Device => Access::Device,
                     };
-                    Ok((c_string(&rule.path)?, access))
+                    Ok(Rule {
+                        path: c_string(&rule.path)?,
+                        access,
+                        no_links: rule.no_links,
+                    })
                 })
                 .collect::<Result<_, Fault>>()?;
             let ruleset = Ruleset {

@@ -7,7 +7,7 @@ use sr_common::{Code, Fault};
 use sr_compiler::Arch;
 use sr_compiler::syscalls::allow_only;
 use sr_kernel::confine;
-use sr_kernel::landlock::{self, Access, Ruleset, Scope};
+use sr_kernel::landlock::{self, Access, Rule, Ruleset, Scope};
 use sr_kernel::seccomp::Instruction;
 use std::ffi::{CString, OsString};
 use std::io;
@@ -59,7 +59,7 @@ pub(crate) struct Files<'a> {
 }
 
 impl Files<'_> {
-    fn rules(&self) -> io::Result<Vec<(CString, Access)>> {
+    fn rules(&self) -> io::Result<Vec<Rule>> {
         let kinds = [
             (&self.look, Access::Look),
             (&self.keep, Access::Keep),
@@ -67,7 +67,7 @@ impl Files<'_> {
         ];
         let all = kinds
             .iter()
-            .flat_map(|(paths, access)| paths.iter().map(|path| Ok((c_string(path)?, *access))));
+            .flat_map(|(paths, access)| paths.iter().map(|path| Ok(Rule::new(c_string(path)?, *access))));
         all.collect()
     }
 }

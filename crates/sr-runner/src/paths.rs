@@ -5,9 +5,10 @@
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2, readlink};
 use rustix::io::Errno;
 use sr_compiler::Denial;
-use sr_compiler::bundle::{FilesystemPlan, MountEvidence};
+use sr_compiler::bundle::{FilesystemPlan, LandlockAccess, MountEvidence};
 use sr_compiler::syscalls::{Intent, PathArgument};
 use sr_kernel::seccomp::Notification;
+use sr_observe::learn::Use;
 use sr_process::posture::Opener;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -20,7 +21,19 @@ pub(crate) struct View<'a> {
     opener: Rc<dyn Opener>,
     /// The program's root directory.
     root: OwnedFd,
+    /// Where only a part of the view may be opened.
+    opened: Option<Opened>,
 }
+
+/// Places of the view that the policy's `files` let be opened, as they are without links.
+#[derive(Default)]
+struct Opened {
+    read: Vec<String>,
+    write: Vec<String>,
+}
+
+/// The policy's field that denies, the reason, the remedy, and the errno that says so.
+type Verdict = (&'static str, String, Option<String>, u16);
 
 /// Longest path that is looked at, as of the kernel's own (PATH_MAX).
 const MOST: usize = 4096;
@@ -29,6 +42,8 @@ const READ_ONLY: u64 = 1;
 /// O_ACCMODE, and O_TRUNC, O_CREAT of open(2): the same on both architectures.
 const WRITES: u64 = 0o3 | 0o1000;
 const CREATES: u64 = 0o100;
+/// O_PATH, likewise.
+const PATH: u64 = 0o10_000_000;
 
 impl<'a> View<'a> {
     /// What `program` sees.
@@ -39,12 +54,39 @@ impl<'a> View<'a> {
         program: i32,
     ) -> io::Result<View<'a>> {
         let root = opener.open(program, "root")?;
-        Ok(View {
+        let mut view = View {
             plan,
             mounts,
             opener,
             root,
-        })
+            opened: None,
+        };
+        view.opened = view.opened();
+        Ok(view)
+    }
+
+    /// The rules of the program's domain, by the places that they stand for: those that a link leads to lie where no program
+    /// makes links.
+    fn opened(&self) -> Option<Opened> {
+        let rules = &self.plan.landlock.as_ref()?.rules;
+        if !rules.iter().any(|rule| rule.access == LandlockAccess::List) {
+            return None;
+        }
+        let mut opened = Opened::default();
+        for rule in rules {
+            let places = match rule.access {
+                LandlockAccess::Read => &mut opened.read,
+                LandlockAccess::Write => &mut opened.write,
+                LandlockAccess::List | LandlockAccess::Device => continue,
+            };
+            places.extend(self.place(&rule.path));
+        }
+        Some(opened)
+    }
+
+    /// The true place in the view of what is at `path`.
+    fn place(&self, path: &str) -> Option<String> {
+        place_of(&self.open(path, OFlags::empty()).ok()?)
     }
 
     /// The first of the call's paths that is denied, with the errno that says so. `None`: it goes on, also where nothing
@@ -63,21 +105,24 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The files that the call names and that are there, by their true places in the view, and whether each is to be
-    /// changed. What is to be made counts as a change of its directory.
-    pub fn files(&self, told: &Notification, arguments: &[PathArgument]) -> Vec<(String, bool)> {
-        let place = |path: &str| {
-            let file = self.open(path, OFlags::empty()).ok()?;
-            let place = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new()).ok()?;
-            place.into_string().ok().filter(|place| place.starts_with('/'))
-        };
+    /// The files that the call names and that are there, by their true places in the view, and what they are for. What is to
+    /// be made or taken away is a change of its directory.
+    pub fn files(&self, told: &Notification, arguments: &[PathArgument]) -> Vec<(String, Use)> {
         let file = |argument: &PathArgument| {
             let path = self.path(told, argument).ok()?;
             let wanted = intent(argument, told);
-            match (place(&path), wanted) {
-                (Some(place), wanted) => Some((place, wanted != Wanted::Look)),
-                (None, Wanted::Make | Wanted::Save) => Some((place(parent(&path)?)?, true)),
-                (None, _) => None,
+            let file = self.open(&path, OFlags::empty()).ok();
+            let place = file.as_ref().and_then(place_of);
+            match (wanted, place) {
+                (Wanted::Read, Some(place)) if file.as_ref().is_some_and(is_directory) => Some((place, Use::Listed)),
+                (Wanted::Look | Wanted::Mark | Wanted::Make, Some(place)) => Some((place, Use::Listed)),
+                (Wanted::Read, Some(place)) => Some((place, Use::Read)),
+                (Wanted::Run, Some(place)) => Some((place, Use::Executed)),
+                (Wanted::Change | Wanted::Save, Some(place)) => Some((place, Use::Changed)),
+                (Wanted::Make | Wanted::Save, None) | (Wanted::Replace | Wanted::Remove, _) => {
+                    Some((self.place(parent(&path)?)?, Use::Filled))
+                }
+                (_, None) => None,
             }
         };
         arguments.iter().filter_map(file).collect()
@@ -104,7 +149,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn denied(&self, path: &str, intent: Wanted) -> Option<(&'static str, String, Option<String>, u16)> {
+    fn denied(&self, path: &str, wanted: Wanted) -> Option<Verdict> {
         // What these hold differs for who looks.
         if ["/proc", "/dev"].iter().any(|own| within(path, own)) {
             return None;
@@ -116,9 +161,10 @@ impl<'a> View<'a> {
                 if self.open(path, OFlags::NOFOLLOW).is_ok() {
                     return None;
                 }
-                return match (intent, parent(path)) {
-                    (Wanted::Make | Wanted::Save, Some(directory)) => match self.open(directory, OFlags::DIRECTORY) {
-                        Ok(place) => read_only(&place).then(|| self.unchangeable(path)),
+                return match (wanted, parent(path)) {
+                    (Wanted::Make | Wanted::Save | Wanted::Replace, Some(directory)) => match self.open(directory, OFlags::DIRECTORY) {
+                        Ok(place) if read_only(&place) => Some(self.unchangeable(path)),
+                        Ok(place) => self.unopened(&place, Wanted::Change),
                         Err(_) => self.unseen(directory),
                     },
                     _ => self.unseen(path),
@@ -131,7 +177,38 @@ impl<'a> View<'a> {
         if covered && let Some(hidden) = self.hidden(&self.host(path).0) {
             return Some(hidden);
         }
-        (matches!(intent, Wanted::Change | Wanted::Save) && read_only(&file)).then(|| self.unchangeable(path))
+        let changes = !matches!(wanted, Wanted::Look | Wanted::Read | Wanted::Run | Wanted::Make);
+        if changes && read_only(&file) {
+            return Some(self.unchangeable(path));
+        }
+        match wanted {
+            Wanted::Replace | Wanted::Remove => {
+                self.unopened(&self.open(parent(path)?, OFlags::DIRECTORY).ok()?, Wanted::Change)
+            }
+            _ => self.unopened(&file, wanted),
+        }
+    }
+
+    /// What the policy's `files` keep `file` from being opened for.
+    fn unopened(&self, file: &OwnedFd, wanted: Wanted) -> Option<Verdict> {
+        let opened = self.opened.as_ref()?;
+        let place = place_of(file)?;
+        let among = |places: &[String]| places.iter().any(|held| held == "/" || within(&place, held));
+        let (clause, held) = match wanted {
+            // A directory is there to be listed; a pipe or a socket is no file of the view's.
+            Wanted::Read | Wanted::Run if !is_file(file) => return None,
+            Wanted::Read | Wanted::Run => ("files.read", among(&opened.read) || among(&opened.write)),
+            Wanted::Change | Wanted::Save if is_file(file) || is_directory(file) => {
+                ("files.write", among(&opened.write))
+            }
+            _ => return None,
+        };
+        let reason = match clause {
+            "files.read" => "the policy does not let it be opened",
+            _ => "the policy does not let it be changed",
+        };
+        let remedy = format!("{}: […, {place}]}}", clause.replace('.', ": {"));
+        (!held).then(|| (clause, reason.to_owned(), Some(remedy), EACCES))
     }
 
     fn open(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -153,7 +230,7 @@ impl<'a> View<'a> {
     }
 
     /// Something of the host's that the view does not show. What is nowhere is nobody's denial.
-    fn unseen(&self, path: &str) -> Option<(&'static str, String, Option<String>, u16)> {
+    fn unseen(&self, path: &str) -> Option<Verdict> {
         let (host, mount) = self.host(path);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat2(CWD, &host, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).ok()?;
@@ -168,13 +245,13 @@ impl<'a> View<'a> {
         Some(("mounts", "the view does not show it".into(), Some(remedy), ENOENT))
     }
 
-    fn hidden(&self, host: &str) -> Option<(&'static str, String, Option<String>, u16)> {
+    fn hidden(&self, host: &str) -> Option<Verdict> {
         let hidden = self.plan.hidden.iter().find(|hidden| within(host, &hidden.path))?;
         let remedy = "take what matches it out of hide, or write a shorter list";
         Some(("hide", hidden.reason.clone(), Some(remedy.into()), EACCES))
     }
 
-    fn unchangeable(&self, path: &str) -> (&'static str, String, Option<String>, u16) {
+    fn unchangeable(&self, path: &str) -> Verdict {
         let reason = "it is shown read-only".to_owned();
         match self.host(path).1.and_then(|i| self.mounts.get(i)) {
             Some(mount) => {
@@ -199,38 +276,61 @@ const EROFS: u16 = 30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Look,
+    Read,
+    Run,
     Make,
     Change,
     /// To change it, or make it where it is not.
     Save,
+    Replace,
+    Mark,
+    Remove,
 }
 
 fn intent(argument: &PathArgument, told: &Notification) -> Wanted {
     match argument.intent {
         Intent::Look => Wanted::Look,
+        Intent::Execute => Wanted::Run,
         Intent::Make => Wanted::Make,
+        Intent::Save => Wanted::Save,
+        Intent::Replace => Wanted::Replace,
         Intent::Change => Wanted::Change,
+        Intent::Mark => Wanted::Mark,
+        Intent::Remove => Wanted::Remove,
         Intent::Open { flags } => {
             let flags = told.args[usize::from(flags)];
             match (flags & CREATES != 0, flags & WRITES != 0) {
                 (true, true) => Wanted::Save,
                 (true, false) => Wanted::Make,
                 (false, true) => Wanted::Change,
-                (false, false) => Wanted::Look,
+                (false, false) if flags & PATH != 0 => Wanted::Look,
+                (false, false) => Wanted::Read,
             }
         }
     }
 }
 
+/// The true place in the view of what is open at `file`; `None` for what has none.
+fn place_of(file: &OwnedFd) -> Option<String> {
+    let place = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new()).ok()?;
+    place.into_string().ok().filter(|place| place.starts_with('/'))
+}
+
+fn kind(file: &OwnedFd) -> Option<FileType> {
+    Some(FileType::from_raw_mode(fstat(file).ok()?.st_mode))
+}
+
+fn is_file(file: &OwnedFd) -> bool {
+    kind(file) == Some(FileType::RegularFile)
+}
+
+fn is_directory(file: &OwnedFd) -> bool {
+    kind(file) == Some(FileType::Directory)
+}
+
 /// A pipe or a device may be written where the file system may not.
 fn read_only(file: &OwnedFd) -> bool {
-    let kept = fstat(file).is_ok_and(|stat| {
-        matches!(
-            FileType::from_raw_mode(stat.st_mode),
-            FileType::RegularFile | FileType::Directory
-        )
-    });
-    kept && fstatfs(file).is_ok_and(|stat| stat.f_flags as u64 & READ_ONLY != 0)
+    (is_file(file) || is_directory(file)) && fstatfs(file).is_ok_and(|stat| stat.f_flags as u64 & READ_ONLY != 0)
 }
 
 /// Whether `path` is `directory` or lies below it. Both absolute.

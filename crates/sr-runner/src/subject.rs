@@ -10,6 +10,7 @@ mod hidden;
 mod install;
 mod listing;
 mod mounts;
+pub mod opened;
 pub(crate) mod shebang;
 mod shims;
 mod view;

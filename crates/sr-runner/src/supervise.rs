@@ -378,7 +378,7 @@ fn record_told(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterat
                 watch.seen.call(name, selector);
                 files
                     .into_iter()
-                    .for_each(|(path, changed)| watch.seen.file(path, changed));
+                    .for_each(|(path, used)| watch.seen.file(path, used));
                 continue;
             }
         };

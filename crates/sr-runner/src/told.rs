@@ -6,6 +6,7 @@ use sr_compiler::bundle::{DeniedAction, SyscallsPlan};
 use sr_compiler::syscalls::{path_arguments, selector};
 use sr_compiler::{Arch, Denial, denial, syscall_name};
 use sr_kernel::seccomp::{self, Notification};
+use sr_observe::learn::Use;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ pub enum Told {
     Seen {
         name: &'static str,
         selector: Option<u32>,
-        files: Vec<(String, bool)>,
+        files: Vec<(String, Use)>,
     },
 }
 

@@ -7,12 +7,16 @@ use crate::policies;
 use crate::terminal::{self, clean, count};
 use serde::Deserialize;
 use sr_common::{Code, Fault, Millis, Usage};
+use sr_compiler::CompileBundle;
 use sr_compiler::syscalls::floor;
 use sr_evidence::files;
-use sr_observe::learn::{self, Observation, Size};
+use sr_observe::learn::{self, Observation, Size, Use};
+use sr_observe::places::Shown;
 use sr_observe::why;
 use sr_policy::spec::{DeniedScope, Durability, ObserveScope};
 use sr_policy::{Overlay, PolicySpec, render_yaml};
+use sr_runner::subject::opened;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -37,7 +41,8 @@ pub fn learn(arguments: LearnArguments, env: &Environment) -> Done {
         seen: Observation::default(),
         used: Usage::default(),
         time: Millis(0),
-        targets: Vec::new(),
+        shown: Shown::default(),
+        besides: BTreeSet::new(),
         status: None,
     };
     for name in &arguments.with {
@@ -53,7 +58,7 @@ pub fn learn(arguments: LearnArguments, env: &Environment) -> Done {
         &learner.seen,
         &floor,
         (&learner.used, learner.time),
-        &learner.targets,
+        (&learner.shown, &learner.besides),
     );
     match &arguments.out {
         Some(path) => policies::save(path, &spec)?,
@@ -66,14 +71,16 @@ pub fn learn(arguments: LearnArguments, env: &Environment) -> Done {
     }
 }
 
-/// `23 system calls (2 by argument), 14 files read, 2 changed`.
+/// `23 system calls (2 by argument), 14 files read (by 3 places), 2 changed (by 1)`.
 fn closure(size: &Size, lost: u64) -> String {
     let mut text = format!(
-        "the closure has {} ({} by argument), {} read, {} changed",
+        "the closure has {} ({} by argument), {} read (by {}), {} changed (by {})",
         count(size.calls as u64, "system call"),
         size.by_argument,
-        count(size.read as u64, "file"),
-        size.changed
+        count(size.read.0 as u64, "file"),
+        count(size.read.1 as u64, "place"),
+        size.changed.0,
+        size.changed.1
     );
     if lost > 0 {
         text += &format!("; {lost} things were seen and not kept");
@@ -87,8 +94,10 @@ struct Learner<'a> {
     seen: Observation,
     used: Usage,
     time: Millis,
-    /// Where the policy's mounts lie in the view.
-    targets: Vec<String>,
+    /// The view.
+    shown: Shown,
+    /// What of it the kernel opened by itself, to execute what the program executed.
+    besides: BTreeSet<String>,
     /// How the program ended.
     status: Option<u8>,
 }
@@ -118,12 +127,15 @@ impl Learner<'_> {
     fn take(&mut self, dir: &Path) -> Result<(), Failure> {
         let seen: Observation = document(dir, files::OBSERVED)?;
         let report: sr_evidence::report::RunReport = document(dir, files::REPORT)?;
-        let bundle: sr_compiler::CompileBundle = document(dir, files::BUNDLE)?;
-        let mounts = bundle.evidence_plan.mounts.into_iter().map(|mount| mount.target);
-        self.targets = mounts.filter(|target| target != "/").collect();
-        if self.targets.len() != self.base.mounts.len() {
+        let bundle: CompileBundle = document(dir, files::BUNDLE)?;
+        self.shown = shown(&bundle);
+        if self.shown.mounts.len() != self.base.mounts.len() {
             let found = format!("{} ran under a policy with other mounts", dir.display());
             return Err(Fault::new(Code::Pol003, "learn", found, "learn from runs under the same policy").into());
+        }
+        let executed = seen.files.iter().filter(|(_, used)| **used == Use::Executed);
+        for (path, _) in executed {
+            self.besides.extend(opened::to_execute(path, |path| host(&bundle, path)));
         }
         self.seen.merge(seen);
         self.used = self.used.max(report.peaks);
@@ -136,6 +148,28 @@ impl Learner<'_> {
             }
         }
         Ok(())
+    }
+}
+
+fn shown(bundle: &CompileBundle) -> Shown {
+    let view = &bundle.filesystem_plan;
+    let writable = view.entries.iter().filter(|entry| entry.what.is_writable());
+    let mounts = bundle.evidence_plan.mounts.iter().map(|mount| mount.target.clone());
+    Shown {
+        mounts: mounts.filter(|target| target != "/").collect(),
+        writable: writable.map(|entry| entry.target.clone()).collect(),
+        prefixes: view.prefixes.clone(),
+    }
+}
+
+/// Where the host has what the view has at `path`.
+fn host(bundle: &CompileBundle, path: &str) -> PathBuf {
+    let path = Path::new(path);
+    let mounts = bundle.evidence_plan.mounts.iter();
+    let below = mounts.filter_map(|mount| Some((mount, path.strip_prefix(&mount.target).ok()?)));
+    match below.max_by_key(|(mount, _)| mount.target.len()) {
+        Some((mount, rest)) => Path::new(&mount.source).join(rest),
+        None => path.to_owned(),
     }
 }
 

@@ -1,17 +1,32 @@
-//! Landlock: the view once more, for another part of the kernel to hold.
+//! Landlock: the view once more, for another part of the kernel to hold; and what of the view may be opened, which it alone
+//! holds.
 
+use super::tree::covering;
 use crate::bundle::{LandlockAccess, LandlockPlan, LandlockRule, ViewEntry, ViewKind};
 use crate::compile::Input;
+use crate::paths;
 use sr_common::{Code, Control, Fault};
+use sr_policy::spec::Files;
 
 /// The newest ABI whose rights this plan knows.
 const NEWEST: u32 = 7;
+/// What every start of a dynamic program reads, on every architecture and with every C library that is known here.
+const LOADERS: [&str; 5] = [
+    "/etc/ld.so.cache",
+    "/lib/ld-linux-aarch64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib64/ld-linux-x86-64.so.2",
+];
 
 pub(crate) fn plan(input: Input<'_>, entries: &[ViewEntry], faults: &mut Vec<Fault>) -> Option<LandlockPlan> {
     let abi = input.facts.landlock_abi.min(NEWEST);
     if abi == 0 {
-        if !input.policy.degrade.contains(&Control::Landlock) {
-            let remedy = "boot a kernel with landlock in its lsm= list, or accept its absence with degrade: [landlock]";
+        if input.policy.files.is_some() || !input.policy.degrade.contains(&Control::Landlock) {
+            let remedy = match &input.policy.files {
+                None => "boot a kernel with landlock in its lsm= list, or accept its absence with degrade: [landlock]",
+                Some(_) => "boot a kernel with landlock in its lsm= list, or leave `files` out",
+            };
             faults.push(Fault::new(
                 Code::Run001,
                 "launch.preflight.landlock",
@@ -21,16 +36,15 @@ pub(crate) fn plan(input: Input<'_>, entries: &[ViewEntry], faults: &mut Vec<Fau
         }
         return None;
     }
-    let rule = |path: &str, access| LandlockRule {
-        path: path.to_owned(),
-        access,
+    let mut rules = match &input.policy.files {
+        None => vec![rule("/", LandlockAccess::Read)],
+        Some(files) => opened(input, files, entries, faults),
     };
-    let mut rules = vec![rule("/", LandlockAccess::Read)];
     for ViewEntry { target, what } in entries {
         let access = match what {
-            ViewKind::Scratch { .. } | ViewKind::Captured { .. } | ViewKind::Writable { .. } => LandlockAccess::Write,
             // /proc: a process writes its own comm, oom_score_adj, coredump_filter.
             ViewKind::Dev | ViewKind::Devpts | ViewKind::Proc => LandlockAccess::Device,
+            _ if what.is_writable() && input.policy.files.is_none() => LandlockAccess::Write,
             _ => continue,
         };
         rules.push(rule(target, access));
@@ -41,4 +55,48 @@ pub(crate) fn plan(input: Input<'_>, entries: &[ViewEntry], faults: &mut Vec<Fau
         deny_network: abi >= 4,
         scope: abi >= 6,
     })
+}
+
+fn rule(path: &str, access: LandlockAccess) -> LandlockRule {
+    LandlockRule {
+        path: path.to_owned(),
+        access,
+        no_links: false,
+    }
+}
+
+/// The rules of `files`, as far as the view lets.
+fn opened(input: Input<'_>, files: &Files, entries: &[ViewEntry], faults: &mut Vec<Fault>) -> Vec<LandlockRule> {
+    // Where a program can make a link, an earlier one of the same session may have.
+    let place = |path: &str, access| LandlockRule {
+        no_links: covering(entries, path).is_some_and(|entry| entry.what.is_writable()),
+        ..rule(path, access)
+    };
+    let command = &input.subject.command;
+    let interpreters = command.interpreters.iter().map(|interpreter| interpreter.path.as_str());
+    let start = LOADERS.into_iter().chain([command.path.as_str()]).chain(interpreters);
+    let mut rules = vec![rule("/", LandlockAccess::List)];
+    rules.extend(start.map(|path| rule(path, LandlockAccess::Read)));
+    rules.extend(files.read.iter().map(|path| place(path, LandlockAccess::Read)));
+    for (i, path) in files.write.iter().enumerate() {
+        if covering(entries, path).is_some_and(|entry| entry.what.is_writable()) {
+            rules.push(place(path, LandlockAccess::Write));
+            continue;
+        }
+        let below = entries
+            .iter()
+            .filter(|entry| entry.what.is_writable() && paths::within(&entry.target, path));
+        let before = rules.len();
+        rules.extend(below.map(|entry| rule(&entry.target, LandlockAccess::Write)));
+        if rules.len() == before {
+            faults.push(Fault::new(
+                Code::Cmp001,
+                format!("files.write[{i}]"),
+                format!("{path} is not writable in the view, and nothing below it is"),
+                "write it under read, or a place in /tmp or in a mount that is captured or readOnly: false",
+            ));
+        }
+        rules.push(place(path, LandlockAccess::Read));
+    }
+    rules
 }

@@ -11,14 +11,24 @@ pub struct PathArgument {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
-    /// To read it, or about it.
+    /// To learn about it: whether it is there, its attributes, where it leads.
     Look,
+    /// To execute it.
+    Execute,
     /// As the flags of open(2) in that argument say.
     Open { flags: u8 },
-    /// To make it, where it is not.
+    /// To make it; what is there stays.
     Make,
-    /// To change what is there, or take it away.
+    /// To make it, or to empty what is there.
+    Save,
+    /// To make it, or to put another in its place.
+    Replace,
+    /// To change what is in it.
     Change,
+    /// To change its attributes.
+    Mark,
+    /// To take its name out of its directory.
+    Remove,
 }
 
 const fn at(directory: u8, path: u8, intent: Intent) -> PathArgument {
@@ -37,18 +47,21 @@ const fn here(path: u8, intent: Intent) -> PathArgument {
     }
 }
 
-use Intent::{Change, Look, Make, Open};
+use Intent::{Change, Execute, Look, Make, Mark, Open, Remove, Replace, Save};
 
 /// By name, sorted. Left out: calls with argument rules, and `openat2`, whose flags lie in memory.
 const CALLS: &[(&str, &[PathArgument])] = &[
     ("access", &[here(0, Look)]),
     ("chdir", &[here(0, Look)]),
-    ("chmod", &[here(0, Change)]),
-    ("creat", &[here(0, Make)]),
-    ("execve", &[here(0, Look)]),
+    ("chmod", &[here(0, Mark)]),
+    ("chown", &[here(0, Mark)]),
+    ("creat", &[here(0, Save)]),
+    ("execve", &[here(0, Execute)]),
     ("faccessat", &[at(0, 1, Look)]),
     ("faccessat2", &[at(0, 1, Look)]),
-    ("fchmodat", &[at(0, 1, Change)]),
+    ("fchmodat", &[at(0, 1, Mark)]),
+    ("fchownat", &[at(0, 1, Mark)]),
+    ("lchown", &[here(0, Mark)]),
     ("lstat", &[here(0, Look)]),
     ("mkdir", &[here(0, Make)]),
     ("mkdirat", &[at(0, 1, Make)]),
@@ -57,15 +70,18 @@ const CALLS: &[(&str, &[PathArgument])] = &[
     ("openat", &[at(0, 1, Open { flags: 2 })]),
     ("readlink", &[here(0, Look)]),
     ("readlinkat", &[at(0, 1, Look)]),
-    ("rename", &[here(0, Change), here(1, Make)]),
-    ("renameat", &[at(0, 1, Change), at(2, 3, Make)]),
-    ("renameat2", &[at(0, 1, Change), at(2, 3, Make)]),
-    ("rmdir", &[here(0, Change)]),
+    ("rename", &[here(0, Remove), here(1, Replace)]),
+    ("renameat", &[at(0, 1, Remove), at(2, 3, Replace)]),
+    ("renameat2", &[at(0, 1, Remove), at(2, 3, Replace)]),
+    ("rmdir", &[here(0, Remove)]),
     ("stat", &[here(0, Look)]),
     ("statx", &[at(0, 1, Look)]),
+    ("symlink", &[here(1, Make)]),
+    ("symlinkat", &[at(1, 2, Make)]),
     ("truncate", &[here(0, Change)]),
-    ("unlink", &[here(0, Change)]),
-    ("unlinkat", &[at(0, 1, Change)]),
+    ("unlink", &[here(0, Remove)]),
+    ("unlinkat", &[at(0, 1, Remove)]),
+    ("utimensat", &[at(0, 1, Mark)]),
 ];
 
 /// The paths of the call `name`; none where it has none, or they are not looked at.

@@ -3,6 +3,7 @@
 
 pub(crate) mod calls;
 mod evidence;
+mod files;
 mod form;
 pub(crate) mod host;
 mod limits;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Rule> {
         form::RULES,
         mounts::RULES,
         view::RULES,
+        files::RULES,
         limits::RULES,
         evidence::RULES,
         calls::RULES,
@@ -62,6 +64,7 @@ pub fn check(spec: &PolicySpec) -> Vec<Fault> {
     form::check(spec, &mut faults);
     mounts::check(spec, &mut faults);
     view::check(spec, &mut faults);
+    files::check(spec, &mut faults);
     limits::check(spec, &mut faults);
     evidence::check(spec, &mut faults);
     calls::check(spec, &mut faults);

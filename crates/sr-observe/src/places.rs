@@ -1,0 +1,203 @@
+//! Files that were opened, folded to few places: what the `files` of a policy names.
+
+use crate::learn::{Observation, Use};
+use sr_policy::spec::Files;
+use std::collections::BTreeSet;
+
+/// So many places below a directory become the directory: of files that are read, and of directories that are written to.
+const READ: usize = 5;
+const WRITTEN: usize = 3;
+
+/// The view that files were seen in.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Where the policy's mounts lie, in their order.
+    pub mounts: Vec<String>,
+    /// Directories and files that the view lets be changed.
+    pub writable: Vec<String>,
+    /// Where the command's own installation lies.
+    pub prefixes: Vec<String>,
+}
+
+/// The places that let be opened what was seen, and no more than `base` names. `besides`: what the kernel itself opened.
+pub fn files(seen: &Observation, shown: &Shown, besides: &BTreeSet<String>, base: Option<&Files>) -> Files {
+    let within_base = |list: fn(&Files) -> Vec<&String>, place: &str| {
+        base.is_none_or(|base| list(base).into_iter().any(|held| within(place, held)))
+    };
+    let top = |path: &str| {
+        let tops = shown.writable.iter().filter(|top| within(path, top));
+        tops.max_by_key(|top| top.len()).map(String::as_str)
+    };
+    // What is saved is often saved beside, and put in its place.
+    let written = seen.files.iter().filter_map(|(path, used)| {
+        let top = top(path)?;
+        match used {
+            Use::Filled => Some(path.as_str()),
+            Use::Changed if path == top => Some(top),
+            Use::Changed => parent(path),
+            _ => None,
+        }
+    });
+    let write = fold(written.map(str::to_owned).collect(), WRITTEN, |directory| {
+        top(directory).is_some() && within_base(|base| base.write.iter().collect(), directory)
+    });
+    let of_policy = |path: &str| {
+        let tops = shown.mounts.iter().chain(&shown.prefixes).filter(|top| *top != "/");
+        tops.into_iter().any(|top| within(path, top))
+    };
+    let opened = seen
+        .files
+        .iter()
+        .filter(|(_, used)| **used >= Use::Read && **used < Use::Filled);
+    let read = opened.map(|(path, _)| path).chain(besides);
+    let read = read.filter(|path| {
+        let always = ["/proc", "/dev"].iter().any(|own| within(path, own));
+        !always && !write.iter().any(|held| within(path, held))
+    });
+    let read = fold(read.cloned().collect(), READ, |directory| {
+        (of_policy(directory) || !is_common(directory))
+            && within_base(|base| base.read.iter().chain(&base.write).collect(), directory)
+    });
+    Files {
+        read: read.into_iter().collect(),
+        write: write.into_iter().collect(),
+    }
+}
+
+/// Directories that hold a bit of everything: `/usr/lib`, `/etc`.
+fn is_common(directory: &str) -> bool {
+    let depth = directory.split('/').filter(|name| !name.is_empty()).count();
+    let deep = match directory.split('/').nth(1) {
+        Some("usr") if within(directory, "/usr/local") => 4,
+        Some("usr") => 3,
+        _ => 2,
+    };
+    depth < deep
+}
+
+/// The places, without those that lie in another, and with a directory in place of `most` of them and more where `may`.
+fn fold(mut places: BTreeSet<String>, most: usize, may: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let mut directories: BTreeSet<String> = BTreeSet::new();
+    for place in &places {
+        let mut above = parent(place);
+        while let Some(directory) = above.filter(|directory| *directory != "/") {
+            directories.insert(directory.to_owned());
+            above = parent(directory);
+        }
+    }
+    // The deepest first: what was folded counts as one.
+    let mut directories: Vec<String> = directories.into_iter().filter(|directory| may(directory)).collect();
+    directories.sort_by_key(|directory| std::cmp::Reverse(directory.matches('/').count()));
+    reduce(&mut places);
+    for directory in directories {
+        let below = places.iter().filter(|place| within(place, &directory)).count();
+        if below >= most {
+            places.insert(directory);
+            reduce(&mut places);
+        }
+    }
+    places
+}
+
+/// Takes out what lies in another.
+fn reduce(places: &mut BTreeSet<String>) {
+    let all = places.clone();
+    places.retain(|place| {
+        let mut above = parent(place);
+        while let Some(directory) = above {
+            if all.contains(directory) {
+                return false;
+            }
+            above = parent(directory);
+        }
+        true
+    });
+}
+
+/// Whether `path` is `directory` or lies below it.
+fn within(path: &str, directory: &str) -> bool {
+    directory == "/"
+        || path
+            .strip_prefix(directory)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn parent(path: &str) -> Option<&str> {
+    match path.rsplit_once('/')? {
+        (_, "") => None,
+        ("", _) => Some("/"),
+        (parent, _) => Some(parent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learned(seen: &[(&str, Use)], base: Option<&Files>) -> Files {
+        let mut observation = Observation::default();
+        for (path, used) in seen {
+            observation.file((*path).to_owned(), *used);
+        }
+        let texts = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+        let shown = Shown {
+            mounts: texts(&["/work", "/one.txt"]),
+            writable: texts(&["/work", "/one.txt", "/tmp"]),
+            prefixes: texts(&["/opt/python"]),
+        };
+        files(&observation, &shown, &["/bin/sh".to_owned()].into(), base)
+    }
+
+    #[test]
+    fn single_files_stay_and_many_become_their_directory() {
+        let mut seen = vec![
+            ("/etc/passwd", Use::Read),
+            ("/usr/lib/libc.so.6", Use::Read),
+            ("/usr/share", Use::Listed),
+            ("/proc/self/maps", Use::Read),
+            ("/dev/null", Use::Changed),
+        ];
+        assert_eq!(
+            learned(&seen, None).read,
+            ["/bin/sh", "/etc/passwd", "/usr/lib/libc.so.6"]
+        );
+        seen.extend(
+            ["a", "b", "c/d", "c/e", "f"].map(|name| (&*format!("/usr/lib/python3/{name}").leak() as &str, Use::Read)),
+        );
+        seen.extend(["a", "b", "c", "d", "e"].map(|name| (&*format!("/usr/bin/{name}").leak() as &str, Use::Executed)));
+        let found = learned(&seen, None);
+        assert!(found.read.contains(&"/usr/lib/python3".to_owned()), "{found:?}");
+        assert!(!found.read.contains(&"/usr/bin".to_owned()), "it holds a bit of everything: {found:?}");
+        assert!(found.write.is_empty());
+    }
+
+    #[test]
+    fn what_is_changed_is_its_directory() {
+        let seen = [
+            ("/work/out/a.txt", Use::Changed),
+            ("/work/out/a.txt.new", Use::Read),
+            ("/one.txt", Use::Changed),
+            ("/tmp", Use::Filled),
+            ("/tmp/x/y", Use::Changed),
+            ("/usr/lib/x", Use::Changed),
+        ];
+        let found = learned(&seen, None);
+        assert_eq!(found.write, ["/one.txt", "/tmp", "/work/out"]);
+        assert_eq!(found.read, ["/bin/sh", "/usr/lib/x"], "where nothing can be changed it was opened");
+        let many = ["a", "b", "c"].map(|name| (&*format!("/work/{name}/f").leak() as &str, Use::Changed));
+        assert_eq!(learned(&many, None).write, ["/work"]);
+    }
+
+    #[test]
+    fn no_fold_goes_beyond_what_the_policy_beneath_names() {
+        let base = Files {
+            read: ["/bin", "/usr/lib/a", "/usr/lib/b"].map(str::to_owned).to_vec(),
+            write: ["/work/a", "/work/b", "/work/c"].map(str::to_owned).to_vec(),
+        };
+        let many = ["a", "b", "c"].map(|name| (&*format!("/work/{name}/f").leak() as &str, Use::Changed));
+        assert_eq!(learned(&many, Some(&base)).write, ["/work/a", "/work/b", "/work/c"]);
+        let five = ["a/1", "a/2", "a/3", "b/1", "b/2"];
+        let five = five.map(|name| (&*format!("/usr/lib/{name}").leak() as &str, Use::Read));
+        assert_eq!(learned(&five, Some(&base)).read.len(), 6);
+    }
+}

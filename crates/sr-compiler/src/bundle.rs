@@ -274,6 +274,14 @@ pub struct LandlockPlan {
     pub scope: bool,
 }
 
+impl LandlockPlan {
+    /// Whether a file that may not be changed may not be emptied by truncate(2) either: `LANDLOCK_ACCESS_FS_TRUNCATE`, of
+    /// Linux 6.2.
+    pub fn keeps_from_truncating(&self) -> bool {
+        self.abi >= 3
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LandlockRule {

@@ -7,8 +7,8 @@ use common::{How, mount, ordinary, policy, root, root_v1, subject};
 use sr_common::facts::{AppArmorFacts, HiddenPath, HostFacts, Interpreter, MacFacts, SelinuxFacts, Subject};
 use sr_common::{Control, Fault, Obligation, Strength};
 use sr_compiler::CompileBundle;
-use sr_compiler::bundle::{Backing, LayerMask, LimitMechanism, Owner, ViewKind, WritableSource};
-use sr_policy::spec::{HashScope, Installation, Mac, PolicySpec, RequiredStrength, RootWritable};
+use sr_compiler::bundle::{Backing, LandlockAccess, LayerMask, LimitMechanism, Owner, ViewKind, WritableSource};
+use sr_policy::spec::{Files, HashScope, Installation, Mac, PolicySpec, RequiredStrength, RootWritable};
 
 fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> CompileBundle {
     sr_compiler::compile(policy, facts, subject).unwrap_or_else(|faults| panic!("{faults:#?}"))
@@ -808,4 +808,81 @@ fn a_profile_or_a_context_where_the_host_has_its_module() {
 fn who_names_nothing_has_nothing_of_mandatory_access_control() {
     let bundle = compile(&policy(), &ordinary(), &subject());
     assert!(bundle.mac_plan.is_none() && bundle.obligations.iter().all(|o| o.control != Control::Mac));
+}
+
+/// Path, access, and whether links are followed on the way.
+fn rules(bundle: &CompileBundle) -> Vec<(&str, LandlockAccess, bool)> {
+    let landlock = bundle.filesystem_plan.landlock.as_ref().unwrap();
+    let rules = landlock.rules.iter();
+    rules
+        .map(|rule| (rule.path.as_str(), rule.access, !rule.no_links))
+        .collect()
+}
+
+#[test]
+fn what_may_be_opened_is_a_part_of_what_the_view_lets() {
+    use LandlockAccess::{List, Read, Write};
+    let (mut policy, subject) = with_mount("/home/alice/project", "/work", How::Captured);
+    let files = |read: &[&str], write: &[&str]| {
+        let texts = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+        Some(Files {
+            read: texts(read),
+            write: texts(write),
+        })
+    };
+    policy.files = files(&["/usr/lib", "/work/src"], &["/work/out", "/dev/shm"]);
+    let bundle = compile(&policy, &ordinary(), &subject);
+    let all = rules(&bundle);
+    assert_eq!(all[0], ("/", List, true));
+    for expected in [
+        ("/lib64/ld-linux-x86-64.so.2", Read, true),
+        (subject.command.path.as_str(), Read, true),
+        ("/usr/lib", Read, true),
+        // A program can make a link there.
+        ("/work/src", Read, false),
+        ("/work/out", Write, false),
+        ("/dev/shm", Write, false),
+        ("/proc", LandlockAccess::Device, true),
+    ] {
+        assert!(all.contains(&expected), "{expected:?} is not among {all:?}");
+    }
+    let writes: Vec<&str> = all.iter().filter(|rule| rule.1 == Write).map(|rule| rule.0).collect();
+    assert_eq!(writes, ["/work/out", "/dev/shm"], "the view's own rules are replaced");
+
+    // All that can be changed.
+    policy.files = files(&[], &["/"]);
+    let bundle = compile(&policy, &ordinary(), &subject);
+    let all = rules(&bundle);
+    for expected in [("/work", Write, true), ("/tmp", Write, true), ("/", Read, true)] {
+        assert!(all.contains(&expected), "{expected:?} is not among {all:?}");
+    }
+
+    policy.files = files(&[], &["/work", "/usr/lib"]);
+    let refused = the_fault(&policy, &ordinary(), &subject);
+    assert_eq!(refused, code_and_path("SR-CMP-001", "files.write[1]"));
+}
+
+#[test]
+fn what_may_be_opened_is_refused_where_it_cannot_be_held() {
+    let (mut policy, subject) = with_mount("/home/alice/project", "/work", How::Captured);
+    let host = |landlock_abi| HostFacts {
+        landlock_abi,
+        ..ordinary()
+    };
+    policy.files = Some(Files {
+        read: vec!["/usr".into()],
+        write: vec!["/tmp".into()],
+    });
+    policy.degrade = vec![Control::Landlock];
+    let refused = the_fault(&policy, &host(0), &subject);
+    assert_eq!(refused, code_and_path("SR-RUN-001", "launch.preflight.landlock"));
+    // Nothing there keeps a file of the workspace from being emptied.
+    let refused = the_fault(&policy, &host(2), &subject);
+    assert_eq!(refused, code_and_path("SR-RUN-001", "files.write"));
+    compile(&policy, &host(3), &subject);
+    policy.files = Some(Files {
+        read: vec![],
+        write: vec!["/work".into()],
+    });
+    compile(&policy, &host(2), &subject);
 }

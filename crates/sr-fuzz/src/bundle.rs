@@ -157,6 +157,7 @@ fn without(faults: &[Fault], spec: &mut PolicySpec, facts: &mut HostFacts, subje
                     .retain(|hidden| subject.mounts.iter().any(|m| within(&hidden.path, &m.source)));
             }
             "files" => {
+                facts.landlock_abi = facts.landlock_abi.max(3);
                 if let Some(place) = spec.files.as_mut().and_then(|files| files.write.get_mut(at)) {
                     *place = "/tmp".into();
                 }

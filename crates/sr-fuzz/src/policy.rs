@@ -234,7 +234,17 @@ pub(crate) fn call(c: &mut Choices<'_>) -> String {
 }
 
 /// Places of a view.
-const FILES: &[&str] = &["/", "/usr", "/tmp", "/tmp/a b", "/m", "/m/1/x", "/proc", "/etc/passwd", "/nowhere"];
+const FILES: &[&str] = &[
+    "/",
+    "/usr",
+    "/tmp",
+    "/tmp/a b",
+    "/m",
+    "/m/1/x",
+    "/proc",
+    "/etc/passwd",
+    "/nowhere",
+];
 
 /// A complete policy of good form. It may break a combination rule.
 pub fn generate(c: &mut Choices<'_>) -> PolicySpec {

@@ -148,7 +148,10 @@ pub fn policy(
     let size = Size {
         calls: calls.len() + floor.len(),
         by_argument: spec.syscalls.arguments.len(),
-        read: (count(|used| [Use::Read, Use::Executed].contains(&used)), files.read.len()),
+        read: (
+            count(|used| [Use::Read, Use::Executed].contains(&used)),
+            files.read.len(),
+        ),
         changed: (count(|used| used == Use::Changed), files.write.len()),
     };
     // Where it may be missing it cannot hold them.
@@ -222,12 +225,10 @@ mod tests {
         let shown = Shown {
             mounts: vec!["/work".into()],
             writable: vec!["/work".into(), "/tmp".into()],
-            prefixes: Vec::new(),
+            ..Shown::default()
         };
         let nothing = BTreeSet::new();
-        let of = |seen: &Observation| {
-            policy(&base, seen, &["exit_group"], (&used, Millis(300)), (&shown, &nothing))
-        };
+        let of = |seen: &Observation| policy(&base, seen, &["exit_group"], (&used, Millis(300)), (&shown, &nothing));
         let (spec, size) = of(&seen());
         let calls = [
             "clone",
@@ -241,7 +242,10 @@ mod tests {
         ];
         assert_eq!(spec.syscalls.allow, calls);
         assert_eq!(spec.syscalls.arguments["ioctl"], [0x5401, 0x5413]);
-        assert_eq!((size.calls, size.by_argument, size.read, size.changed), (9, 1, (1, 1), (0, 0)));
+        assert_eq!(
+            (size.calls, size.by_argument, size.read, size.changed),
+            (9, 1, (1, 1), (0, 0))
+        );
         assert_eq!(spec.files.unwrap().read, ["/work/a"]);
         assert!(spec.mounts[0].read_only);
         let limits = &spec.resources;
@@ -250,7 +254,11 @@ mod tests {
 
         let mut more = seen();
         more.merge(Observation {
-            files: [("/work/a".to_owned(), Use::Changed), ("/workshop/b".to_owned(), Use::Changed)].into(),
+            files: [
+                ("/work/a".to_owned(), Use::Changed),
+                ("/workshop/b".to_owned(), Use::Changed),
+            ]
+            .into(),
             ..Observation::default()
         });
         let (spec, size) = of(&more);

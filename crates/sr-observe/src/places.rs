@@ -15,6 +15,8 @@ pub struct Shown {
     pub mounts: Vec<String>,
     /// Directories and files that the view lets be changed.
     pub writable: Vec<String>,
+    /// Those of them whose files could be emptied unless all of them may be changed: by Landlock before ABI 3.
+    pub whole: Vec<String>,
     /// Where the command's own installation lies.
     pub prefixes: Vec<String>,
 }
@@ -38,6 +40,7 @@ pub fn files(seen: &Observation, shown: &Shown, besides: &BTreeSet<String>, base
             _ => None,
         }
     });
+    let written = written.chain(shown.whole.iter().map(String::as_str));
     let write = fold(written.map(str::to_owned).collect(), WRITTEN, |directory| {
         top(directory).is_some() && within_base(|base| base.write.iter().collect(), directory)
     });
@@ -144,6 +147,7 @@ mod tests {
             mounts: texts(&["/work", "/one.txt"]),
             writable: texts(&["/work", "/one.txt", "/tmp"]),
             prefixes: texts(&["/opt/python"]),
+            whole: Vec::new(),
         };
         files(&observation, &shown, &["/bin/sh".to_owned()].into(), base)
     }
@@ -167,7 +171,10 @@ mod tests {
         seen.extend(["a", "b", "c", "d", "e"].map(|name| (&*format!("/usr/bin/{name}").leak() as &str, Use::Executed)));
         let found = learned(&seen, None);
         assert!(found.read.contains(&"/usr/lib/python3".to_owned()), "{found:?}");
-        assert!(!found.read.contains(&"/usr/bin".to_owned()), "it holds a bit of everything: {found:?}");
+        assert!(
+            !found.read.contains(&"/usr/bin".to_owned()),
+            "it holds a bit of everything: {found:?}"
+        );
         assert!(found.write.is_empty());
     }
 
@@ -183,9 +190,24 @@ mod tests {
         ];
         let found = learned(&seen, None);
         assert_eq!(found.write, ["/one.txt", "/tmp", "/work/out"]);
-        assert_eq!(found.read, ["/bin/sh", "/usr/lib/x"], "where nothing can be changed it was opened");
+        assert_eq!(
+            found.read,
+            ["/bin/sh", "/usr/lib/x"],
+            "where nothing can be changed it was opened"
+        );
         let many = ["a", "b", "c"].map(|name| (&*format!("/work/{name}/f").leak() as &str, Use::Changed));
         assert_eq!(learned(&many, None).write, ["/work"]);
+    }
+
+    #[test]
+    fn what_could_be_emptied_is_named_whole() {
+        let shown = Shown {
+            writable: vec!["/work".into(), "/tmp".into()],
+            whole: vec!["/work".into()],
+            ..Shown::default()
+        };
+        let found = files(&Observation::default(), &shown, &BTreeSet::new(), None);
+        assert_eq!((found.read.len(), found.write), (0, vec!["/work".to_owned()]));
     }
 
     #[test]

@@ -162,11 +162,13 @@ impl<'a> View<'a> {
                     return None;
                 }
                 return match (wanted, parent(path)) {
-                    (Wanted::Make | Wanted::Save | Wanted::Replace, Some(directory)) => match self.open(directory, OFlags::DIRECTORY) {
-                        Ok(place) if read_only(&place) => Some(self.unchangeable(path)),
-                        Ok(place) => self.unopened(&place, Wanted::Change),
-                        Err(_) => self.unseen(directory),
-                    },
+                    (Wanted::Make | Wanted::Save | Wanted::Replace, Some(directory)) => {
+                        match self.open(directory, OFlags::DIRECTORY) {
+                            Ok(place) if read_only(&place) => Some(self.unchangeable(path)),
+                            Ok(place) => self.unopened(&place, Wanted::Change),
+                            Err(_) => self.unseen(directory),
+                        }
+                    }
                     _ => self.unseen(path),
                 };
             }

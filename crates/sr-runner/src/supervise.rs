@@ -376,9 +376,7 @@ fn record_told(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterat
             Told::Asked(_) => continue,
             Told::Seen { name, selector, files } => {
                 watch.seen.call(name, selector);
-                files
-                    .into_iter()
-                    .for_each(|(path, used)| watch.seen.file(path, used));
+                files.into_iter().for_each(|(path, used)| watch.seen.file(path, used));
                 continue;
             }
         };

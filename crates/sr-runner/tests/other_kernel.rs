@@ -17,6 +17,10 @@ fn main() {
             the_kernel_is_the_one_that_is_named,
         ),
         ("landlock_of_an_older_kernel", landlock_of_an_older_kernel),
+        (
+            "files_are_held_as_far_as_an_older_landlock_can",
+            files_of_an_older_landlock,
+        ),
         ("user_namespaces_switched_off", user_namespaces_switched_off),
         ("a_profile_that_allows_all", a_profile_that_allows_all),
         ("a_profile_that_denies_mounts", a_profile_that_denies_mounts),
@@ -98,6 +102,57 @@ fn landlock_of_an_older_kernel(place: &Place) -> Test {
     let posture = report["posture"].as_array().expect("a posture");
     let line = posture.iter().find(|line| line["control"] == "landlock");
     ensure!(line.is_some_and(|l| l["holds"] == true), "{line:?}");
+    place.nothing_left()
+}
+
+/// What it cannot hold is refused, what it can is held, and what is learned there runs there.
+fn files_of_an_older_landlock(place: &Place) -> Test {
+    on_the_rig()?;
+    let policy = place.home.join("policy.yaml");
+    let run = |files: &str, script: &str| -> Result<Ran, support::End> {
+        let text = format!(
+            "apiVersion: safe-run/v1\nmetadata: {{name: f}}\nextends: standard\nruntime: {{args: []}}\n\
+             mounts: [{{source: ., target: /work, captured: true}}]\nfiles: {files}\n"
+        );
+        fs::write(&policy, text)?;
+        let words = [
+            "--quiet",
+            "--policy",
+            policy.to_str().expect("UTF-8"),
+            "--",
+            "/bin/sh",
+            "-c",
+            script,
+        ];
+        Ok(place.run(&words))
+    };
+    place.write("a.txt", "text");
+    let ran = run("{read: [/usr], write: [/tmp]}", "true")?;
+    ran.ended(125)?;
+    ensure!(
+        ran.err.contains("cannot keep files in /work from being emptied") && ran.err.contains("Linux 6.2"),
+        "{ran}"
+    );
+    let ran = run(
+        "{read: [/usr], write: [/work]}",
+        "read x < /etc/passwd || read y < /work/a.txt; echo $y > /work/b; cat /work/b",
+    )?;
+    ran.ok()?;
+    ensure!(ran.out == "text\n" && ran.err.contains("/etc/passwd"), "{ran}");
+    let learned = place.home.join("learned.yaml");
+    let command = [
+        "learn",
+        "--verify",
+        "2",
+        "--out",
+        learned.to_str().expect("UTF-8"),
+        "--",
+        "/bin/cat",
+        "a.txt",
+    ];
+    let ran = place.tell(&command);
+    ran.ok()?;
+    ensure!(ran.err.contains("verified 2 of 2 times"), "{ran}");
     place.nothing_left()
 }
 

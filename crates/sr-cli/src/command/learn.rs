@@ -8,6 +8,7 @@ use crate::terminal::{self, clean, count};
 use serde::Deserialize;
 use sr_common::{Code, Fault, Millis, Usage};
 use sr_compiler::CompileBundle;
+use sr_compiler::bundle::{ViewEntry, ViewKind};
 use sr_compiler::syscalls::floor;
 use sr_evidence::files;
 use sr_observe::learn::{self, Observation, Size, Use};
@@ -135,7 +136,8 @@ impl Learner<'_> {
         }
         let executed = seen.files.iter().filter(|(_, used)| **used == Use::Executed);
         for (path, _) in executed {
-            self.besides.extend(opened::to_execute(path, |path| host(&bundle, path)));
+            self.besides
+                .extend(opened::to_execute(path, |path| host(&bundle, path)));
         }
         self.seen.merge(seen);
         self.used = self.used.max(report.peaks);
@@ -153,11 +155,23 @@ impl Learner<'_> {
 
 fn shown(bundle: &CompileBundle) -> Shown {
     let view = &bundle.filesystem_plan;
-    let writable = view.entries.iter().filter(|entry| entry.what.is_writable());
+    let writable: Vec<&ViewEntry> = view.entries.iter().filter(|entry| entry.what.is_writable()).collect();
+    let targets = |of: fn(&ViewKind) -> bool| {
+        let entries = writable.iter().filter(move |entry| of(&entry.what));
+        entries.map(|entry| entry.target.clone()).collect()
+    };
+    let whole = view
+        .landlock
+        .as_ref()
+        .is_some_and(|landlock| !landlock.keeps_from_truncating());
     let mounts = bundle.evidence_plan.mounts.iter().map(|mount| mount.target.clone());
     Shown {
         mounts: mounts.filter(|target| target != "/").collect(),
-        writable: writable.map(|entry| entry.target.clone()).collect(),
+        writable: targets(|_| true),
+        whole: match whole {
+            true => targets(|what| !matches!(what, ViewKind::Scratch { .. })),
+            false => Vec::new(),
+        },
         prefixes: view.prefixes.clone(),
     }
 }

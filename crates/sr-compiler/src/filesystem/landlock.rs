@@ -49,12 +49,16 @@ pub(crate) fn plan(input: Input<'_>, entries: &[ViewEntry], faults: &mut Vec<Fau
         };
         rules.push(rule(target, access));
     }
-    Some(LandlockPlan {
+    let plan = LandlockPlan {
         abi,
         rules,
         deny_network: abi >= 4,
         scope: abi >= 6,
-    })
+    };
+    if let Some(files) = input.policy.files.as_ref().filter(|_| !plan.keeps_from_truncating()) {
+        emptied(files, entries, abi, faults);
+    }
+    Some(plan)
 }
 
 fn rule(path: &str, access: LandlockAccess) -> LandlockRule {
@@ -62,6 +66,21 @@ fn rule(path: &str, access: LandlockAccess) -> LandlockRule {
         path: path.to_owned(),
         access,
         no_links: false,
+    }
+}
+
+/// What could be emptied here although `files` does not let it be changed: mounts that take writes.
+fn emptied(files: &Files, entries: &[ViewEntry], abi: u32, faults: &mut Vec<Fault>) {
+    let kept = |what: &ViewKind| matches!(what, ViewKind::Captured { .. } | ViewKind::Writable { .. });
+    for ViewEntry { target, .. } in entries.iter().filter(|entry| kept(&entry.what)) {
+        if !files.write.iter().any(|path| paths::within(target, path)) {
+            faults.push(Fault::new(
+                Code::Run001,
+                "files.write",
+                format!("Landlock ABI {abi} of this kernel cannot keep files in {target} from being emptied"),
+                format!("write {target} under files.write, mount it readOnly: true, or run on Linux 6.2 or later"),
+            ));
+        }
     }
 }
 

@@ -14,6 +14,7 @@ fn main() {
         ("gcc", gcc),
         ("curl", curl),
         ("what_was_not_learned_is_denied", what_was_not_learned_is_denied),
+        ("what_was_changed_may_be_changed", what_was_changed_may_be_changed),
         ("several_runs_are_learned_together", several_runs_are_learned_together),
         ("what_was_seen_is_attested", what_was_seen_is_attested),
         (
@@ -70,6 +71,17 @@ fn a_c_program(place: &Place) -> Test {
     .ok()?;
     let calls = learned(place, &["./h"])?;
     ensure!(calls <= 35, "{calls} system calls");
+    // Its library and what the library's loader reads, and nothing to change.
+    let policy = fs::read_to_string(place.project.join("first.yaml"))?;
+    let files = policy
+        .split("files:\n")
+        .nth(1)
+        .and_then(|rest| rest.split("resources:").next());
+    let files = files.unwrap_or_default();
+    ensure!(
+        files.contains("/libc.so.6") && files.matches(" /").count() <= 3 && files.contains("write: []"),
+        "{policy}"
+    );
     Ok(())
 }
 
@@ -127,6 +139,29 @@ fn what_was_not_learned_is_denied(place: &Place) -> Test {
     let ran = under("import socket, fcntl, os; fcntl.ioctl(0, 0x541b, b'1234')");
     ran.ended(1)?;
     ensure!(ran.err.contains("arguments: {ioctl: […, 21531]}"), "{ran}");
+    for open in ["'/etc/hostname'", "'p.yaml'", "'x', 'w'", "'/tmp/x', 'w'"] {
+        let ran = under(&format!("import socket, fcntl, os; open({open})"));
+        ran.ended(1)?;
+        ensure!(ran.err.contains("PermissionError: [Errno 13]"), "{open}: {ran}");
+    }
+    place.nothing_left()
+}
+
+/// What is saved is saved again, under another name too; what is nowhere near is not.
+fn what_was_changed_may_be_changed(place: &Place) -> Test {
+    needs(place, "python3")?;
+    place.write("out/old", "old");
+    place.write("other", "other");
+    let script =
+        "import os, sys; open('out/' + sys.argv[1], 'w').write('x'); os.replace('out/' + sys.argv[1], 'out/old')";
+    let python = ["/usr/bin/python3", "-c", script];
+    learn(place, &[&["--out", "p.yaml", "--"], &python[..], &["a"]].concat()).ok()?;
+    let policy = place.project.join("p.yaml");
+    let under = |words: &[&str]| place.run(&[&["--policy", policy.to_str().unwrap(), "--"], words].concat());
+    under(&[&python[..], &["b"]].concat()).ok()?;
+    let ran = under(&["/usr/bin/python3", "-c", "open('other', 'w')"]);
+    ran.ended(1)?;
+    ensure!(ran.err.contains("PermissionError: [Errno 13]"), "{ran}");
     place.nothing_left()
 }
 

@@ -95,7 +95,7 @@ pub struct Size {
     pub by_argument: usize,
     /// Files of the view that were read, and the places that the policy names for them.
     pub read: (usize, usize),
-    /// The same of those that were changed.
+    /// The same of files that were changed, and of directories in which names were.
     pub changed: (usize, usize),
 }
 
@@ -152,7 +152,7 @@ pub fn policy(
             count(|used| [Use::Read, Use::Executed].contains(&used)),
             files.read.len(),
         ),
-        changed: (count(|used| used == Use::Changed), files.write.len()),
+        changed: (count(|used| used >= Use::Changed), files.write.len()),
     };
     // Where it may be missing it cannot hold them.
     spec.files = (!base.degrade.contains(&Control::Landlock)).then_some(files);

@@ -94,7 +94,7 @@ impl<'a> View<'a> {
     pub fn judge(&self, name: &str, told: &Notification, arguments: &[PathArgument]) -> Option<(Denial, u16)> {
         arguments.iter().find_map(|argument| {
             let path = self.path(told, argument).ok()?;
-            let (clause, reason, remedy, errno) = self.denied(&path, intent(argument, told))?;
+            let (clause, reason, remedy, errno) = self.denied(&path, self.wanted(argument, told)?)?;
             let denial = Denial {
                 operation: format!("{name} {path}"),
                 clause,
@@ -110,7 +110,7 @@ impl<'a> View<'a> {
     pub fn files(&self, told: &Notification, arguments: &[PathArgument]) -> Vec<(String, Use)> {
         let file = |argument: &PathArgument| {
             let path = self.path(told, argument).ok()?;
-            let wanted = intent(argument, told);
+            let wanted = self.wanted(argument, told)?;
             let file = self.open(&path, OFlags::empty()).ok();
             let place = file.as_ref().and_then(place_of);
             match (wanted, place) {
@@ -126,6 +126,30 @@ impl<'a> View<'a> {
             }
         };
         arguments.iter().filter_map(file).collect()
+    }
+
+    /// What the file is wanted for. `None`: another way of looking for it than by its path is asked for.
+    fn wanted(&self, argument: &PathArgument, told: &Notification) -> Option<Wanted> {
+        Some(match argument.intent {
+            Intent::Look => Wanted::Look,
+            Intent::Execute => Wanted::Run,
+            Intent::Make => Wanted::Make,
+            Intent::Save => Wanted::Save,
+            Intent::Replace => Wanted::Replace,
+            Intent::Change => Wanted::Change,
+            Intent::Mark => Wanted::Mark,
+            Intent::Remove => Wanted::Remove,
+            Intent::Open { flags } => open_for(told.args[usize::from(flags)]),
+            Intent::OpenHow { how } => {
+                let memory = self.opener.open(i32::try_from(told.pid).ok()?, "mem").ok()?;
+                // Its flags, mode and resolve, 64 bits each.
+                let mut bytes = [0; 24];
+                let read = rustix::io::pread(&memory, &mut bytes, told.args[usize::from(how)]).ok()?;
+                let word = |at: usize| bytes[at..at + 8].try_into().map(u64::from_ne_bytes).ok();
+                let in_root = word(16)? & ResolveFlags::IN_ROOT.bits() != 0;
+                (read == bytes.len() && !in_root).then(|| word(0).map(open_for))??
+            }
+        })
     }
 
     /// Absolute in the view, as the program wrote it otherwise.
@@ -289,26 +313,13 @@ enum Wanted {
     Remove,
 }
 
-fn intent(argument: &PathArgument, told: &Notification) -> Wanted {
-    match argument.intent {
-        Intent::Look => Wanted::Look,
-        Intent::Execute => Wanted::Run,
-        Intent::Make => Wanted::Make,
-        Intent::Save => Wanted::Save,
-        Intent::Replace => Wanted::Replace,
-        Intent::Change => Wanted::Change,
-        Intent::Mark => Wanted::Mark,
-        Intent::Remove => Wanted::Remove,
-        Intent::Open { flags } => {
-            let flags = told.args[usize::from(flags)];
-            match (flags & CREATES != 0, flags & WRITES != 0) {
-                (true, true) => Wanted::Save,
-                (true, false) => Wanted::Make,
-                (false, true) => Wanted::Change,
-                (false, false) if flags & PATH != 0 => Wanted::Look,
-                (false, false) => Wanted::Read,
-            }
-        }
+fn open_for(flags: u64) -> Wanted {
+    match (flags & CREATES != 0, flags & WRITES != 0) {
+        (true, true) => Wanted::Save,
+        (true, false) => Wanted::Make,
+        (false, true) => Wanted::Change,
+        (false, false) if flags & PATH != 0 => Wanted::Look,
+        (false, false) => Wanted::Read,
     }
 }
 

@@ -19,6 +19,7 @@ fn main() {
             what_was_not_looked_at_is_no_denial,
         ),
         ("a_path_that_changes_meanwhile", a_path_that_changes_meanwhile),
+        ("flags_that_lie_in_memory_are_read", flags_that_lie_in_memory_are_read),
         ("a_flood_of_denials_is_paced", a_flood_of_denials_is_paced),
         (
             "a_joined_command_is_told_of_its_paths",
@@ -442,6 +443,34 @@ fn a_path_that_changes_meanwhile(place: &Place) -> Test {
     ran.ok()?;
     ensure!(ran.out == "True True\n", "no race: {ran}");
     names(&findings(place)?, "openat /etc/shadow", "mounts", Some("/etc/shadow"))?;
+    place.nothing_left()
+}
+
+/// `openat2` says what it wants in a structure; a wrong address is the kernel's to refuse.
+fn flags_that_lie_in_memory_are_read(place: &Place) -> Test {
+    needs(place, "python3")?;
+    told_of_paths(place, "[]");
+    let script = "import ctypes, errno\n\
+        libc = ctypes.CDLL(None, use_errno=True)\n\
+        def openat2(path, flags, resolve=0, how=None, dir=-100):\n\
+        \x20 structure = (ctypes.c_uint64 * 3)(flags, 0, resolve)\n\
+        \x20 fd = libc.syscall(437, dir, path, structure if how is None else ctypes.c_void_p(how), ctypes.c_size_t(24))\n\
+        \x20 print('opened' if fd >= 0 else errno.errorcode[ctypes.get_errno()])\n\
+        \x20 return fd\n\
+        openat2(b'/etc/passwd', 0); openat2(b'/etc/shadow', 0); openat2(b'/usr/bin/env', 1); openat2(b'/usr/bin/env', 0)\n\
+        openat2(b'/etc/passwd', 0, how=8); usr = openat2(b'/usr', 0o200000)\n\
+        openat2(b'/etc/shadow', 0, resolve=0x10, dir=usr)";
+    let ran = place.run(&["--policy", "./policy.yaml", "--", "/usr/bin/python3", "-c", script]);
+    ran.ok()?;
+    ensure!(
+        ran.out == "opened\nENOENT\nEROFS\nopened\nEFAULT\nopened\nENOENT\n",
+        "{ran}"
+    );
+    let found = findings(place)?;
+    names(&found, "openat2 /etc/shadow", "mounts", Some("/etc/shadow"))?;
+    names(&found, "openat2 /usr/bin/env", "rootfs.writable", Some("overlay"))?;
+    // Below another root it is another file.
+    ensure!(found.iter().all(|f| f["count"] == 1), "{found:#?}");
     place.nothing_left()
 }
 

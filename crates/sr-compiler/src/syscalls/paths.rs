@@ -17,6 +17,8 @@ pub enum Intent {
     Execute,
     /// As the flags of open(2) in that argument say.
     Open { flags: u8 },
+    /// As the `struct open_how` of openat2(2) says whose address is in that argument.
+    OpenHow { how: u8 },
     /// To make it; what is there stays.
     Make,
     /// To make it, or to empty what is there.
@@ -47,9 +49,9 @@ const fn here(path: u8, intent: Intent) -> PathArgument {
     }
 }
 
-use Intent::{Change, Execute, Look, Make, Mark, Open, Remove, Replace, Save};
+use Intent::{Change, Execute, Look, Make, Mark, Open, OpenHow, Remove, Replace, Save};
 
-/// By name, sorted. Left out: calls with argument rules, and `openat2`, whose flags lie in memory.
+/// By name, sorted. Left out: calls with argument rules.
 const CALLS: &[(&str, &[PathArgument])] = &[
     ("access", &[here(0, Look)]),
     ("chdir", &[here(0, Look)]),
@@ -68,6 +70,7 @@ const CALLS: &[(&str, &[PathArgument])] = &[
     ("newfstatat", &[at(0, 1, Look)]),
     ("open", &[here(0, Open { flags: 1 })]),
     ("openat", &[at(0, 1, Open { flags: 2 })]),
+    ("openat2", &[at(0, 1, OpenHow { how: 2 })]),
     ("readlink", &[here(0, Look)]),
     ("readlinkat", &[at(0, 1, Look)]),
     ("rename", &[here(0, Remove), here(1, Replace)]),

@@ -8,6 +8,7 @@ pub mod facts;
 pub mod fault;
 pub mod id;
 pub mod outcome;
+pub mod path;
 pub mod quantity;
 
 pub use control::{Control, Obligation, Observed, Strength};

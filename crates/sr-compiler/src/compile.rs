@@ -2,9 +2,9 @@
 
 use crate::bundle::{BundleInputs, CompileBundle, EvidencePlan, FilesystemPlan, MountEvidence, ViewEntry, ViewKind};
 use crate::syscalls::{Arch, bpf};
-use crate::{filesystem, mac, network, obligations, paths, process, resources, syscalls};
+use crate::{filesystem, mac, network, obligations, process, resources, syscalls};
 use serde::Serialize;
-use sr_common::{API_VERSION, Code, Digest, Fault, HostFacts, Subject, canonical};
+use sr_common::{API_VERSION, Code, Digest, Fault, HostFacts, Subject, canonical, path};
 use sr_policy::spec::{DeniedScope, Durability, HashScope, ObserveScope, PolicySpec};
 use std::collections::BTreeMap;
 
@@ -96,7 +96,7 @@ fn evidence(input: Input<'_>, view: &FilesystemPlan) -> EvidencePlan {
             // What is covered by a mask is not shown: there is nothing to vouch for.
             hashed: kept
                 && (hash_trees || !directory)
-                && !view.masked.iter().any(|masked| paths::within(target, masked)),
+                && !view.masked.iter().any(|masked| path::within(target, masked)),
         })
         .collect();
     EvidencePlan {

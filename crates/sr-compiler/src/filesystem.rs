@@ -14,7 +14,8 @@ pub(crate) use etc::USER;
 
 use crate::bundle::{FilesystemPlan, Owner, ViewEntry, ViewKind};
 use crate::compile::Input;
-use crate::{paths, resources};
+use crate::resources;
+use sr_common::path;
 use sr_common::{Code, Fault};
 use sr_policy::spec::{Installation, RootWritable, RootfsSource};
 use tree::{Cover, Tree};
@@ -55,7 +56,7 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> FilesystemPlan 
 /// The policy's working directory; else where the caller's is shown; else `/`.
 pub(crate) fn workdir(input: Input<'_>, view: &FilesystemPlan, faults: &mut Vec<Fault>) -> String {
     if let Some(workdir) = &input.policy.runtime.workdir {
-        if !paths::is_normal(workdir) {
+        if !path::is_normal(workdir) {
             let found = format!("{workdir:?} is not a plain absolute path");
             faults.push(Fault::new(
                 Code::Cmp001,
@@ -69,9 +70,9 @@ pub(crate) fn workdir(input: Input<'_>, view: &FilesystemPlan, faults: &mut Vec<
     let cwd = &input.subject.cwd;
     let shown = input.subject.mounts.iter().filter(|mount| mount.directory);
     let best = shown
-        .filter(|mount| paths::within(cwd, &mount.source))
+        .filter(|mount| path::within(cwd, &mount.source))
         .max_by_key(|mount| mount.source.len());
-    let inside = best.and_then(|mount| Some((mount, paths::join(&mount.target, paths::relative(cwd, &mount.source)?))));
+    let inside = best.and_then(|mount| Some((mount, path::join(&mount.target, path::relative(cwd, &mount.source)?))));
     match inside {
         // Only if nothing else of the view lies over it there.
         Some((mount, path)) if tree::covering(&view.entries, &path).is_some_and(|e| e.target == mount.target) => path,
@@ -105,7 +106,7 @@ fn own_root(input: Input<'_>, layers: &mut u32, tree: &mut Tree, faults: &mut Ve
         RootWritable::ReadOnly => sources::Use::Shown,
         RootWritable::Overlay => sources::Use::CapturedRoot,
     };
-    let refused = if paths::is_normal(path) && path != "/" {
+    let refused = if path::is_normal(path) && path != "/" {
         sources::refusal(input.facts, path, wanted)
     } else {
         Some((
@@ -159,11 +160,10 @@ fn installation(input: Input<'_>, tree: &mut Tree, faults: &mut Vec<Fault>) -> V
     for prefix in &subject.command.prefixes {
         let by_mount = subject.mounts.iter().any(|mount| {
             mount.directory
-                && paths::relative(prefix, &mount.source)
-                    .is_some_and(|rest| paths::join(&mount.target, rest) == *prefix)
+                && path::relative(prefix, &mount.source).is_some_and(|rest| path::join(&mount.target, rest) == *prefix)
         });
         // A venv in the workspace stays as writable as the workspace.
-        if by_mount || shown.iter().any(|other: &String| paths::within(prefix, other)) {
+        if by_mount || shown.iter().any(|other: &String| path::within(prefix, other)) {
             continue;
         }
         let refused = if policy.rootfs.installation == Installation::Refuse {
@@ -199,7 +199,7 @@ fn add_workdir(input: Input<'_>, tree: &mut Tree) {
         .runtime
         .workdir
         .as_deref()
-        .filter(|path| paths::is_normal(path) && *path != "/")
+        .filter(|path| path::is_normal(path) && *path != "/")
     else {
         return;
     };

@@ -7,7 +7,6 @@ mod filesystem;
 mod mac;
 mod network;
 mod obligations;
-mod paths;
 mod process;
 mod resources;
 pub mod syscalls;

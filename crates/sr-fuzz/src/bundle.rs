@@ -8,6 +8,7 @@ use sr_common::facts::{
     AppArmorFacts, CgroupController, CgroupFacts, Command, HelperCeilings, HiddenPath, HostFacts, Interpreter,
     MacFacts, ResolvedMount, SelinuxFacts, Subject, SystemDir,
 };
+use sr_common::path::within;
 use sr_common::{ByteSize, Code, Fault, canonical};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{SYSTEM_DIRECTORIES, ViewKind};
@@ -376,10 +377,6 @@ fn clauses(spec: &PolicySpec) -> Vec<String> {
         }
     }
     clauses
-}
-
-fn within(path: &str, dir: &str) -> bool {
-    dir == "/" || path == dir || path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The host's own directories are never writable, what is Safe-Run's own never seen, and the view is in order.

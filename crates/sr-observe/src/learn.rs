@@ -2,7 +2,7 @@
 
 use crate::places::{self, Shown};
 use serde::{Deserialize, Serialize};
-use sr_common::{ByteSize, Control, Millis, Usage};
+use sr_common::{ByteSize, Control, Millis, Usage, path};
 use sr_policy::PolicySpec;
 use sr_policy::spec::{Mount, ObserveScope, OnDenied, SyscallProfile};
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,14 +162,10 @@ pub fn policy(
 /// What the program may change in place, and only read, is shown read-only. A captured directory stays one: no write of it
 /// reaches the host, and its files seem to be the program's own, which git for one insists on.
 fn mounted(mount: &Mount, target: &str, seen: &Observation) -> Mount {
-    let within = |path: &str| {
-        path.strip_prefix(target)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
     let changed = seen
         .files
         .iter()
-        .any(|(path, used)| *used >= Use::Changed && within(path));
+        .any(|(path, used)| *used >= Use::Changed && path::within(path, target));
     Mount {
         read_only: mount.read_only || !(changed || mount.captured),
         ..mount.clone()

@@ -1,6 +1,7 @@
 //! Files that were opened, folded to few places: what the `files` of a policy names.
 
 use crate::learn::{Observation, Use};
+use sr_common::path::{parent, within};
 use sr_policy::spec::Files;
 use std::collections::BTreeSet;
 
@@ -115,22 +116,6 @@ fn reduce(places: &mut BTreeSet<String>) {
         }
         true
     });
-}
-
-/// Whether `path` is `directory` or lies below it.
-fn within(path: &str, directory: &str) -> bool {
-    directory == "/"
-        || path
-            .strip_prefix(directory)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn parent(path: &str) -> Option<&str> {
-    match path.rsplit_once('/')? {
-        (_, "") => None,
-        ("", _) => Some("/"),
-        (parent, _) => Some(parent),
-    }
 }
 
 #[cfg(test)]

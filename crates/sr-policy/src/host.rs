@@ -185,7 +185,7 @@ impl HostRules {
 fn common(a: &[String], b: &[String]) -> Vec<String> {
     let below = |x: &[String], y: &[String]| -> Vec<String> {
         x.iter()
-            .filter(|path| y.iter().any(|dir| crate::rules::is_within(path, dir)))
+            .filter(|path| y.iter().any(|dir| sr_common::path::within(path, dir)))
             .cloned()
             .collect()
     };

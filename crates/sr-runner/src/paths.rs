@@ -4,6 +4,7 @@
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2, readlink};
 use rustix::io::Errno;
+use sr_common::path::{parent, within};
 use sr_compiler::Denial;
 use sr_compiler::bundle::{FilesystemPlan, LandlockAccess, MountEvidence};
 use sr_compiler::syscalls::{Intent, PathArgument};
@@ -219,7 +220,7 @@ impl<'a> View<'a> {
     fn unopened(&self, file: &OwnedFd, wanted: Wanted) -> Option<Verdict> {
         let opened = self.opened.as_ref()?;
         let place = place_of(file)?;
-        let among = |places: &[String]| places.iter().any(|held| held == "/" || within(&place, held));
+        let among = |places: &[String]| places.iter().any(|held| within(&place, held));
         let (clause, held) = match wanted {
             // A directory is there to be listed; a pipe or a socket is no file of the view's.
             Wanted::Read | Wanted::Run if !is_file(file) => return None,
@@ -344,17 +345,6 @@ fn is_directory(file: &OwnedFd) -> bool {
 /// A pipe or a device may be written where the file system may not.
 fn read_only(file: &OwnedFd) -> bool {
     (is_file(file) || is_directory(file)) && fstatfs(file).is_ok_and(|stat| stat.f_flags as u64 & READ_ONLY != 0)
-}
-
-/// Whether `path` is `directory` or lies below it. Both absolute.
-fn within(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn parent(path: &str) -> Option<&str> {
-    let (parent, _) = path.trim_end_matches('/').rsplit_once('/')?;
-    Some(if parent.is_empty() { "/" } else { parent })
 }
 
 /// The text at `address` of another process, up to its NUL. It is read to the end of one page after another: the next may

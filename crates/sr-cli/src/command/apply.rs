@@ -7,7 +7,7 @@ use crate::failure::{Done, Failure};
 use crate::json;
 use crate::terminal::{self, clean, count};
 use serde_json::json;
-use sr_common::{Code, Fault};
+use sr_common::{Code, Fault, path};
 use sr_compiler::bundle::SYSTEM_DIRECTORIES;
 use sr_runner::CapturedLayer;
 use sr_runner::changes::{Applied, ApplyOptions, Change, escape};
@@ -124,13 +124,8 @@ impl Work {
     }
 
     fn concerns(&self, change: &Change) -> bool {
-        self.named.is_empty() || self.named.iter().any(|name| is_below(&change.path, name))
+        self.named.is_empty() || self.named.iter().any(|name| path::within(&change.path, name))
     }
-}
-
-fn is_below(path: &str, dir: &str) -> bool {
-    path.strip_prefix(dir)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Gives each path that a person named to the captured directory that has a change there: as `diff` writes it, or
@@ -142,7 +137,7 @@ fn name(works: &mut [Work], paths: &[PathBuf], cwd: &Path) -> Result<(), Failure
         for work in works.iter_mut() {
             let found = spellings(path, cwd, &work.captured.source)
                 .into_iter()
-                .find(|name| work.changes.iter().any(|c| is_below(&c.path, name)));
+                .find(|name| work.changes.iter().any(|c| path::within(&c.path, name)));
             if let Some(found) = found {
                 matched = true;
                 work.named.push(found);
@@ -265,6 +260,5 @@ mod tests {
         assert_eq!(of("../b/", "/w/src"), ["../b", "b"]);
         assert_eq!(of("/w/src/a.py", "/"), ["src/a.py"]);
         assert_eq!(of("/elsewhere", "/"), [""; 0]);
-        assert!(is_below("src/a", "src") && is_below("src", "src") && !is_below("src2", "src"));
     }
 }

@@ -3,7 +3,7 @@
 use super::tree::Tree;
 use crate::bundle::ViewKind;
 use crate::compile::Input;
-use crate::paths;
+use sr_common::path;
 
 /// The name of the program's user.
 pub(crate) const USER: &str = "sandbox";
@@ -63,7 +63,7 @@ const COPIED: [&str; 12] = [
 pub(crate) fn add(input: Input<'_>, tree: &mut Tree) {
     for member in &input.facts.etc {
         let path = member.trim_end_matches('/');
-        let Some(rest) = paths::relative(path, "/etc").filter(|rest| !rest.is_empty() && paths::is_normal(path)) else {
+        let Some(rest) = path::relative(path, "/etc").filter(|rest| !rest.is_empty() && path::is_normal(path)) else {
             continue;
         };
         let first = rest.split('/').next().unwrap_or(rest);

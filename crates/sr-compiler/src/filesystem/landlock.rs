@@ -4,7 +4,7 @@
 use super::tree::covering;
 use crate::bundle::{LandlockAccess, LandlockPlan, LandlockRule, ViewEntry, ViewKind};
 use crate::compile::Input;
-use crate::paths;
+use sr_common::path;
 use sr_common::{Code, Control, Fault};
 use sr_policy::spec::Files;
 
@@ -73,7 +73,7 @@ fn rule(path: &str, access: LandlockAccess) -> LandlockRule {
 fn emptied(files: &Files, entries: &[ViewEntry], abi: u32, faults: &mut Vec<Fault>) {
     let kept = |what: &ViewKind| matches!(what, ViewKind::Captured { .. } | ViewKind::Writable { .. });
     for ViewEntry { target, .. } in entries.iter().filter(|entry| kept(&entry.what)) {
-        if !files.write.iter().any(|path| paths::within(target, path)) {
+        if !files.write.iter().any(|path| path::within(target, path)) {
             faults.push(Fault::new(
                 Code::Run001,
                 "files.write",
@@ -104,7 +104,7 @@ fn opened(input: Input<'_>, files: &Files, entries: &[ViewEntry], faults: &mut V
         }
         let below = entries
             .iter()
-            .filter(|entry| entry.what.is_writable() && paths::within(&entry.target, path));
+            .filter(|entry| entry.what.is_writable() && path::within(&entry.target, path));
         let before = rules.len();
         rules.extend(below.map(|entry| rule(&entry.target, LandlockAccess::Write)));
         if rules.len() == before {

@@ -3,7 +3,7 @@
 use super::{entry_source, tree};
 use crate::bundle::{Hidden, LayerMask, ViewEntry, ViewKind};
 use crate::compile::Input;
-use crate::paths;
+use sr_common::path;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What containers mask too: kernel memory and keys, a reboot by writing, timings and names of the whole host.
@@ -45,10 +45,10 @@ pub(crate) fn apply(input: Input<'_>, entries: &mut [ViewEntry]) -> (Vec<String>
             continue;
         };
         for (path, (reason, replacement)) in &unwanted {
-            let Some(rest) = paths::relative(path, &source) else {
+            let Some(rest) = path::relative(path, &source) else {
                 continue;
             };
-            let place = paths::join(&entries[at].target, rest);
+            let place = path::join(&entries[at].target, rest);
             // Where another entry lies over it, it is not seen through this one.
             if tree::covering(entries, &place).is_none_or(|nearest| nearest.target != entries[at].target) {
                 continue;

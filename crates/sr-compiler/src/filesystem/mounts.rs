@@ -4,8 +4,8 @@ use super::sources::{self, Use};
 use super::tree::{Cover, Tree};
 use crate::bundle::{Owner, ViewKind, WritableSource};
 use crate::compile::Input;
-use crate::paths;
 use sr_common::facts::ResolvedMount;
+use sr_common::path;
 use sr_common::{Code, Fault};
 use sr_policy::spec::Mount;
 
@@ -66,7 +66,7 @@ fn kind(
         Mount { captured: true, .. } => Use::Captured,
         _ => Use::Writable,
     };
-    if !paths::is_normal(source) {
+    if !path::is_normal(source) {
         return Err((
             format!("{source:?} is not a canonical path"),
             "this is a defect of Safe-Run: please report it".to_owned(),
@@ -155,7 +155,7 @@ fn duplicates(mounts: &[Placed<'_>]) -> Vec<usize> {
 }
 
 fn refusal(target: &str, tree: &Tree) -> Option<(String, String)> {
-    if !paths::is_normal(target) {
+    if !path::is_normal(target) {
         return Some((
             format!("{target:?} is not a plain absolute path"),
             "write it without `.`, `..` and `//`".to_owned(),
@@ -169,14 +169,14 @@ fn refusal(target: &str, tree: &Tree) -> Option<(String, String)> {
     }
     let own = ["/proc", "/sys", "/dev"]
         .into_iter()
-        .find(|dir| paths::within(target, dir));
+        .find(|dir| path::within(target, dir));
     if let Some(dir) = own {
         return Some((
             format!("{target} lies in {dir}, which is the sandbox's own"),
             "choose another target".to_owned(),
         ));
     }
-    let link = paths::ancestors(target)
+    let link = path::ancestors(target)
         .chain([target])
         .find_map(|dir| match tree.get(dir) {
             Some(ViewKind::Symlink { to }) => Some((dir, to)),

@@ -1,8 +1,8 @@
 //! Which host paths may be shown, and for what. Only what the facts say is known here: sources come canonicalised.
 
 use crate::bundle::SYSTEM_DIRECTORIES;
-use crate::paths::within;
 use sr_common::HostFacts;
+use sr_common::path::within;
 
 /// What a host path is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The view while it is being put together: one thing a place, parents before children.
 
 use crate::bundle::{ViewEntry, ViewKind};
-use crate::paths;
+use sr_common::path;
 use std::collections::BTreeMap;
 
 /// Entries by [`key`], so that a parent sorts before its children, and both before what else begins with its name.
@@ -129,6 +129,6 @@ fn cover_of(what: &ViewKind) -> Cover {
 pub(crate) fn covering<'a>(entries: &'a [ViewEntry], path: &str) -> Option<&'a ViewEntry> {
     entries
         .iter()
-        .filter(|entry| paths::within(path, &entry.target))
+        .filter(|entry| path::within(path, &entry.target))
         .max_by_key(|entry| entry.target.len())
 }

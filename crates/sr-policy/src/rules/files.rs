@@ -1,9 +1,9 @@
 //! Rules about what of the view may be opened.
 
 use super::Rule;
-use super::paths::is_normal;
 use crate::spec::PolicySpec;
 use crate::text::{is_hostile, printable};
+use sr_common::path::is_normal;
 use sr_common::{Control, Fault};
 
 const FORM: Rule = Rule::new(

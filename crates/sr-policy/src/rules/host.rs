@@ -1,11 +1,12 @@
 //! Rules that need the host: canonical paths, the run store, keys, and the operator's ceilings.
 
-use super::paths::{is_within, lexical};
+use super::paths::lexical;
 use super::{Rule, mounts, view};
 use crate::host::HostRules;
 use crate::spec::{Durability, Mount, PolicySpec};
 use crate::text::printable;
 use sr_common::Fault;
+use sr_common::path::within;
 
 const HOLDS_STORE: Rule = Rule::new(
     "SR-RULE-mount-holds-store",
@@ -107,7 +108,7 @@ fn own_paths(i: usize, source: &str, mount: &Mount, host: &HostContext, faults: 
     let at = format!("mounts[{i}].source");
     let own = |rule: Rule, path: &str, what: &str, faults: &mut Vec<Fault>| {
         let writable = !mount.read_only && !mount.captured;
-        if !path.is_empty() && writable && is_within(path, source) {
+        if !path.is_empty() && writable && within(path, source) {
             let found = format!(
                 "the writable mount {} holds {what} {}",
                 printable(source),
@@ -126,7 +127,7 @@ fn own_paths(i: usize, source: &str, mount: &Mount, host: &HostContext, faults: 
     }
     // The view masks them where a mount lies above; a mount from inside would go around the mask.
     let private = std::iter::once(&host.store).chain(&host.keys).filter(|p| !p.is_empty());
-    for path in private.filter(|p| is_within(source, p)) {
+    for path in private.filter(|p| within(source, p)) {
         let found = format!("{} lies in {}", printable(source), printable(path));
         faults.push(SHOWS_STORE.fault(at.clone(), found, "copy what is needed elsewhere and mount that"));
     }
@@ -136,7 +137,7 @@ fn prefixes(path: &str, source: &str, host: &HostContext, faults: &mut Vec<Fault
     let Some(allowed) = &host.operator.allowed_prefixes else {
         return;
     };
-    if !allowed.iter().any(|prefix| is_within(source, &lexical(prefix))) {
+    if !allowed.iter().any(|prefix| within(source, &lexical(prefix))) {
         let found = format!("{} is outside the prefixes that the operator allows", printable(source));
         let remedy = match allowed.is_empty() {
             true => "the operator allows no mounts".to_owned(),

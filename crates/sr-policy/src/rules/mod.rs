@@ -19,7 +19,7 @@ use crate::spec::PolicySpec;
 use sr_common::{Code, Fault};
 
 pub(crate) use form::{EXTENDS_CYCLE, EXTENDS_DEPTH};
-pub(crate) use paths::{is_within, lexical};
+pub(crate) use paths::lexical;
 
 /// A combination rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

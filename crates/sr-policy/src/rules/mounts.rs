@@ -1,10 +1,11 @@
 //! Rules about mounts: their targets in the view and, as far as letters tell, their sources.
 
 use super::Rule;
-use super::paths::{LIVE, RESERVED_TARGETS, SYSTEM, is_normal, lexical, within_any};
+use super::paths::{LIVE, RESERVED_TARGETS, SYSTEM, lexical, within_any};
 use crate::spec::{Mount, PolicySpec};
 use crate::text::{is_hostile, printable};
 use sr_common::Fault;
+use sr_common::path::is_normal;
 use std::collections::BTreeMap;
 
 const BOTH: Rule = Rule::new(

@@ -1,4 +1,6 @@
-//! Paths as plain strings: normal form, what lies below what, and the host's system directories.
+//! The host's system directories and other places that rules speak of, and paths by their letters alone.
+
+use sr_common::path::within;
 
 /// Directories of the operating system on a host: never mounted writable.
 pub(super) const SYSTEM: [&str; 14] = [
@@ -14,25 +16,9 @@ pub(super) const RESERVED_TARGETS: [&str; 11] = [
 /// Live interfaces of the host: a read-only mount of a socket still lets a program connect to it.
 pub(super) const LIVE: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/var/run"];
 
-/// Absolute, without `.`, `..`, `//` or a trailing `/`; the root is `/`.
-pub(super) fn is_normal(path: &str) -> bool {
-    path == "/"
-        || path
-            .strip_prefix('/')
-            .is_some_and(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")))
-}
-
-/// `path` is `dir` or below it. Both in normal form.
-pub(crate) fn is_within(path: &str, dir: &str) -> bool {
-    dir == "/"
-        || path
-            .strip_prefix(dir)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 /// The member of `dirs` that `path` is or lies below.
 pub(super) fn within_any<'a>(path: &str, dirs: &[&'a str]) -> Option<&'a str> {
-    dirs.iter().copied().find(|dir| is_within(path, dir))
+    dirs.iter().copied().find(|dir| within(path, dir))
 }
 
 /// `path` without `.`, `..` and repeated slashes, by its letters alone; relative paths stay relative.
@@ -66,19 +52,5 @@ mod tests {
         assert_eq!(lexical("/../.."), "/");
         assert_eq!(lexical("../a/.."), "..");
         assert_eq!(lexical("./"), ".");
-        assert!(
-            is_normal("/")
-                && is_normal("/a/b")
-                && !is_normal("/a/")
-                && !is_normal("//a")
-                && !is_normal("a")
-                && !is_normal("/a/..")
-        );
-        assert!(
-            is_within("/usr/bin", "/usr")
-                && is_within("/usr", "/usr")
-                && !is_within("/usrlocal", "/usr")
-                && is_within("/a", "/")
-        );
     }
 }

@@ -1,7 +1,7 @@
-//! Absolute paths as text: the compiler compares them and never asks the file system.
+//! Paths as text, absolute or both from one place: what lies below what. No file system is asked.
 
 /// Whether `path` is absolute and has no `.`, `..`, `//` or trailing `/`.
-pub(crate) fn is_normal(path: &str) -> bool {
+pub fn is_normal(path: &str) -> bool {
     path == "/"
         || path.strip_prefix('/').is_some_and(|rest| {
             rest.split('/')
@@ -11,7 +11,7 @@ pub(crate) fn is_normal(path: &str) -> bool {
 }
 
 /// `path` relative to `dir`: `Some("")` if they are equal, `None` if it lies elsewhere.
-pub(crate) fn relative<'a>(path: &'a str, dir: &str) -> Option<&'a str> {
+pub fn relative<'a>(path: &'a str, dir: &str) -> Option<&'a str> {
     if dir == "/" {
         return path.strip_prefix('/');
     }
@@ -24,12 +24,12 @@ pub(crate) fn relative<'a>(path: &'a str, dir: &str) -> Option<&'a str> {
 }
 
 /// Whether `path` is `dir` or lies below it.
-pub(crate) fn within(path: &str, dir: &str) -> bool {
+pub fn within(path: &str, dir: &str) -> bool {
     relative(path, dir).is_some()
 }
 
 /// `dir` and a relative path that may be empty.
-pub(crate) fn join(dir: &str, rest: &str) -> String {
+pub fn join(dir: &str, rest: &str) -> String {
     match (dir, rest) {
         (_, "") => dir.to_owned(),
         ("/", _) => format!("/{rest}"),
@@ -37,8 +37,16 @@ pub(crate) fn join(dir: &str, rest: &str) -> String {
     }
 }
 
+/// The directory that `path` lies in; `None` for the root.
+pub fn parent(path: &str) -> Option<&str> {
+    match path.trim_end_matches('/').rsplit_once('/')? {
+        ("", _) => Some("/"),
+        (parent, _) => Some(parent),
+    }
+}
+
 /// The directories above `path`, the root left out, outermost first.
-pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+pub fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     path.char_indices()
         .skip(1)
         .filter(|(_, c)| *c == '/')
@@ -58,6 +66,10 @@ mod tests {
         assert_eq!(relative("/", "/a"), None);
         assert_eq!(ancestors("/a/b/c").collect::<Vec<_>>(), ["/a", "/a/b"]);
         assert_eq!(ancestors("/").count(), 0);
+        assert_eq!(
+            ["/a/b", "/a", "/a/", "/"].map(parent),
+            [Some("/a"), Some("/"), Some("/"), None]
+        );
         assert_eq!(join("/", "a"), "/a");
         assert!(is_normal("/") && is_normal("/a/b"));
         for bad in ["", "a", "//", "/a/", "/a/../b", "/./a", "/a\0b"] {

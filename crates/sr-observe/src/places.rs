@@ -3,6 +3,7 @@
 use crate::learn::{Observation, Use};
 use sr_common::path::{parent, within};
 use sr_policy::spec::Files;
+use sr_policy::{MOST_FILES, can_be_named};
 use std::collections::BTreeSet;
 
 /// So many places below a directory become the directory: of files that are read, and of directories that are written to.
@@ -79,8 +80,30 @@ fn is_common(directory: &str) -> bool {
     depth < deep
 }
 
+/// As [`fold_by`], by a smaller number where a policy could not name as many.
+fn fold(places: BTreeSet<String>, most: usize, may: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    // What a policy cannot name is its directory.
+    let named = places.iter().filter_map(|place| {
+        let mut place = place.as_str();
+        while !can_be_named(place) {
+            place = parent(place)?;
+        }
+        Some(place.to_owned())
+    });
+    let places: BTreeSet<String> = named.collect();
+    let folded = (1..=most).rev().map(|most| fold_by(places.clone(), most, &may));
+    let mut last = BTreeSet::new();
+    for folded in folded {
+        last = folded;
+        if last.len() <= MOST_FILES {
+            break;
+        }
+    }
+    last
+}
+
 /// The places, without those that lie in another, and with a directory in place of `most` of them and more where `may`.
-fn fold(mut places: BTreeSet<String>, most: usize, may: impl Fn(&str) -> bool) -> BTreeSet<String> {
+fn fold_by(mut places: BTreeSet<String>, most: usize, may: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let mut directories: BTreeSet<String> = BTreeSet::new();
     for place in &places {
         let mut above = parent(place);
@@ -193,6 +216,27 @@ mod tests {
         };
         let found = files(&Observation::default(), &shown, &BTreeSet::new(), None);
         assert_eq!((found.read.len(), found.write), (0, vec!["/work".to_owned()]));
+    }
+
+    #[test]
+    fn what_a_policy_cannot_name_is_its_directory() {
+        let seen = [
+            ("/work/a\nb", Use::Read),
+            ("/work/d\u{202e}/x", Use::Read),
+            ("/tmp/\u{1b}[2J/y", Use::Changed),
+        ];
+        let found = learned(&seen, None);
+        assert_eq!(
+            (found.read, found.write),
+            (vec!["/bin/sh".into(), "/work".into()], vec!["/tmp".to_owned()])
+        );
+        // A few in each of many directories are too many by the usual measure.
+        let many: Vec<(String, Use)> = (0..1500)
+            .map(|n| (format!("/usr/share/x/{}/{n}", n / 3), Use::Read))
+            .chain((0..900).map(|n| (format!("/etc/y/{n}/z"), Use::Read)))
+            .collect();
+        let many: Vec<(&str, Use)> = many.iter().map(|(path, used)| (path.as_str(), *used)).collect();
+        assert_eq!(learned(&many, None).read, ["/bin/sh", "/etc/y", "/usr/share/x"]);
     }
 
     #[test]

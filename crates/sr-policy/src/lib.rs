@@ -34,6 +34,7 @@ pub use preset::{PRESET_NAMES, preset};
 pub use render::render_yaml;
 pub use resolve::{Loader, resolve};
 pub use rules::calls::never_allowed;
+pub use rules::files::{MOST as MOST_FILES, can_be_named};
 pub use rules::host::{HostContext, validate_host};
 pub use schema::json_schema;
 pub use source::{PolicySource, parse};

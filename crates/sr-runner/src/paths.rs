@@ -134,7 +134,7 @@ impl<'a> View<'a> {
         Some(match argument.intent {
             Intent::Look => Wanted::Look,
             Intent::Execute => Wanted::Run,
-            Intent::Make => Wanted::Make,
+            Intent::Make | Intent::Bind { .. } => Wanted::Make,
             Intent::Save => Wanted::Save,
             Intent::Replace => Wanted::Replace,
             Intent::Change => Wanted::Change,
@@ -157,7 +157,11 @@ impl<'a> View<'a> {
     fn path(&self, told: &Notification, argument: &PathArgument) -> io::Result<String> {
         let pid = i32::try_from(told.pid).map_err(io::Error::other)?;
         let memory = self.opener.open(pid, "mem")?;
-        let written = text(&memory, told.args[usize::from(argument.path)])?;
+        let address = told.args[usize::from(argument.path)];
+        let written = match argument.intent {
+            Intent::Bind { length } => socket_path(&memory, address, told.args[usize::from(length)])?,
+            _ => text(&memory, address)?,
+        };
         if written.starts_with('/') {
             return Ok(written);
         }
@@ -345,6 +349,18 @@ fn is_directory(file: &OwnedFd) -> bool {
 /// A pipe or a device may be written where the file system may not.
 fn read_only(file: &OwnedFd) -> bool {
     (is_file(file) || is_directory(file)) && fstatfs(file).is_ok_and(|stat| stat.f_flags as u64 & READ_ONLY != 0)
+}
+
+/// The path in the address of a local socket (unix(7)); an error for one that has no path.
+fn socket_path(memory: &OwnedFd, address: u64, length: u64) -> io::Result<String> {
+    const AF_UNIX: [u8; 2] = 1u16.to_ne_bytes();
+    const MOST: u64 = 110;
+    let mut bytes = vec![0; length.min(MOST) as usize];
+    let read = rustix::io::pread(memory, &mut bytes, address)?;
+    bytes.truncate(read);
+    let path = bytes.strip_prefix(&AF_UNIX).ok_or(Errno::AFNOSUPPORT)?;
+    let path = path.split(|byte| *byte == 0).next().filter(|path| !path.is_empty());
+    String::from_utf8(path.ok_or(Errno::NOENT)?.to_vec()).map_err(io::Error::other)
 }
 
 /// The text at `address` of another process, up to its NUL. It is read to the end of one page after another: the next may

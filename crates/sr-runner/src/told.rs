@@ -75,12 +75,16 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan, view: Option<
         Some(rule) if !rule.only_for.is_empty() => {
             let errno = rule.otherwise_errno.unwrap_or(EACCES);
             let denies = name_of(told.pid).is_some_and(|name| rule.denies(&name));
-            if denies && seccomp::still_waits(listener, &told) {
-                seccomp::deny(listener, &told, errno);
-            } else {
-                seccomp::let_go_on(listener, &told, errno);
+            match name {
+                Some(name) if !denies => return seen(listener, calls, view, name, &told),
+                _ if denies && seccomp::still_waits(listener, &told) => seccomp::deny(listener, &told, errno),
+                _ => seccomp::let_go_on(listener, &told, errno),
             }
-            None
+            name.filter(|_| calls.observed).map(|name| Told::Seen {
+                name,
+                selector: None,
+                files: Vec::new(),
+            })
         }
         _ => {
             let errno = rule.and_then(|rule| rule.otherwise_errno);

@@ -14,6 +14,7 @@ fn main() {
         ("gcc", gcc),
         ("curl", curl),
         ("what_was_not_learned_is_denied", what_was_not_learned_is_denied),
+        ("names_of_every_kind_may_be_made", names_of_every_kind_may_be_made),
         ("what_was_changed_may_be_changed", what_was_changed_may_be_changed),
         ("several_runs_are_learned_together", several_runs_are_learned_together),
         ("what_was_seen_is_attested", what_was_seen_is_attested),
@@ -148,6 +149,47 @@ fn what_was_not_learned_is_denied(place: &Place) -> Test {
 }
 
 /// What is saved is saved again, under another name too; what is nowhere near is not.
+/// Names that are made by other calls than open: links, pipes, sockets. What the policy beneath denied is denied again, and
+/// no difference.
+fn names_of_every_kind_may_be_made(place: &Place) -> Test {
+    needs(place, "python3")?;
+    let script = "import os, socket, shutil\n\
+        shutil.rmtree('d', ignore_errors=True); os.makedirs('d/e')\n\
+        open('d/f', 'w').close(); os.link('d/f', 'd/g'); os.symlink('f', 'd/h'); os.mkfifo('d/e/p')\n\
+        socket.socket(socket.AF_UNIX).bind('d/e/s')\n\
+        try: socket.socket(socket.AF_INET)\n\
+        except OSError: pass\n\
+        print(sorted(os.listdir('d')), sorted(os.listdir('d/e')))";
+    let ran = learn(
+        place,
+        &[
+            "--out",
+            "p.yaml",
+            "--verify",
+            "2",
+            "--",
+            "/usr/bin/python3",
+            "-c",
+            script,
+        ],
+    );
+    ran.ok()?;
+    ensure!(ran.err.contains("verified 2 of 2 times"), "{ran}");
+    ensure!(
+        ran.out.starts_with("['e', 'f', 'g', 'h'] ['p', 's']\n")
+            && ran.err.contains("denied while learning: socket AF_INET"),
+        "{ran}"
+    );
+    // Git is told that it cannot link, while it is watched too.
+    needs(place, "git")?;
+    let script = "rm -rf repo copy; git init -q repo && cd repo && echo a > a && git add a && \
+                  git -c user.name=a -c user.email=a@example.com commit -q -m a && git clone -q . ../copy";
+    let ran = learn(place, &["--out", "p.yaml", "--verify", "2", "--", "sh", "-c", script]);
+    ran.ok()?;
+    ensure!(ran.err.contains("verified 2 of 2 times"), "{ran}");
+    place.nothing_left()
+}
+
 fn what_was_changed_may_be_changed(place: &Place) -> Test {
     needs(place, "python3")?;
     place.write("out/old", "old");

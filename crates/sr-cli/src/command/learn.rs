@@ -44,6 +44,7 @@ pub fn learn(arguments: LearnArguments, env: &Environment) -> Done {
         time: Millis(0),
         shown: Shown::default(),
         besides: BTreeSet::new(),
+        denied: BTreeSet::new(),
         status: None,
     };
     for name in &arguments.with {
@@ -68,7 +69,7 @@ pub fn learn(arguments: LearnArguments, env: &Environment) -> Done {
     terminal::err(&format!("safe-run: {}", closure(&size, learner.seen.lost)));
     match arguments.verify {
         None => Ok(0),
-        Some(times) => verify(&spec, times.max(1), learner.status),
+        Some(times) => learner.verify(&spec, times.max(1)),
     }
 }
 
@@ -99,6 +100,8 @@ struct Learner<'a> {
     shown: Shown,
     /// What of it the kernel opened by itself, to execute what the program executed.
     besides: BTreeSet<String>,
+    /// What the policy beneath denied.
+    denied: BTreeSet<String>,
     /// How the program ended.
     status: Option<u8>,
 }
@@ -147,9 +150,42 @@ impl Learner<'_> {
                 let remedy = finding.remedy.map(|remedy| format!(" (to allow it: {remedy})"));
                 let what = format!("denied while learning: {}{}", finding.what, remedy.unwrap_or_default());
                 terminal::err(&format!("safe-run: {}", clean(&what)));
+                self.denied.insert(finding.what);
             }
         }
         Ok(())
+    }
+
+    /// Runs what was learned, and shows what is other than it was.
+    fn verify(&self, spec: &PolicySpec, times: u32) -> Done {
+        let mut passed = 0;
+        for _ in 0..times {
+            let ended = run(spec, false)?;
+            let denied = match &ended.dir {
+                Some(dir) => document::<sr_evidence::report::RunReport>(dir, files::REPORT)?
+                    .denied
+                    .unwrap_or_default(),
+                None => Vec::new(),
+            };
+            let new: Vec<String> = denied
+                .into_iter()
+                .map(|denied| denied.operation)
+                .filter(|operation| !self.denied.contains(operation))
+                .collect();
+            if Some(ended.status) == self.status && new.is_empty() {
+                passed += 1;
+                continue;
+            }
+            let was = self
+                .status
+                .map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+            terminal::err(&format!("safe-run: status {} where it was {was}", ended.status));
+            for operation in new {
+                terminal::err(&format!("safe-run: denied: {}", clean(&operation)));
+            }
+        }
+        terminal::err(&format!("safe-run: verified {passed} of {times} times"));
+        Ok(u8::from(passed < times))
     }
 }
 
@@ -185,31 +221,6 @@ fn host(bundle: &CompileBundle, path: &str) -> PathBuf {
         Some((mount, rest)) => Path::new(&mount.source).join(rest),
         None => path.to_owned(),
     }
-}
-
-/// Runs what was learned, and shows what is other than it was.
-fn verify(spec: &PolicySpec, times: u32, status: Option<u8>) -> Done {
-    let mut passed = 0;
-    for _ in 0..times {
-        let ended = run(spec, false)?;
-        let denied = match &ended.dir {
-            Some(dir) => document::<sr_evidence::report::RunReport>(dir, files::REPORT)?
-                .denied
-                .unwrap_or_default(),
-            None => Vec::new(),
-        };
-        if Some(ended.status) == status && denied.is_empty() {
-            passed += 1;
-            continue;
-        }
-        let was = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
-        terminal::err(&format!("safe-run: status {} where it was {was}", ended.status));
-        for denied in denied {
-            terminal::err(&format!("safe-run: denied: {}", clean(&denied.operation)));
-        }
-    }
-    terminal::err(&format!("safe-run: verified {passed} of {times} times"));
-    Ok(u8::from(passed < times))
 }
 
 /// The last line of a run's `--json`.

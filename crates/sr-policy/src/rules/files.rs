@@ -21,8 +21,13 @@ const LANDLOCK: Rule = Rule::new(
 
 pub(super) const RULES: &[Rule] = &[FORM, MANY, LANDLOCK];
 
-/// More would be a list that nobody reads.
-const MOST: usize = 512;
+/// So many paths a list of `files` has at most: more would be a list that nobody reads.
+pub const MOST: usize = 512;
+
+/// Whether a policy can name the file: its path is in normal form, and shows as what it is.
+pub fn can_be_named(path: &str) -> bool {
+    is_normal(path) && !path.chars().any(is_hostile)
+}
 
 pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
     let Some(files) = &spec.files else { return };
@@ -32,7 +37,7 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
             faults.push(MANY.fault(format!("files.{name}"), found, "name directories instead of files"));
         }
         for (i, path) in paths.iter().enumerate() {
-            if !is_normal(path) || path.chars().any(is_hostile) {
+            if !can_be_named(path) {
                 let found = format!("\"{}\"", printable(path));
                 let remedy = "write the place of a file or directory in the view, such as /usr/lib";
                 faults.push(FORM.fault(format!("files.{name}[{i}]"), found, remedy));

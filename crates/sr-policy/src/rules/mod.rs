@@ -3,7 +3,7 @@
 
 pub(crate) mod calls;
 mod evidence;
-mod files;
+pub(crate) mod files;
 mod form;
 pub(crate) mod host;
 mod limits;

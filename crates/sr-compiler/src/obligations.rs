@@ -181,8 +181,11 @@ fn view(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
     let mechanism = format!("{hidden} paths left out of lower layers or covered");
     all.push(by_kernel("hide", policy.hide.join(" "), Control::Filesystem, mechanism));
     if let (Some(files), Some(landlock)) = (&policy.files, &bundle.filesystem_plan.landlock) {
-        for (clause, paths) in [("files.read", &files.read), ("files.write", &files.write)] {
-            let mechanism = format!("landlock ABI {}: nothing else is opened", landlock.abi);
+        for (clause, paths, done) in [
+            ("files.read", &files.read, "opened"),
+            ("files.write", &files.write, "changed"),
+        ] {
+            let mechanism = format!("landlock ABI {}: nothing else is {done}", landlock.abi);
             all.push(by_kernel(clause, paths.join(" "), Control::Landlock, mechanism));
         }
     }

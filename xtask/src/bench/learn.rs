@@ -1,5 +1,5 @@
-//! `cargo xtask bench learn`: what telling of denied calls and paths costs, and watching all, call by call, beside a policy
-//! that tells of neither.
+//! `cargo xtask bench learn`: what telling of denied calls and paths costs, watching all, and holding files by name, call by
+//! call, beside a policy that does nothing of it.
 
 use super::{Place, host};
 use crate::{Outcome, plain, tree};
@@ -9,18 +9,32 @@ use std::fmt::Write;
 use std::process::Command;
 
 /// What `evidence` says, in the table's order. The first is what the others are compared with.
-const SCOPES: [(&str, &str); 4] = [
-    ("told of nothing", "denied: network"),
-    ("denied calls (the default)", "denied: calls"),
-    ("denied calls and paths", "denied: paths"),
-    ("everything, as `learn` does", "denied: paths, observe: calls"),
+const SCOPES: [(&str, &str); 5] = [
+    ("nothing", "denied: network"),
+    ("telling of denied calls (the default)", "denied: calls"),
+    ("telling of denied calls and paths", "denied: paths"),
+    ("telling of everything, as `learn` does", "denied: paths, observe: calls"),
+    (FILES, "denied: network"),
 ];
+const FILES: &str = "`files` with 400 places";
 const CALLS: [(&str, &str); 4] = [
     ("allowed", "an allowed call"),
     ("denied", "a denied call"),
     ("opened", "open and close of a file"),
     ("missing", "open of what is not there"),
 ];
+
+/// What the program opens, and as many other places that are there.
+fn files() -> Outcome<String> {
+    let entries = std::fs::read_dir("/usr/bin").map_err(|e| format!("/usr/bin: {e}"))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names = names.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let others: Vec<String> = names.take(398).map(|name| format!("/usr/bin/{name}")).collect();
+    if others.len() < 398 {
+        return Err(format!("/usr/bin has only {} programs", others.len()));
+    }
+    Ok(format!("files: {{read: [/usr/lib, /etc/passwd, {}]}}\n", others.join(", ")))
+}
 
 pub fn learn(options: &[&str]) -> Outcome {
     let rounds = plain::number(options, "--rounds", 10)?.max(1);
@@ -32,10 +46,12 @@ pub fn learn(options: &[&str]) -> Outcome {
     if !built.is_ok_and(|status| status.success()) {
         return Err("bench/told.c does not build: a C compiler is needed".into());
     }
-    for (n, (_, evidence)) in SCOPES.iter().enumerate() {
+    let files = files()?;
+    for (n, (name, evidence)) in SCOPES.iter().enumerate() {
+        let files = if *name == FILES { files.as_str() } else { "" };
         let policy = format!(
             "apiVersion: safe-run/v1\nmetadata: {{name: told-{n}}}\nextends: standard\nruntime: {{command: ./told, args: []}}\n\
-             mounts: [{{source: ., captured: true}}]\nevidence: {{sign: none, {evidence}}}\n"
+             mounts: [{{source: ., captured: true}}]\nevidence: {{sign: none, {evidence}}}\n{files}"
         );
         let path = work.join(format!("{n}.yaml"));
         std::fs::write(&path, policy).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -60,9 +76,9 @@ pub fn learn(options: &[&str]) -> Outcome {
     }
     let of = |n: usize, call: &str| times.get(&(n, call.to_owned())).map_or(&[][..], Vec::as_slice);
     let mut page = format!(
-        "# What being told of costs\n\n`cargo xtask bench learn`, {rounds} rounds in turn. Microseconds a call, medians; in brackets \
-         the median of the ratios to the first row, round by round. One that is off costs nothing: its row is the first.\n\n\
-         | told of |{} |\n|---|{}\n",
+        "# What telling, learning and named files cost\n\n`cargo xtask bench learn`, {rounds} rounds in turn. Microseconds a call, \
+         medians; in brackets the median of the ratios to the first row, round by round. One that is off costs nothing: its row is \
+         the first.\n\n| with |{} |\n|---|{}\n",
         CALLS.map(|(_, text)| format!(" {text} ")).join("|"),
         "---:|".repeat(CALLS.len())
     );

@@ -186,7 +186,9 @@ impl Learner<'_> {
         }
         terminal::err(&format!("safe-run: verified {passed} of {times} times"));
         if passed < times {
-            terminal::err("safe-run: what a program does only now and then is seen in more runs: --runs N, or --with RUN");
+            terminal::err(
+                "safe-run: what a program does only now and then is seen in more runs: --runs N, or --with RUN",
+            );
         }
         Ok(u8::from(passed < times))
     }

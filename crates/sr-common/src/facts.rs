@@ -67,6 +67,8 @@ pub struct AppArmorFacts {
 pub struct SelinuxFacts {
     /// It denies, and does not only log.
     pub enforcing: bool,
+    /// Safe-Run's own context.
+    pub context: String,
 }
 
 /// One name in the host's root directory that belongs to the operating system.

@@ -743,7 +743,10 @@ fn a_profile_or_a_context_where_the_host_has_its_module() {
     };
     let selinux = |enforcing| MacFacts {
         apparmor: None,
-        selinux: Some(SelinuxFacts { enforcing }),
+        selinux: Some(SelinuxFacts {
+            enforcing,
+            context: "u:r:own:s0".into(),
+        }),
     };
     let (profile, context) = (Mac::Apparmor("p".into()), Mac::Selinux("u:r:t:s0".into()));
     let cases = [

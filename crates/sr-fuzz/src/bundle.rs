@@ -263,7 +263,10 @@ fn mac(c: &mut Choices<'_>) -> MacFacts {
     };
     MacFacts {
         apparmor: c.some(apparmor),
-        selinux: c.some(|c| SelinuxFacts { enforcing: c.flag() }),
+        selinux: c.some(|c| SelinuxFacts {
+            enforcing: c.flag(),
+            context: c.word(&["u:r:t:s0", "kernel"]).into(),
+        }),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod process;
 pub mod pseudo;
 pub mod ptrace;
 pub mod seccomp;
+pub mod selinux;
 pub mod step;
 pub mod wire;
 

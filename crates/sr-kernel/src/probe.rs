@@ -64,6 +64,8 @@ fn mac_by(read: Read<'_>) -> MacFacts {
     });
     let selinux = read("/sys/fs/selinux/enforce").map(|text| SelinuxFacts {
         enforcing: text.trim() == "1",
+        context: read("/proc/self/attr/current")
+            .map_or_else(String::new, |own| own.trim_end_matches(['\n', '\0']).into()),
     });
     MacFacts { apparmor, selinux }
 }
@@ -221,12 +223,15 @@ mod tests {
         for (files, expected) in cases {
             assert_eq!(mac_by(&host(files)).apparmor, expected, "{files:?}");
         }
-        let selinux = |text| {
-            let files = move |file: &str| (file == "/sys/fs/selinux/enforce").then(|| String::from(text));
-            mac_by(&files).selinux
-        };
-        assert_eq!(selinux("1"), Some(SelinuxFacts { enforcing: true }));
-        assert_eq!(selinux("0"), Some(SelinuxFacts { enforcing: false }));
+        const CONTEXT: (&str, &str) = ("/proc/self/attr/current", "u:r:t:s0\0");
+        let cases: [(Files, bool); 2] = [
+            (&[("/sys/fs/selinux/enforce", "1"), CONTEXT], true),
+            (&[("/sys/fs/selinux/enforce", "0"), CONTEXT], false),
+        ];
+        for (files, enforcing) in cases {
+            let context = "u:r:t:s0".to_owned();
+            assert_eq!(mac_by(&host(files)).selinux, Some(SelinuxFacts { enforcing, context }));
+        }
         assert_eq!(mac_by(&|_| None), MacFacts::default());
     }
 

@@ -5,7 +5,8 @@ use crate::mac;
 use crate::stage::{DEVICES, Devices};
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat};
 use sr_common::{Code, Control, Fault, Observed};
-use sr_compiler::bundle::{CompileBundle, FilesystemPlan, IdMap, ViewKind};
+use sr_compiler::bundle::{CompileBundle, FilesystemPlan, IdMap, MacPlan, ViewKind};
+use sr_kernel::selinux::Ruling;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -40,17 +41,20 @@ pub struct Before {
     /// The supervisor's own namespaces, as their links name them.
     namespaces: Vec<String>,
     mounts: BTreeMap<String, Planned>,
+    /// Of the program's context; a supervisor that is confined cannot ask any more.
+    mac: Option<std::io::Result<Ruling>>,
 }
 
 impl Before {
     pub fn take(bundle: &CompileBundle, devices: Devices) -> Result<Self, Fault> {
-        let own = Reader::open("/proc/self".into(), None)?;
+        let own = Reader::open("/proc/self".into(), None, None)?;
         Ok(Before {
             namespaces: NAMESPACES
                 .iter()
                 .map(|(name, _)| own.link(&format!("ns/{name}")))
                 .collect::<Result<_, _>>()?,
             mounts: expected_mounts(&bundle.filesystem_plan, devices),
+            mac: mac::ruling(bundle.mac_plan.as_ref()),
         })
     }
 
@@ -74,7 +78,11 @@ pub fn observe(
     executable: (&fs::File, Identity),
     opener: Option<&dyn Opener>,
 ) -> Result<Vec<Observed>, Fault> {
-    let reader = Reader::open(format!("/proc/{program}"), opener.map(|opener| (opener, program)))?;
+    let reader = Reader::open(
+        format!("/proc/{program}"),
+        opener.map(|opener| (opener, program)),
+        bundle.mac_plan.as_ref(),
+    )?;
     let status = reader.read("status")?;
     let status = Status::parse(&status);
     let at_exec = bundle.process_plan.posture_at_exec;
@@ -108,11 +116,12 @@ pub fn observe(
         let current = match at_exec {
             true => Some((
                 reader.read(&format!("{}/current", plan.directory()))?,
-                sr_kernel::process::signal_reaches(program).is_ok(),
+                // Of a context that is known, and a try that fails would be one more line in the audit log.
+                before.mac.is_some() || sr_kernel::process::signal_reaches(program).is_ok(),
             )),
             false => None,
         };
-        seen.push(mac::posture(plan, current));
+        seen.push(mac::posture(plan, before.mac.as_ref(), current));
     }
     seen.push(descriptor_posture(&reader, at_exec)?);
     seen.extend(limit_posture(&reader, bundle)?);
@@ -121,14 +130,17 @@ pub fn observe(
 
 /// The first line that does not hold, as the fault that ends the run.
 pub fn first_mismatch(posture: &[Observed]) -> Option<Fault> {
+    const OURS: &str = "the program was killed before its first instruction; please report this with the run's events";
     posture.iter().find(|line| !line.holds).map(|line| {
+        let of_descriptors = line.control == Control::OpenFiles && line.observed.starts_with("fd");
         Fault::new(
             Code::Run002,
             format!("launch.posture.{}", line.control.name()),
             format!("asked for {}, but the kernel shows {}", line.requested, line.observed),
             match line.control {
-                Control::Mac => mac::remedy(&line.observed),
-                _ => "the program was killed before its first instruction; please report this with the run's events",
+                Control::Mac => mac::remedy(line),
+                _ if of_descriptors => mac::streams(posture).unwrap_or(OURS),
+                _ => OURS,
             },
         )
     })
@@ -139,19 +151,21 @@ struct Reader<'a> {
     dir: OwnedFd,
     path: String,
     opener: Option<(&'a dyn Opener, i32)>,
+    /// What the process was put behind, which may keep it from being looked at.
+    mac: Option<&'a MacPlan>,
 }
 
 impl<'a> Reader<'a> {
-    fn open(path: String, opener: Option<(&'a dyn Opener, i32)>) -> Result<Self, Fault> {
+    fn open(path: String, opener: Option<(&'a dyn Opener, i32)>, mac: Option<&'a MacPlan>) -> Result<Self, Fault> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(dir) => Ok(Reader { dir, path, opener }),
-            Err(e) => Err(unseen(&path, &e.into())),
+            Ok(dir) => Ok(Reader { dir, path, opener, mac }),
+            Err(e) => Err(unseen(&path, &e.into(), mac)),
         }
     }
 
     fn fail(&self, name: &str, error: &std::io::Error) -> Fault {
-        unseen(&format!("{}/{name}", self.path), error)
+        unseen(&format!("{}/{name}", self.path), error, self.mac)
     }
 
     fn read(&self, name: &str) -> Result<String, Fault> {
@@ -198,12 +212,13 @@ pub fn own_link(file: &OwnedFd) -> std::io::Result<String> {
     Ok(target.to_string_lossy().into_owned())
 }
 
-fn unseen(path: &str, error: &std::io::Error) -> Fault {
+fn unseen(path: &str, error: &std::io::Error, mac: Option<&MacPlan>) -> Fault {
     Fault::new(
         Code::Run002,
         "launch.posture",
         format!("cannot read {path}: {error}"),
-        "the posture could not be observed, so the program was not started; see `safe-run doctor`",
+        mac::unseen(mac, error)
+            .unwrap_or("the posture could not be observed, so the program was not started; see `safe-run doctor`"),
     )
 }
 

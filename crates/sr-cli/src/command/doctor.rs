@@ -146,8 +146,14 @@ fn text(found: &Examination, usable: bool, env: &Environment) -> String {
 fn module(mac: &MacFacts) -> String {
     match (&mac.apparmor, &mac.selinux) {
         (Some(apparmor), _) => format!("AppArmor; safe-run itself is {}", apparmor.label),
-        (None, Some(selinux)) if selinux.enforcing => "SELinux".into(),
-        (None, Some(_)) => "SELinux, permissive: it only logs".into(),
+        (None, Some(selinux)) => {
+            let only = if selinux.enforcing {
+                ""
+            } else {
+                ", permissive: it only logs"
+            };
+            format!("SELinux{only}; safe-run itself is {}", selinux.context)
+        }
         (None, None) => "neither AppArmor nor SELinux".into(),
     }
 }

@@ -40,6 +40,8 @@ const RIG: &[(&[&str], &str)] = &[
     (&["qemu-system-x86_64", "--version"], "qemu-system-x86"),
     (&["xz", "--version"], "xz-utils"),
     (&["/usr/sbin/mkfs.ext4", "-V"], "e2fsprogs"),
+    // Compiles the policies that the tests of SELinux load there.
+    (&["checkpolicy", "-V"], "checkpolicy"),
     (&["dpkg", "--version"], "dpkg"),
     (&["apt-get", "--version"], "apt"),
 ];

@@ -1,5 +1,5 @@
 //! `cargo xtask rig`: another kernel. A virtual machine with Debian's generic kernel (control groups of version 2,
-//! AppArmor, an older Landlock), the host's files for its own, and whatever is to run there.
+//! AppArmor or SELinux, an older Landlock), the host's files for its own, and whatever is to run there.
 
 mod batch;
 mod initramfs;
@@ -12,7 +12,7 @@ use crate::{Outcome, binaries, escape, needs, plain, tree};
 use batch::{Corpus, Results, Run};
 use kernel::Parts;
 pub use machine::MARKER;
-use machine::{Lines, Machine, pass_on};
+use machine::{Lines, Mac, Machine, pass_on};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -22,19 +22,26 @@ const COMMAND: Duration = Duration::from_secs(30 * 60);
 /// How long the tests may take, on a host that is busy with other things.
 const TESTS: Duration = Duration::from_secs(20 * 60);
 
-/// `rig [--yes] -- CMD…`: the command; `rig [--yes]`: the tests.
+/// `rig [--yes] [--selinux] -- CMD…`: the command; without one: the tests, or those of SELinux alone.
 pub fn rig(words: &[&str]) -> Outcome {
     let at = words.iter().position(|w| *w == "--").unwrap_or(words.len());
     let (options, command) = words.split_at(at);
-    if let Some(unknown) = options.iter().find(|o| **o != "--yes") {
+    if let Some(unknown) = options.iter().find(|o| !["--yes", "--selinux"].contains(o)) {
         return Err(format!("xtask rig does not know {unknown}: a command comes after --"));
     }
     let yes = options.contains(&"--yes") || std::env::var("CI").is_ok_and(|v| v == "true");
+    let mac = match options.contains(&"--selinux") {
+        true => Mac::Selinux,
+        false => Mac::AppArmor,
+    };
     match command {
         [] => {
             let mut counted = Tally::default();
             let done = stage::step("the tests on the rig's kernel", || {
-                let (tally, outcome) = tests(yes);
+                let (tally, outcome) = match mac {
+                    Mac::AppArmor => tests(yes),
+                    Mac::Selinux => selinux(yes),
+                };
                 counted = tally;
                 outcome
             });
@@ -45,17 +52,17 @@ pub fn rig(words: &[&str]) -> Outcome {
             done.ok_or_else(|| "the rig's tests failed".into())
         }
         [_] => Err("xtask rig: there is no command after --".into()),
-        [_, command @ ..] => run(command, yes),
+        [_, command @ ..] => run(command, mac, yes),
     }
 }
 
 /// Runs a command as root in this directory, and ends as it does.
-fn run(command: &[&str], yes: bool) -> Outcome {
+fn run(command: &[&str], mac: Mac, yes: bool) -> Outcome {
     let parts = parts(yes)?;
     let here = std::env::current_dir().map_err(|e| format!("the current directory: {e}"))?;
     let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
     let script = format!("cd {} && exec {}", quoted(utf8(&here)?), words.join(" "));
-    let machine = Machine::start(&parts, &script, "rig-command")?;
+    let machine = Machine::start(&parts, mac, &script, "rig-command")?;
     eprintln!(
         "rig: Linux {} is up after {}",
         parts.release,
@@ -65,46 +72,86 @@ fn run(command: &[&str], yes: bool) -> Outcome {
     std::process::exit(status)
 }
 
-/// The tests that meet another kernel there, and what of the escape corpus harms a machine, in one boot.
+/// The tests that meet another kernel there, and what of the escape corpus harms a machine, in one boot; those of SELinux in
+/// another.
 pub fn tests(yes: bool) -> (Tally, Outcome) {
-    let (tally, outcome, record) = batch(yes, batch::TESTS, false, "rig");
+    let (mut tally, outcome, record) = Boot {
+        mac: Mac::AppArmor,
+        tests: batch::TESTS,
+        corpus: Some(References(false)),
+        log: "rig",
+    }
+    .run(yes);
     // What is compared is what a whole run said.
     let outcome = outcome.and_then(|()| escape::Record::parse(&record)?.compared());
+    let (more, other) = selinux(yes);
+    tally.add(more);
+    let wrong: Vec<String> = [outcome, other].into_iter().filter_map(Outcome::err).collect();
+    let outcome = match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(wrong.join("\n")),
+    };
+    (tally, outcome)
+}
+
+/// The tests that meet SELinux.
+fn selinux(yes: bool) -> (Tally, Outcome) {
+    let (tally, outcome, _) = Boot {
+        mac: Mac::Selinux,
+        tests: batch::SELINUX,
+        corpus: None,
+        log: "rig-selinux",
+    }
+    .run(yes);
     (tally, outcome)
 }
 
 /// What of the escape corpus harms a machine, in a boot of its own, and what came of it.
 pub fn corpus(references: bool) -> Outcome<escape::Record> {
-    let (_, outcome, record) = batch(false, &[], references, "rig-escape");
+    let (_, outcome, record) = Boot {
+        mac: Mac::AppArmor,
+        tests: &[],
+        corpus: Some(References(references)),
+        log: "rig-escape",
+    }
+    .run(false);
     outcome?;
     escape::Record::parse(&record)
 }
 
-/// One boot: what was counted, how it ended, and the corpus's record. The logs' names begin with `log`.
-fn batch(yes: bool, tests: &[Run<'_>], references: bool, log: &str) -> (Tally, Outcome, String) {
-    let mut results = Results::default();
-    let mut shown = Shown::default();
-    let done = all(yes, tests, references, log, &mut results, &mut shown);
-    let record = std::mem::take(&mut results.record);
-    let (tally, outcome) = results.end(*done.as_ref().unwrap_or(&0));
-    let outcome = match (done, outcome) {
-        (Err(why), Ok(())) => Err(why),
-        (Err(why), Err(more)) => Err(format!("{more}\n{why}")),
-        (Ok(_), outcome) => outcome,
-    };
-    (tally, outcome.map_err(|why| format!("{}{why}", shown.text())), record)
+/// Whether the corpus runs behind other sandboxes too.
+struct References(bool);
+
+/// One boot, and what runs in it.
+struct Boot<'a> {
+    mac: Mac,
+    tests: &'a [Run<'a>],
+    /// What of the escape corpus harms a machine, last.
+    corpus: Option<References>,
+    /// The logs' names begin with it.
+    log: &'a str,
 }
 
-fn all(
-    yes: bool,
-    tests: &[Run<'_>],
-    references: bool,
-    log: &str,
-    results: &mut Results,
-    shown: &mut Shown,
-) -> Outcome<i32> {
+impl Boot<'_> {
+    /// What was counted, how it ended, and the corpus's record.
+    fn run(&self, yes: bool) -> (Tally, Outcome, String) {
+        let mut results = Results::default();
+        let mut shown = Shown::default();
+        let done = all(yes, self, &mut results, &mut shown);
+        let record = std::mem::take(&mut results.record);
+        let (tally, outcome) = results.end(*done.as_ref().unwrap_or(&0));
+        let outcome = match (done, outcome) {
+            (Err(why), Ok(())) => Err(why),
+            (Err(why), Err(more)) => Err(format!("{more}\n{why}")),
+            (Ok(_), outcome) => outcome,
+        };
+        (tally, outcome.map_err(|why| format!("{}{why}", shown.text())), record)
+    }
+}
+
+fn all(yes: bool, boot: &Boot<'_>, results: &mut Results, shown: &mut Shown) -> Outcome<i32> {
     let parts = parts(yes)?;
-    let programs = match tests {
+    let programs = match boot.tests {
         [] => Vec::new(),
         _ => binaries::test_programs(&["sr-kernel", "sr-helper", "sr-runner"])?,
     };
@@ -113,16 +160,22 @@ fn all(
         Some(given) => given.into(),
         None => tree::safe_run()?,
     };
-    escape::build_for_rig()?;
     let xtask = std::env::current_exe().map_err(|e| format!("   this program's path: {e}"))?;
     let target = tree::target();
-    let corpus = Corpus {
-        xtask: &xtask,
-        target: &target,
-        references,
+    let corpus = match &boot.corpus {
+        Some(References(references)) => {
+            escape::build_for_rig()?;
+            Some(Corpus {
+                xtask: &xtask,
+                target: &target,
+                references: *references,
+            })
+        }
+        None => None,
     };
-    let script = batch::script(tests, &programs, &corpus, &safe_run, &parts.release)?;
-    let machine = Machine::start(&parts, &script, &format!("{log}-console"))?;
+    let script = batch::script(boot.tests, &programs, corpus.as_ref(), &safe_run, &parts.release)?;
+    let log = boot.log;
+    let machine = Machine::start(&parts, boot.mac, &script, &format!("{log}-console"))?;
     println!(
         "   Linux {} is up after {}",
         parts.release,

@@ -50,6 +50,12 @@ pub const TESTS: &[Run<'_>] = &[
     ),
 ];
 
+/// What runs where the kernel has SELinux in AppArmor's stead: its own tests, and that AppArmor's profiles are missed.
+pub const SELINUX: &[Run<'_>] = &[
+    ("sr-runner selinux", Who::Root, &[]),
+    ("sr-runner mac", Who::Root, &["a_profile"]),
+];
+
 /// What the corpus runs with: this program, and where it finds what was built for it.
 pub struct Corpus<'a> {
     pub xtask: &'a Path,
@@ -79,11 +85,11 @@ as_user() {
 }
 ";
 
-/// The script that runs `tests`, which are among `programs`, and then what of the corpus harms the machine.
+/// The script that runs `tests`, which are among `programs`, and then, with `corpus`, what of it harms the machine.
 pub fn script(
     tests: &[Run<'_>],
     programs: &[TestProgram],
-    corpus: &Corpus<'_>,
+    corpus: Option<&Corpus<'_>>,
     safe_run: &Path,
     release: &str,
 ) -> Outcome<String> {
@@ -121,13 +127,15 @@ pub fn script(
         ));
         line(format!("echo \"{MARK}status $?\""));
     }
-    let (xtask, target) = (quoted(utf8(corpus.xtask)?), quoted(utf8(corpus.target)?));
-    line(format!("echo '{MARK}the escape corpus, what harms the machine'"));
-    line(format!(
-        "cd / && SAFE_RUN_RIG=1 CARGO_TARGET_DIR={target} as_root timeout -k 5 {LIMIT} {xtask} escape --rig{}",
-        if corpus.references { " --write" } else { "" }
-    ));
-    line(format!("echo \"{MARK}status $?\""));
+    if let Some(corpus) = corpus {
+        let (xtask, target) = (quoted(utf8(corpus.xtask)?), quoted(utf8(corpus.target)?));
+        line(format!("echo '{MARK}the escape corpus, what harms the machine'"));
+        line(format!(
+            "cd / && SAFE_RUN_RIG=1 CARGO_TARGET_DIR={target} as_root timeout -k 5 {LIMIT} {xtask} escape --rig{}",
+            if corpus.references { " --write" } else { "" }
+        ));
+        line(format!("echo \"{MARK}status $?\""));
+    }
     line("exit 0".into());
     Ok(script)
 }
@@ -261,9 +269,10 @@ mod tests {
             target: Path::new("/w/target"),
             references: false,
         };
-        let script =
-            |programs: &[TestProgram]| super::script(&tests, programs, &corpus, Path::new("/w/safe-run"), "6.1");
-        let said = script(&[program("a")]).unwrap();
+        let script = |programs: &[TestProgram], corpus: Option<&Corpus<'_>>| {
+            super::script(&tests, programs, corpus, Path::new("/w/safe-run"), "6.1")
+        };
+        let said = script(&[program("a")], Some(&corpus)).unwrap();
         for part in [
             r"chmod a+x '/w/it'\''s'",
             r"cd '/w/c' && CARGO_MANIFEST_DIR='/w/c' as_root timeout -k 5 600 '/w/it'\''s/p' --show-output --skip b",
@@ -279,6 +288,11 @@ mod tests {
             said.ends_with(&format!("{last}\necho \"== rig: status $?\"\nexit 0\n")),
             "{said}"
         );
-        assert!(script(&[program("b")]).is_err());
+        assert!(script(&[program("b")], None).is_err());
+        let without = script(&[program("a")], None).unwrap();
+        assert!(
+            without.contains("as_user timeout") && !without.contains("escape"),
+            "{without}"
+        );
     }
 }

@@ -20,6 +20,8 @@ put tmpfs mode=1777 shm /dev/shm
 for link in fd: stdin:/0 stdout:/1 stderr:/2; do $b ln -sfn "/proc/self/fd${link#*:}" "/root/dev/${link%:*}"; done
 put tmpfs mode=755 run /run
 put securityfs rw securityfs /sys/kernel/security
+# Shown where the kernel was started with it.
+! $b grep -qw selinuxfs /root/proc/filesystems || put selinuxfs rw selinuxfs /sys/fs/selinux
 put tracefs rw tracefs /sys/kernel/tracing
 put bpf rw bpf /sys/fs/bpf
 put cgroup2 rw cgroup2 /sys/fs/cgroup

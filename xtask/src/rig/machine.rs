@@ -49,6 +49,24 @@ scratch=$1; shift; exec 3<&0 < /dev/null
 wait $machine; status=$?
 kill -KILL $watch; rm -rf \"$scratch\"; exit $status";
 
+/// Mandatory access control that the kernel is started with: it has one of the two at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mac {
+    AppArmor,
+    /// Without a policy, which denies nothing: a test loads its own.
+    Selinux,
+}
+
+impl Mac {
+    /// On the kernel's command line. SELinux tells of what it denied only where there is audit at all.
+    fn words(self) -> &'static str {
+        match self {
+            Mac::AppArmor => "audit=0 apparmor=1 security=apparmor lsm=landlock,lockdown,yama,apparmor,bpf",
+            Mac::Selinux => "enforcing=0 security=selinux lsm=landlock,lockdown,yama,selinux,bpf",
+        }
+    }
+}
+
 /// Which of the script's streams a piece of output is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -71,18 +89,18 @@ pub struct Machine {
 impl Machine {
     /// Boots, and begins `script` as root. The console is in `target/xtask/LOG.log`. A machine that stood still on the
     /// way is told of and booted anew; one that ended is a failure.
-    pub fn start(parts: &Parts, script: &str, log: &str) -> Outcome<Machine> {
+    pub fn start(parts: &Parts, mac: Mac, script: &str, log: &str) -> Outcome<Machine> {
         for _ in 1..BOOTS {
-            match Machine::boot(parts, script, log)? {
+            match Machine::boot(parts, mac, script, log)? {
                 Ok(machine) => return Ok(machine),
                 Err(stuck) => eprintln!("{stuck}\n   once more"),
             }
         }
-        Machine::boot(parts, script, log)?
+        Machine::boot(parts, mac, script, log)?
     }
 
     /// One boot: what stood in its way is an error; that it was not ready in time is the inner one.
-    fn boot(parts: &Parts, script: &str, log: &str) -> Outcome<Outcome<Machine>> {
+    fn boot(parts: &Parts, mac: Mac, script: &str, log: &str) -> Outcome<Outcome<Machine>> {
         let start = Instant::now();
         let scratch = Scratch::new("rig")?;
         let share = scratch.dir("share")?;
@@ -105,7 +123,7 @@ impl Machine {
         fs::create_dir_all(&logs).map_err(|e| format!("   {}: {e}", logs.display()))?;
         let console = logs.join(format!("{log}.log"));
         let mut qemu = vec![QEMU.to_owned()];
-        qemu.extend(arguments(&parts.vmlinux(), &initramfs, &disk, &share, &console)?);
+        qemu.extend(arguments(&parts.vmlinux(), mac, &initramfs, &disk, &share, &console)?);
         let complaints = logs.join(format!("{log}-qemu.log"));
         let keeper = Keeper::start(scratch.path(), &complaints, &qemu)?;
         let mut machine = Machine {
@@ -210,16 +228,22 @@ fn settings(parts: &Parts) -> Outcome<String> {
     lines.into_iter().map(line).collect()
 }
 
-fn arguments(kernel: &Path, initramfs: &Path, disk: &Path, share: &Path, console: &Path) -> Outcome<Vec<String>> {
+fn arguments(
+    kernel: &Path,
+    mac: Mac,
+    initramfs: &Path,
+    disk: &Path,
+    share: &Path,
+    console: &Path,
+) -> Outcome<Vec<String>> {
     let value = |path: &Path| -> Outcome<String> {
         // A comma ends a value; QEMU reads two as one.
         Ok(super::utf8(path)?.replace(',', ",,"))
     };
     // No check that costs time here is what the rig is for; the clock is the processor's, because reading the others is
     // slow. Without `-no-reboot` a panic would boot again. The console says how far it came until the script begins.
-    let line = "console=ttyS0 loglevel=7 panic=-1 nokaslr mitigations=off init_on_alloc=0 hardened_usercopy=off audit=0 \
-                tsc=reliable clocksource=tsc psi=1 cgroup_no_v1=all \
-                apparmor=1 security=apparmor lsm=landlock,lockdown,yama,apparmor,bpf";
+    let line = "console=ttyS0 loglevel=7 panic=-1 nokaslr mitigations=off init_on_alloc=0 hardened_usercopy=off \
+                tsc=reliable clocksource=tsc psi=1 cgroup_no_v1=all";
     let words = [
         // All but 5-level page tables, whose walks cost a fifth more.
         "-M pc -accel tcg,thread=multi,tb-size=512 -cpu max,la57=off -nodefaults -no-user-config -no-reboot -display none",
@@ -231,7 +255,7 @@ fn arguments(kernel: &Path, initramfs: &Path, disk: &Path, share: &Path, console
         ("-m", MEMORY.to_owned()),
         ("-kernel", super::utf8(kernel)?.to_owned()),
         ("-initrd", super::utf8(initramfs)?.to_owned()),
-        ("-append", format!("{line} {MARKER}")),
+        ("-append", format!("{line} {} {MARKER}", mac.words())),
         ("-serial", format!("file:{}", super::utf8(console)?)),
         (
             "-fsdev",
@@ -374,7 +398,7 @@ mod tests {
     #[test]
     fn a_comma_in_a_path_ends_no_value() {
         let [kernel, initramfs, disk, share, console] = ["/k", "/i", "/a,b/disk", "/a,b/share", "/c"].map(Path::new);
-        let all = arguments(kernel, initramfs, disk, share, console).unwrap();
+        let all = arguments(kernel, Mac::Selinux, initramfs, disk, share, console).unwrap();
         assert!(
             all.iter().any(|a| a.starts_with("file=/a,,b/disk,format=raw,")),
             "{all:?}"

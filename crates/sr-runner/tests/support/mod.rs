@@ -5,6 +5,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod apparmor;
+pub mod selinux;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
@@ -207,18 +208,7 @@ impl Place {
 
     /// `safe-run run WORDS`, left running once the program has said something.
     pub fn start(&self, words: &[&str]) -> Result<Going, End> {
-        let mut command = self.safe_run(&[&["run", "--quiet"], words].concat());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = command.spawn()?;
-        let mut out = child.stdout.take().expect("a pipe");
-        let mut said = [0; 64];
-        let length = out.read(&mut said)?;
-        let going = Going { child, _out: out };
-        ensure!(length > 0, "the run ended before its program said something");
-        Ok(going)
+        Going::start(self.safe_run(&[&["run", "--quiet"], words].concat()))
     }
 
     /// The same, with something on its standard input.
@@ -409,6 +399,21 @@ pub struct Going {
 }
 
 impl Going {
+    /// A command that becomes `safe-run run`, left running once the program has said something.
+    pub fn start(mut command: Command) -> Result<Going, End> {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let mut out = child.stdout.take().expect("a pipe");
+        let mut said = [0; 64];
+        let length = out.read(&mut said)?;
+        let going = Going { child, _out: out };
+        ensure!(length > 0, "the run ended before its program said something");
+        Ok(going)
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

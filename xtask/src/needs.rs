@@ -16,6 +16,8 @@ const NEEDS: &[(&[&str], &str)] = &[
     (&["setpriv", "--version"], "util-linux"),
     // Starts safe-run-helper for an ordinary user.
     (&["sudo", "--version"], "sudo"),
+    (&["pkexec", "--version"], "pkexec"),
+    (&["dbus-daemon", "--version"], "dbus-daemon"),
     (&["python3", "--version"], "python3"),
     // Debian's python3 comes without them.
     (&["python3", "-c", "import venv, ensurepip"], "python3-venv"),

@@ -1,6 +1,6 @@
 //! An ordinary user's runs with safe-run-helper: limits of strength `kernel`, and nothing left whoever is killed. Root sets
 //! the scene: a mount namespace with its own `/etc`, `/run` and `/usr/libexec`, control groups of the tests' own, and what
-//! starts the helper as root in sudo's stead (one test has sudo itself, by the lines of OPERATIONS.md).
+//! starts the helper as root in sudo's stead (one test each has sudo and polkit, by the lines of OPERATIONS.md).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -54,6 +54,7 @@ fn main() {
         ("helper_outlives_a_killed_supervisor", outlives_a_killed_supervisor),
         ("helper_groups_cannot_be_joined", groups_cannot_be_joined),
         ("helper_started_by_sudo", started_by_sudo),
+        ("helper_started_by_polkit", started_by_polkit),
         ("helper_unit_is_one_of_systemds", unit_is_one_of_systemds),
         ("helper_below_the_units_group", below_the_units_group),
     ]);
@@ -426,12 +427,9 @@ fn started_by_sudo(place: &Place) -> Test {
     fs::write("/etc/safe-run/host.yaml", operator)?;
     // Not in the group yet.
     let before = end(command(place, None, &["run", "--", "true"])?, b"", LIMIT);
-    // Whoever has that number here.
-    let groups = fs::read_to_string("/etc/group")?;
-    let others = groups.lines().filter(|line| line.split(':').nth(2) != Some(GROUP));
-    let groups: String = others.map(|line| format!("{line}\n")).collect();
-    fs::write("/etc/group", format!("{groups}safe-run:x:{GROUP}:nobody\n"))?;
+    let groups = join_the_group()?;
     let ran = end(command(place, None, &["run", "--quiet", "--", "true"])?, b"", LIMIT);
+    fs::write("/etc/group", groups)?;
     fs::remove_file("/etc/safe-run/host.yaml")?;
     before.ended(125)?;
     ensure!(
@@ -451,6 +449,133 @@ fn started_by_sudo(place: &Place) -> Test {
         sudo.args(["--reuid", &user, "--regid", &user, "--groups", GROUP, "sudo", "-n"])
             .args(words);
         ensure!(end(sudo, b"", LIMIT).err.contains("password is required"), "{words:?}");
+    }
+    nothing_left(place)
+}
+
+/// Puts the user into the group; what the list said before.
+fn join_the_group() -> Result<String, End> {
+    let groups = fs::read_to_string("/etc/group")?;
+    // Whoever has that number here.
+    let others = groups.lines().filter(|line| line.split(':').nth(2) != Some(GROUP));
+    let others: String = others.map(|line| format!("{line}\n")).collect();
+    fs::write("/etc/group", format!("{others}safe-run:x:{GROUP}:nobody\n"))?;
+    Ok(groups)
+}
+
+/// A daemon of the scene's own, ended with this value.
+struct Daemon {
+    process: std::process::Child,
+    _out: std::io::BufReader<std::process::ChildStdout>,
+}
+
+impl Daemon {
+    /// It is ready when it has written a line with `word`.
+    fn start(place: &Place, words: &[&str], word: &str) -> Result<Daemon, End> {
+        let mut command = place.command(words[0]);
+        command.args(&words[1..]).current_dir("/").stdin(Stdio::null());
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let out = std::io::BufReader::new(process.stdout.take().expect("a pipe"));
+        let mut daemon = Daemon { process, _out: out };
+        let mut said = String::new();
+        while !said.contains(word) {
+            said.clear();
+            let length = std::io::BufRead::read_line(&mut daemon._out, &mut said)?;
+            ensure!(length > 0, "{words:?} ended before it said {word:?}");
+        }
+        Ok(daemon)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// As OPERATIONS.md says, word by word, with a bus and a polkit of the scene's own.
+fn started_by_polkit(place: &Place) -> Test {
+    scene()?;
+    for program in ["pkexec", "dbus-daemon"] {
+        needs(place, program)?;
+    }
+    let polkitd = ["/usr/lib/polkit-1/polkitd", "/usr/libexec/polkitd"];
+    let Some(polkitd) = polkitd.into_iter().find(|path| Path::new(path).exists()) else {
+        return support::skip("polkitd is not installed");
+    };
+    let rules = Path::new("/etc/polkit-1/rules.d/50-safe-run.rules");
+    fs::write(rules, documented("js"))?;
+    fs::set_permissions(rules, fs::Permissions::from_mode(0o644))?;
+    let operator = documented("yaml\n# /etc/safe-run/host.yaml, with the helper by polkit");
+    fs::write("/etc/safe-run/host.yaml", operator)?;
+    fs::create_dir_all("/run/dbus")?;
+    let bus = [
+        "dbus-daemon",
+        "--system",
+        "--nofork",
+        "--nopidfile",
+        "--nosyslog",
+        "--print-address=1",
+    ];
+    let bus = Daemon::start(place, &bus, "/run/dbus/system_bus_socket")?;
+    let polkit = Daemon::start(place, &[polkitd], "Acquired the name org.freedesktop.PolicyKit1")?;
+    // Who may is asked of the list of groups: the process's own say nothing.
+    let before = end(command(place, None, &["run", "--", "true"])?, b"", LIMIT);
+    let groups = join_the_group()?;
+    let ran = end(command(place, None, &["run", "--quiet", "--", "true"])?, b"", LIMIT);
+    let pkexec = |user: u32, words: &[&str]| {
+        let mut pkexec = place.command("setpriv");
+        let user = user.to_string();
+        pkexec.args([
+            "--reuid",
+            &user,
+            "--regid",
+            &user,
+            "--clear-groups",
+            "env",
+            "-u",
+            "SHELL",
+        ]);
+        pkexec.args(["pkexec", "--disable-internal-agent"]).args(words);
+        end(pkexec, b"", LIMIT)
+    };
+    // It is reached, and serves nobody but Safe-Run.
+    let reached = pkexec(USER, &[HELPER]);
+    let others = [
+        ("another user", pkexec(1, &[HELPER]), "Not authorized"),
+        (
+            "an argument",
+            pkexec(USER, &[HELPER, "--help"]),
+            "No authentication agent found",
+        ),
+        (
+            "another program",
+            pkexec(USER, &["/bin/true"]),
+            "No authentication agent found",
+        ),
+        (
+            "as another user",
+            pkexec(USER, &["--user", "daemon", HELPER]),
+            "No authentication agent found",
+        ),
+    ];
+    fs::write("/etc/group", groups)?;
+    drop(polkit);
+    drop(bus);
+    fs::remove_file("/etc/safe-run/host.yaml")?;
+    before.ended(125)?;
+    for word in ["SR-RUN-001 launch.preflight.helper", "Not authorized", "OPERATIONS.md"] {
+        ensure!(before.err.contains(word), "{word:?} is not said: {before}");
+    }
+    ran.ok()?;
+    let report = place.report();
+    for limit in ["resources.memory", "resources.pids", "resources.cpu"] {
+        ensure!(obligation(&report, limit)["strength"] == "kernel", "{limit}: {report}");
+    }
+    ensure!(reached.err.contains("not a socket of Safe-Run's"), "{reached}");
+    for (what, ran, word) in others {
+        ensure!(ran.status == 127 && ran.err.contains(word), "{what}: {ran}");
     }
     nothing_left(place)
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask rig`: another kernel. A virtual machine with Debian's generic kernel (control groups of version 2,
 //! AppArmor or SELinux, an older Landlock), the host's files for its own, and whatever is to run there.
 
+mod apt;
 mod batch;
 mod initramfs;
 mod kernel;
@@ -10,7 +11,7 @@ use crate::stage::{self, Shown};
 use crate::tally::Tally;
 use crate::{Outcome, binaries, escape, needs, plain, tree};
 use batch::{Corpus, Results, Run};
-use kernel::Parts;
+use kernel::{Parts, Series};
 pub use machine::MARKER;
 use machine::{Lines, Mac, Machine, pass_on};
 use std::io::Write;
@@ -22,25 +23,29 @@ const COMMAND: Duration = Duration::from_secs(30 * 60);
 /// How long the tests may take, on a host that is busy with other things.
 const TESTS: Duration = Duration::from_secs(20 * 60);
 
-/// `rig [--yes] [--selinux] -- CMD…`: the command; without one: the tests, or those of SELinux alone.
+/// `rig [--yes] [--selinux | --trixie] -- CMD…`: the command; without one: the tests, or those of that boot alone.
 pub fn rig(words: &[&str]) -> Outcome {
     let at = words.iter().position(|w| *w == "--").unwrap_or(words.len());
     let (options, command) = words.split_at(at);
-    if let Some(unknown) = options.iter().find(|o| !["--yes", "--selinux"].contains(o)) {
+    if let Some(unknown) = options.iter().find(|o| !["--yes", "--selinux", "--trixie"].contains(o)) {
         return Err(format!("xtask rig does not know {unknown}: a command comes after --"));
     }
     let yes = options.contains(&"--yes") || std::env::var("CI").is_ok_and(|v| v == "true");
-    let mac = match options.contains(&"--selinux") {
-        true => Mac::Selinux,
-        false => Mac::AppArmor,
+    let has = |option| options.contains(&option);
+    let (series, mac) = match (has("--trixie"), has("--selinux")) {
+        (false, false) => (Series::Bookworm, Mac::AppArmor),
+        (false, true) => (Series::Bookworm, Mac::Selinux),
+        (true, false) => (Series::Trixie, Mac::AppArmor),
+        (true, true) => return Err("xtask rig: --selinux or --trixie".into()),
     };
     match command {
         [] => {
             let mut counted = Tally::default();
             let done = stage::step("the tests on the rig's kernel", || {
-                let (tally, outcome) = match mac {
-                    Mac::AppArmor => tests(yes),
-                    Mac::Selinux => selinux(yes),
+                let (tally, outcome) = match (series, mac) {
+                    (Series::Bookworm, Mac::AppArmor) => tests(yes),
+                    (Series::Bookworm, Mac::Selinux) => selinux(yes),
+                    (Series::Trixie, _) => trixie(yes),
                 };
                 counted = tally;
                 outcome
@@ -52,13 +57,13 @@ pub fn rig(words: &[&str]) -> Outcome {
             done.ok_or_else(|| "the rig's tests failed".into())
         }
         [_] => Err("xtask rig: there is no command after --".into()),
-        [_, command @ ..] => run(command, mac, yes),
+        [_, command @ ..] => run(command, series, mac, yes),
     }
 }
 
 /// Runs a command as root in this directory, and ends as it does.
-fn run(command: &[&str], mac: Mac, yes: bool) -> Outcome {
-    let parts = parts(yes)?;
+fn run(command: &[&str], series: Series, mac: Mac, yes: bool) -> Outcome {
+    let parts = parts(series, yes)?;
     let here = std::env::current_dir().map_err(|e| format!("the current directory: {e}"))?;
     let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
     let script = format!("cd {} && exec {}", quoted(utf8(&here)?), words.join(" "));
@@ -72,10 +77,11 @@ fn run(command: &[&str], mac: Mac, yes: bool) -> Outcome {
     std::process::exit(status)
 }
 
-/// The tests that meet another kernel there, and what of the escape corpus harms a machine, in one boot; those of SELinux in
-/// another.
+/// The tests that meet another kernel there, and what of the escape corpus harms a machine, in one boot; in two others
+/// those of SELinux, and those of AppArmor on Debian's next kernel.
 pub fn tests(yes: bool) -> (Tally, Outcome) {
     let (mut tally, outcome, record) = Boot {
+        series: Series::Bookworm,
         mac: Mac::AppArmor,
         tests: batch::TESTS,
         corpus: Some(References(false)),
@@ -84,9 +90,11 @@ pub fn tests(yes: bool) -> (Tally, Outcome) {
     .run(yes);
     // What is compared is what a whole run said.
     let outcome = outcome.and_then(|()| escape::Record::parse(&record)?.compared());
-    let (more, other) = selinux(yes);
-    tally.add(more);
-    let wrong: Vec<String> = [outcome, other].into_iter().filter_map(Outcome::err).collect();
+    let others = [selinux(yes), trixie(yes)].map(|(more, outcome)| {
+        tally.add(more);
+        outcome
+    });
+    let wrong: Vec<String> = others.into_iter().chain([outcome]).filter_map(Outcome::err).collect();
     let outcome = match wrong.is_empty() {
         true => Ok(()),
         false => Err(wrong.join("\n")),
@@ -97,6 +105,7 @@ pub fn tests(yes: bool) -> (Tally, Outcome) {
 /// The tests that meet SELinux.
 fn selinux(yes: bool) -> (Tally, Outcome) {
     let (tally, outcome, _) = Boot {
+        series: Series::Bookworm,
         mac: Mac::Selinux,
         tests: batch::SELINUX,
         corpus: None,
@@ -106,9 +115,23 @@ fn selinux(yes: bool) -> (Tally, Outcome) {
     (tally, outcome)
 }
 
+/// The tests that meet Debian 13's kernel, by its parser.
+fn trixie(yes: bool) -> (Tally, Outcome) {
+    let (tally, outcome, _) = Boot {
+        series: Series::Trixie,
+        mac: Mac::AppArmor,
+        tests: batch::TRIXIE,
+        corpus: None,
+        log: "rig-trixie",
+    }
+    .run(yes);
+    (tally, outcome)
+}
+
 /// What of the escape corpus harms a machine, in a boot of its own, and what came of it.
 pub fn corpus(references: bool) -> Outcome<escape::Record> {
     let (_, outcome, record) = Boot {
+        series: Series::Bookworm,
         mac: Mac::AppArmor,
         tests: &[],
         corpus: Some(References(references)),
@@ -124,6 +147,7 @@ struct References(bool);
 
 /// One boot, and what runs in it.
 struct Boot<'a> {
+    series: Series,
     mac: Mac,
     tests: &'a [Run<'a>],
     /// What of the escape corpus harms a machine, last.
@@ -150,7 +174,7 @@ impl Boot<'_> {
 }
 
 fn all(yes: bool, boot: &Boot<'_>, results: &mut Results, shown: &mut Shown) -> Outcome<i32> {
-    let parts = parts(yes)?;
+    let parts = parts(boot.series, yes)?;
     let programs = match boot.tests {
         [] => Vec::new(),
         _ => binaries::test_programs(&["sr-kernel", "sr-helper", "sr-runner"])?,
@@ -196,12 +220,12 @@ fn all(yes: bool, boot: &Boot<'_>, results: &mut Results, shown: &mut Shown) -> 
     })
 }
 
-fn parts(yes: bool) -> Outcome<Parts> {
+fn parts(series: Series, yes: bool) -> Outcome<Parts> {
     if !cfg!(target_arch = "x86_64") {
         return Err("   the rig runs this host's programs on a kernel for x86_64: it needs a host of that kind".into());
     }
     needs::rig(yes)?;
-    Parts::get()
+    Parts::get(series)
 }
 
 /// As a shell reads it back as one word.

@@ -139,7 +139,7 @@ fn confined(label: &str) -> Option<Obstacle> {
     Some(weaker(
         format!("AppArmor holds safe-run by the profile {profile}: what it denies fails a launch"),
         "let the profile have flags=(attach_disconnected) and allow file, capability, mount, umount, pivot_root, ptrace, \
-         signal, unix and network;\n\
+         signal, unix and network, from Linux 6.7 on also userns;\n\
          where a launch fails, dmesg says what was denied",
     ))
 }

@@ -1,5 +1,6 @@
 //! Mandatory access control that a policy names: the profile is in force from the first instruction, as the kernel itself
-//! says; it denies what the view alone allows; nothing leads out of it. AppArmor's, on the rig, whose kernel has it.
+//! says; it denies what the view alone allows; nothing leads out of it. AppArmor's, on the rig, whose kernels have it: one
+//! that leaves user namespaces alone, and one whose profiles must allow them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -7,7 +8,7 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use support::apparmor::Profile;
-use support::{LIMIT, Place, Ran, Test, end, needs, on_the_rig};
+use support::{End, LIMIT, Place, Ran, Test, end, needs, on_the_rig};
 
 fn main() {
     support::main(&[
@@ -26,6 +27,11 @@ fn main() {
         ("a_profile_upon_safe_runs_own", a_profile_upon_safe_runs_own),
         ("a_profile_as_operations_has_it", a_profile_as_operations_has_it),
         ("a_profile_that_only_names_safe_run", a_profile_that_only_names_safe_run),
+        ("a_profile_for_user_namespaces", a_profile_for_user_namespaces),
+        (
+            "a_profile_that_keeps_user_namespaces",
+            a_profile_that_keeps_user_namespaces,
+        ),
     ]);
 }
 
@@ -64,7 +70,7 @@ fn run(place: &Place, policy: &[String; 2], command: &[&str]) -> Ran {
 }
 
 /// The only line about it in `lines`.
-fn only_line(lines: &Value) -> Result<&Value, support::End> {
+fn only_line(lines: &Value) -> Result<&Value, End> {
     let found: Vec<&Value> = lines
         .as_array()
         .into_iter()
@@ -320,9 +326,9 @@ fn a_profile_without_an_exec_stop(place: &Place) -> Test {
 fn a_profile_upon_safe_runs_own(place: &Place) -> Test {
     needs(place, "python3")?;
     const FLAGS: &str = "flags=(attach_disconnected)";
-    const ALL: &str = "file,\n capability,\n network,\n mount,\n umount,\n pivot_root,\n ptrace,\n signal,\n unix,\n deny /tmp/other w,";
+    let all = format!("{}\n deny /tmp/other w,", safe_runs_own(mediates_user_namespaces()));
     let profile = Profile::load(place, "of-policy", "", RULES)?;
-    let holder = Profile::load(place, "holder", FLAGS, &format!("{ALL}\n change_profile,"))?;
+    let holder = Profile::load(place, "holder", FLAGS, &format!("{all}\n change_profile,"))?;
     let policy = apparmor(place, &profile.name);
     let ran = holder.holding(place, &words(&policy, &["python3", "-c", TRY]));
     ran.ok()?;
@@ -334,7 +340,7 @@ fn a_profile_upon_safe_runs_own(place: &Place) -> Test {
     recorded(place, &label, true)?;
     holder.remove(place)?;
     // One that lets it change to no other.
-    let holder = Profile::load(place, "holder", FLAGS, ALL)?;
+    let holder = Profile::load(place, "holder", FLAGS, &all)?;
     let ran = holder.holding(place, &words(&policy, &["echo", "started"]));
     refused(place, &ran, &["SR-RUN-001 launch.preflight.mac", "change_profile"])?;
     holder.remove(place)?;
@@ -344,13 +350,10 @@ fn a_profile_upon_safe_runs_own(place: &Place) -> Test {
 
 fn a_profile_as_operations_has_it(place: &Place) -> Test {
     on_the_rig()?;
-    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../OPERATIONS.md");
-    let document = fs::read_to_string(document)?;
+    let document = include_str!("../../../OPERATIONS.md");
     let block = document.split("```").find(|block| block.contains("profile job "));
-    // The rig has no files of what kernels know; the tests' parser asks the kernel.
-    let text = block.and_then(|block| block.trim_start().strip_prefix("abi <abi/3.0>,\n"));
     let name = format!("safe-run-{}-job", place.mark());
-    let text = text.expect("an example").replace("job", &name);
+    let text = block.expect("an example").replace("job", &name);
     let profile = Profile::of_text(place, name, &text)?;
     let script = "cp /bin/true /tmp/mine; /tmp/mine; echo $?; sleep 60 & kill $!; wait $!; echo $?; echo x | cat";
     let command = ["sh", "-c", script];
@@ -364,20 +367,103 @@ fn a_profile_as_operations_has_it(place: &Place) -> Test {
     place.nothing_left()
 }
 
-/// As OPERATIONS has it for hosts that keep user namespaces from programs without a profile; what it says of these is
-/// known to later kernels only.
+/// What OPERATIONS says that a profile which holds Safe-Run must allow, the last of it where the kernel asks for that.
+fn safe_runs_own(user_namespaces: bool) -> String {
+    let rules = documented("| AppArmor, by a profile that holds safe-run itself |");
+    let rules = rules.split('`').find(|code| code.starts_with("file, ")).expect("rules");
+    let userns = if user_namespaces { "\n userns," } else { "" };
+    format!("{}{userns}", rules.replace(", ", ",\n "))
+}
+
+/// The paragraph of OPERATIONS that begins so, or the code in it.
+fn documented(begin: &str) -> String {
+    let document = include_str!("../../../OPERATIONS.md");
+    let (_, rest) = document.split_once(begin).expect("OPERATIONS says so");
+    rest.split("\n|").next().unwrap_or(rest).to_owned()
+}
+
+fn mediates_user_namespaces() -> bool {
+    let known = fs::read_to_string("/sys/kernel/security/apparmor/features/namespaces/mask");
+    known.is_ok_and(|known| known.contains("userns_create"))
+}
+
+/// Where AppArmor's profiles must allow them, and its parser knows the word.
+fn with_user_namespaces() -> Test {
+    on_the_rig()?;
+    match mediates_user_namespaces() {
+        true => Ok(()),
+        false => support::skip("this kernel's AppArmor does not mediate user namespaces"),
+    }
+}
+
+/// `safe-run WORDS` as an ordinary user, by a copy at a path that profiles can name.
+fn of_a_user(place: &Place, words: &[&str]) -> Result<Ran, End> {
+    let mut command = place.as_nobody()?;
+    command.args(words);
+    Ok(end(command, b"", LIMIT))
+}
+
+/// As OPERATIONS has it for hosts that keep user namespaces from programs without a profile.
+fn a_profile_for_user_namespaces(place: &Place) -> Test {
+    with_user_namespaces()?;
+    let text = documented("**User namespaces on Ubuntu 24.04 and later.**");
+    let text = text.split("```").nth(1).expect("a profile");
+    let name = format!("safe-run-{}-own", place.mark());
+    let path = place.root().join("safe-run");
+    let text = text.replace(
+        "profile safe-run /usr/local/bin/safe-run",
+        &format!("profile {name} \"{}\"", path.display()),
+    );
+    ensure!(text.contains(&name) && text.contains("userns,"), "{text}");
+    let own = Profile::of_text(place, name, &text)?;
+    let policy = policy(place, "");
+    let ran = of_a_user(place, &words(&policy, &["cat", "/proc/self/attr/apparmor/current"]))?;
+    ran.ok()?;
+    ensure!(ran.out == format!("{} (unconfined)\n", own.name), "{ran}");
+    own.remove(place)?;
+    place.nothing_left()
+}
+
+/// A profile that denies must name them as well; where it does not, it is named.
+fn a_profile_that_keeps_user_namespaces(place: &Place) -> Test {
+    with_user_namespaces()?;
+    let path = place.root().join("safe-run");
+    let head = format!("{} flags=(attach_disconnected)", path.display());
+    let policy = policy(place, "");
+    let run = words(&policy, &["cat", "/proc/self/attr/apparmor/current"]);
+    let own = Profile::load(place, "keeps", &head, &safe_runs_own(false))?;
+    let ran = of_a_user(place, &run)?;
+    let said = format!("AppArmor holds safe-run by the profile {}", own.name);
+    ran.ended(125)?;
+    for words in ["SR-RUN-001 launch.preflight.namespaces", "no user namespace", &said] {
+        ensure!(ran.err.contains(words), "{words:?} is not said: {ran}");
+    }
+    let doctor = of_a_user(place, &["doctor"])?;
+    let said = format!(
+        "AppArmor holds safe-run by the profile {}: what it denies fails a launch",
+        own.name
+    );
+    ensure!(
+        doctor.out.contains(&said) && doctor.out.contains("also userns"),
+        "{doctor}"
+    );
+    own.remove(place)?;
+    let own = Profile::load(place, "gives", &head, &safe_runs_own(true))?;
+    let ran = of_a_user(place, &run)?;
+    ran.ok()?;
+    ensure!(ran.out == format!("{} (enforce)\n", own.name), "{ran}");
+    own.remove(place)?;
+    place.nothing_left()
+}
+
+/// One without rules takes nothing away.
 fn a_profile_that_only_names_safe_run(place: &Place) -> Test {
     on_the_rig()?;
     let path = place.root().join("safe-run");
     let head = format!("{} flags=(unconfined)", path.display());
     let own = Profile::load(place, "names", &head, "")?;
     let profile = Profile::load(place, "of-policy", "", RULES)?;
-    let run = |words: &[&str]| -> Result<Ran, support::End> {
-        let mut command = place.as_nobody()?;
-        command.args(words);
-        Ok(end(command, b"", LIMIT))
-    };
-    let doctor = run(&["doctor"])?;
+    let doctor = of_a_user(place, &["doctor"])?;
     ensure!(
         doctor.status == 0
             && doctor
@@ -393,7 +479,7 @@ fn a_profile_that_only_names_safe_run(place: &Place) -> Test {
             format!("{} (enforce)\n", profile.name),
         ),
     ] {
-        let ran = run(&words(&policy(place, &clauses), &["cat", shown]))?;
+        let ran = of_a_user(place, &words(&policy(place, &clauses), &["cat", shown]))?;
         ran.ok()?;
         ensure!(ran.out == label, "{ran}");
     }

@@ -56,6 +56,20 @@ pub const SELINUX: &[Run<'_>] = &[
     ("sr-runner mac", Who::Root, &["a_profile"]),
 ];
 
+/// What runs on Debian 13's kernel, whose AppArmor mediates user namespaces: what its profiles say, not what we do with it.
+pub const TRIXIE: &[Run<'_>] = &[(
+    "sr-runner mac",
+    Who::Root,
+    &[
+        "not_loaded",
+        "complains",
+        "no_signal",
+        "who_joins",
+        "exec_stop",
+        "for_a_user",
+    ],
+)];
+
 /// What the corpus runs with: this program, and where it finds what was built for it.
 pub struct Corpus<'a> {
     pub xtask: &'a Path,

@@ -43,6 +43,7 @@ $b ln -s "$modules" /root/lib/modules/ || fail "no modules"
 printf '#!/bin/sh\nexec "%s" modprobe "$@"\n' "$busybox" > /root/run/modprobe && $b chmod 755 /root/run/modprobe
 echo /run/modprobe > /root/proc/sys/kernel/modprobe
 $b ln -sfn "$busybox" "$parser" /root/usr/local/bin/ || fail "no programs"
+$b mkdir -p /root/etc/apparmor.d && $b rm -rf /root/etc/apparmor.d/abi && $b ln -s "$abi" /root/etc/apparmor.d/abi || fail "no abi"
 # From here on the console is for what is wrong.
 echo 4 > /root/proc/sys/kernel/printk
 exec $b switch_root /root /bin/sh /run/rig/start

@@ -1,16 +1,41 @@
-//! What the rig is made of, fetched once from Debian's archive through apt and unpacked into `target/tools/rig`: the
-//! generic kernel of Debian 12 as an ELF image, its modules, and two programs for use inside. Nothing of it is installed.
+//! What the rig is made of, fetched once from Debian's archive through apt and unpacked into `target/tools/rig-SERIES`: a
+//! generic kernel of Debian's as an ELF image, its modules, and two programs for use inside. Nothing of it is installed.
 
+use super::apt::Apt;
 use crate::{Outcome, needs, tree};
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The package that names the current kernel by its dependency.
 const KERNEL: &str = "linux-image-amd64";
-/// What the tests on the rig are written for: Landlock ABI 2, AppArmor without mediation of user namespaces.
-const SERIES: &str = "6.1.";
+/// Of which release of Debian's the kernel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Series {
+    /// Debian 12's, what most tests on the rig are written for: Landlock ABI 2, AppArmor without mediation of user namespaces.
+    Bookworm,
+    /// Debian 13's: AppArmor mediates user namespaces, and its parser knows the word.
+    Trixie,
+}
+
+impl Series {
+    fn version(self) -> &'static str {
+        match self {
+            Series::Bookworm => "6.1",
+            Series::Trixie => "6.12",
+        }
+    }
+
+    fn codename(self) -> &'static str {
+        match self {
+            Series::Bookworm => "bookworm",
+            Series::Trixie => "trixie",
+        }
+    }
+}
+
 /// What the rig needs of the modules that Debian builds for real hardware: virtual devices.
 const DRIVERS: [&str; 4] = ["block", "char", "vhost", "virtio"];
 
@@ -23,14 +48,15 @@ pub struct Parts {
 
 impl Parts {
     /// Those that were fetched before, or now.
-    pub fn get() -> Outcome<Parts> {
-        let dir = tree::tools().join("rig");
+    pub fn get(series: Series) -> Outcome<Parts> {
+        let name = format!("rig-{}", series.version());
+        let dir = tree::tools().join(&name);
         let release = |dir: &Path| fs::read_to_string(dir.join("release"));
         if let Ok(release) = release(&dir) {
             return Ok(Parts { dir, release });
         }
-        let making = tree::tools().join(format!("rig.{}", std::process::id()));
-        let made = make(&making).and_then(|()| {
+        let making = tree::tools().join(format!("{name}.{}", std::process::id()));
+        let made = make(&making, series).and_then(|()| {
             // A half of an older one has no release.
             let _ = fs::remove_dir_all(&dir);
             fs::rename(&making, &dir).map_err(|e| format!("   {}: {e}", dir.display()))
@@ -58,30 +84,48 @@ impl Parts {
         self.dir.join("bin/apparmor_parser")
     }
 
+    /// What the parser knows of kernels: `/etc/apparmor.d/abi` inside.
+    pub fn abi(&self) -> PathBuf {
+        self.dir.join("abi")
+    }
+
     /// What is `/lib/modules/RELEASE` inside.
     pub fn modules(&self) -> PathBuf {
         self.dir.join("lib/modules").join(&self.release)
     }
 
-    /// The files of the modules `names` and of all that they stand on, in the order in which they can be loaded.
+    /// The files of the modules `names` and of all that they stand on, in the order in which they can be loaded; without those
+    /// that are the kernel's own.
     pub fn closure(&self, names: &[&str]) -> Outcome<Vec<PathBuf>> {
-        let list = self.modules().join("modules.dep");
-        let text = fs::read_to_string(&list).map_err(|e| format!("   {}: {e}", list.display()))?;
-        let order = load_order(&text, names)?;
+        let list = |name: &str| {
+            let list = self.modules().join(name);
+            fs::read_to_string(&list).map_err(|e| format!("   {}: {e}", list.display()))
+        };
+        let own = list("modules.builtin")?;
+        let names: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| !own.lines().any(|file| is(file, name)))
+            .collect();
+        let text = list("modules.dep")?;
+        let order = load_order(&text, &names)?;
         Ok(order.into_iter().map(|file| self.modules().join(file)).collect())
     }
 }
 
-fn make(dir: &Path) -> Outcome {
+fn make(dir: &Path, series: Series) -> Outcome {
     let packages = dir.join("packages");
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |e: std::io::Error| format!("   {path}: {e}")
     };
     fs::create_dir_all(&packages).map_err(failed(&packages))?;
-    let image = newest_kernel()?;
-    println!("   fetching {image}, busybox-static, apparmor");
-    download(&packages, &[&image, "busybox-static", "apparmor"])?;
+    let apt = Apt::of(series.codename(), &dir.join("apt"))?;
+    let image = newest_kernel(&apt)?;
+    // The parser may need another C library than this host's.
+    let wanted = [image.as_str(), "busybox-static", "apparmor", "libc6"];
+    println!("   fetching {}", wanted.join(", "));
+    apt.download(&packages, &wanted)?;
 
     let unpacked = dir.join("unpacked");
     for entry in fs::read_dir(&packages).map_err(failed(&packages))?.flatten() {
@@ -89,49 +133,68 @@ fn make(dir: &Path) -> Outcome {
     }
     let bin = dir.join("bin");
     fs::create_dir_all(&bin).map_err(failed(&bin))?;
-    for (from, name) in [("bin/busybox", "busybox"), ("sbin/apparmor_parser", "apparmor_parser")] {
-        let from = unpacked.join(from);
-        fs::rename(&from, bin.join(name)).map_err(failed(&from))?;
-    }
+    take(&unpacked, &["bin/busybox"], &bin.join("busybox"))?;
+    take(&unpacked, &["sbin/apparmor_parser"], &bin.join("parser"))?;
+    take(&unpacked, &["etc/apparmor.d/abi"], &dir.join("abi"))?;
+    let lib = dir.join("lib");
+    take(&unpacked, &["lib/x86_64-linux-gnu"], &lib)?;
+    starter(&bin.join("apparmor_parser"))?;
     let release = image.trim_start_matches("linux-image-").to_owned();
-    if !release.starts_with(SERIES) {
+    let version = series.version();
+    if !release.starts_with(&format!("{version}.")) {
         return Err(format!(
-            "   Debian's {KERNEL} is {release} here; the rig is made for Debian 12, whose kernels are {SERIES}x"
+            "   {KERNEL} of {} is {release} here; the rig is made for kernels {version}",
+            series.codename()
         ));
     }
     let packed = unpacked.join(format!("boot/vmlinuz-{release}"));
     let image = fs::read(&packed).map_err(failed(&packed))?;
     unpack_kernel(&image, &dir.join("vmlinux"))?;
 
-    let modules = unpacked.join("lib/modules").join(&release);
-    prune(&modules)?;
-    let to = dir.join("lib/modules");
-    fs::create_dir_all(&to).map_err(failed(&to))?;
-    fs::rename(&modules, to.join(&release)).map_err(failed(&modules))?;
+    let to = lib.join("modules").join(&release);
+    fs::create_dir_all(lib.join("modules")).map_err(failed(&to))?;
+    take(&unpacked, &["lib/modules", &release], &to)?;
+    prune(&to)?;
+    unpack_modules(&to)?;
     needs::run(
         Command::new(bin.join("busybox"))
             .args(["depmod", "-b"])
             .arg(dir)
             .arg(&release),
     )?;
-    for done in [packages, unpacked] {
+    let apt = dir.join("apt");
+    for done in [packages, unpacked, apt].into_iter().filter(|done| done.exists()) {
         fs::remove_dir_all(&done).map_err(failed(&done))?;
     }
     // Written last: what has it is whole.
     fs::write(dir.join("release"), &release).map_err(failed(dir))
 }
 
+/// Moves a file or directory of the packages, whose `/usr` may be merged or not.
+fn take(unpacked: &Path, from: &[&str], to: &Path) -> Outcome {
+    let path: PathBuf = from.iter().collect();
+    let places = [unpacked.join(&path), unpacked.join("usr").join(&path)];
+    let found = places.iter().find(|place| place.exists());
+    let found = found.ok_or_else(|| format!("   Debian's packages have no {}", path.display()))?;
+    fs::rename(found, to).map_err(|e| format!("   {}: {e}", found.display()))
+}
+
+/// A program beside `parser` that starts it with the C library that it was built for.
+fn starter(path: &Path) -> Outcome {
+    let text = "#!/bin/sh\nrig=$(readlink -f \"$0\") && rig=${rig%/bin/*}\n\
+                exec \"$rig/lib/ld-linux-x86-64.so.2\" --library-path \"$rig/lib\" \"$rig/bin/parser\" \"$@\"\n";
+    let failed = |e: std::io::Error| format!("   {}: {e}", path.display());
+    fs::write(path, text).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed)
+}
+
 /// `linux-image-6.1.0-1-amd64`.
-fn newest_kernel() -> Outcome<String> {
-    let ask = || -> Option<String> {
-        let mut command = Command::new("apt-cache");
-        let output = command.args(["depends", KERNEL]).stdin(Stdio::null()).output().ok()?;
-        dependency(&String::from_utf8_lossy(&output.stdout))
-    };
+fn newest_kernel(apt: &Apt) -> Outcome<String> {
+    let ask = || dependency(&apt.depends(KERNEL)?);
     if let Some(found) = ask() {
         return Ok(found);
     }
-    update()?;
+    apt.update()?;
     ask().ok_or_else(|| format!("   apt knows no package {KERNEL}: the rig is made of Debian's own kernel for x86_64"))
 }
 
@@ -141,24 +204,6 @@ fn dependency(text: &str) -> Option<String> {
         .map(str::trim)
         .find(|name| name.starts_with("linux-image-"))
         .map(str::to_owned)
-}
-
-/// Signatures and digests are apt's own business.
-fn download(dir: &Path, packages: &[&str]) -> Outcome {
-    let once = || {
-        needs::run(
-            Command::new("apt-get")
-                .args(["download", "-q"])
-                .args(packages)
-                .current_dir(dir),
-        )
-    };
-    once().or_else(|_| update().and_then(|()| once()))
-}
-
-/// Lists that are too old name files that are no more.
-fn update() -> Outcome {
-    needs::run(Command::new("apt-get").args(["update", "-q"]))
 }
 
 /// The kernel proper from a bzImage, by the program that its packing asks for.
@@ -257,8 +302,26 @@ fn prune(modules: &Path) -> Outcome {
     Ok(())
 }
 
-/// The files of `modules.dep` (`FILE: FILE FILE …`) that make up `names`, each after all that it needs. Names are the
-/// same with `-` and `_`.
+/// Busybox reads them as they are only.
+fn unpack_modules(dir: &Path) -> Outcome {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            unpack_modules(&path)?;
+        } else if path.extension().is_some_and(|e| e == "xz") {
+            needs::run(Command::new("xz").arg("-d").arg(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the module in `file` has that name, which is the same with `-` and `_`.
+fn is(file: &str, name: &str) -> bool {
+    let own = file.rsplit('/').next().unwrap_or_default();
+    own.trim_end_matches(".ko").replace('-', "_") == name.replace('-', "_")
+}
+
+/// The files of `modules.dep` (`FILE: FILE FILE …`) that make up `names`, each after all that it needs.
 fn load_order<'a>(text: &'a str, names: &[&str]) -> Outcome<Vec<&'a str>> {
     fn add<'a>(text: &'a str, file: &'a str, order: &mut Vec<&'a str>) {
         if order.contains(&file) {
@@ -272,13 +335,9 @@ fn load_order<'a>(text: &'a str, names: &[&str]) -> Outcome<Vec<&'a str>> {
     }
     let mut order = Vec::new();
     for name in names {
-        let is = |file: &&str| {
-            let own = file.rsplit('/').next().unwrap_or_default();
-            own.trim_end_matches(".ko").replace('-', "_") == name.replace('-', "_")
-        };
         let mut files = text.lines().filter_map(|line| Some(line.split_once(':')?.0));
         let file = files
-            .find(is)
+            .find(|file| is(file, name))
             .ok_or_else(|| format!("   the kernel has no module {name}"))?;
         add(text, file, &mut order);
     }

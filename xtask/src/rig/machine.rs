@@ -223,6 +223,7 @@ fn settings(parts: &Parts) -> Outcome<String> {
         ("modules", parts.modules()),
         ("busybox", parts.busybox()),
         ("parser", parts.apparmor_parser()),
+        ("abi", parts.abi()),
     ];
     let line = |(name, path): (&str, PathBuf)| Ok(format!("{name}={}\n", super::quoted(super::utf8(&path)?)));
     lines.into_iter().map(line).collect()

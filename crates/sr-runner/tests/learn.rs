@@ -3,8 +3,9 @@
 
 mod support;
 
+use rustix::process::Signal;
 use std::fs;
-use support::{Place, Ran, Test, end, fail, needs, slow};
+use support::{Going, Place, Ran, Test, end, fail, needs, slow};
 
 fn main() {
     support::main(&[
@@ -24,6 +25,7 @@ fn main() {
         ),
         ("an_exported_profile_comes_back", an_exported_profile_comes_back),
         ("what_cannot_be_learned_is_said", what_cannot_be_learned_is_said),
+        ("a_killed_learner_leaves_no_file", a_killed_learner_leaves_no_file),
     ]);
 }
 
@@ -340,5 +342,49 @@ fn what_cannot_be_learned_is_said(place: &Place) -> Test {
     let ran = learn(place, &["--out", "p.yaml", "--", "cat", "/etc/shadow"]);
     ran.ok()?;
     ensure!(ran.err.contains("denied while learning: openat /etc/shadow"), "{ran}");
+    place.nothing_left()
+}
+
+/// The policy under which it watches, that of a base with paths of its own, is in no directory.
+fn a_killed_learner_leaves_no_file(place: &Place) -> Test {
+    let temporary = place.root().join("tmp");
+    fs::create_dir(&temporary)?;
+    place.write("data/given", "given");
+    let base = "apiVersion: safe-run/v1\nmetadata: {name: base}\nextends: ./more.yaml\n\
+        runtime: {command: /bin/true, args: []}\nmounts: [{source: ./data, target: /data}]\n";
+    place.write("base.yaml", base);
+    place.write(
+        "more.yaml",
+        "apiVersion: safe-run/v1\nmetadata: {name: more}\nextends: standard\nruntime: {args: []}\nmounts: []\n",
+    );
+    let script = "cat /data/given; ls -l /proc/self/fd; sleep 1";
+    let words = [
+        "learn",
+        "--policy",
+        "base.yaml",
+        "--out",
+        "p.yaml",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let mut command = place.safe_run(&words);
+    command.env("TMPDIR", &temporary);
+    let mut learner = Going::start(command)?;
+    let left = || -> Result<Vec<_>, support::End> {
+        let entries = fs::read_dir(&temporary)?.collect::<Result<Vec<_>, _>>()?;
+        Ok(entries.into_iter().map(|entry| entry.path()).collect())
+    };
+    ensure!(left()?.is_empty(), "while it watches: {:?}", left()?);
+    learner.signal(Signal::KILL)?;
+    ensure!(learner.wait()? == 137, "it was not killed");
+    ensure!(left()?.is_empty(), "left behind: {:?}", left()?);
+    // What it started goes on to its end.
+    place.nothing_left()?;
+    // The control: left alone it comes to its end, and the program has nothing of the policy's file.
+    let ran = learn(place, &words[1..]);
+    ran.ok()?;
+    ensure!(ran.out.starts_with("given") && !ran.out.contains("memfd"), "{ran}");
     place.nothing_left()
 }

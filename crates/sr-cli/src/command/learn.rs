@@ -5,6 +5,7 @@ use crate::environment::Environment;
 use crate::failure::{Done, Failure};
 use crate::policies;
 use crate::terminal::{self, clean, count};
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
 use sr_common::{Code, Fault, Millis, Usage};
 use sr_compiler::CompileBundle;
@@ -20,6 +21,7 @@ use sr_runner::subject::opened;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -241,13 +243,10 @@ fn run(spec: &PolicySpec, shown: bool) -> Result<Ended, Failure> {
     let failed = |what: &str, e: std::io::Error| {
         Fault::new(Code::Run001, "learn", format!("{what}: {e}"), "see `safe-run doctor`")
     };
-    let mut file = tempfile().map_err(|e| failed("a file for the policy", e))?;
-    file.1
-        .write_all(render_yaml(spec).as_bytes())
-        .map_err(|e| failed("a file for the policy", e))?;
+    let file = handed_on(spec).map_err(|e| failed("a file for the policy", e))?;
     let mut child = Command::new("/proc/self/exe")
         .args(["run", "--json", "--policy"])
-        .arg(&file.0.0)
+        .arg(format!("/proc/self/fd/{}", file.as_raw_fd()))
         .stdout(if shown { Stdio::inherit() } else { Stdio::null() })
         .stderr(Stdio::piped())
         .spawn()
@@ -283,24 +282,12 @@ fn run(spec: &PolicySpec, shown: bool) -> Result<Ended, Failure> {
     })
 }
 
-/// A file that is gone with this value.
-struct Gone(PathBuf);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        // What cannot be removed is a text without secrets.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// A new file of this user's alone.
-fn tempfile() -> std::io::Result<(Gone, std::fs::File)> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let name = format!("safe-run-learn-{}.yaml", std::process::id());
-    let path = std::env::temp_dir().join(name);
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(&path)?;
-    Ok((Gone(path), file))
+/// `spec` in a file without a name, which is gone with the last process that holds it, however that ends. A process that this
+/// one starts gets it too, by the same number.
+fn handed_on(spec: &PolicySpec) -> std::io::Result<std::fs::File> {
+    let mut file = std::fs::File::from(memfd_create("safe-run-learn", MemfdFlags::empty())?);
+    file.write_all(render_yaml(spec).as_bytes())?;
+    Ok(file)
 }
 
 fn document<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> Result<T, Failure> {

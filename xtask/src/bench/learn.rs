@@ -13,7 +13,10 @@ const SCOPES: [(&str, &str); 5] = [
     ("nothing", "denied: network"),
     ("telling of denied calls (the default)", "denied: calls"),
     ("telling of denied calls and paths", "denied: paths"),
-    ("telling of everything, as `learn` does", "denied: paths, observe: calls"),
+    (
+        "telling of everything, as `learn` does",
+        "denied: paths, observe: calls",
+    ),
     (FILES, "denied: network"),
 ];
 const FILES: &str = "`files` with 400 places";
@@ -27,13 +30,18 @@ const CALLS: [(&str, &str); 4] = [
 /// What the program opens, and as many other places that are there.
 fn files() -> Outcome<String> {
     let entries = std::fs::read_dir("/usr/bin").map_err(|e| format!("/usr/bin: {e}"))?;
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
     let names = names.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric()));
     let others: Vec<String> = names.take(398).map(|name| format!("/usr/bin/{name}")).collect();
     if others.len() < 398 {
         return Err(format!("/usr/bin has only {} programs", others.len()));
     }
-    Ok(format!("files: {{read: [/usr/lib, /etc/passwd, {}]}}\n", others.join(", ")))
+    Ok(format!(
+        "files: {{read: [/usr/lib, /etc/passwd, {}]}}\n",
+        others.join(", ")
+    ))
 }
 
 pub fn learn(options: &[&str]) -> Outcome {

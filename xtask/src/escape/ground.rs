@@ -181,7 +181,7 @@ impl Ground {
     /// What was done to the victim.
     fn harm(&self) -> Vec<Trip> {
         let trip = |what: &str| vec![Trip::new(Canary::Process, what)];
-        let after = state(self.victim);
+        let after = self.at_rest();
         if after.is_empty() || after.contains("State:\tZ") {
             return trip("the victim is gone");
         }
@@ -197,6 +197,19 @@ impl Ground {
                 "the victim's {} is other",
                 line.split([':', ' ', '\t']).next().unwrap_or_default()
             )),
+        }
+    }
+
+    /// The victim's state, once it does nothing: one that was killed needs a processor to die on, one that was woken another
+    /// to fall asleep on.
+    fn at_rest(&self) -> String {
+        let until = Instant::now() + Duration::from_secs(5);
+        loop {
+            let now = state(self.victim);
+            if !(now.contains("State:\tR") || now.contains("State:\tD")) || Instant::now() > until {
+                return now;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 

@@ -53,6 +53,27 @@ pub fn ancestors(path: &str) -> impl Iterator<Item = &str> {
         .map(move |(at, _)| &path[..at])
 }
 
+/// `path` without `.`, `..` and repeated slashes, by its letters alone; relative paths stay relative.
+pub fn lexical(path: &str) -> String {
+    let absolute = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if absolute => {}
+            _ => parts.push(part),
+        }
+    }
+    match (absolute, parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".into(),
+        (false, false) => parts.join("/"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +96,13 @@ mod tests {
         for bad in ["", "a", "//", "/a/", "/a/../b", "/./a", "/a\0b"] {
             assert!(!is_normal(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn letters_alone() {
+        assert_eq!(lexical("/a/./b//../c/"), "/a/c");
+        assert_eq!(lexical("/../.."), "/");
+        assert_eq!(lexical("../a/.."), "..");
+        assert_eq!(lexical("./"), ".");
     }
 }

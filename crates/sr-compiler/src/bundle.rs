@@ -275,6 +275,11 @@ pub struct LandlockPlan {
 }
 
 impl LandlockPlan {
+    /// Whether only a part of the view may be opened (`files`).
+    pub fn holds_files(&self) -> bool {
+        self.rules.iter().any(|rule| rule.access == LandlockAccess::List)
+    }
+
     /// Whether a file that may not be changed may not be emptied by truncate(2) either: `LANDLOCK_ACCESS_FS_TRUNCATE`, of
     /// Linux 6.2.
     pub fn keeps_from_truncating(&self) -> bool {
@@ -287,9 +292,26 @@ impl LandlockPlan {
 pub struct LandlockRule {
     pub path: String,
     pub access: LandlockAccess,
-    /// No symbolic link is followed on the way: a program may have made it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub no_links: bool,
+    #[serde(default, skip_serializing_if = "LandlockLinks::are_followed")]
+    pub links: LandlockLinks,
+}
+
+/// What becomes of symbolic links on the way to a rule's place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LandlockLinks {
+    #[default]
+    Followed,
+    /// Followed, and the rule is for a regular file or for nothing.
+    ToFile,
+    /// The run is refused: a program may have made them, or may make what they lead through.
+    Refused,
+}
+
+impl LandlockLinks {
+    fn are_followed(&self) -> bool {
+        *self == LandlockLinks::Followed
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -7,7 +7,9 @@ use common::{How, mount, ordinary, policy, root, root_v1, subject};
 use sr_common::facts::{AppArmorFacts, HiddenPath, HostFacts, Interpreter, MacFacts, SelinuxFacts, Subject};
 use sr_common::{Control, Fault, Obligation, Strength};
 use sr_compiler::CompileBundle;
-use sr_compiler::bundle::{Backing, LandlockAccess, LayerMask, LimitMechanism, Owner, ViewKind, WritableSource};
+use sr_compiler::bundle::{
+    Backing, LandlockAccess, LandlockLinks, LayerMask, LimitMechanism, Owner, ViewKind, WritableSource,
+};
 use sr_policy::spec::{Files, HashScope, Installation, Mac, PolicySpec, RequiredStrength, RootWritable};
 
 fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> CompileBundle {
@@ -813,18 +815,19 @@ fn who_names_nothing_has_nothing_of_mandatory_access_control() {
     assert!(bundle.mac_plan.is_none() && bundle.obligations.iter().all(|o| o.control != Control::Mac));
 }
 
-/// Path, access, and whether links are followed on the way.
-fn rules(bundle: &CompileBundle) -> Vec<(&str, LandlockAccess, bool)> {
+/// Path, access, and what becomes of links on the way.
+fn rules(bundle: &CompileBundle) -> Vec<(&str, LandlockAccess, LandlockLinks)> {
     let landlock = bundle.filesystem_plan.landlock.as_ref().unwrap();
     let rules = landlock.rules.iter();
     rules
-        .map(|rule| (rule.path.as_str(), rule.access, !rule.no_links))
+        .map(|rule| (rule.path.as_str(), rule.access, rule.links))
         .collect()
 }
 
 #[test]
 fn what_may_be_opened_is_a_part_of_what_the_view_lets() {
     use LandlockAccess::{List, Read, Write};
+    use LandlockLinks::{Followed, Refused, ToFile};
     let (mut policy, subject) = with_mount("/home/alice/project", "/work", How::Captured);
     let files = |read: &[&str], write: &[&str]| {
         let texts = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
@@ -833,19 +836,19 @@ fn what_may_be_opened_is_a_part_of_what_the_view_lets() {
             write: texts(write),
         })
     };
-    policy.files = files(&["/usr/lib", "/work/src"], &["/work/out", "/dev/shm"]);
+    policy.files = files(&["/usr/lib", "/bin/sh", "/work/src"], &["/work/out", "/dev/shm"]);
     let bundle = compile(&policy, &ordinary(), &subject);
     let all = rules(&bundle);
-    assert_eq!(all[0], ("/", List, true));
+    assert_eq!(all[0], ("/", List, Followed));
     for expected in [
-        ("/lib64/ld-linux-x86-64.so.2", Read, true),
-        (subject.command.path.as_str(), Read, true),
-        ("/usr/lib", Read, true),
-        // A program can make a link there.
-        ("/work/src", Read, false),
-        ("/work/out", Write, false),
-        ("/dev/shm", Write, false),
-        ("/proc", LandlockAccess::Device, true),
+        ("/lib64/ld-linux-x86-64.so.2", Read, ToFile),
+        ("/usr/lib", Read, Refused),
+        // By the view's own link.
+        ("/usr/bin/sh", Read, Refused),
+        ("/work/src", Read, Refused),
+        ("/work/out", Write, Refused),
+        ("/dev/shm", Write, Refused),
+        ("/proc", LandlockAccess::Device, Followed),
     ] {
         assert!(all.contains(&expected), "{expected:?} is not among {all:?}");
     }
@@ -856,13 +859,20 @@ fn what_may_be_opened_is_a_part_of_what_the_view_lets() {
     policy.files = files(&[], &["/"]);
     let bundle = compile(&policy, &ordinary(), &subject);
     let all = rules(&bundle);
-    for expected in [("/work", Write, true), ("/tmp", Write, true), ("/", Read, true)] {
+    for expected in [
+        ("/work", Write, Followed),
+        ("/tmp", Write, Followed),
+        ("/", Read, Refused),
+    ] {
         assert!(all.contains(&expected), "{expected:?} is not among {all:?}");
     }
 
     policy.files = files(&[], &["/work", "/usr/lib"]);
     let refused = the_fault(&policy, &ordinary(), &subject);
     assert_eq!(refused, code_and_path("SR-CMP-001", "files.write[1]"));
+    policy.files = files(&[], &["/dev/null"]);
+    let refused = the_fault(&policy, &ordinary(), &subject);
+    assert_eq!(refused, code_and_path("SR-CMP-001", "files.write[0]"));
 }
 
 #[test]

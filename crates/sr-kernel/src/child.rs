@@ -408,6 +408,18 @@ impl State {
                 let fd = ruleset.create()?;
                 self.keep(*slot, fd)
             }
+            Step::AllowOpened {
+                ruleset,
+                abi,
+                target,
+                access,
+            } => crate::landlock::allow(self.fd(*ruleset)?, *abi, self.fd(*target)?, *access),
+            Step::AllowPlace {
+                ruleset,
+                abi,
+                path,
+                access,
+            } => crate::landlock::allow_place(self.fd(*ruleset)?, *abi, path, *access),
             Step::EnterLandlock { ruleset } => crate::landlock::restrict_self(self.fd(*ruleset)?.as_raw_fd()),
             Step::NotDumpable => crate::process::set_not_dumpable(),
             // SAFETY: prctl with integer arguments only.

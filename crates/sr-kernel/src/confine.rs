@@ -5,13 +5,13 @@ use crate::child::limit_capabilities;
 use crate::landlock::{self, Access, Ruleset};
 use crate::seccomp::{self, Instruction};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A Landlock ruleset in the kernel, which holds nobody yet: `files`, and what is `open`.
 pub fn ruleset(files: &Ruleset, open: &[(BorrowedFd<'_>, Access)]) -> io::Result<OwnedFd> {
     let ruleset = files.create()?;
     for (target, access) in open {
-        files.allow(&ruleset, *target, *access)?;
+        landlock::allow(ruleset.as_fd(), files.abi, *target, *access)?;
     }
     Ok(ruleset)
 }
@@ -44,7 +44,6 @@ mod tests {
     use super::*;
     use crate::landlock::Scope;
     use rustix::io::Errno;
-    use std::os::fd::AsFd;
 
     /// What a thread of its own sees once it is confined to reading `dir`, with `open` beside it. The domain and the filter
     /// are the thread's alone.

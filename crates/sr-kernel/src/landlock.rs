@@ -3,7 +3,7 @@
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -93,8 +93,8 @@ pub struct Rule {
     /// Absolute, of the view where it is a sandbox's.
     pub path: CString,
     pub access: Access,
-    /// A symbolic link on the way is an error.
-    pub no_links: bool,
+    /// Nothing but a regular file is allowed.
+    pub file: bool,
 }
 
 impl Rule {
@@ -103,7 +103,7 @@ impl Rule {
         Rule {
             path,
             access,
-            no_links: false,
+            file: false,
         }
     }
 }
@@ -132,19 +132,6 @@ pub fn abi() -> u32 {
 }
 
 impl Ruleset {
-    fn rights(&self, access: Access) -> u64 {
-        let all = all_rights(self.abi);
-        all & match access {
-            Access::List => READ_DIR,
-            Access::Read => EXECUTE | READ_FILE | READ_DIR,
-            Access::Write => !(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV),
-            Access::Device => READ_FILE | WRITE_FILE | READ_DIR | TRUNCATE | IOCTL_DEV,
-            Access::Look => READ_FILE | READ_DIR,
-            Access::Keep => !(EXECUTE | MAKE_BLOCK | IOCTL_DEV),
-            Access::RemoveDirectories => REMOVE_DIR,
-        }
-    }
-
     /// Makes the ruleset in the kernel. Does not allocate.
     pub(crate) fn create(&self) -> io::Result<OwnedFd> {
         let attr = RulesetAttr {
@@ -162,49 +149,81 @@ impl Ruleset {
         let fd = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const attr, size, 0u32) };
         let ruleset = owned(fd)?;
         for rule in &self.rules {
-            let (path, flags) = (rule.path.as_c_str(), OFlags::PATH | OFlags::CLOEXEC);
-            let opened = match rule.no_links {
-                false => openat(CWD, path, flags, Mode::empty()),
-                true => openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS),
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let Some(target) = present(openat(CWD, rule.path.as_c_str(), flags, Mode::empty()))? else {
+                continue;
             };
-            let target = match opened {
-                Ok(fd) => fd,
-                // A part of the view that this host lacks, or that nobody inside may reach, needs no rule: what has none
-                // is denied.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => continue,
-                Err(e) => return Err(e.into()),
-            };
-            self.allow(&ruleset, target.as_fd(), rule.access)?;
+            if !rule.file || is_file(target.as_fd())? {
+                allow(ruleset.as_fd(), self.abi, target.as_fd(), rule.access)?;
+            }
         }
         Ok(ruleset)
     }
+}
 
-    /// Adds a rule for what is open at `target`. Does not allocate.
-    pub(crate) fn allow(&self, ruleset: &OwnedFd, target: BorrowedFd<'_>, access: Access) -> io::Result<()> {
-        let mut rights = self.rights(access);
-        let stat = rustix::fs::fstat(target)?;
-        if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
-            rights &= FILE_RIGHTS;
+fn rights(abi: u32, access: Access) -> u64 {
+    all_rights(abi)
+        & match access {
+            Access::List => READ_DIR,
+            Access::Read => EXECUTE | READ_FILE | READ_DIR,
+            Access::Write => !(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV),
+            Access::Device => READ_FILE | WRITE_FILE | READ_DIR | TRUNCATE | IOCTL_DEV,
+            Access::Look => READ_FILE | READ_DIR,
+            Access::Keep => !(EXECUTE | MAKE_BLOCK | IOCTL_DEV),
+            Access::RemoveDirectories => REMOVE_DIR,
         }
-        let rule = PathBeneathAttr {
-            allowed_access: rights,
-            parent_fd: target.as_raw_fd(),
-        };
-        // SAFETY: `rule` is a live struct landlock_path_beneath_attr whose descriptor is open during the call.
-        let answer = unsafe {
-            libc::syscall(
-                libc::SYS_landlock_add_rule,
-                ruleset.as_raw_fd(),
-                RULE_PATH_BENEATH,
-                &raw const rule,
-                0u32,
-            )
-        };
-        if answer != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
+}
+
+/// `None` for a part of the view that this host lacks, or that nobody inside may reach: it needs no rule, and what has none is
+/// denied.
+fn present(opened: rustix::io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
+    match opened {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
+        Err(e) => Err(e.into()),
     }
+}
+
+fn is_file(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mode = rustix::fs::fstat(fd)?.st_mode;
+    Ok(rustix::fs::FileType::from_raw_mode(mode).is_file())
+}
+
+/// Adds a rule for what is at `path`, to which no symbolic link may lead. Does not allocate.
+pub(crate) fn allow_place(ruleset: BorrowedFd<'_>, abi: u32, path: &CStr, access: Access) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let opened = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    match present(opened)? {
+        Some(target) => allow(ruleset, abi, target.as_fd(), access),
+        None => Ok(()),
+    }
+}
+
+/// Adds a rule for what is open at `target`. Does not allocate.
+pub(crate) fn allow(ruleset: BorrowedFd<'_>, abi: u32, target: BorrowedFd<'_>, access: Access) -> io::Result<()> {
+    let mut rights = rights(abi, access);
+    let stat = rustix::fs::fstat(target)?;
+    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+        rights &= FILE_RIGHTS;
+    }
+    let rule = PathBeneathAttr {
+        allowed_access: rights,
+        parent_fd: target.as_raw_fd(),
+    };
+    // SAFETY: `rule` is a live struct landlock_path_beneath_attr whose descriptor is open during the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            RULE_PATH_BENEATH,
+            &raw const rule,
+            0u32,
+        )
+    };
+    if answer != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Enters the domain of `ruleset`, for ever. Needs no_new_privs.

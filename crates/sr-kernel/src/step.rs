@@ -1,6 +1,6 @@
 //! The steps of a new process, as data: built and tested by the parent, carried out by [`crate::child`].
 
-use crate::landlock::Ruleset;
+use crate::landlock::{Access, Ruleset};
 use crate::seccomp::Instruction;
 use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
@@ -187,6 +187,20 @@ pub enum Step {
         ruleset: Ruleset,
         slot: u16,
     },
+    /// Adds a rule for what is open at `target`.
+    AllowOpened {
+        ruleset: Fd,
+        abi: u32,
+        target: Fd,
+        access: Access,
+    },
+    /// Adds a rule for a place to which no symbolic link may lead; none where nothing is there.
+    AllowPlace {
+        ruleset: Fd,
+        abi: u32,
+        path: CString,
+        access: Access,
+    },
     EnterLandlock {
         ruleset: Fd,
     },
@@ -317,6 +331,8 @@ impl Step {
             Step::Execute { .. } => "execute the program".into(),
             Step::Flags { .. } => "set the flags of a mount".into(),
             Step::PrepareLandlock { .. } => "make the Landlock ruleset".into(),
+            Step::AllowOpened { .. } => "add the executable to the Landlock ruleset".into(),
+            Step::AllowPlace { path, .. } => format!("let {}, which `files` names, be opened", text(path)),
             Step::EnterLandlock { .. } => "enter the Landlock domain".into(),
             Step::Seccomp { .. } => "load the seccomp filter".into(),
             Step::PrivateMounts => "make all mounts private".into(),

@@ -27,6 +27,8 @@ pub enum Use {
     Listed,
     Read,
     Executed,
+    /// Its attributes were changed.
+    Marked,
     /// What is in it was changed.
     Changed,
     /// Names in this directory were made, replaced or taken away.
@@ -149,7 +151,7 @@ pub fn policy(
         calls: calls.len() + floor.len(),
         by_argument: spec.syscalls.arguments.len(),
         read: (
-            count(|used| [Use::Read, Use::Executed].contains(&used)),
+            count(|used| (Use::Read..Use::Changed).contains(&used)),
             files.read.len(),
         ),
         changed: (count(|used| used >= Use::Changed), files.write.len()),
@@ -165,7 +167,7 @@ fn mounted(mount: &Mount, target: &str, seen: &Observation) -> Mount {
     let changed = seen
         .files
         .iter()
-        .any(|(path, used)| *used >= Use::Changed && path::within(path, target));
+        .any(|(path, used)| *used >= Use::Marked && path::within(path, target));
     Mount {
         read_only: mount.read_only || !(changed || mount.captured),
         ..mount.clone()

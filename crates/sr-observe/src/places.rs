@@ -43,9 +43,8 @@ pub fn files(seen: &Observation, shown: &Shown, besides: &BTreeSet<String>, base
         }
     });
     let written = written.chain(shown.whole.iter().map(String::as_str));
-    let write = fold(written.map(str::to_owned).collect(), WRITTEN, |directory| {
-        top(directory).is_some() && within_base(|base| base.write.iter().collect(), directory)
-    });
+    let may = |directory: &str| top(directory).is_some() && within_base(|base| base.write.iter().collect(), directory);
+    let write = fold(written.map(str::to_owned).collect(), WRITTEN, may, may);
     let of_policy = |path: &str| {
         let tops = shown.mounts.iter().chain(&shown.prefixes).filter(|top| *top != "/");
         tops.into_iter().any(|top| within(path, top))
@@ -59,10 +58,13 @@ pub fn files(seen: &Observation, shown: &Shown, besides: &BTreeSet<String>, base
         let always = ["/proc", "/dev"].iter().any(|own| within(path, own));
         !always && !write.iter().any(|held| within(path, held))
     });
-    let read = fold(read.cloned().collect(), READ, |directory| {
-        (of_policy(directory) || !is_common(directory))
-            && within_base(|base| base.read.iter().chain(&base.write).collect(), directory)
-    });
+    let named = |directory: &str| within_base(|base| base.read.iter().chain(&base.write).collect(), directory);
+    // A mount's own directory holds a bit of everything too: what else is in a workspace was not asked for.
+    let may = |directory: &str| {
+        let mount = shown.mounts.iter().any(|mount| mount == directory);
+        named(directory) && !mount && (of_policy(directory) || !is_common(directory))
+    };
+    let read = fold(read.cloned().collect(), READ, may, named);
     Files {
         read: read.into_iter().collect(),
         write: write.into_iter().collect(),
@@ -80,8 +82,13 @@ fn is_common(directory: &str) -> bool {
     depth < deep
 }
 
-/// As [`fold_by`], by a smaller number where a policy could not name as many.
-fn fold(places: BTreeSet<String>, most: usize, may: impl Fn(&str) -> bool) -> BTreeSet<String> {
+/// As [`fold_by`], by smaller numbers where a policy could not name as many, and at last into any directory that it `could`.
+fn fold(
+    places: BTreeSet<String>,
+    most: usize,
+    may: impl Fn(&str) -> bool,
+    could: impl Fn(&str) -> bool,
+) -> BTreeSet<String> {
     // What a policy cannot name is its directory.
     let named = places.iter().filter_map(|place| {
         let mut place = place.as_str();
@@ -91,15 +98,12 @@ fn fold(places: BTreeSet<String>, most: usize, may: impl Fn(&str) -> bool) -> BT
         Some(place.to_owned())
     });
     let places: BTreeSet<String> = named.collect();
-    let folded = (1..=most).rev().map(|most| fold_by(places.clone(), most, &may));
-    let mut last = BTreeSet::new();
-    for folded in folded {
-        last = folded;
-        if last.len() <= MOST_FILES {
-            break;
-        }
-    }
-    last
+    let few = |places: &BTreeSet<String>| places.len() <= MOST_FILES;
+    let by_number = (1..=most)
+        .rev()
+        .map(|most| fold_by(places.clone(), most, &may))
+        .find(few);
+    by_number.unwrap_or_else(|| fold_by(places.clone(), most, could))
 }
 
 /// The places, without those that lie in another, and with a directory in place of `most` of them and more where `may`.
@@ -237,6 +241,14 @@ mod tests {
             .collect();
         let many: Vec<(&str, Use)> = many.iter().map(|(path, used)| (path.as_str(), *used)).collect();
         assert_eq!(learned(&many, None).read, ["/bin/sh", "/etc/y", "/usr/share/x"]);
+        // More than can be named, all in a directory that holds a bit of everything.
+        let many: Vec<String> = (0..600).map(|n| format!("/usr/bin/{n}")).collect();
+        let many: Vec<(&str, Use)> = many.iter().map(|path| (path.as_str(), Use::Read)).collect();
+        assert_eq!(learned(&many, None).read, ["/bin/sh", "/usr/bin"]);
+        // The workspace itself is not what five files of it are.
+        let five = ["a/f", "b/f", "c/f", "d/f", "e/f"].map(|name| format!("/work/{name}"));
+        let five: Vec<(&str, Use)> = five.iter().map(|path| (path.as_str(), Use::Read)).collect();
+        assert_eq!(learned(&five, None).read.len(), 6);
     }
 
     #[test]

@@ -86,6 +86,15 @@ pub fn tells_denials(report: &RunReport) -> bool {
     report.denied.is_some()
 }
 
+/// Whether files that the policy does not let be opened were denied without being told of.
+pub fn keeps_files_untold(report: &RunReport) -> bool {
+    let says = |clause: &str, what: &str| {
+        let mut all = report.obligations.iter();
+        all.any(|obligation| obligation.clause == clause && obligation.requested.starts_with(what))
+    };
+    says("files.read", "") && !says("evidence.denied", "paths")
+}
+
 /// Whether the run ended for a reason that is none of the policy's.
 pub fn own_end(report: &RunReport) -> bool {
     matches!(report.result.cause, Cause::Exit | Cause::Signal)

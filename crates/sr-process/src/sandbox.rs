@@ -11,6 +11,7 @@ use sr_compiler::bundle::{CompileBundle, IdMap};
 use sr_kernel::clone::{self, Child};
 use sr_kernel::cradle::{Cradle, Failure};
 use sr_kernel::idmap::{self, MapLine};
+use sr_kernel::landlock::Access;
 use sr_kernel::process::Arguments;
 use sr_kernel::ptrace;
 use sr_kernel::step::{Fd, Step};
@@ -318,7 +319,17 @@ fn init_steps(
     )?);
     // While the supervisor hashes these.
     steps.extend(entry);
-    if bundle.filesystem_plan.landlock.is_some() {
+    if let Some(landlock) = &bundle.filesystem_plan.landlock {
+        // By the very descriptors: whatever lies at their paths by now.
+        let opened = process.script.iter().map(|_| SLOT_SCRIPT).chain([SLOT_EXECUTABLE]);
+        if landlock.holds_files() {
+            steps.extend(opened.map(|slot| Step::AllowOpened {
+                ruleset: Fd::Slot(SLOT_LANDLOCK),
+                abi: landlock.abi,
+                target: Fd::Slot(slot),
+                access: Access::Read,
+            }));
+        }
         // A command that joins later enters this very ruleset: by then the program may have moved what its paths name.
         steps.push(Step::Send {
             fd: Fd::Slot(SLOT_LANDLOCK),
@@ -494,8 +505,8 @@ impl Steps {
         }
         let remedy = if what.contains("proc file system") {
             "this host shows only a masked /proc (a container?): run with an unmasked /proc, see `safe-run doctor`"
-        } else if what.contains("Landlock") && message.b as i32 == libc_errno::ELOOP {
-            "a path of `files` in a place that programs may change leads through a symbolic link: write where it leads"
+        } else if matches!(step, Some(Step::AllowPlace { .. })) && message.b as i32 == libc_errno::ELOOP {
+            "a symbolic link leads there, and a program may have made it: write where it leads"
         } else if what.contains("Landlock") {
             "the kernel has Landlock and something here forbids it (a container's filter?): allow its three calls"
         } else {

@@ -7,7 +7,9 @@ use crate::skeleton::{Item, What};
 use crate::stage::{self, DEVICES, Devices};
 use crate::trees::{Tree, Trees};
 use sr_common::{Code, Fault};
-use sr_compiler::bundle::{Backing, FilesystemPlan, IdMap, LandlockAccess, LayerMask, Owner, ProcessPlan, ViewKind};
+use sr_compiler::bundle::{
+    Backing, FilesystemPlan, IdMap, LandlockAccess, LandlockLinks, LayerMask, Owner, ProcessPlan, ViewKind,
+};
 use sr_kernel::landlock::{Access, Rule, Ruleset, Scope};
 use sr_kernel::step::{Fd, MountFlags, Step};
 use std::collections::BTreeSet;
@@ -821,23 +823,29 @@ impl Builder<'_> {
         }
         let mut entry = vec![Step::ChangeDirTo(root), Step::PivotHere];
         if let Some(landlock) = &plan.landlock {
-            let rules = landlock
-                .rules
-                .iter()
-                .map(|rule| {
-                    let access = match rule.access {
-                        LandlockAccess::List => Access::List,
-                        LandlockAccess::Read => Access::Read,
-                        LandlockAccess::Write => Access::Write,
-                        LandlockAccess::Device => Access::Device,
-                    };
-                    Ok(Rule {
-                        path: c_string(&rule.path)?,
+            let (mut rules, mut places) = (Vec::new(), Vec::new());
+            for rule in &landlock.rules {
+                let path = c_string(&rule.path)?;
+                let access = match rule.access {
+                    LandlockAccess::List => Access::List,
+                    LandlockAccess::Read => Access::Read,
+                    LandlockAccess::Write => Access::Write,
+                    LandlockAccess::Device => Access::Device,
+                };
+                match rule.links {
+                    LandlockLinks::Refused => places.push(Step::AllowPlace {
+                        ruleset: Fd::Slot(SLOT_LANDLOCK),
+                        abi: landlock.abi,
+                        path,
                         access,
-                        no_links: rule.no_links,
-                    })
-                })
-                .collect::<Result<_, Fault>>()?;
+                    }),
+                    links => rules.push(Rule {
+                        path,
+                        access,
+                        file: links == LandlockLinks::ToFile,
+                    }),
+                }
+            }
             let ruleset = Ruleset {
                 abi: landlock.abi,
                 deny_tcp: landlock.deny_network,
@@ -852,6 +860,7 @@ impl Builder<'_> {
                 ruleset,
                 slot: SLOT_LANDLOCK,
             });
+            entry.extend(places);
         }
         if usize::from(self.next_slot) + SLOTS_KEPT_FREE > sr_kernel::step::SLOTS {
             return Err(Fault::new(

@@ -4,12 +4,13 @@
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2, readlink};
 use rustix::io::Errno;
-use sr_common::path::{parent, within};
+use sr_common::path::{lexical, parent, within};
 use sr_compiler::Denial;
 use sr_compiler::bundle::{FilesystemPlan, LandlockAccess, MountEvidence};
 use sr_compiler::syscalls::{Intent, PathArgument};
 use sr_kernel::seccomp::Notification;
 use sr_observe::learn::Use;
+use sr_policy::can_be_named;
 use sr_process::posture::Opener;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -40,11 +41,16 @@ type Verdict = (&'static str, String, Option<String>, u16);
 const MOST: usize = 4096;
 const AT_FDCWD: i32 = -100;
 const READ_ONLY: u64 = 1;
-/// O_ACCMODE, and O_TRUNC, O_CREAT of open(2): the same on both architectures.
+// Of open(2): the same on both architectures but for the second line.
 const WRITES: u64 = 0o3 | 0o1000;
 const CREATES: u64 = 0o100;
-/// O_PATH, likewise.
+const EXCLUSIVE: u64 = 0o200;
 const PATH: u64 = 0o10_000_000;
+const DIRECTORY: u64 = OFlags::DIRECTORY.bits() as u64;
+const NOFOLLOW: u64 = OFlags::NOFOLLOW.bits() as u64;
+/// O_TMPFILE without O_DIRECTORY.
+const UNNAMED: u64 = 0o20_000_000;
+const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
 
 impl<'a> View<'a> {
     /// What `program` sees.
@@ -95,7 +101,8 @@ impl<'a> View<'a> {
     pub fn judge(&self, name: &str, told: &Notification, arguments: &[PathArgument]) -> Option<(Denial, u16)> {
         arguments.iter().find_map(|argument| {
             let path = self.path(told, argument).ok()?;
-            let (clause, reason, remedy, errno) = self.denied(&path, self.wanted(argument, told)?)?;
+            let wanted = self.wanted(argument, told).filter(|wanted| !wanted.otherwise)?;
+            let (clause, reason, remedy, errno) = self.denied(&path, wanted)?;
             let denial = Denial {
                 operation: format!("{name} {path}"),
                 clause,
@@ -106,49 +113,81 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The files that the call names and that are there, by their true places in the view, and what they are for. What is to
-    /// be made or taken away is a change of its directory.
-    pub fn files(&self, told: &Notification, arguments: &[PathArgument]) -> Vec<(String, Use)> {
-        let file = |argument: &PathArgument| {
-            let path = self.path(told, argument).ok()?;
-            let wanted = self.wanted(argument, told)?;
-            let file = self.open(&path, OFlags::empty()).ok();
-            let place = file.as_ref().and_then(place_of);
-            match (wanted, place) {
-                (Wanted::Read, Some(place)) if file.as_ref().is_some_and(is_directory) => Some((place, Use::Listed)),
-                (Wanted::Look | Wanted::Mark | Wanted::Make, Some(place)) => Some((place, Use::Listed)),
-                (Wanted::Read, Some(place)) => Some((place, Use::Read)),
-                (Wanted::Run, Some(place)) => Some((place, Use::Executed)),
-                (Wanted::Change | Wanted::Save, Some(place)) => Some((place, Use::Changed)),
-                (Wanted::Make | Wanted::Save, None) | (Wanted::Replace | Wanted::Remove, _) => {
-                    Some((self.place(parent(&path)?)?, Use::Filled))
+    /// The files that the call names and that are there, by their true places in the view, and what they are for; how many
+    /// there were whose names cannot be told. What is to be made or taken away is a change of its directory.
+    pub fn files(&self, told: &Notification, arguments: &[PathArgument]) -> (Vec<(String, Use)>, u64) {
+        let (mut files, mut lost) = (Vec::new(), 0);
+        for argument in arguments {
+            let path = match self.path(told, argument) {
+                Ok(path) => path,
+                Err(e) => {
+                    lost += u64::from(e.kind() == io::ErrorKind::InvalidData);
+                    continue;
                 }
-                (_, None) => None,
+            };
+            let Some(wanted) = self.wanted(argument, told) else {
+                continue;
+            };
+            match self.used(&path, wanted) {
+                // What is not there is not taken away, nor put in another's place.
+                None if wanted.to == To::Remove => return (files, lost),
+                found => files.extend(found),
             }
-        };
-        arguments.iter().filter_map(file).collect()
+        }
+        (files, lost)
     }
 
-    /// What the file is wanted for. `None`: another way of looking for it than by its path is asked for.
+    fn used(&self, path: &str, wanted: Wanted) -> Option<(String, Use)> {
+        let file = self.open(path, wanted.last()).ok();
+        let directory = || Some((self.place(parent(path)?)?, Use::Filled));
+        let Some(file) = file else {
+            return match wanted.to {
+                To::Make | To::Obtain | To::Save | To::Replace => directory(),
+                _ => None,
+            };
+        };
+        let place = place_of(&file)?;
+        let used = match wanted.to {
+            To::Replace | To::Remove => return directory(),
+            To::Fill if is_directory(&file) => Use::Filled,
+            To::Run => Use::Executed,
+            _ if is_directory(&file) => Use::Listed,
+            To::Read | To::Obtain => Use::Read,
+            To::Change | To::Save | To::Fill => Use::Changed,
+            To::Mark => Use::Marked,
+            To::Look | To::Make => Use::Listed,
+        };
+        Some((place, used))
+    }
+
+    /// What the file is wanted for. `None`: it is looked for in another root.
     fn wanted(&self, argument: &PathArgument, told: &Notification) -> Option<Wanted> {
+        let plain = |to| Wanted {
+            to,
+            follow: !matches!(to, To::Make | To::Replace | To::Remove),
+            otherwise: false,
+        };
+        let flags = |at: u8| told.args[usize::from(at)];
         Some(match argument.intent {
-            Intent::Look => Wanted::Look,
-            Intent::Execute => Wanted::Run,
-            Intent::Make | Intent::Bind { .. } => Wanted::Make,
-            Intent::Save => Wanted::Save,
-            Intent::Replace => Wanted::Replace,
-            Intent::Change => Wanted::Change,
-            Intent::Mark => Wanted::Mark,
-            Intent::Remove => Wanted::Remove,
-            Intent::Open { flags } => open_for(told.args[usize::from(flags)]),
+            Intent::Look => plain(To::Look),
+            Intent::Execute => plain(To::Run),
+            Intent::Make | Intent::Bind { .. } => plain(To::Make),
+            Intent::Save => plain(To::Save),
+            Intent::Replace => plain(To::Replace),
+            Intent::Change => plain(To::Change),
+            Intent::Remove => plain(To::Remove),
+            Intent::Mark { flags: Some(at) } if flags(at) & AT_SYMLINK_NOFOLLOW != 0 => plain(To::Look),
+            Intent::Mark { .. } => plain(To::Mark),
+            Intent::Open { flags: at } => open_for(flags(at), 0),
             Intent::OpenHow { how } => {
                 let memory = self.opener.open(i32::try_from(told.pid).ok()?, "mem").ok()?;
                 // Its flags, mode and resolve, 64 bits each.
                 let mut bytes = [0; 24];
-                let read = rustix::io::pread(&memory, &mut bytes, told.args[usize::from(how)]).ok()?;
+                let read = rustix::io::pread(&memory, &mut bytes, flags(how)).ok()?;
                 let word = |at: usize| bytes[at..at + 8].try_into().map(u64::from_ne_bytes).ok();
-                let in_root = word(16)? & ResolveFlags::IN_ROOT.bits() != 0;
-                (read == bytes.len() && !in_root).then(|| word(0).map(open_for))??
+                let (flags, resolve) = (word(0)?, word(16)?);
+                let here = read == bytes.len() && resolve & ResolveFlags::IN_ROOT.bits() == 0;
+                here.then(|| open_for(flags, resolve))?
             }
         })
     }
@@ -180,66 +219,75 @@ impl<'a> View<'a> {
 
     fn denied(&self, path: &str, wanted: Wanted) -> Option<Verdict> {
         // What these hold differs for who looks.
-        if ["/proc", "/dev"].iter().any(|own| within(path, own)) {
+        if ["/proc", "/dev"]
+            .iter()
+            .any(|own| within(path, own) || within(&lexical(path), own))
+        {
             return None;
         }
-        let file = match self.open(path, OFlags::empty()) {
+        let file = match self.open(path, wanted.last()) {
             Ok(file) => file,
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 // A link that leads to what only the program sees.
                 if self.open(path, OFlags::NOFOLLOW).is_ok() {
                     return None;
                 }
-                return match (wanted, parent(path)) {
-                    (Wanted::Make | Wanted::Save | Wanted::Replace, Some(directory)) => {
+                return match (wanted.to, parent(path)) {
+                    (To::Make | To::Obtain | To::Save | To::Replace, Some(directory)) => {
                         match self.open(directory, OFlags::DIRECTORY) {
                             Ok(place) if read_only(&place) => Some(self.unchangeable(path)),
-                            Ok(place) => self.unopened(&place, Wanted::Change),
+                            Ok(place) => self.unopened(&place, To::Change),
                             Err(_) => self.unseen(directory),
                         }
                     }
+                    // Whether the host has it shows in no other answer.
+                    (To::Remove, _) => None,
                     _ => self.unseen(path),
                 };
             }
             // Nothing of the policy's: permissions, loops, names that are too long.
             Err(_) => return None,
         };
+        if !wanted.fits(&file) {
+            return None;
+        }
         let covered = self.plan.masked.iter().any(|masked| within(path, masked));
         if covered && let Some(hidden) = self.hidden(&self.host(path).0) {
             return Some(hidden);
         }
-        let changes = !matches!(wanted, Wanted::Look | Wanted::Read | Wanted::Run | Wanted::Make);
+        let changes = matches!(
+            wanted.to,
+            To::Change | To::Save | To::Fill | To::Mark | To::Replace | To::Remove
+        );
         if changes && read_only(&file) {
             return Some(self.unchangeable(path));
         }
-        match wanted {
-            Wanted::Replace | Wanted::Remove => {
-                self.unopened(&self.open(parent(path)?, OFlags::DIRECTORY).ok()?, Wanted::Change)
-            }
-            _ => self.unopened(&file, wanted),
+        match wanted.to {
+            To::Replace | To::Remove => self.unopened(&self.open(parent(path)?, OFlags::DIRECTORY).ok()?, To::Change),
+            to => self.unopened(&file, to),
         }
     }
 
     /// What the policy's `files` keep `file` from being opened for.
-    fn unopened(&self, file: &OwnedFd, wanted: Wanted) -> Option<Verdict> {
+    fn unopened(&self, file: &OwnedFd, to: To) -> Option<Verdict> {
         let opened = self.opened.as_ref()?;
         let place = place_of(file)?;
         let among = |places: &[String]| places.iter().any(|held| within(&place, held));
-        let (clause, held) = match wanted {
+        let (clause, reason, held) = match to {
             // A directory is there to be listed; a pipe or a socket is no file of the view's.
-            Wanted::Read | Wanted::Run if !is_file(file) => return None,
-            Wanted::Read | Wanted::Run => ("files.read", among(&opened.read) || among(&opened.write)),
-            Wanted::Change | Wanted::Save if is_file(file) || is_directory(file) => {
-                ("files.write", among(&opened.write))
+            To::Read | To::Run | To::Obtain if is_file(file) => {
+                let held = among(&opened.read) || among(&opened.write);
+                ("files.read", "the policy does not let it be opened", held)
             }
+            To::Change | To::Save | To::Fill if is_file(file) || is_directory(file) => (
+                "files.write",
+                "the policy does not let it be changed",
+                among(&opened.write),
+            ),
             _ => return None,
         };
-        let reason = match clause {
-            "files.read" => "the policy does not let it be opened",
-            _ => "the policy does not let it be changed",
-        };
-        let remedy = format!("{}: […, {place}]}}", clause.replace('.', ": {"));
-        (!held).then(|| (clause, reason.to_owned(), Some(remedy), EACCES))
+        let remedy = yaml(&place).map(|place| format!("{}: […, {place}]}}", clause.replace('.', ": {")));
+        (!held).then(|| (clause, reason.to_owned(), remedy, EACCES))
     }
 
     fn open(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -262,6 +310,10 @@ impl<'a> View<'a> {
 
     /// Something of the host's that the view does not show. What is nowhere is nobody's denial.
     fn unseen(&self, path: &str) -> Option<Verdict> {
+        // A root of its own has what it has.
+        if self.mounts.iter().any(|mount| mount.target == "/") && self.host(path).1.is_none() {
+            return None;
+        }
         let (host, mount) = self.host(path);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat2(CWD, &host, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).ok()?;
@@ -272,8 +324,8 @@ impl<'a> View<'a> {
         if mount.is_some() {
             return None;
         }
-        let remedy = format!("mounts: [{{source: {host}}}]");
-        Some(("mounts", "the view does not show it".into(), Some(remedy), ENOENT))
+        let remedy = yaml(&host).map(|host| format!("mounts: [{{source: {host}}}]"));
+        Some(("mounts", "the view does not show it".into(), remedy, ENOENT))
     }
 
     fn hidden(&self, host: &str) -> Option<Verdict> {
@@ -286,11 +338,9 @@ impl<'a> View<'a> {
         let reason = "it is shown read-only".to_owned();
         match self.host(path).1.and_then(|i| self.mounts.get(i)) {
             Some(mount) => {
-                let remedy = format!(
-                    "mounts: [{{source: {}, captured: true}}], or readOnly: false",
-                    mount.source
-                );
-                ("mounts", reason, Some(remedy), EROFS)
+                let remedy = yaml(&mount.source)
+                    .map(|source| format!("mounts: [{{source: {source}, captured: true}}], or readOnly: false"));
+                ("mounts", reason, remedy, EROFS)
             }
             None => {
                 let remedy = "rootfs: {writable: overlay}, or write to a mount or /tmp".to_owned();
@@ -304,27 +354,75 @@ const ENOENT: u16 = 2;
 const EACCES: u16 = 13;
 const EROFS: u16 = 30;
 
+/// What a file is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum To {
     Look,
     Read,
     Run,
     Make,
+    /// To read it, or make it where it is not.
+    Obtain,
     Change,
     /// To change it, or make it where it is not.
     Save,
+    /// To make a file without a name in the directory.
+    Fill,
     Replace,
     Mark,
     Remove,
 }
 
-fn open_for(flags: u64) -> Wanted {
-    match (flags & CREATES != 0, flags & WRITES != 0) {
-        (true, true) => Wanted::Save,
-        (true, false) => Wanted::Make,
-        (false, true) => Wanted::Change,
-        (false, false) if flags & PATH != 0 => Wanted::Look,
-        (false, false) => Wanted::Read,
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    to: To,
+    /// Where a link is the last of the path, what it leads to is meant.
+    follow: bool,
+    /// Something is asked for besides that the kernel answers first where it is not so.
+    otherwise: bool,
+}
+
+impl Wanted {
+    fn last(self) -> OFlags {
+        match self.follow {
+            true => OFlags::empty(),
+            false => OFlags::NOFOLLOW,
+        }
+    }
+
+    /// Whether it is for `file` at all: a link that is not followed is not opened.
+    fn fits(self, file: &OwnedFd) -> bool {
+        let opens = matches!(self.to, To::Read | To::Obtain | To::Change | To::Save | To::Fill);
+        !opens || kind(file) != Some(FileType::Symlink)
+    }
+}
+
+/// What open(2) with `flags` wants; `resolve` as in openat2(2).
+fn open_for(flags: u64, resolve: u64) -> Wanted {
+    let to = match (flags & CREATES != 0, flags & WRITES != 0) {
+        _ if flags & PATH != 0 => To::Look,
+        _ if flags & UNNAMED != 0 => To::Fill,
+        (true, true) => To::Save,
+        (true, false) => To::Obtain,
+        (false, true) => To::Change,
+        (false, false) => To::Read,
+    };
+    Wanted {
+        to,
+        follow: flags & NOFOLLOW == 0,
+        otherwise: resolve != 0
+            || flags & EXCLUSIVE != 0 && flags & CREATES != 0
+            || flags & DIRECTORY != 0 && to != To::Fill,
+    }
+}
+
+/// `path` in a policy's flow style; `None` for one that no policy can name.
+fn yaml(path: &str) -> Option<String> {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@~".contains(c);
+    match path.chars().all(plain) {
+        true => Some(path.to_owned()),
+        false if can_be_named(path) => serde_json::to_string(path).ok(),
+        false => None,
     }
 }
 
@@ -351,6 +449,10 @@ fn read_only(file: &OwnedFd) -> bool {
     (is_file(file) || is_directory(file)) && fstatfs(file).is_ok_and(|stat| stat.f_flags as u64 & READ_ONLY != 0)
 }
 
+fn unreadable(error: std::string::FromUtf8Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
 /// The path in the address of a local socket (unix(7)); an error for one that has no path.
 fn socket_path(memory: &OwnedFd, address: u64, length: u64) -> io::Result<String> {
     const AF_UNIX: [u8; 2] = 1u16.to_ne_bytes();
@@ -360,7 +462,7 @@ fn socket_path(memory: &OwnedFd, address: u64, length: u64) -> io::Result<String
     bytes.truncate(read);
     let path = bytes.strip_prefix(&AF_UNIX).ok_or(Errno::AFNOSUPPORT)?;
     let path = path.split(|byte| *byte == 0).next().filter(|path| !path.is_empty());
-    String::from_utf8(path.ok_or(Errno::NOENT)?.to_vec()).map_err(io::Error::other)
+    String::from_utf8(path.ok_or(Errno::NOENT)?.to_vec()).map_err(unreadable)
 }
 
 /// The text at `address` of another process, up to its NUL. It is read to the end of one page after another: the next may
@@ -376,7 +478,7 @@ fn text(memory: &OwnedFd, address: u64) -> io::Result<String> {
         let end = page.iter().position(|byte| *byte == 0);
         bytes.extend_from_slice(page.get(..end.unwrap_or(read)).unwrap_or_default());
         if end.is_some() {
-            return String::from_utf8(bytes).map_err(io::Error::other);
+            return String::from_utf8(bytes).map_err(unreadable);
         }
         if read == 0 {
             break;

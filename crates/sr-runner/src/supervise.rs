@@ -368,18 +368,29 @@ fn record_told(s: &mut Supervision<'_>, watch: &mut Watch, told: impl IntoIterat
         let Denied {
             denial,
             by,
+            allowed,
             program,
             ends,
         } = match told {
             Told::Denied(denied) => denied,
             // Answered above.
             Told::Asked(_) => continue,
-            Told::Seen { name, selector, files } => {
+            Told::Seen {
+                name,
+                selector,
+                files,
+                lost,
+            } => {
                 watch.seen.call(name, selector);
                 files.into_iter().for_each(|(path, used)| watch.seen.file(path, used));
+                watch.seen.lost += lost;
                 continue;
             }
         };
+        // It was made, and would be another denial where it is not allowed.
+        if let Some(name) = allowed.filter(|_| s.calls.observed) {
+            watch.seen.call(name, None);
+        }
         watch.pace.count(now);
         let mut entry = DeniedOperation {
             operation: denial.operation,

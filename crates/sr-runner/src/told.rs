@@ -24,6 +24,8 @@ pub enum Told {
         name: &'static str,
         selector: Option<u32>,
         files: Vec<(String, Use)>,
+        /// Files that it names and that no text can.
+        lost: u64,
     },
 }
 
@@ -32,6 +34,8 @@ pub struct Denied {
     pub denial: Denial,
     /// What denied it.
     pub by: &'static str,
+    /// The call, where the policy allows it and denies what it is to be done to.
+    pub allowed: Option<&'static str>,
     /// What the caller's executable is called, by the caller's own account.
     pub program: Option<String>,
     /// The policy ends the run for it. The caller waits for that.
@@ -58,6 +62,7 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan, view: Option<
                 Some(Told::Denied(Denied {
                     denial,
                     by: "view",
+                    allowed: Some(name),
                     program,
                     ends: false,
                 }))
@@ -84,6 +89,7 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan, view: Option<
                 name,
                 selector: None,
                 files: Vec::new(),
+                lost: 0,
             })
         }
         _ => {
@@ -92,6 +98,7 @@ pub fn answer_next(listener: BorrowedFd<'_>, calls: &SyscallsPlan, view: Option<
             let ends = errno.is_none() && calls.on_denied == DeniedAction::Kill;
             let denied = Denied {
                 by: "seccomp",
+                allowed: None,
                 denial: denial(calls, name.unwrap_or("unknown"), &told.args),
                 program,
                 ends,
@@ -119,15 +126,16 @@ fn seen(
     told: &Notification,
 ) -> Option<Told> {
     // Before it goes on: afterwards the files may be others, or the caller gone.
-    let files = match view.filter(|_| calls.observed) {
+    let (files, lost) = match view.filter(|_| calls.observed) {
         Some(view) => view.files(told, path_arguments(name)),
-        None => Vec::new(),
+        None => (Vec::new(), 0),
     };
     seccomp::let_go_on(listener, told, ENOSYS);
     calls.observed.then(|| Told::Seen {
         name,
         selector: selector(name).map(|index| told.args[usize::from(index)] as u32),
         files,
+        lost,
     })
 }
 

@@ -161,8 +161,14 @@ impl Learner<'_> {
     /// Runs what was learned, and shows what is other than it was.
     fn verify(&self, spec: &PolicySpec, times: u32) -> Done {
         let mut passed = 0;
+        // A program may live with what is denied, and say nothing of it.
+        let mut spec = spec.clone();
+        spec.evidence.denied = DeniedScope::Paths;
+        if spec.evidence.durability == Durability::None {
+            spec.evidence.durability = Durability::Process;
+        }
         for _ in 0..times {
-            let ended = run(spec, false)?;
+            let ended = run(&spec, false)?;
             let denied = match &ended.dir {
                 Some(dir) => document::<sr_evidence::report::RunReport>(dir, files::REPORT)?
                     .denied

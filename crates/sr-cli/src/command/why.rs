@@ -71,9 +71,15 @@ fn text(report: &RunReport, findings: &[Finding], style: Style) -> String {
     }
     if findings.is_empty() {
         out.push_str(match why::own_end(report) {
+            true if why::keeps_files_untold(report) => "\nIt ended by itself.\n",
             true => "\nNo clause of the policy was met: it ended by itself.\n",
             false => "\nNothing more is recorded of it.\n",
         });
+    }
+    if why::keeps_files_untold(report) {
+        out.push_str(
+            "\nFiles that `files` does not name are denied and not told of: evidence: {denied: paths} does.\n",
+        );
     }
     if !why::tells_denials(report) && findings.iter().all(|f| f.kind != Kind::Refused) {
         out.push_str("\nDenied system calls were not told of (evidence.denied).\n");

@@ -2,7 +2,7 @@
 //! holds.
 
 use super::tree::covering;
-use crate::bundle::{LandlockAccess, LandlockPlan, LandlockRule, ViewEntry, ViewKind};
+use crate::bundle::{LandlockAccess, LandlockLinks, LandlockPlan, LandlockRule, ViewEntry, ViewKind};
 use crate::compile::Input;
 use sr_common::path;
 use sr_common::{Code, Control, Fault};
@@ -65,7 +65,7 @@ fn rule(path: &str, access: LandlockAccess) -> LandlockRule {
     LandlockRule {
         path: path.to_owned(),
         access,
-        no_links: false,
+        links: LandlockLinks::Followed,
     }
 }
 
@@ -86,21 +86,40 @@ fn emptied(files: &Files, entries: &[ViewEntry], abi: u32, faults: &mut Vec<Faul
 
 /// The rules of `files`, as far as the view lets.
 fn opened(input: Input<'_>, files: &Files, entries: &[ViewEntry], faults: &mut Vec<Fault>) -> Vec<LandlockRule> {
-    // Where a program can make a link, an earlier one of the same session may have.
     let place = |path: &str, access| LandlockRule {
-        no_links: covering(entries, path).is_some_and(|entry| entry.what.is_writable()),
-        ..rule(path, access)
+        links: LandlockLinks::Refused,
+        ..rule(&without_links(entries, path), access)
     };
-    let command = &input.subject.command;
-    let interpreters = command.interpreters.iter().map(|interpreter| interpreter.path.as_str());
-    let start = LOADERS.into_iter().chain([command.path.as_str()]).chain(interpreters);
+    // The executable and its script are let be opened by the descriptors that were hashed. What else a start reads is left out
+    // where a program could have put something else there.
+    let interpreters = input.subject.command.interpreters.iter();
+    let start = LOADERS
+        .into_iter()
+        .chain(interpreters.map(|interpreter| interpreter.path.as_str()))
+        .filter(|path| !covering(entries, path).is_some_and(|entry| entry.what.is_writable()));
     let mut rules = vec![rule("/", LandlockAccess::List)];
-    rules.extend(start.map(|path| rule(path, LandlockAccess::Read)));
+    rules.extend(start.map(|path| LandlockRule {
+        links: LandlockLinks::ToFile,
+        ..rule(path, LandlockAccess::Read)
+    }));
     rules.extend(files.read.iter().map(|path| place(path, LandlockAccess::Read)));
     for (i, path) in files.write.iter().enumerate() {
-        if covering(entries, path).is_some_and(|entry| entry.what.is_writable()) {
-            rules.push(place(path, LandlockAccess::Write));
-            continue;
+        match covering(entries, path).map(|entry| &entry.what) {
+            Some(what) if what.is_writable() => {
+                rules.push(place(path, LandlockAccess::Write));
+                continue;
+            }
+            Some(ViewKind::Dev | ViewKind::Devpts | ViewKind::Proc) => {
+                let remedy = "leave it out: what /dev and /proc have may always be opened";
+                faults.push(Fault::new(
+                    Code::Cmp001,
+                    format!("files.write[{i}]"),
+                    path.as_str(),
+                    remedy,
+                ));
+                continue;
+            }
+            _ => {}
         }
         let below = entries
             .iter()
@@ -118,4 +137,17 @@ fn opened(input: Input<'_>, files: &Files, entries: &[ViewEntry], faults: &mut V
         rules.push(place(path, LandlockAccess::Read));
     }
     rules
+}
+
+/// `path` with the links of the view itself (`/bin`, `/lib`) replaced by where they lead.
+fn without_links(entries: &[ViewEntry], path: &str) -> String {
+    let link = entries.iter().find_map(|entry| match &entry.what {
+        ViewKind::Symlink { to } => Some((entry.target.as_str(), to.as_str(), path::relative(path, &entry.target)?)),
+        _ => None,
+    });
+    match link {
+        // Of a system directory, within the root: one step, as none of them leads to another.
+        Some((_, to, rest)) => path::join(&format!("/{}", to.trim_matches('/')), rest),
+        None => path.to_owned(),
+    }
 }

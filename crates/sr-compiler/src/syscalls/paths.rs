@@ -29,8 +29,8 @@ pub enum Intent {
     Replace,
     /// To change what is in it.
     Change,
-    /// To change its attributes.
-    Mark,
+    /// To change its attributes; where that argument has `AT_SYMLINK_NOFOLLOW`, those of a link.
+    Mark { flags: Option<u8> },
     /// To take its name out of its directory.
     Remove,
 }
@@ -51,6 +51,8 @@ const fn here(path: u8, intent: Intent) -> PathArgument {
     }
 }
 
+const MARK: Intent = Mark { flags: None };
+
 use Intent::{Bind, Change, Execute, Look, Make, Mark, Open, OpenHow, Remove, Replace, Save};
 
 /// By name, sorted. Those that have a rule for their arguments are not looked at where that is in force, but seen.
@@ -58,15 +60,15 @@ const CALLS: &[(&str, &[PathArgument])] = &[
     ("access", &[here(0, Look)]),
     ("bind", &[here(1, Bind { length: 2 })]),
     ("chdir", &[here(0, Look)]),
-    ("chmod", &[here(0, Mark)]),
-    ("chown", &[here(0, Mark)]),
+    ("chmod", &[here(0, MARK)]),
+    ("chown", &[here(0, MARK)]),
     ("creat", &[here(0, Save)]),
     ("execve", &[here(0, Execute)]),
     ("faccessat", &[at(0, 1, Look)]),
     ("faccessat2", &[at(0, 1, Look)]),
-    ("fchmodat", &[at(0, 1, Mark)]),
-    ("fchownat", &[at(0, 1, Mark)]),
-    ("lchown", &[here(0, Mark)]),
+    ("fchmodat", &[at(0, 1, MARK)]),
+    ("fchownat", &[at(0, 1, Mark { flags: Some(4) })]),
+    ("lchown", &[here(0, Look)]),
     ("link", &[here(0, Look), here(1, Make)]),
     ("linkat", &[at(0, 1, Look), at(2, 3, Make)]),
     ("lstat", &[here(0, Look)]),
@@ -91,7 +93,7 @@ const CALLS: &[(&str, &[PathArgument])] = &[
     ("truncate", &[here(0, Change)]),
     ("unlink", &[here(0, Remove)]),
     ("unlinkat", &[at(0, 1, Remove)]),
-    ("utimensat", &[at(0, 1, Mark)]),
+    ("utimensat", &[at(0, 1, Mark { flags: Some(3) })]),
 ];
 
 /// The paths of the call `name`; none where it has none, or they are not looked at.

@@ -1,11 +1,11 @@
 //! Rules that need the host: canonical paths, the run store, keys, and the operator's ceilings.
 
-use super::paths::lexical;
 use super::{Rule, mounts, view};
 use crate::host::HostRules;
 use crate::spec::{Durability, Mount, PolicySpec};
 use crate::text::printable;
 use sr_common::Fault;
+use sr_common::path::lexical;
 use sr_common::path::within;
 
 const HOLDS_STORE: Rule = Rule::new(

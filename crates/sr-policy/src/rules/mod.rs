@@ -19,7 +19,7 @@ use crate::spec::PolicySpec;
 use sr_common::{Code, Fault};
 
 pub(crate) use form::{EXTENDS_CYCLE, EXTENDS_DEPTH};
-pub(crate) use paths::lexical;
+pub(crate) use sr_common::path::lexical;
 
 /// A combination rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Rules about mounts: their targets in the view and, as far as letters tell, their sources.
 
 use super::Rule;
-use super::paths::{LIVE, RESERVED_TARGETS, SYSTEM, lexical, within_any};
+use super::paths::{LIVE, RESERVED_TARGETS, SYSTEM, within_any};
 use crate::spec::{Mount, PolicySpec};
 use crate::text::{is_hostile, printable};
 use sr_common::Fault;
-use sr_common::path::is_normal;
+use sr_common::path::{is_normal, lexical};
 use std::collections::BTreeMap;
 
 const BOTH: Rule = Rule::new(

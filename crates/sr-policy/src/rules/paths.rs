@@ -20,37 +20,3 @@ pub(super) const LIVE: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/var/run"]
 pub(super) fn within_any<'a>(path: &str, dirs: &[&'a str]) -> Option<&'a str> {
     dirs.iter().copied().find(|dir| within(path, dir))
 }
-
-/// `path` without `.`, `..` and repeated slashes, by its letters alone; relative paths stay relative.
-pub(crate) fn lexical(path: &str) -> String {
-    let absolute = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if absolute => {}
-            _ => parts.push(part),
-        }
-    }
-    match (absolute, parts.is_empty()) {
-        (true, _) => format!("/{}", parts.join("/")),
-        (false, true) => ".".into(),
-        (false, false) => parts.join("/"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn letters_alone() {
-        assert_eq!(lexical("/a/./b//../c/"), "/a/c");
-        assert_eq!(lexical("/../.."), "/");
-        assert_eq!(lexical("../a/.."), "..");
-        assert_eq!(lexical("./"), ".");
-    }
-}

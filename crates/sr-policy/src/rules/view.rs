@@ -1,11 +1,11 @@
 //! Rules about the root of the view, the working directory and the user.
 
 use super::Rule;
-use super::paths::{SYSTEM, lexical, within_any};
+use super::paths::{SYSTEM, within_any};
 use crate::spec::{PolicySpec, RootfsSource};
 use crate::text::{is_hostile, printable};
 use sr_common::Fault;
-use sr_common::path::is_normal;
+use sr_common::path::{is_normal, lexical};
 
 const DIR_PATH: Rule = Rule::new(
     "SR-RULE-rootfs-dir-path",

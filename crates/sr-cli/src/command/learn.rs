@@ -141,8 +141,8 @@ impl Learner<'_> {
         }
         let executed = seen.files.iter().filter(|(_, used)| **used == Use::Executed);
         for (path, _) in executed {
-            self.besides
-                .extend(opened::to_execute(path, |path| host(&bundle, path)));
+            let opened = opened::to_execute(path, |path| host(&bundle, path));
+            self.besides.extend(opened.iter().filter_map(|path| place(&bundle, path)));
         }
         self.seen.merge(seen);
         self.used = self.used.max(report.peaks);
@@ -223,6 +223,18 @@ fn shown(bundle: &CompileBundle) -> Shown {
         },
         prefixes: view.prefixes.clone(),
     }
+}
+
+/// The place in the view of what is at `path`, without links.
+fn place(bundle: &CompileBundle, path: &str) -> Option<String> {
+    let on_host = std::fs::canonicalize(host(bundle, path)).ok()?;
+    let mounts = bundle.evidence_plan.mounts.iter();
+    let below = mounts.filter_map(|mount| Some((mount, on_host.strip_prefix(&mount.source).ok()?)));
+    let place = match below.max_by_key(|(mount, _)| mount.source.len()) {
+        Some((mount, rest)) => Path::new(&mount.target).join(rest),
+        None => on_host,
+    };
+    place.into_os_string().into_string().ok()
 }
 
 /// Where the host has what the view has at `path`.

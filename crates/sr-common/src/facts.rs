@@ -88,20 +88,23 @@ pub struct CgroupFacts {
     pub memory: Option<CgroupController>,
     pub cpu: Option<CgroupController>,
     pub pids: Option<CgroupController>,
-    /// The groups are made by `safe-run-helper`, and hold no more than this.
+    /// `safe-run-helper` makes the groups of the controllers that are named in it, and they hold no more than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helper: Option<HelperCeilings>,
 }
 
-/// The most that the helper's operator allows a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The most that the helper's operator allows a run; `None`: the user's own groups have that controller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HelperCeilings {
     /// Bytes.
-    pub memory: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// Thousandths of a CPU.
-    pub cpu: u64,
-    pub pids: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u64>,
 }
 
 /// Where a controller's groups can be made.

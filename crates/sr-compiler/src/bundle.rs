@@ -426,9 +426,17 @@ pub struct ResourcesPlan {
     pub output_kills: bool,
     /// `RLIMIT_*` name (`NOFILE`) and value, soft and hard alike.
     pub rlimits: BTreeMap<String, u64>,
-    /// The control groups are made by `safe-run-helper`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub helper: bool,
+}
+
+impl ResourcesPlan {
+    /// Whether `safe-run-helper` makes control groups for the run.
+    pub fn needs_helper(&self) -> bool {
+        let limits = [&self.cpu, &self.memory, &self.pids];
+        limits
+            .into_iter()
+            .flatten()
+            .any(|limit| matches!(limit.mechanism, LimitMechanism::Cgroup { helper: true, .. }))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -446,6 +454,9 @@ pub enum LimitMechanism {
     Cgroup {
         version: u8,
         parent: String,
+        /// Made by `safe-run-helper`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        helper: bool,
     },
     Rlimit,
     /// CPUs that the program may be scheduled on.

@@ -264,7 +264,7 @@ fn limits(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
 fn mechanism(control: Control, limit: &Limit, bundle: &CompileBundle) -> String {
     let how = mechanism_alone(control, limit, bundle);
     match limit.mechanism {
-        LimitMechanism::Cgroup { .. } if bundle.resources_plan.helper => format!("{how}, by safe-run-helper"),
+        LimitMechanism::Cgroup { helper: true, .. } => format!("{how}, by safe-run-helper"),
         _ => how,
     }
 }

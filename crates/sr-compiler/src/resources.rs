@@ -3,7 +3,7 @@
 use crate::bundle::{Backing, Limit, LimitMechanism, ResourcesPlan, WritableStore};
 use crate::compile::Input;
 use sr_common::canonical::MAX_INTEGER;
-use sr_common::facts::CgroupController;
+use sr_common::facts::{CgroupController, CgroupFacts};
 use sr_common::{ByteSize, Code, Control, Fault, Strength};
 use sr_policy::spec::{OnOutput, RequiredStrength};
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         ("RTPRIO".to_owned(), 0),
         ("SIGPENDING".to_owned(), 4096),
     ]);
-    let most = facts.cgroup.helper;
+    let most = facts.cgroup.helper.unwrap_or_default();
     let mut held = |name: &str, asked: Option<u64>, most: Option<u64>, text: &dyn Fn(u64) -> String| {
         if let (Some(asked), Some(most)) = (asked, most)
             && asked > most
@@ -48,21 +48,14 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         asked.or(most)
     };
     let size = |bytes| ByteSize(bytes).to_string();
-    let memory_limit = held(
-        "memory",
-        asked.memory.map(|size| size.0),
-        most.map(|most| most.memory),
-        &size,
-    );
-    let pids_limit = held("pids", asked.pids.map(u64::from), most.map(|most| most.pids), &|n| {
-        n.to_string()
-    });
+    let memory_limit = held("memory", asked.memory.map(|size| size.0), most.memory, &size);
+    let pids_limit = held("pids", asked.pids.map(u64::from), most.pids, &|n| n.to_string());
     let cpus = |thousandths| (thousandths as f64 / 1000.0).to_string();
     let cpu_limit = asked.cpu.map(thousandths).transpose();
-    let cpu_limit = cpu_limit.map(|cpu| held("cpu", cpu, most.map(|most| most.cpu), &cpus));
+    let cpu_limit = cpu_limit.map(|cpu| held("cpu", cpu, most.cpu, &cpus));
     let memory = memory(input, memory_limit, &mut rlimits);
     let pids = pids_limit.map(|value| {
-        group(facts.cgroup.pids.as_ref(), value).unwrap_or_else(|| {
+        group(facts.cgroup.pids.as_ref(), most.pids, value).unwrap_or_else(|| {
             rlimits.insert("NPROC".to_owned(), value);
             Limit {
                 value,
@@ -95,7 +88,6 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         output: asked.output,
         output_kills: asked.on_output == OnOutput::Kill,
         rlimits,
-        helper: most.is_some(),
     };
     for (control, name, limit) in limits(&plan) {
         let Some(limit) = limit else { continue };
@@ -165,11 +157,16 @@ pub(crate) fn store(input: Input<'_>) -> WritableStore {
     }
 }
 
-fn group(controller: Option<&CgroupController>, value: u64) -> Option<Limit> {
+/// `ceiling`: the helper's, where it makes the group.
+fn group(controller: Option<&CgroupController>, ceiling: Option<u64>, value: u64) -> Option<Limit> {
     let CgroupController { version, parent } = controller?.clone();
     Some(Limit {
         value,
-        mechanism: LimitMechanism::Cgroup { version, parent },
+        mechanism: LimitMechanism::Cgroup {
+            version,
+            parent,
+            helper: ceiling.is_some(),
+        },
         strength: Strength::Kernel,
     })
 }
@@ -185,7 +182,8 @@ fn thousandths(share: f64) -> Result<u64, Fault> {
 }
 
 fn cpu(input: Input<'_>, value: u64) -> Limit {
-    group(input.facts.cgroup.cpu.as_ref(), value).unwrap_or_else(|| {
+    let CgroupFacts { cpu, helper, .. } = &input.facts.cgroup;
+    group(cpu.as_ref(), helper.and_then(|most| most.cpu), value).unwrap_or_else(|| {
         let cpus = u32::try_from(value.div_ceil(1000))
             .unwrap_or(u32::MAX)
             .min(input.facts.cpus.max(1));
@@ -200,7 +198,8 @@ fn cpu(input: Input<'_>, value: u64) -> Limit {
 fn memory(input: Input<'_>, value: Option<u64>, rlimits: &mut BTreeMap<String, u64>) -> Option<Limit> {
     let asked = &input.policy.resources;
     let value = value?;
-    if let Some(limit) = group(input.facts.cgroup.memory.as_ref(), value) {
+    let CgroupFacts { memory, helper, .. } = &input.facts.cgroup;
+    if let Some(limit) = group(memory.as_ref(), helper.and_then(|most| most.memory), value) {
         return Some(limit);
     }
     if asked.strength == RequiredStrength::PerProcess {

@@ -527,9 +527,9 @@ fn a_helpers_ceilings_hold_and_nothing_is_above_them() {
     let mut facts = ordinary();
     facts.cgroup = root_v1().cgroup;
     facts.cgroup.helper = Some(sr_common::facts::HelperCeilings {
-        memory: 8 << 30,
-        cpu: 3000,
-        pids: 700,
+        memory: Some(8 << 30),
+        cpu: Some(3000),
+        pids: Some(700),
     });
     let mut policy = policy();
     policy.resources.pids = Some(600);
@@ -537,7 +537,8 @@ fn a_helpers_ceilings_hold_and_nothing_is_above_them() {
     let bundle = compile(&policy, &facts, &subject());
     let plan = &bundle.resources_plan;
     let value = |limit: &Option<sr_compiler::bundle::Limit>| limit.as_ref().unwrap().value;
-    assert_eq!((value(&plan.cpu), value(&plan.pids), plan.helper), (3000, 600, true));
+    assert_eq!((value(&plan.cpu), value(&plan.pids)), (3000, 600));
+    assert!(plan.needs_helper());
     let cpu = bundle.obligations.iter().find(|o| o.control == Control::Cpu).unwrap();
     assert!(
         cpu.mechanism.ends_with("cpu.cfs_quota_us, by safe-run-helper"),
@@ -558,6 +559,35 @@ fn a_helpers_ceilings_hold_and_nothing_is_above_them() {
             code_and_path("SR-RUN-001", path)
         );
     }
+}
+
+#[test]
+fn a_helper_limits_what_it_makes() {
+    let mut facts = ordinary();
+    facts.cgroup = root_v1().cgroup;
+    facts.cgroup.helper = Some(sr_common::facts::HelperCeilings {
+        cpu: Some(3000),
+        ..Default::default()
+    });
+    let mut policy = policy();
+    // Beyond what any operator wrote, in groups of the user's own.
+    policy.resources.pids = Some(100_000);
+    policy.resources.memory = None;
+    policy.resources.cpu = None;
+    let bundle = compile(&policy, &facts, &subject());
+    let plan = &bundle.resources_plan;
+    let by_helper = |limit: &Option<sr_compiler::bundle::Limit>| {
+        let limit = limit.as_ref().unwrap();
+        let helped = matches!(limit.mechanism, LimitMechanism::Cgroup { helper: true, .. });
+        (helped, limit.value, limit.strength)
+    };
+    assert_eq!(by_helper(&plan.cpu), (true, 3000, Strength::Kernel));
+    assert_eq!(by_helper(&plan.pids), (false, 100_000, Strength::Kernel));
+    assert_eq!(plan.memory, None);
+    assert!(plan.needs_helper());
+    let helped = |o: &&sr_common::Obligation| o.mechanism.ends_with(", by safe-run-helper");
+    let helped: Vec<_> = bundle.obligations.iter().filter(helped).map(|o| o.control).collect();
+    assert_eq!(helped, [Control::Cpu]);
 }
 
 #[test]

@@ -212,9 +212,9 @@ fn facts(c: &mut Choices<'_>) -> HostFacts {
         cpu: controller("cpu"),
         pids: controller("pids"),
         helper: c.flag().then_some(HelperCeilings {
-            memory: 4 << 30,
-            cpu: 4000,
-            pids: 4096,
+            memory: c.flag().then_some(4 << 30),
+            cpu: c.flag().then_some(4000),
+            pids: c.flag().then_some(4096),
         }),
     };
     let id = if privileged { 0 } else { 1000 + c.number() % 60_000 };

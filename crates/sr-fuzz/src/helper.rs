@@ -3,7 +3,7 @@
 use crate::{Judgement, require};
 use sr_common::RunId;
 use sr_common::facts::CgroupController;
-use sr_helper::wire::{Amounts, Ask, Request, VERSION, decode};
+use sr_helper::wire::{Ask, Request, VERSION, Wanted, decode};
 use sr_kernel::cgroup::{Clause, Limits, PREFIX, RunGroup};
 use std::path::Path;
 
@@ -23,10 +23,7 @@ pub fn request(data: &[u8]) -> Judgement {
         version: 1,
         parent: "/parent/user-1".into(),
     };
-    let pids = Some(Clause {
-        at,
-        limit: Some(limits.pids),
-    });
+    let pids = Some(Clause { at, limit: limits.pids });
     let limits = Limits {
         pids,
         ..Limits::default()
@@ -39,10 +36,10 @@ pub fn request(data: &[u8]) -> Judgement {
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
-    let limits = Amounts {
-        memory: 1 << 30,
-        cpu: 1000,
-        pids: 64,
+    let limits = Wanted {
+        memory: Some(1 << 30),
+        cpu: Some(1000),
+        pids: Some(64),
     };
     let make = Ask::MakeGroup {
         id: RunId::new(1_700_000_000_000, [7; 10]),

@@ -67,6 +67,8 @@ struct Ceilings {
     runs: u32,
 }
 
+type Look<'a> = &'a dyn Fn(&str) -> Result<(u8, u64), String>;
+
 impl Config {
     /// Reads the file, which must be root's alone, and looks at what it names.
     pub fn load(path: &Path) -> Result<Config, String> {
@@ -79,14 +81,16 @@ impl Config {
         if text.len() as u64 > MOST_BYTES {
             return Err(format!("{} has more than {MOST_BYTES} bytes", path.display()));
         }
-        Config::parse(&text, &version).map_err(|why| format!("{}: {why}", path.display()))
+        Config::parse(&text, &look).map_err(|why| format!("{}: {why}", path.display()))
     }
 
-    /// `version` says of which version the control group at a path is.
-    fn parse(text: &str, version: &dyn Fn(&str) -> Result<u8, String>) -> Result<Config, String> {
+    /// `look` says of which version and of which hierarchy the control group at a path is.
+    fn parse(text: &str, look: Look<'_>) -> Result<Config, String> {
         let document: Document = toml::from_str(text).map_err(|e| e.to_string())?;
-        let at = |parent: String| {
-            let version = version(&parent).map_err(|why| format!("cgroupParent: {why}"))?;
+        let mut seen = Vec::new();
+        let mut at = |parent: String| {
+            let (version, hierarchy) = look(&parent).map_err(|why| format!("cgroupParent: {why}"))?;
+            seen.push((hierarchy, parent.clone()));
             Ok::<_, String>(CgroupController { version, parent })
         };
         let [memory, cpu, pids] = match document.cgroup_parent {
@@ -99,6 +103,14 @@ impl Config {
             }
             Parent::Each(each) => [at(each.memory)?, at(each.cpu)?, at(each.pids)?],
         };
+        for (hierarchy, parent) in &seen {
+            // A process is in one group of each hierarchy.
+            if let Some((_, other)) = seen.iter().find(|(is, at)| is == hierarchy && at != parent) {
+                return Err(format!(
+                    "cgroupParent: {parent} and {other} are of one hierarchy: name one of them for both"
+                ));
+            }
+        }
         let ceilings = document.ceilings;
         let cpu_most = ceilings.cpu * 1000.0;
         if !(1.0..=1e9).contains(&cpu_most) {
@@ -133,10 +145,12 @@ impl Config {
 }
 
 /// The control group must be root's, all the way: then nobody else can put another in its place.
-fn version(parent: &str) -> Result<u8, String> {
+fn look(parent: &str) -> Result<(u8, u64), String> {
     let path = Path::new(parent);
-    trusted::open(path, OFlags::PATH | OFlags::DIRECTORY)?;
-    sr_kernel::cgroup::version(path).ok_or_else(|| format!("{parent} is no control group"))
+    let dir = trusted::open(path, OFlags::PATH | OFlags::DIRECTORY)?;
+    let hierarchy = rustix::fs::fstat(&dir).map_err(|e| format!("{parent}: {e}"))?.st_dev;
+    let version = sr_kernel::cgroup::version(path).ok_or_else(|| format!("{parent} is no control group"))?;
+    Ok((version, hierarchy))
 }
 
 #[cfg(test)]
@@ -148,7 +162,9 @@ mod tests {
         [ceilings]\nmemory = \"1GiB\"\ncpu = 1.5\npids = 64\nruns = 3\n";
 
     fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(text, &|path| Ok(if path == "/two" { 2 } else { 1 }))
+        // A hierarchy for each first letter.
+        let look = |path: &str| Ok((1 + u8::from(path == "/two"), u64::from(path.as_bytes()[1])));
+        Config::parse(text, &look)
     }
 
     fn peer(uid: u32, gid: u32, groups: &[u32]) -> Peer {
@@ -197,6 +213,7 @@ mod tests {
             (", pids = \"/p\"", ""),
             (", pids = \"/p\"", ", pids = \"/p\", io = \"/i\""),
             ("{memory = \"/m\", cpu = \"/c\", pids = \"/p\"}", "\"/one\""),
+            ("\"/c\"", "\"/memory\""),
             ("[1000]", "[\"ann\"]"),
             ("[1000]", "[-1]"),
         ] {
@@ -210,9 +227,9 @@ mod tests {
 
     #[test]
     fn a_parent_is_a_control_group() {
-        assert!(version("/usr").unwrap_err().contains("no control group"));
-        assert!(version("sys").unwrap_err().contains("absolute"));
-        let bad = Config::parse(V1, &version).unwrap_err();
+        assert!(look("/usr").unwrap_err().contains("no control group"));
+        assert!(look("sys").unwrap_err().contains("absolute"));
+        let bad = Config::parse(V1, &look).unwrap_err();
         assert!(bad.starts_with("cgroupParent: /m: No such file"), "{bad}");
     }
 }

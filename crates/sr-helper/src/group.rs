@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::slot::Slot;
-use crate::wire::Amounts;
+use crate::wire::{Amounts, Wanted};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use sr_common::facts::CgroupController;
 use sr_common::{ByteSize, RunId};
@@ -35,32 +35,52 @@ impl Parents {
         }
     }
 
-    fn limits(&self, amounts: Amounts) -> Limits {
-        let clause = |at: &CgroupController, limit| {
-            Some(Clause {
+    fn limits(&self, wanted: Wanted) -> Limits {
+        let clause = |at: &CgroupController, limit: Option<u64>| {
+            limit.map(|limit| Clause {
                 at: at.clone(),
                 limit: Some(limit),
             })
         };
         Limits {
-            memory: clause(&self.memory, amounts.memory),
-            cpu: clause(&self.cpu, amounts.cpu),
-            pids: clause(&self.pids, amounts.pids),
+            memory: clause(&self.memory, wanted.memory),
+            cpu: clause(&self.cpu, wanted.cpu),
+            pids: clause(&self.pids, wanted.pids),
+        }
+    }
+
+    /// A process that enters a directory leaves another, with all the limits that were there: so there is one for each
+    /// controller of the directory.
+    fn whole(&self, wanted: Wanted) -> Result<(), String> {
+        let all = [
+            ("memory", &self.memory, wanted.memory),
+            ("cpu", &self.cpu, wanted.cpu),
+            ("pids", &self.pids, wanted.pids),
+        ];
+        for (name, at, _) in all.iter().filter(|(.., limit)| limit.is_none()) {
+            if let Some((other, ..)) = all.iter().find(|(_, is, limit)| is == at && limit.is_some()) {
+                return Err(format!("{other} without {name}: one group holds both"));
+            }
+        }
+        match all.iter().all(|(.., limit)| limit.is_none()) {
+            true => Err("no limit is asked for".into()),
+            false => Ok(()),
         }
     }
 
     /// Removes the directories of the user, where they are empty.
     pub fn remove_empty(&self) {
-        cgroup::remove_empty_parents(&self.limits(Amounts {
+        let all = Amounts {
             memory: 0,
             cpu: 0,
             pids: 0,
-        }));
+        };
+        cgroup::remove_empty_parents(&self.limits(all.into()));
     }
 }
 
 /// Refuses what is more than the operator allows.
-pub fn within(asked: Amounts, most: Amounts) -> Result<(), String> {
+pub fn within(asked: Wanted, most: Amounts) -> Result<(), String> {
     let over = |name: &str, asked: String, most: String| {
         Err(format!(
             "{name}: {asked} is more than {most}, the most that helper.toml allows a run"
@@ -68,19 +88,20 @@ pub fn within(asked: Amounts, most: Amounts) -> Result<(), String> {
     };
     let size = |bytes| ByteSize(bytes).to_string();
     let cpus = |thousandths: u64| format!("{} CPUs", thousandths as f64 / 1000.0);
-    if asked.memory > most.memory {
-        return over("memory", size(asked.memory), size(most.memory));
+    let count = |n: u64| n.to_string();
+    let all: [(_, _, _, &dyn Fn(u64) -> String); 3] = [
+        ("memory", asked.memory, most.memory, &size),
+        ("cpu", asked.cpu, most.cpu, &cpus),
+        ("pids", asked.pids, most.pids, &count),
+    ];
+    for (name, asked, most, shown) in all {
+        match asked {
+            Some(asked) if asked > most => return over(name, shown(asked), shown(most)),
+            Some(0) => return Err("a limit of 0 lets nothing run".into()),
+            _ => {}
+        }
     }
-    if asked.cpu > most.cpu {
-        return over("cpu", cpus(asked.cpu), cpus(most.cpu));
-    }
-    if asked.pids > most.pids {
-        return over("pids", asked.pids.to_string(), most.pids.to_string());
-    }
-    match asked.memory == 0 || asked.cpu == 0 || asked.pids == 0 {
-        true => Err("a limit of 0 lets nothing run".into()),
-        false => Ok(()),
-    }
+    Ok(())
 }
 
 /// A group that is there.
@@ -96,8 +117,9 @@ fn shown(error: CgroupError) -> String {
 }
 
 impl Group {
-    pub fn make(parents: &Parents, id: &RunId, amounts: Amounts, slot: &mut Slot) -> Result<Group, String> {
-        let limits = parents.limits(amounts);
+    pub fn make(parents: &Parents, id: &RunId, wanted: Wanted, slot: &mut Slot) -> Result<Group, String> {
+        parents.whole(wanted)?;
+        let limits = parents.limits(wanted);
         let name = format!("{PREFIX}{id}");
         let planned = RunGroup::plan(&name, &limits).map_err(shown)?;
         slot.will_make(&planned)?;
@@ -233,16 +255,47 @@ mod tests {
 
     #[test]
     fn nothing_is_above_a_ceiling() {
-        within(MOST, MOST).unwrap();
+        within(MOST.into(), MOST).unwrap();
+        within(Wanted::default(), MOST).unwrap();
         for (asked, name) in [
             (Amounts { memory: 101, ..MOST }, "memory: 101B"),
             (Amounts { cpu: 201, ..MOST }, "cpu: 0.201 CPUs"),
             (Amounts { pids: u64::MAX, ..MOST }, "pids: 18446744073709551615"),
             (Amounts { pids: 0, ..MOST }, "a limit of 0"),
         ] {
-            let why = within(asked, MOST).unwrap_err();
+            let why = within(asked.into(), MOST).unwrap_err();
             assert!(why.starts_with(name), "{why}");
         }
+    }
+
+    #[test]
+    fn a_directory_has_a_limit_for_each_of_its_controllers() {
+        let at = |parent: &str| CgroupController {
+            version: 1,
+            parent: parent.into(),
+        };
+        let parents = |memory, cpu, pids| Parents {
+            memory: at(memory),
+            cpu: at(cpu),
+            pids: at(pids),
+        };
+        let apart = parents("/m", "/c", "/p");
+        let (one, some) = (parents("/x", "/x", "/x"), parents("/x", "/c", "/x"));
+        let cpu = Wanted {
+            cpu: Some(1),
+            ..Wanted::default()
+        };
+        let pids = Wanted {
+            pids: Some(1),
+            ..Wanted::default()
+        };
+        for (parents, wanted) in [(&apart, cpu), (&apart, pids), (&some, cpu), (&one, MOST.into())] {
+            parents.whole(wanted).unwrap();
+        }
+        for (parents, wanted) in [(&one, cpu), (&one, pids), (&some, pids)] {
+            assert!(parents.whole(wanted).unwrap_err().contains("one group holds both"));
+        }
+        assert!(apart.whole(Wanted::default()).is_err());
     }
 
     #[test]

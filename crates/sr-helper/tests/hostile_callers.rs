@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair}
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use sr_common::RunId;
 use sr_common::facts::CgroupFacts;
-use sr_helper::wire::{self, Amounts, Answer, Ask, Ready, Request, Say, VERSION};
+use sr_helper::wire::{self, Amounts, Answer, Ask, Ready, Request, Say, VERSION, Wanted};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -40,6 +40,7 @@ type Test = fn(&World);
 
 const TESTS: &[(&str, Test)] = &[
     ("helper_makes_enters_kills_and_removes", makes_enters_kills_and_removes),
+    ("helper_makes_what_is_missing", makes_what_is_missing),
     ("helper_keeps_to_the_ceilings", keeps_to_the_ceilings),
     ("helper_moves_nobody_elses_processes", moves_nobody_elses_processes),
     ("helper_takes_no_other_descriptors", takes_no_other_descriptors),
@@ -297,8 +298,8 @@ impl Helper {
         }
     }
 
-    fn make(&mut self, limits: Amounts) -> Result<RunId, String> {
-        let id = id();
+    fn make(&mut self, limits: impl Into<Wanted>) -> Result<RunId, String> {
+        let (id, limits) = (id(), limits.into());
         self.ask(Ask::MakeGroup { id: id.clone(), limits }, None).map(|()| id)
     }
 
@@ -409,6 +410,41 @@ fn makes_enters_kills_and_removes(world: &World) {
     assert!(second.member_of(&id));
     assert!(helper.end());
     assert!(!second.lives());
+}
+
+/// In version 1 each hierarchy is left by itself; in version 2 nothing is left without a limit in its stead.
+fn makes_what_is_missing(world: &World) {
+    let (mut helper, ready) = Helper::ready();
+    let pids = Wanted {
+        pids: Some(16),
+        ..Wanted::default()
+    };
+    assert!(helper.make(Wanted::default()).unwrap_err().contains("no limit"));
+    let over = Wanted {
+        pids: Some(33),
+        ..Wanted::default()
+    };
+    assert!(helper.make(over).unwrap_err().starts_with("pids: 33"));
+    let made = helper.make(pids);
+    if ready.pids == ready.memory {
+        assert!(made.unwrap_err().contains("one group holds both"));
+        assert_eq!(world.groups(), Vec::<PathBuf>::new());
+        return;
+    }
+    let id = made.unwrap();
+    let mut sleep = Sleep::new(CALLER);
+    let before = fs::read_to_string(format!("/proc/{}/cgroup", sleep.pid())).unwrap();
+    helper.enter(&sleep.0).unwrap();
+    let after = fs::read_to_string(format!("/proc/{}/cgroup", sleep.pid())).unwrap();
+    let moved: Vec<_> = before.lines().zip(after.lines()).filter(|(a, b)| a != b).collect();
+    let [(_, line)] = moved[..] else {
+        panic!("{before} became {after}");
+    };
+    assert!(line.contains(":pids:") && line.ends_with(id.as_str()), "{line}");
+    let own = Path::new(&ready.pids.parent);
+    assert_eq!(world.groups(), [own.join(format!("safe-run-{id}")), own.to_owned()]);
+    assert!(helper.end());
+    assert!(!sleep.lives());
 }
 
 fn keeps_to_the_ceilings(world: &World) {
@@ -523,7 +559,7 @@ fn outlives_any_bytes(world: &World) {
         version: VERSION,
         ask: Ask::MakeGroup {
             id: id(),
-            limits: LIMITS,
+            limits: LIMITS.into(),
         },
     })
     .unwrap();
@@ -672,7 +708,10 @@ fn answers_a_thousand_requests(world: &World) {
     let writer = std::thread::spawn(move || {
         for round in 0..1000 {
             let limits = if round % 2 == 0 { over } else { LIMITS };
-            let ask = Ask::MakeGroup { id: id(), limits };
+            let ask = Ask::MakeGroup {
+                id: id(),
+                limits: limits.into(),
+            };
             wire::send(socket.as_fd(), &Request { version: VERSION, ask }, None).unwrap();
         }
     });

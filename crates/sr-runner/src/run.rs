@@ -274,15 +274,9 @@ impl<'a> Run<'a> {
 
     /// Everything between the opened and the sealed evidence. While the sandbox builds itself, its evidence is begun.
     fn live(&mut self, namespaces: Namespaces) -> Result<(), Fault> {
-        let (name, limits) = self.group_limits();
-        let on_v2 = [&limits.memory, &limits.cpu, &limits.pids]
-            .into_iter()
-            .flatten()
-            .any(|clause| clause.at.version == 2);
-        let by_helper = self.bundle.resources_plan.helper;
-        let born_in_group = on_v2 && !by_helper;
-        if born_in_group {
-            self.make_group(&name, &limits)?;
+        let grouping = self.grouping();
+        if grouping.at_birth() {
+            self.make_group(&grouping)?;
         }
         self.make_layers()?;
         let asking = match self.bundle.syscalls_plan.on_denied {
@@ -300,10 +294,7 @@ impl<'a> Run<'a> {
                 kept: self.request.caller.runtime.as_deref(),
                 stdio,
                 cgroup: self.group.as_ref().and_then(RunGroup::dir_fd),
-                groups: match by_helper {
-                    true => 0,
-                    false => RunGroup::joins(&name, &limits).map_err(group_fault)?,
-                },
+                groups: grouping.joins()?,
             },
         )?;
         tracing::debug!(
@@ -314,12 +305,12 @@ impl<'a> Run<'a> {
         self.record_start()?;
         tracing::debug!(micros = self.clock(), "evidence begun");
         gc::collect(&self.request.store, Some(&self.id));
-        if !born_in_group {
-            self.make_group(&name, &limits)?;
+        if !grouping.at_birth() {
+            self.make_group(&grouping)?;
         }
         let joined = match &self.group {
-            Some(group) if !by_helper => group.task_files().map_err(group_fault)?,
-            _ => Vec::new(),
+            Some(group) => group.task_files().map_err(group_fault)?,
+            None => Vec::new(),
         };
         tracing::debug!(micros = self.clock(), "control groups made");
         let devices = building.devices();
@@ -539,8 +530,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), Fault> {
         self.posture = posture::observe(self.bundle, before, stopped.program, (executable, identity), None)?;
         if let Some(group) = &self.group {
-            let made_by = self.bundle.resources_plan.helper;
-            self.posture.extend(group_posture(group, stopped.program, made_by)?);
+            self.posture.extend(group_posture(group, stopped.program)?);
         }
         let (unchanged, changed) = watched.observe();
         self.posture.extend(unchanged);

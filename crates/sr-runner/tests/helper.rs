@@ -46,6 +46,9 @@ fn main() {
     }
     support::main(&[
         ("helper_gives_limits_of_the_kernel", gives_limits_of_the_kernel),
+        ("helper_completes_what_is_missing", completes_what_is_missing),
+        ("helper_is_not_asked_in_vain", is_not_asked_in_vain),
+        ("helper_beside_groups_of_the_users_own", beside_groups_of_the_users_own),
         ("helper_of_a_run_out_of_memory", out_of_memory),
         ("helper_of_a_run_out_of_processes", out_of_processes),
         ("helper_refuses_more_than_its_ceilings", refuses_more_than_its_ceilings),
@@ -166,6 +169,93 @@ fn scene() -> Result<(), End> {
     .or_else(support::skip)
 }
 
+/// A subtree of the user's own with memory and pids, and without cpu, as systemd would delegate it.
+struct Delegated {
+    top: Vec<PathBuf>,
+    /// The group in which the user's processes are.
+    session: Vec<PathBuf>,
+    version: u8,
+}
+
+impl Delegated {
+    fn new() -> Result<Delegated, End> {
+        scene()?;
+        let [memory, _, pids] = parents().expect("the scene has them");
+        let named = |dir: &Path| dir.with_file_name("safe-run-test-delegated");
+        let one = Delegated {
+            version: if memory == pids { 2 } else { 1 },
+            top: match memory == pids {
+                true => vec![named(&memory)],
+                false => vec![named(&memory), named(&pids)],
+            },
+            session: Vec::new(),
+        };
+        // Made so that it is removed whatever fails.
+        let mut one = one;
+        for top in one.top.clone() {
+            fs::create_dir_all(&top)?;
+            if one.version == 2 {
+                fs::write(top.join("cgroup.subtree_control"), "+memory +pids")?;
+            }
+            let session = match one.version {
+                2 => top.join("session"),
+                _ => top,
+            };
+            fs::create_dir_all(&session)?;
+            one.session.push(session);
+        }
+        for dir in one.top.iter().chain(&one.session) {
+            chown(dir, Some(USER), Some(USER))?;
+            for file in ["cgroup.procs", "cgroup.subtree_control", "tasks"] {
+                let file = dir.join(file);
+                if file.exists() {
+                    chown(file, Some(USER), Some(USER))?;
+                }
+            }
+        }
+        Ok(one)
+    }
+
+    /// The same command, in the subtree.
+    fn within(&self, command: &Command) -> Command {
+        let joins: String = self
+            .session
+            .iter()
+            .map(|dir| format!("echo 0 > {}/cgroup.procs; ", dir.display()))
+            .collect();
+        let mut inside = Command::new("sh");
+        inside.args(["-ec", &format!("{joins}exec \"$@\""), "sh"]);
+        inside.arg(command.get_program()).args(command.get_args());
+        inside.env_clear();
+        inside.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(dir) = command.get_current_dir() {
+            inside.current_dir(dir);
+        }
+        inside
+    }
+
+    fn groups(&self) -> Vec<PathBuf> {
+        let all = self
+            .top
+            .iter()
+            .flat_map(|top| fs::read_dir(top).into_iter().flatten().flatten());
+        let run = |e: &fs::DirEntry| e.file_name().to_string_lossy().starts_with("safe-run-");
+        all.filter(run).map(|e| e.path()).collect()
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        for dir in self.session.iter().chain(&self.top) {
+            // A process that was killed may not be gone yet.
+            let until = Instant::now() + LIMIT;
+            while fs::remove_dir(dir).is_err() && dir.exists() && Instant::now() < until {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+    }
+}
+
 /// `safe-run WORDS` of the user, with `helper` (none: as the operator says).
 fn command(place: &Place, helper: Option<&str>, words: &[&str]) -> Result<Command, End> {
     scene()?;
@@ -221,8 +311,15 @@ impl Drop for Running {
 }
 
 fn start(place: &Place, words: &[&str]) -> Result<Running, End> {
+    start_in(place, None, words)
+}
+
+fn start_in(place: &Place, delegated: Option<&Delegated>, words: &[&str]) -> Result<Running, End> {
     let words = [&["run", "--quiet"], words].concat();
     let mut command = command(place, Some(AS_ROOT), &words)?;
+    if let Some(delegated) = delegated {
+        command = delegated.within(&command);
+    }
     let mut process = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -230,7 +327,7 @@ fn start(place: &Place, words: &[&str]) -> Result<Running, End> {
         .spawn()?;
     let mut out = process.stdout.take().expect("a pipe");
     let said = std::io::Read::read(&mut out, &mut [0; 64])?;
-    // setpriv becomes safe-run.
+    // sh and setpriv become safe-run.
     let supervisor = Pid::from_child(&process);
     let number = supervisor.as_raw_nonzero();
     let children = fs::read_to_string(format!("/proc/{number}/task/{number}/children"))?;
@@ -309,6 +406,120 @@ fn gives_limits_of_the_kernel(place: &Place) -> Test {
     ensure!(member, "{}", report["posture"]);
     ensure!(report["peaks"]["memoryBytes"].as_u64() > Some(0), "{}", report["peaks"]);
     nothing_left(place)
+}
+
+/// What the user has stays the user's own where each controller has a hierarchy of its own.
+fn completes_what_is_missing(place: &Place) -> Test {
+    let delegated = Delegated::new()?;
+    let policy = place.root().join("policy.yaml");
+    let text = "apiVersion: safe-run/v1\nmetadata: {name: kernel}\nextends: standard\n\
+        runtime: {command: /bin/true, args: []}\nmounts: []\n\
+        resources: {cpu: 1.5, memory: 128MiB, pids: 40, disk: 16MiB, strength: kernel}\n";
+    fs::write(&policy, text)?;
+    let words = ["run", "--quiet", "--policy", policy.to_str().expect("UTF-8")];
+    // Alone the user can have all but one.
+    let alone = end(delegated.within(&command(place, None, &words)?), b"", LIMIT);
+    alone.ended(125)?;
+    ensure!(
+        alone.err.contains("resources.cpu") && !alone.err.contains("resources.pids"),
+        "{alone}"
+    );
+    let script = "sleep 0.2";
+    let words = [&words[..], &["--", "sh", "-c", script]].concat();
+    end(delegated.within(&command(place, Some(AS_ROOT), &words)?), b"", LIMIT).ok()?;
+    let report = place.report();
+    let by_helper = match delegated.version {
+        2 => vec!["memory", "cpu", "pids"],
+        _ => vec!["cpu"],
+    };
+    for (name, value) in [("memory", "134217728"), ("cpu", "150000"), ("pids", "40")] {
+        let found = obligation(&report, &format!("resources.{name}"));
+        let helped = found["mechanism"]
+            .as_str()
+            .is_some_and(|m| m.ends_with(", by safe-run-helper"));
+        ensure!(
+            helped == by_helper.contains(&name) && found["strength"] == "kernel" && found["enforced"] == true,
+            "{found}"
+        );
+        let held = report["posture"].as_array().expect("a posture").iter().any(|line| {
+            let requested = line["requested"].as_str().unwrap_or_default();
+            line["control"] == name && requested.split(' ').next() == Some(value) && line["holds"] == true
+        });
+        ensure!(held, "{name}: {}", report["posture"]);
+    }
+    let named = report["host"]["cgroup"]["helper"].as_object().expect("ceilings");
+    let mut named: Vec<&str> = named.keys().map(String::as_str).collect();
+    let mut expected = by_helper.clone();
+    named.sort_unstable();
+    expected.sort_unstable();
+    ensure!(named == expected, "{named:?}");
+    ensure!(report["peaks"]["memoryBytes"].as_u64() > Some(0), "{}", report["peaks"]);
+    ensure!(report["peaks"]["cpuMicros"].as_u64() > Some(0), "{}", report["peaks"]);
+    ensure!(delegated.groups().is_empty(), "left behind: {:?}", delegated.groups());
+    nothing_left(place)
+}
+
+/// A helper that would be no start is not started where the policy limits nothing that the user lacks.
+fn is_not_asked_in_vain(place: &Place) -> Test {
+    let delegated = Delegated::new()?;
+    let policy = place.root().join("policy.yaml");
+    let text = |cpu| {
+        format!(
+            "apiVersion: safe-run/v1\nmetadata: {{name: kernel}}\nextends: standard\n\
+             runtime: {{command: /bin/true, args: []}}\nmounts: []\n\
+             resources: {{cpu: {cpu}, memory: 128MiB, pids: 40, disk: 16MiB, strength: kernel}}\n"
+        )
+    };
+    let words = ["run", "--quiet", "--policy", policy.to_str().expect("UTF-8")];
+    let ran = |cpu| {
+        fs::write(&policy, text(cpu))?;
+        let command = command(place, Some("/bin/false"), &words)?;
+        Ok::<_, End>(end(delegated.within(&command), b"", LIMIT))
+    };
+    ran("all")?.ok()?;
+    let report = place.report();
+    ensure!(
+        report["host"]["cgroup"]["helper"].is_null(),
+        "{}",
+        report["host"]["cgroup"]
+    );
+    ensure!(
+        obligation(&report, "resources.pids")["strength"] == "kernel",
+        "{report}"
+    );
+    ran("1")?.ended(125)?;
+    nothing_left(place)
+}
+
+/// Two who clean up: the helper what is its, `gc` what is the user's.
+fn beside_groups_of_the_users_own(place: &Place) -> Test {
+    let delegated = Delegated::new()?;
+    let words = ["--pids", "40", "--", "sh", "-c", "echo up; sleep 600", &place.mark()];
+    for kill_supervisor in [true, false] {
+        let mut running = start_in(place, Some(&delegated), &words)?;
+        ensure!(
+            delegated.groups().is_empty() == (delegated.version == 2),
+            "{:?}",
+            delegated.groups()
+        );
+        let victim = match kill_supervisor {
+            true => running.supervisor,
+            false => running.helper,
+        };
+        kill_process(victim, Signal::KILL)?;
+        let status = running.process.wait()?;
+        match kill_supervisor {
+            true => end(delegated.within(&command(place, None, &["gc"])?), b"", LIMIT).ok()?,
+            false => {
+                ensure!(status.code() == Some(125), "{status}");
+                let again = command(place, Some(AS_ROOT), &["run", "--quiet", "--", "true"])?;
+                end(delegated.within(&again), b"", LIMIT).ok()?;
+            }
+        }
+        ensure!(delegated.groups().is_empty(), "left behind: {:?}", delegated.groups());
+        nothing_left(place)?;
+    }
+    Ok(())
 }
 
 fn out_of_memory(place: &Place) -> Test {

@@ -8,16 +8,43 @@ use sr_compiler::bundle::{Backing, IdMap, Limit, LimitMechanism, ViewKind};
 use sr_kernel::cgroup::{Clause, Limits, RunGroup};
 use std::fs;
 
+/// The run's control group.
+pub(super) struct Grouping {
+    name: String,
+    /// What this process makes.
+    own: Limits,
+    /// What the helper makes.
+    helped: Limits,
+}
+
+impl Grouping {
+    /// Whether the sandbox's first process is born in it, as in version 2.
+    pub(super) fn at_birth(&self) -> bool {
+        let own = [&self.own.memory, &self.own.cpu, &self.own.pids];
+        own.into_iter().flatten().any(|clause| clause.at.version == 2)
+    }
+
+    /// How many directories the program's process joins by itself.
+    pub(super) fn joins(&self) -> Result<usize, Fault> {
+        RunGroup::joins(&self.name, &self.own).map_err(group_fault)
+    }
+}
+
 impl<'a> Run<'a> {
-    /// The run's control group: its name and what it is to hold.
-    pub(super) fn group_limits(&self) -> (String, Limits) {
+    /// The name of the run's control group, what it is to hold and who makes it.
+    pub(super) fn grouping(&self) -> Grouping {
         let resources = &self.bundle.resources_plan;
-        let clause = |limit: &Option<Limit>| match limit {
+        let clause = |limit: &Option<Limit>, by_helper: bool| match limit {
             Some(Limit {
-                mechanism: LimitMechanism::Cgroup { version, parent },
+                mechanism:
+                    LimitMechanism::Cgroup {
+                        version,
+                        parent,
+                        helper,
+                    },
                 value,
                 ..
-            }) => Some(Clause {
+            }) if *helper == by_helper => Some(Clause {
                 at: sr_common::facts::CgroupController {
                     version: *version,
                     parent: parent.clone(),
@@ -26,30 +53,36 @@ impl<'a> Run<'a> {
             }),
             _ => None,
         };
-        let limits = Limits {
-            memory: clause(&resources.memory),
-            cpu: clause(&resources.cpu),
-            pids: clause(&resources.pids),
+        let limits = |by_helper| Limits {
+            memory: clause(&resources.memory, by_helper),
+            cpu: clause(&resources.cpu, by_helper),
+            pids: clause(&resources.pids, by_helper),
         };
-        (format!("safe-run-{}", self.id), limits)
+        Grouping {
+            name: format!("safe-run-{}", self.id),
+            own: limits(false),
+            helped: limits(true),
+        }
     }
 
-    pub(super) fn make_group(&mut self, name: &str, limits: &Limits) -> Result<(), Fault> {
-        if *limits == Limits::default() {
-            return Ok(());
+    pub(super) fn make_group(&mut self, Grouping { name, own, helped }: &Grouping) -> Result<(), Fault> {
+        if *own != Limits::default() {
+            let planned = RunGroup::plan(name, own).map_err(group_fault)?;
+            if let Some(journal) = &mut self.journal {
+                let groups: Vec<_> = planned.into_iter().map(|path| Resource::Cgroup { path }).collect();
+                journal.will_make(&groups)?;
+            }
+            self.group = Some(RunGroup::create(name, own).map_err(group_fault)?);
         }
         if let Some(helper) = &self.helper {
             // What it makes is in a journal of its own.
-            helper.make_group(&self.id, limits)?;
-            self.group = Some(RunGroup::attach(name, limits).map_err(group_fault)?);
-            return Ok(());
+            helper.make_group(&self.id, helped)?;
+            let made = RunGroup::attach(name, helped).map_err(group_fault)?;
+            self.group = Some(match self.group.take() {
+                Some(own) => own.with(made),
+                None => made,
+            });
         }
-        let planned = RunGroup::plan(name, limits).map_err(group_fault)?;
-        if let Some(journal) = &mut self.journal {
-            let groups: Vec<_> = planned.into_iter().map(|path| Resource::Cgroup { path }).collect();
-            journal.will_make(&groups)?;
-        }
-        self.group = Some(RunGroup::create(name, limits).map_err(group_fault)?);
         Ok(())
     }
 
@@ -116,13 +149,15 @@ impl<'a> Run<'a> {
         if let Some(init) = self.ending.take() {
             init.reap();
         }
+        let group = self.group.take();
+        let mut left = None;
         if let Some(helper) = self.helper.take()
-            && self.group.take().is_some()
+            && group.as_ref().is_some_and(|group| !group.is_own())
             && let Err(fault) = helper.remove()
         {
-            return Some(format!("a control group is left for the next run: {}", fault.found));
+            left = Some(format!("a control group is left for the next run: {}", fault.found));
         }
-        if let Some(group) = self.group.take()
+        if let Some(group) = group
             && !group.remove_empty()
         {
             let removed = group.kill_all().map_err(|e| vec![e]).and_then(|()| group.remove());
@@ -130,6 +165,9 @@ impl<'a> Run<'a> {
                 let first = errors.first().map(ToString::to_string).unwrap_or_default();
                 return Some(format!("a control group is left for `safe-run gc`: {first}"));
             }
+        }
+        if left.is_some() {
+            return left;
         }
         match self.journal.take().map(Journal::close) {
             Some(Err(fault)) => Some(fault.to_string()),
@@ -147,16 +185,16 @@ pub(super) fn group_fault(error: sr_kernel::cgroup::CgroupError) -> Fault {
     )
 }
 
-pub(crate) fn group_posture(group: &RunGroup, program: i32, by_helper: bool) -> Result<Vec<Observed>, Fault> {
+pub(crate) fn group_posture(group: &RunGroup, program: i32) -> Result<Vec<Observed>, Fault> {
     let fault =
         |e: sr_kernel::cgroup::CgroupError| Fault::new(Code::Run002, "launch.posture.cgroup", e.to_string(), "");
     let member = group.contains(program.unsigned_abs()).map_err(fault)?;
     let mut seen = vec![Observed {
         control: Control::Memory,
         requested: "member of the run's control group".into(),
-        mechanism: match by_helper {
-            true => "moved by safe-run-helper".into(),
-            false => "the group's tasks file".into(),
+        mechanism: match group.is_own() {
+            true => "the group's tasks file".into(),
+            false => "moved by safe-run-helper".into(),
         },
         observed: format!("/proc/PID/cgroup names the group: {member}"),
         holds: member,

@@ -16,8 +16,10 @@ pub fn request(data: &[u8]) -> Judgement {
     require(decode(&written).as_ref() == Ok(&request), || {
         format!("{request:?} is read back as something else")
     })?;
-    let Ask::MakeGroup { id, limits } = request.ask else {
-        return Ok(());
+    let (id, limits) = match request.ask {
+        Ask::MakeGroup { id, limits } => (id, limits),
+        Ask::Join { id } => (id, Wanted::default()),
+        Ask::Enter | Ask::Kill | Ask::Remove => return Ok(()),
     };
     let at = CgroupController {
         version: 1,
@@ -41,11 +43,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         cpu: Some(1000),
         pids: Some(64),
     };
-    let make = Ask::MakeGroup {
-        id: RunId::new(1_700_000_000_000, [7; 10]),
-        limits,
-    };
-    [make, Ask::Enter, Ask::Kill, Ask::Remove]
+    let id = RunId::new(1_700_000_000_000, [7; 10]);
+    let join = Ask::Join { id: id.clone() };
+    [Ask::MakeGroup { id, limits }, join, Ask::Enter, Ask::Kill, Ask::Remove]
         .into_iter()
         .filter_map(|ask| serde_json::to_vec(&Request { version: VERSION, ask }).ok())
         .collect()

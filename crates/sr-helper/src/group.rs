@@ -10,6 +10,7 @@ use sr_common::{ByteSize, RunId};
 use sr_kernel::cgroup::{self, CgroupError, Clause, Limits, PREFIX, RunGroup};
 use sr_kernel::peer::Peer;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// How far down from the caller a process may be.
 const MOST_GENERATIONS: u32 = 64;
@@ -46,6 +47,22 @@ impl Parents {
             memory: clause(&self.memory, wanted.memory),
             cpu: clause(&self.cpu, wanted.cpu),
             pids: clause(&self.pids, wanted.pids),
+        }
+    }
+
+    /// Each controller that has its directory of the group `name` among `held`.
+    fn of_held(&self, held: &[PathBuf], name: &str) -> Limits {
+        let clause = |at: &CgroupController| {
+            let there = held.contains(&Path::new(&at.parent).join(name));
+            there.then(|| Clause {
+                at: at.clone(),
+                limit: None,
+            })
+        };
+        Limits {
+            memory: clause(&self.memory),
+            cpu: clause(&self.cpu),
+            pids: clause(&self.pids),
         }
     }
 
@@ -144,33 +161,14 @@ impl Group {
         if self.spoilt {
             return Err("the group is given up: a process ended while it was moved".into());
         }
-        let pid = pid_of(pidfd)?;
-        let status = status(pid)?;
-        if !all_uids_are(&status, caller.uid) {
-            return Err(format!("process {pid} is not of uid {} alone", caller.uid));
-        }
-        if !descends(pid, caller.pid)? {
-            return Err(format!(
-                "process {pid} does not descend from the caller, {}",
-                caller.pid
-            ));
-        }
-        // Until here the number was this process's.
-        if ended(pidfd) {
-            return Err("the process has ended".into());
-        }
-        let moved = self.group.add_as(caller.uid, pid.unsigned_abs()).map_err(shown);
-        // Now it could be another's, who was moved in its stead.
-        if ended(pidfd) {
-            self.spoilt = true;
-            self.group.put_back_strangers(caller.uid);
-            self.kill(caller.uid)?;
-            return Err("the process ended while it was moved".into());
-        }
-        moved?;
-        match self.group.contains(pid.unsigned_abs()).map_err(shown)? {
-            true => Ok(()),
-            false => Err(format!("process {pid} is not in the group, by its own account")),
+        match moved(&self.group, pidfd, caller)? {
+            Moved::In => Ok(()),
+            Moved::Lost(_) => {
+                self.spoilt = true;
+                self.group.put_back_strangers(caller.uid, None);
+                self.kill(caller.uid)?;
+                Err("the process ended while it was moved".into())
+            }
         }
     }
 
@@ -188,6 +186,66 @@ impl Group {
         }
         slot.removed();
         slot.alone(|| parents.remove_empty())
+    }
+}
+
+/// Moves the process of a pidfd into the group of a run that another helper of the same user holds.
+pub fn join(parents: &Parents, id: &RunId, pidfd: &OwnedFd, caller: &Peer, slot: &Slot) -> Result<(), String> {
+    let name = format!("{PREFIX}{id}");
+    let held = slot.held(&name)?;
+    if held.is_empty() {
+        return Err(format!("no helper of uid {} holds a group for run {id}", caller.uid));
+    }
+    let limits = parents.of_held(&held, &name);
+    let planned = RunGroup::plan(&name, &limits).map_err(shown)?;
+    if !held.iter().all(|dir| planned.contains(dir)) {
+        return Err(format!(
+            "run {id} has groups where helper.toml names no parent any more"
+        ));
+    }
+    let group = RunGroup::attach(&name, &limits).map_err(shown)?;
+    match moved(&group, pidfd, caller)? {
+        Moved::In => Ok(()),
+        Moved::Lost(pid) => {
+            // The run goes on: nobody is killed for it.
+            group.put_back_strangers(caller.uid, Some(pid));
+            Err("the process ended while it was moved".into())
+        }
+    }
+}
+
+enum Moved {
+    In,
+    /// The process ended meanwhile, and who has its number now may be in the group.
+    Lost(u32),
+}
+
+fn moved(group: &RunGroup, pidfd: &OwnedFd, caller: &Peer) -> Result<Moved, String> {
+    let pid = pid_of(pidfd)?;
+    let status = status(pid)?;
+    if !all_uids_are(&status, caller.uid) {
+        return Err(format!("process {pid} is not of uid {} alone", caller.uid));
+    }
+    if !descends(pid, caller.pid)? {
+        return Err(format!(
+            "process {pid} does not descend from the caller, {}",
+            caller.pid
+        ));
+    }
+    // Until here the number was this process's.
+    if ended(pidfd) {
+        return Err("the process has ended".into());
+    }
+    let number = pid.unsigned_abs();
+    let added = group.add_as(caller.uid, number).map_err(shown);
+    // Now it could be another's, who was moved in its stead.
+    if ended(pidfd) {
+        return Ok(Moved::Lost(number));
+    }
+    added?;
+    match group.contains(number).map_err(shown)? {
+        true => Ok(Moved::In),
+        false => Err(format!("process {pid} is not in the group, by its own account")),
     }
 }
 

@@ -170,11 +170,12 @@ impl Served {
                 request.version
             ));
         }
-        let wanted = usize::from(request.ask == Ask::Enter);
+        let wanted = usize::from(matches!(request.ask, Ask::Enter | Ask::Join { .. }));
         if fds.len() != wanted {
             return Err(format!("{} descriptors came, not {wanted}", fds.len()));
         }
         let none = || "there is no group".to_owned();
+        let process = fds.first().ok_or_else(none);
         match request.ask {
             Ask::MakeGroup { .. } if self.group.is_some() => Err("there is a group already".into()),
             Ask::MakeGroup { id, limits } => {
@@ -184,9 +185,9 @@ impl Served {
             }
             Ask::Enter => {
                 let group = self.group.as_mut().ok_or_else(none)?;
-                fds.first()
-                    .map_or(Err(none()), |pidfd| group.enter(pidfd, &self.caller))
+                group.enter(process?, &self.caller)
             }
+            Ask::Join { id } => group::join(&self.parents, &id, process?, &self.caller, &self.slot),
             Ask::Kill => self.group.as_ref().ok_or_else(none)?.kill(self.caller.uid),
             Ask::Remove => {
                 let group = self.group.take().ok_or_else(none)?;

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, mkdir, opena
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// The directory of all of them.
@@ -17,10 +17,13 @@ pub struct Slots(OwnedFd);
 /// One helper's.
 #[derive(Debug)]
 pub struct Slot {
-    slots: OwnedFd,
+    slots: Slots,
     lock: OwnedFd,
+    uid: u32,
     name: String,
     file: File,
+    /// How many groups the user may have.
+    runs: u32,
     /// What it names may be there still.
     keep: bool,
 }
@@ -48,8 +51,10 @@ impl Slots {
         openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR).map_err(shown(name))
     }
 
-    /// Takes one of `most` for a user, after what killed helpers of his left was given to `clean`.
-    pub fn take(self, uid: u32, most: u32, clean: impl Fn(&[PathBuf]) -> Result<(), String>) -> Result<Slot, String> {
+    /// Takes one for a user, after what killed helpers of his left was given to `clean`. There is one for each of `runs`
+    /// groups, and as many again for helpers that have none: a command joins by one.
+    pub fn take(self, uid: u32, runs: u32, clean: impl Fn(&[PathBuf]) -> Result<(), String>) -> Result<Slot, String> {
+        let most = runs.saturating_mul(2);
         let lock = self.file(&format!("{uid}.lock"))?;
         flock(&lock, FlockOperation::LockExclusive).map_err(shown("lock"))?;
         let mut held = Vec::new();
@@ -69,7 +74,7 @@ impl Slots {
         let free = (0..most).find(|number| !held.contains(number));
         let number = free.filter(|_| held.len() < most as usize).ok_or_else(|| {
             format!(
-                "uid {uid} has {} runs, of the {most} that helper.toml allows at once",
+                "uid {uid} has {} helpers: for each of the {runs} runs that helper.toml allows, and as many again",
                 held.len()
             )
         })?;
@@ -78,10 +83,12 @@ impl Slots {
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(shown(&name))?;
         flock(&lock, FlockOperation::Unlock).map_err(shown("lock"))?;
         Ok(Slot {
-            slots: self.0,
+            slots: self,
             lock,
+            uid,
             name,
             file: file.into(),
+            runs,
             keep: false,
         })
     }
@@ -109,13 +116,49 @@ fn named(file: OwnedFd) -> Vec<PathBuf> {
 }
 
 impl Slot {
-    /// Writes down what is about to be made.
+    /// Of the user's other helpers: whether each lives, and the directories that it named. Only to be asked for
+    /// [`Slot::alone`].
+    fn others(&self) -> Result<Vec<(bool, Vec<PathBuf>)>, String> {
+        let numbers = self.slots.numbers(self.uid)?.into_iter();
+        let names = numbers.map(|number| format!("{}.{number}", self.uid));
+        names
+            .filter(|name| *name != self.name)
+            .map(|name| {
+                let file = self.slots.file(&name)?;
+                let lives = flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
+                Ok((lives, named(file)))
+            })
+            .collect()
+    }
+
+    /// The directories of the group of that name that a living helper of the user holds.
+    pub fn held(&self, group: &str) -> Result<Vec<PathBuf>, String> {
+        let others = self.alone(|| self.others())??.into_iter();
+        let dirs = others.filter(|(lives, _)| *lives).flat_map(|(_, dirs)| dirs);
+        Ok(dirs.filter(|dir| dir.ends_with(group)).collect())
+    }
+
+    /// Writes down what is about to be made, if the user may have one more.
     pub fn will_make(&mut self, dirs: &[PathBuf]) -> Result<(), String> {
         let lines: String = dirs.iter().map(|dir| format!("{}\n", dir.display())).collect();
+        self.alone(|| {
+            let mut others = self.others()?;
+            others.retain(|(_, dirs)| !dirs.is_empty());
+            if others.iter().flat_map(|(_, dirs)| dirs).any(|dir| dirs.contains(dir)) {
+                return Err("a group of that run exists".into());
+            }
+            let groups = others.len();
+            if groups >= self.runs as usize {
+                return Err(format!(
+                    "uid {} has {groups} runs, of the {} that helper.toml allows at once",
+                    self.uid, self.runs
+                ));
+            }
+            let written = (&self.file).write_all(lines.as_bytes());
+            written.map_err(|e| format!("{}: {e}", self.name))
+        })??;
         self.keep = true;
-        self.file
-            .write_all(lines.as_bytes())
-            .map_err(|e| format!("{}: {e}", self.name))
+        Ok(())
     }
 
     /// Nothing of what it names is there any more.
@@ -136,7 +179,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         if !self.keep {
             // Where it stays it is empty, and the next helper removes it.
-            let _ = self.alone(|| unlinkat(self.slots.as_fd(), &self.name, AtFlags::empty()));
+            let _ = self.alone(|| unlinkat(&self.slots.0, &self.name, AtFlags::empty()));
         }
     }
 }
@@ -167,9 +210,9 @@ mod tests {
             names.sort();
             names
         };
-        let one = take(1000, 2).unwrap();
-        let mut two = take(1000, 2).unwrap();
-        assert!(take(1000, 2).unwrap_err().contains("2 runs"));
+        let one = take(1000, 1).unwrap();
+        let mut two = take(1000, 1).unwrap();
+        assert!(take(1000, 1).unwrap_err().contains("2 helpers"));
         let other = take(100, 1).unwrap();
         assert_eq!(names(), ["100.0", "100.lock", "1000.0", "1000.1", "1000.lock"]);
         drop(one);
@@ -178,15 +221,35 @@ mod tests {
         let dirs = ["/a/safe-run-x".into(), "/b/safe-run-x".into()];
         two.will_make(&dirs).unwrap();
         two.file.write_all(b"/half").unwrap();
+        let mut third = take(1000, 1).unwrap();
+        assert!(third.will_make(&dirs[1..]).unwrap_err().contains("exists"));
+        assert!(
+            third
+                .will_make(&["/c/safe-run-y".into()])
+                .unwrap_err()
+                .contains("1 runs, of the 1")
+        );
+        assert_eq!(third.held("safe-run-x"), Ok(dirs.to_vec()));
+        assert_eq!(third.held("safe-run-"), Ok(Vec::new()));
+        assert_eq!(other.held("safe-run-x"), Ok(Vec::new()), "another user's");
         drop(two);
+        assert_eq!(third.held("safe-run-x"), Ok(Vec::new()), "nobody holds it");
+        drop(third);
         let seen = RefCell::new(Vec::new());
         let failing = |dirs: &[PathBuf]| {
             seen.borrow_mut().push(dirs.to_vec());
             Err("still there".into())
         };
-        let refused = Slots::open(&path).unwrap().take(1000, 1, failing).unwrap_err();
-        assert!(refused.contains("1 runs"), "{refused}");
+        let mut waits = Slots::open(&path).unwrap().take(1000, 1, failing).unwrap();
         assert_eq!(*seen.borrow(), [dirs.to_vec()]);
+        // What is left counts until it is gone.
+        assert!(
+            waits
+                .will_make(&["/c/safe-run-y".into()])
+                .unwrap_err()
+                .contains("1 runs")
+        );
+        drop(waits);
         let mut again = take(1000, 1).unwrap();
         again.will_make(&dirs).unwrap();
         again.removed();

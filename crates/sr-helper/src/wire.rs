@@ -72,6 +72,8 @@ pub enum Ask {
     MakeGroup { id: RunId, limits: Wanted },
     /// Move the process whose pidfd comes along into the group.
     Enter,
+    /// Move it into the group of a run of the caller's user that another helper made.
+    Join { id: RunId },
     /// Kill what is in the group.
     Kill,
     /// Kill what is in the group, and remove it.

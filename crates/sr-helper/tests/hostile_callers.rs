@@ -43,6 +43,13 @@ const TESTS: &[(&str, Test)] = &[
     ("helper_makes_what_is_missing", makes_what_is_missing),
     ("helper_keeps_to_the_ceilings", keeps_to_the_ceilings),
     ("helper_moves_nobody_elses_processes", moves_nobody_elses_processes),
+    ("helper_joins_runs_that_go_on", joins_runs_that_go_on),
+    ("helper_joins_no_other_processes", joins_no_other_processes),
+    ("helper_joins_no_other_groups", joins_no_other_groups),
+    (
+        "helper_joins_no_stranger_by_a_used_number",
+        joins_no_stranger_by_a_used_number,
+    ),
     ("helper_takes_no_other_descriptors", takes_no_other_descriptors),
     ("helper_outlives_any_bytes", outlives_any_bytes),
     (
@@ -307,6 +314,10 @@ impl Helper {
         self.ask(Ask::Enter, Some(pidfd(process).as_fd()))
     }
 
+    fn join(&mut self, id: &RunId, process: BorrowedFd<'_>) -> Result<(), String> {
+        self.ask(Ask::Join { id: id.clone() }, Some(process))
+    }
+
     fn end(mut self) -> bool {
         self.socket = None;
         self.process.wait().expect("its status").success()
@@ -515,6 +526,149 @@ fn moves_nobody_elses_processes(_: &World) {
     assert!(helper.end());
 }
 
+/// One that holds no group moves what its caller started into one that another holds, and into that alone.
+fn joins_runs_that_go_on(world: &World) {
+    let (mut run, _) = Helper::ready();
+    let id = run.make(LIMITS).unwrap();
+    let (mut guest, _) = Helper::ready();
+    let mut first = Sleep::new(CALLER);
+    guest.join(&id, pidfd(&first.0).as_fd()).unwrap();
+    assert!(first.member_of(&id));
+    let groups = world.groups();
+    // Who joins can neither end nor remove it, nor make another of that name.
+    for ask in [Ask::Kill, Ask::Remove] {
+        assert!(guest.ask(ask, None).unwrap_err().contains("no group"));
+    }
+    let again = Ask::MakeGroup {
+        id: id.clone(),
+        limits: LIMITS.into(),
+    };
+    assert!(guest.ask(again, None).unwrap_err().contains("exist"));
+    assert!(guest.end());
+    assert!(first.lives() && first.member_of(&id));
+    assert_eq!(world.groups(), groups);
+    assert!(run.end());
+    assert!(!first.lives());
+}
+
+fn joins_no_other_processes(_: &World) {
+    let (mut run, _) = Helper::ready();
+    let id = run.make(LIMITS).unwrap();
+    let (mut guest, _) = Helper::ready();
+    let (root, other) = (Sleep::new(0), Sleep::new(OTHER));
+    for process in [&root, &other] {
+        let why = guest.join(&id, pidfd(&process.0).as_fd()).unwrap_err();
+        assert!(why.contains("not of uid"), "{why}");
+        assert!(!process.member_of(&id));
+    }
+    // Of the same user, and of nobody who asks.
+    let mut parent = Command::new("sh");
+    parent
+        .args(["-c", "sleep 600 >/dev/null 2>&1 & echo $!"])
+        .uid(CALLER)
+        .gid(CALLER);
+    let text = String::from_utf8(parent.output().unwrap().stdout).unwrap();
+    let orphan = Pid::from_raw(text.trim().parse().unwrap()).unwrap();
+    let fd = pidfd_open(orphan, PidfdFlags::empty()).unwrap();
+    let why = guest.join(&id, fd.as_fd()).unwrap_err();
+    assert!(why.contains("descend"), "{why}");
+    assert!(!member_of(orphan.as_raw_nonzero().get() as u32, &id));
+    kill_process(orphan, Signal::KILL).unwrap();
+    let mut dead = Sleep::new(CALLER);
+    let fd = pidfd(&dead.0);
+    dead.0.kill().unwrap();
+    dead.0.wait().unwrap();
+    assert!(guest.join(&id, fd.as_fd()).unwrap_err().contains("ended"));
+    // What is no process, none, and one too many.
+    let null = fs::File::open("/dev/null").unwrap();
+    assert!(guest.join(&id, null.as_fd()).unwrap_err().contains("no pidfd"));
+    let why = guest.ask(Ask::Join { id: id.clone() }, None).unwrap_err();
+    assert!(why.contains("0 descriptors"), "{why}");
+    assert!(guest.end() && run.end());
+}
+
+fn joins_no_other_groups(world: &World) {
+    world.configure(&world.config().replace("users = [", &format!("users = [{OTHER}, ")));
+    let (mut other, first) = Helper::start(program().env("SUDO_UID", OTHER.to_string()), OTHER);
+    first.unwrap();
+    let others = other.make(LIMITS).unwrap();
+    let (mut run, _) = Helper::ready();
+    let ended = run.make(LIMITS).unwrap();
+    run.ask(Ask::Remove, None).unwrap();
+    let (mut killed, _) = Helper::ready();
+    let (mut guest, _) = Helper::ready();
+    let left = killed.make(LIMITS).unwrap();
+    killed.process.kill().unwrap();
+    killed.process.wait().unwrap();
+    let mut own = Sleep::new(CALLER);
+    for id in [&others, &ended, &left, &id()] {
+        let why = guest.join(id, pidfd(&own.0).as_fd()).unwrap_err();
+        assert!(why.contains("no helper of uid"), "{why}");
+        assert!(!own.member_of(id));
+    }
+    // The operator has other parents since the run began.
+    let here = run.make(LIMITS).unwrap();
+    for dir in world.dirs() {
+        fs::create_dir(dir.join("apart")).unwrap();
+    }
+    let mut text = world.config();
+    for dir in world.dirs() {
+        text = text.replace(&format!("{dir:?}"), &format!("{:?}", dir.join("apart")));
+    }
+    world.configure(&text);
+    let (mut elsewhere, _) = Helper::ready();
+    let why = elsewhere.join(&here, pidfd(&own.0).as_fd()).unwrap_err();
+    assert!(why.contains("no parent any more"), "{why}");
+    assert!(!own.member_of(&here) && own.lives());
+    assert!(elsewhere.end() && guest.end() && run.end() && other.end());
+    for dir in world.dirs() {
+        fs::remove_dir(dir.join("apart")).unwrap();
+    }
+    world.configure(&world.config());
+    // Who comes next removes what the killed one left.
+    let (next, _) = Helper::ready();
+    assert!(next.end());
+}
+
+/// As [`moves_no_stranger_by_a_used_number`]; nobody of the run is killed for it.
+fn joins_no_stranger_by_a_used_number(_: &World) {
+    const LAST: &str = "/proc/sys/kernel/ns_last_pid";
+    let (mut run, _) = Helper::ready();
+    let id = run.make(LIMITS).unwrap();
+    let mut member = Sleep::new(CALLER);
+    run.enter(&member.0).unwrap();
+    let mut used_again = 0;
+    for round in 0..60u64 {
+        let (mut guest, _) = Helper::ready();
+        let mut own = Sleep::new(CALLER);
+        let fd = pidfd(&own.0);
+        let pid = own.pid();
+        let (answer, mut stranger) = std::thread::scope(|scope| {
+            let race = scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(round * 5));
+                own.0.kill().unwrap();
+                own.0.wait().unwrap();
+                let _ = fs::write(LAST, (pid - 1).to_string());
+                Sleep::new(0)
+            });
+            let answer = guest.join(&id, fd.as_fd());
+            (answer, race.join().unwrap())
+        });
+        used_again += u32::from(stranger.pid() == pid);
+        if let Err(why) = &answer {
+            assert!(why.contains("ended") || why.contains("process"), "{why}");
+        }
+        assert!(!stranger.member_of(&id), "{answer:?}");
+        assert!(guest.end());
+        assert!(
+            stranger.lives() && member.lives() && member.member_of(&id),
+            "{answer:?}"
+        );
+    }
+    assert!(used_again > 0, "no number was used again");
+    assert!(run.end() && !member.lives());
+}
+
 fn takes_no_other_descriptors(_: &World) {
     let (mut helper, _) = Helper::ready();
     let open = |helper: &Helper| {
@@ -684,14 +838,20 @@ fn bounds_a_thousand_callers(world: &World) {
     for mut helper in started {
         match helper.hear() {
             Some(Say::Ready(_)) => serving.push(helper),
-            Some(Say::Refused { why }) => assert!(why.contains("6 runs"), "{why}"),
+            Some(Say::Refused { why }) => assert!(why.contains("12 helpers"), "{why}"),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(serving.len(), RUNS);
-    for helper in &mut serving {
-        helper.make(LIMITS).unwrap();
-    }
+    // As many again for commands that join.
+    assert_eq!(serving.len(), 2 * RUNS);
+    let made = serving.iter_mut().filter_map(|helper| match helper.make(LIMITS) {
+        Ok(id) => Some(id),
+        Err(why) => {
+            assert!(why.contains("6 runs, of the 6"), "{why}");
+            None
+        }
+    });
+    assert_eq!(made.count(), RUNS);
     let runs = world
         .groups()
         .iter()

@@ -245,10 +245,12 @@ impl RunGroup {
         Ok(())
     }
 
-    /// Moves what the user `uid` could not kill himself out of the v2 group again, to where it was born.
-    pub fn put_back_strangers(&self, uid: u32) {
+    /// Moves what the user `uid` could not kill himself out of the v2 group again, to where it was born, and who has the
+    /// number `whoever`.
+    pub fn put_back_strangers(&self, uid: u32, whoever: Option<u32>) {
+        let whoever = whoever.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
         for place in self.places.iter().filter(|place| place.version == 2) {
-            strangers::put_back(&place.dir, uid);
+            strangers::put_back(&place.dir, uid, whoever);
         }
     }
 

@@ -153,6 +153,21 @@ impl Helper {
         self.ask(Ask::Enter, Some(pidfd))
     }
 
+    /// A helper for a command that joins a run whose groups another helper holds.
+    pub fn for_guest(command: &[OsString]) -> Result<Helper, Fault> {
+        if command.is_empty() {
+            return Err(fault(
+                "the run's control groups are safe-run-helper's, and none is named here",
+            ));
+        }
+        Helper::start(command).map(|(helper, _)| helper)
+    }
+
+    /// Has a process of this one's moved into the groups of a run.
+    pub fn join(&self, id: &RunId, pidfd: BorrowedFd<'_>) -> Result<(), Fault> {
+        self.ask(Ask::Join { id: id.clone() }, Some(pidfd))
+    }
+
     /// Has what is in the group killed, and the group removed.
     pub fn remove(&self) -> Result<(), Fault> {
         self.ask(Ask::Remove, None)
@@ -169,10 +184,10 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
+        // First: who joins has the kernel reap its children.
+        let end = rustix::process::pidfd_open(Pid::from_child(&self.process), PidfdFlags::empty());
         self.socket = None;
-        let Ok(end) = rustix::process::pidfd_open(Pid::from_child(&self.process), PidfdFlags::empty()) else {
-            return;
-        };
+        let Ok(end) = end else { return };
         let patience = Timespec::try_from(PATIENCE).ok();
         if rustix::event::poll(&mut [PollFd::new(&end, PollFlags::IN)], patience.as_ref()) == Ok(1) {
             let _ = self.process.wait();

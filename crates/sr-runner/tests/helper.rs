@@ -55,7 +55,16 @@ fn main() {
         ("helper_that_does_not_serve", does_not_serve),
         ("helper_killed_ends_the_run", killed_ends_the_run),
         ("helper_outlives_a_killed_supervisor", outlives_a_killed_supervisor),
-        ("helper_groups_cannot_be_joined", groups_cannot_be_joined),
+        ("helper_groups_are_joined", groups_are_joined),
+        (
+            "helper_groups_are_joined_beside_the_users_own",
+            groups_are_joined_beside_the_users_own,
+        ),
+        (
+            "helper_groups_are_not_joined_without_one",
+            groups_are_not_joined_without_one,
+        ),
+        ("helper_is_left_by_killed_joiners", joins_leave_nothing),
         ("helper_started_by_sudo", started_by_sudo),
         ("helper_started_by_polkit", started_by_polkit),
         ("helper_unit_is_one_of_systemds", unit_is_one_of_systemds),
@@ -614,13 +623,177 @@ fn outlives_a_killed_supervisor(place: &Place) -> Test {
     nothing_left(place)
 }
 
-fn groups_cannot_be_joined(place: &Place) -> Test {
-    let running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
-    let ran = end(command(place, None, &["exec", "last", "--", "true"])?, b"", LIMIT);
-    ensure!(ran.status == 125 && ran.err.contains("safe-run-helper"), "{ran}");
+/// What the directories of a run's group hold, each once.
+fn members() -> Vec<Vec<String>> {
+    let mut dirs: Vec<PathBuf> = parents().into_iter().flatten().collect();
+    dirs.dedup();
+    let groups = dirs.iter().flat_map(|dir| {
+        fs::read_dir(dir.join(format!("user-{USER}")))
+            .into_iter()
+            .flatten()
+            .flatten()
+    });
+    groups
+        .filter_map(|group| fs::read_to_string(group.path().join("cgroup.procs")).ok())
+        .map(|text| text.lines().map(str::to_owned).collect())
+        .collect()
+}
+
+fn cancel(mut running: Running) -> Test {
     kill_process(running.supervisor, Signal::TERM)?;
-    drop(running);
-    end(command(place, None, &["gc"])?, b"", LIMIT).ok()?;
+    running.process.wait()?;
+    Ok(())
+}
+
+fn groups_are_joined(place: &Place) -> Test {
+    let running = start(
+        place,
+        &["--pids", "12", "--", "sh", "-c", "echo up; sleep 600", &place.mark()],
+    )?;
+    let before = members();
+    ensure!(
+        !before.is_empty() && before.iter().all(|group| *group == before[0]),
+        "{before:?}"
+    );
+    let exec = |words: &[&str]| command(place, Some(AS_ROOT), &[&["exec", "last", "--"], words].concat());
+    // While it runs it is where the program is.
+    let mut guest = exec(&["sh", "-c", "echo on; read end"])?
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut said = [0; 3];
+    std::io::Read::read_exact(guest.stdout.as_mut().expect("a pipe"), &mut said)?;
+    let with_guest = members();
+    let grown = with_guest.iter().zip(&before).all(|(now, then)| now.len() > then.len());
+    ensure!(
+        grown && with_guest.len() == before.len(),
+        "{before:?} became {with_guest:?}"
+    );
+    // Its helper is gone by then.
+    let helpers = |of: u32| fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    let its = helpers(guest.id());
+    let own = its
+        .split_whitespace()
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == Path::new(HELPER)));
+    ensure!(own.count() == 0, "a helper is left: {its}");
+    drop(guest.stdin.take());
+    ensure!(guest.wait()?.code() == Some(1), "read ended otherwise");
+    // One limit counts both.
+    let crowd = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 600 & done";
+    let ran = end(exec(&["sh", "-c", crowd])?, b"", LIMIT);
+    ensure!(ran.status != 0 && ran.err.contains("ork"), "{ran}");
+    cancel(running)?;
+    let report = place.report();
+    ensure!(
+        report["result"]["limitsHit"] == json!(["resources.pids"]),
+        "{}",
+        report["result"]
+    );
+    let seen = place.events("exec.started");
+    ensure!(seen.len() == 2, "{seen:?}");
+    for event in seen {
+        let held = event["data"]["posture"]
+            .as_array()
+            .expect("a posture")
+            .iter()
+            .any(|line| line["mechanism"] == "moved by safe-run-helper" && line["holds"] == true);
+        ensure!(held, "{event}");
+    }
+    nothing_left(place)
+}
+
+fn groups_are_joined_beside_the_users_own(place: &Place) -> Test {
+    let delegated = Delegated::new()?;
+    let running = start_in(
+        place,
+        Some(&delegated),
+        &["--", "sh", "-c", "echo up; sleep 600", &place.mark()],
+    )?;
+    let exec = command(
+        place,
+        Some(AS_ROOT),
+        &["exec", "last", "--", "sh", "-c", "sleep 0.1; echo joined"],
+    )?;
+    // From anywhere in version 1; in version 2 nothing is the user's own.
+    let ran = end(delegated.within(&exec), b"", LIMIT);
+    ran.ok()?;
+    ensure!(ran.out == "joined\n", "{ran}");
+    let outside = end(exec, b"", LIMIT);
+    outside.ok()?;
+    cancel(running)?;
+    ensure!(
+        place.events("exec.started").len() == 2,
+        "{:?}",
+        place.events("exec.started")
+    );
+    ensure!(delegated.groups().is_empty(), "left behind: {:?}", delegated.groups());
+    nothing_left(place)
+}
+
+fn groups_are_not_joined_without_one(place: &Place) -> Test {
+    needs(place, "python3")?;
+    let running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    let before = members();
+    for (helper, word) in [
+        (None, "none is named"),
+        (Some("/bin/false"), "is gone"),
+        // It says yes to anybody, and moves nobody: the supervisor looks by itself.
+        (Some("/run/yes"), "cgroup"),
+    ] {
+        let said = r#"{"version":1,"say":{"ready":{"memory":{"version":1,"parent":"/x"},"cpu":{"version":1,"parent":"/x"},"pids":{"version":1,"parent":"/x"},"ceilings":{"memory":1,"cpu":1,"pids":1}}}}"#;
+        let yes = format!(
+            "#!/usr/bin/python3\nimport socket\ns = socket.socket(fileno=0)\ns.send(b'{said}')\ns.recv(4096)\n\
+             s.send(b'{{\"version\":1,\"say\":\"done\"}}')\ns.recv(4096)\n"
+        );
+        fs::write("/run/yes", yes)?;
+        fs::set_permissions("/run/yes", fs::Permissions::from_mode(0o755))?;
+        let ran = end(command(place, helper, &["exec", "last", "--", "true"])?, b"", LIMIT);
+        ran.ended(125)?;
+        ensure!(ran.err.contains(word), "{helper:?}: {ran}");
+        ensure!(members() == before, "{helper:?}: {before:?} became {:?}", members());
+    }
+    let let_in = place.events("exec.started");
+    ensure!(let_in.is_empty(), "{let_in:?}");
+    cancel(running)?;
+    nothing_left(place)
+}
+
+/// Who joins is killed at random moments, and the run's own helper, supervisor and groups stay as they are.
+fn joins_leave_nothing(place: &Place) -> Test {
+    let running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    let before = members();
+    for round in 0..24u64 {
+        let mut guest = command(place, Some(AS_ROOT), &["exec", "last", "--", "sleep", "600"])?
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        std::thread::sleep(std::time::Duration::from_millis(round * 3));
+        guest.kill()?;
+        guest.wait()?;
+    }
+    let until = Instant::now() + slow(LIMIT);
+    while members() != before {
+        ensure!(Instant::now() < until, "{before:?} became {:?}", members());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let slots = || {
+        let names = fs::read_dir("/run/safe-run-helper").into_iter().flatten().flatten();
+        names
+            .filter(|e| !e.file_name().to_string_lossy().ends_with(".lock"))
+            .count()
+    };
+    while slots() != 1 {
+        ensure!(Instant::now() < until, "{} helpers", slots());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    end(
+        command(place, Some(AS_ROOT), &["exec", "last", "--", "true"])?,
+        b"",
+        LIMIT,
+    )
+    .ok()?;
+    cancel(running)?;
     nothing_left(place)
 }
 

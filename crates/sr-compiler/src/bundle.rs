@@ -429,6 +429,14 @@ pub struct ResourcesPlan {
 }
 
 impl ResourcesPlan {
+    /// How many files the project quota allows, where there is one.
+    pub fn quota(&self) -> Option<u64> {
+        match self.disk.mechanism {
+            LimitMechanism::Quota { files } => Some(files),
+            _ => None,
+        }
+    }
+
     /// Whether `safe-run-helper` makes control groups for the run.
     pub fn needs_helper(&self) -> bool {
         let limits = [&self.cpu, &self.memory, &self.pids];
@@ -464,6 +472,11 @@ pub enum LimitMechanism {
         cpus: u32,
     },
     Tmpfs,
+    /// A project quota for all that is written, in the run's folder, by `safe-run-helper`.
+    Quota {
+        /// Files and directories.
+        files: u64,
+    },
     Watchdog,
 }
 

@@ -4,11 +4,15 @@ use crate::bundle::{Backing, Limit, LimitMechanism, ResourcesPlan, WritableStore
 use crate::compile::Input;
 use sr_common::canonical::MAX_INTEGER;
 use sr_common::facts::{CgroupController, CgroupFacts};
-use sr_common::{ByteSize, Code, Control, Fault, Strength};
-use sr_policy::spec::{OnOutput, RequiredStrength};
+use sr_common::{ByteSize, Code, Control, Fault, HostFacts, Strength};
+use sr_policy::PolicySpec;
+use sr_policy::spec::{Durability, OnOutput, RequiredStrength};
 use std::collections::BTreeMap;
 
 const GIB: u64 = 1 << 30;
+/// On disk a file has a block at least, as a rule; and every run may have so many.
+const FILE: u64 = 4096;
+const FEWEST_FILES: u64 = 4096;
 
 pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
     let Input { policy, facts, .. } = input;
@@ -64,9 +68,22 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
             }
         })
     });
-    let disk = match store(input).backing {
-        Backing::Tmpfs => (LimitMechanism::Tmpfs, Strength::Kernel),
-        Backing::Store => (LimitMechanism::Watchdog, Strength::Sampled),
+    let disk = match (store(input).backing, facts.disk.filter(|_| wants_quota(policy, facts))) {
+        (Backing::Tmpfs, _) => (LimitMechanism::Tmpfs, Strength::Kernel),
+        (Backing::Store, None) => (LimitMechanism::Watchdog, Strength::Sampled),
+        (Backing::Store, Some(most)) => {
+            if asked.disk.0 > most.bytes {
+                let most = ByteSize(most.bytes);
+                let found = format!(
+                    "{} is more than {most}, the most that safe-run-helper gives a run",
+                    asked.disk
+                );
+                let remedy = "lower it, or have `bytes` of `[disk]` raised in /etc/safe-run/helper.toml";
+                faults.push(Fault::new(Code::Run001, "resources.disk", found, remedy));
+            }
+            let files = (asked.disk.0 / FILE).max(FEWEST_FILES).min(most.files);
+            (LimitMechanism::Quota { files }, Strength::Kernel)
+        }
     };
     let plan = ResourcesPlan {
         cpu: match cpu_limit {
@@ -140,20 +157,31 @@ pub(crate) fn pins_cpus(plan: &ResourcesPlan) -> bool {
 pub(crate) fn store(input: Input<'_>) -> WritableStore {
     let Input { policy, facts, .. } = input;
     let asked = &policy.resources;
+    let inodes = (asked.disk.0 / (16 << 10)).clamp(4096, 1_000_000);
+    WritableStore {
+        backing: backing(policy, facts),
+        bytes: ByteSize(asked.disk.0),
+        inodes,
+    }
+}
+
+/// Whether a project quota would hold the disk limit: the layers are kept in the store, and are this run's alone. What a
+/// session captured before was charged to nobody, or to a run before.
+pub fn wants_quota(policy: &PolicySpec, facts: &HostFacts) -> bool {
+    let kept = policy.evidence.durability != Durability::None;
+    kept && policy.session.is_none() && backing(policy, facts) == Backing::Store
+}
+
+fn backing(policy: &PolicySpec, facts: &HostFacts) -> Backing {
+    let asked = &policy.resources;
     let room = match asked.strength {
         RequiredStrength::Any => asked.memory.map_or(u64::MAX, |size| size.0).min(facts.memory_bytes),
         RequiredStrength::PerProcess | RequiredStrength::Kernel => facts.memory_bytes,
     };
-    let backing = if policy.session.is_none() && asked.disk.0 <= room {
+    if policy.session.is_none() && asked.disk.0 <= room {
         Backing::Tmpfs
     } else {
         Backing::Store
-    };
-    let inodes = (asked.disk.0 / (16 << 10)).clamp(4096, 1_000_000);
-    WritableStore {
-        backing,
-        bytes: ByteSize(asked.disk.0),
-        inodes,
     }
 }
 
@@ -232,7 +260,9 @@ pub(crate) fn text(strength: Strength) -> &'static str {
 fn remedy(control: Control) -> String {
     let name = control.name();
     let how = match control {
-        Control::Disk => "make disk no larger than the host's memory and drop `session`".to_owned(),
+        Control::Disk => "make disk no larger than the host's memory and drop `session`, or have safe-run-helper give \
+                          project quotas (OPERATIONS.md)"
+            .to_owned(),
         _ => format!(
             "give Safe-Run a cgroup with the {} controller: run it as root, or under \
              `systemd-run --user --scope -p Delegate=yes safe-run …`, or with safe-run-helper (OPERATIONS.md)",

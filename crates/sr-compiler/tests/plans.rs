@@ -706,6 +706,50 @@ fn a_session_lives_in_the_store() {
 }
 
 #[test]
+fn a_project_quota_holds_what_a_run_alone_keeps_in_the_store() {
+    let mut facts = ordinary();
+    facts.disk = Some(sr_common::facts::DiskCeilings {
+        bytes: 10 << 30,
+        files: 1 << 20,
+    });
+    let mut policy = policy();
+    let quota = |policy: &sr_policy::PolicySpec, facts: &sr_common::HostFacts| {
+        let plan = compile(policy, facts, &subject()).resources_plan;
+        (plan.quota(), plan.disk.strength)
+    };
+    // What fits into memory is held by a tmpfs.
+    assert_eq!(quota(&policy, &facts), (None, Strength::Kernel));
+    policy.resources.memory = Some(sr_common::ByteSize(1 << 30));
+    policy.resources.disk = sr_common::ByteSize(2 << 30);
+    assert!(sr_compiler::wants_quota(&policy, &facts));
+    assert_eq!(quota(&policy, &facts), (Some(1 << 19), Strength::Kernel));
+    let held = |o: &&sr_common::Obligation| o.mechanism.starts_with("project quota of that size, 524288 files");
+    assert_eq!(
+        compile(&policy, &facts, &subject())
+            .obligations
+            .iter()
+            .filter(held)
+            .count(),
+        1
+    );
+    facts.disk.as_mut().unwrap().files = 1000;
+    assert_eq!(quota(&policy, &facts).0, Some(1000));
+    let sampled = (None, Strength::Sampled);
+    assert_eq!(quota(&policy, &ordinary()), sampled);
+    let mut session = policy.clone();
+    session.session = Some("auto".into());
+    assert_eq!(quota(&session, &facts), sampled);
+    let mut nothing = policy.clone();
+    nothing.evidence.durability = sr_policy::spec::Durability::None;
+    assert!(!sr_compiler::wants_quota(&nothing, &facts));
+    policy.resources.disk = sr_common::ByteSize(11 << 30);
+    assert_eq!(
+        the_fault(&policy, &facts, &subject()),
+        code_and_path("SR-RUN-001", "resources.disk")
+    );
+}
+
+#[test]
 fn every_clause_has_an_obligation() {
     let (policy, subject) = with_mount("/home/alice/project", "/work", How::Captured);
     let bundle = compile(&policy, &ordinary(), &subject);

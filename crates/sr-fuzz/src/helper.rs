@@ -19,7 +19,7 @@ pub fn request(data: &[u8]) -> Judgement {
     let (id, limits) = match request.ask {
         Ask::MakeGroup { id, limits } => (id, limits),
         Ask::Join { id } => (id, Wanted::default()),
-        Ask::Enter | Ask::Kill | Ask::Remove => return Ok(()),
+        Ask::Enter | Ask::LimitDisk { .. } | Ask::FreeDisk | Ask::Kill | Ask::Remove => return Ok(()),
     };
     let at = CgroupController {
         version: 1,
@@ -45,8 +45,20 @@ pub fn seeds() -> Vec<Vec<u8>> {
     };
     let id = RunId::new(1_700_000_000_000, [7; 10]);
     let join = Ask::Join { id: id.clone() };
-    [Ask::MakeGroup { id, limits }, join, Ask::Enter, Ask::Kill, Ask::Remove]
-        .into_iter()
-        .filter_map(|ask| serde_json::to_vec(&Request { version: VERSION, ask }).ok())
-        .collect()
+    let disk = Ask::LimitDisk {
+        bytes: 1 << 30,
+        files: 4096,
+    };
+    [
+        Ask::MakeGroup { id, limits },
+        join,
+        disk,
+        Ask::FreeDisk,
+        Ask::Enter,
+        Ask::Kill,
+        Ask::Remove,
+    ]
+    .into_iter()
+    .filter_map(|ask| serde_json::to_vec(&Request { version: VERSION, ask }).ok())
+    .collect()
 }

@@ -9,7 +9,7 @@ use sr_common::ByteSize;
 use sr_common::facts::CgroupController;
 use sr_kernel::peer::Peer;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The longest file that is read.
 const MOST_BYTES: u64 = 64 << 10;
@@ -28,7 +28,25 @@ pub struct Config {
     pub ceilings: Amounts,
     /// How many runs a user may have at once.
     pub runs: u32,
+    /// `None`: no project quotas.
+    pub disk: Option<Disk>,
 }
+
+/// What of project quotas the operator gives away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// A directory on each file system, and its device.
+    pub mounts: Vec<(PathBuf, u64)>,
+    /// The projects that a run may have, none of which is anybody else's.
+    pub first: u32,
+    pub last: u32,
+    /// The most that a run may hold.
+    pub bytes: u64,
+    pub inodes: u64,
+}
+
+/// A message names all of them.
+const MOST_MOUNTS: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -39,6 +57,16 @@ struct Document {
     #[serde(default)]
     groups: Vec<u32>,
     ceilings: Ceilings,
+    disk: Option<DiskRules>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiskRules {
+    mounts: Vec<PathBuf>,
+    projects: [u32; 2],
+    bytes: ByteSize,
+    files: u64,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +95,7 @@ struct Ceilings {
     runs: u32,
 }
 
+type Device<'a> = &'a dyn Fn(&Path) -> Result<u64, String>;
 type Look<'a> = &'a dyn Fn(&str) -> Result<(u8, u64), String>;
 
 impl Config {
@@ -81,11 +110,11 @@ impl Config {
         if text.len() as u64 > MOST_BYTES {
             return Err(format!("{} has more than {MOST_BYTES} bytes", path.display()));
         }
-        Config::parse(&text, &look).map_err(|why| format!("{}: {why}", path.display()))
+        Config::parse(&text, &look, &device).map_err(|why| format!("{}: {why}", path.display()))
     }
 
     /// `look` says of which version and of which hierarchy the control group at a path is.
-    fn parse(text: &str, look: Look<'_>) -> Result<Config, String> {
+    fn parse(text: &str, look: Look<'_>, device: Device<'_>) -> Result<Config, String> {
         let document: Document = toml::from_str(text).map_err(|e| e.to_string())?;
         let mut seen = Vec::new();
         let mut at = |parent: String| {
@@ -121,6 +150,7 @@ impl Config {
                 "ceilings: memory and pids must not be 0, runs is 1 to {MOST_RUNS}"
             ));
         }
+        let disk = document.disk.map(|rules| rules.checked(device)).transpose()?;
         Ok(Config {
             memory,
             cpu,
@@ -134,6 +164,7 @@ impl Config {
                 pids: ceilings.pids,
             },
             runs: ceilings.runs,
+            disk,
         })
     }
 
@@ -142,6 +173,40 @@ impl Config {
         let in_group = |gid: &u32| peer.gid == *gid || peer.groups.contains(gid);
         self.users.contains(&peer.uid) || self.groups.iter().any(in_group)
     }
+}
+
+impl DiskRules {
+    fn checked(self, device: Device<'_>) -> Result<Disk, String> {
+        let [first, last] = self.projects;
+        // 0 is what everything is that has no project; the last number is none.
+        if first == 0 || last < first || last == u32::MAX {
+            return Err(format!("disk.projects: {first} to {last}"));
+        }
+        if self.mounts.is_empty() || self.mounts.len() > MOST_MOUNTS {
+            return Err(format!("disk.mounts: 1 to {MOST_MOUNTS} directories"));
+        }
+        if self.bytes.0 < sr_kernel::quota::BLOCK || self.files == 0 {
+            return Err("disk: bytes and files must not be 0".into());
+        }
+        let mounts = self.mounts.into_iter();
+        let mounts = mounts.map(|path| device(&path).map(|device| (path, device)));
+        Ok(Disk {
+            mounts: mounts
+                .collect::<Result<_, _>>()
+                .map_err(|why| format!("disk.mounts: {why}"))?,
+            first,
+            last,
+            bytes: self.bytes.0,
+            inodes: self.files,
+        })
+    }
+}
+
+/// Of the file system at a path that is root's, all the way.
+fn device(path: &Path) -> Result<u64, String> {
+    let dir = trusted::open(path, OFlags::PATH | OFlags::DIRECTORY)?;
+    let stat = rustix::fs::fstat(&dir).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(stat.st_dev)
 }
 
 /// The control group must be root's, all the way: then nobody else can put another in its place.
@@ -164,7 +229,7 @@ mod tests {
     fn parse(text: &str) -> Result<Config, String> {
         // A hierarchy for each first letter.
         let look = |path: &str| Ok((1 + u8::from(path == "/two"), u64::from(path.as_bytes()[1])));
-        Config::parse(text, &look)
+        Config::parse(text, &look, &|path| Ok(path.as_os_str().len() as u64))
     }
 
     fn peer(uid: u32, gid: u32, groups: &[u32]) -> Peer {
@@ -194,6 +259,38 @@ mod tests {
         let two = V1.replace("{memory = \"/m\", cpu = \"/c\", pids = \"/p\"}", "\"/two\"");
         let config = parse(&two).unwrap();
         assert_eq!((config.cpu.version, &config.cpu), (2, &config.memory));
+    }
+
+    const DISK: &str = "[disk]\nmounts = [\"/srv\"]\nprojects = [100, 200]\nbytes = \"1GiB\"\nfiles = 7\n";
+
+    #[test]
+    fn project_quotas_are_written_out_too() {
+        assert_eq!(parse(V1).unwrap().disk, None);
+        let text = format!("{V1}{DISK}");
+        let expected = Disk {
+            mounts: vec![("/srv".into(), 4)],
+            first: 100,
+            last: 200,
+            bytes: 1 << 30,
+            inodes: 7,
+        };
+        assert_eq!(parse(&text).unwrap().disk, Some(expected));
+        for (what, with) in [
+            ("[100, 200]", "[0, 200]"),
+            ("[100, 200]", "[200, 100]"),
+            ("[100, 200]", "[100]"),
+            ("[100, 200]", "[100, 4294967295]"),
+            ("[100, 200]", "[-1, 200]"),
+            ("[\"/srv\"]", "[]"),
+            ("files = 7\n", ""),
+            ("files = 7", "files = 0"),
+            ("bytes = \"1GiB\"", "bytes = 1023"),
+            ("files", "inodes"),
+        ] {
+            let changed = text.replacen(what, with, 1);
+            assert_ne!(changed, text);
+            assert!(parse(&changed).is_err(), "{changed}");
+        }
     }
 
     #[test]
@@ -229,7 +326,7 @@ mod tests {
     fn a_parent_is_a_control_group() {
         assert!(look("/usr").unwrap_err().contains("no control group"));
         assert!(look("sys").unwrap_err().contains("absolute"));
-        let bad = Config::parse(V1, &look).unwrap_err();
+        let bad = Config::parse(V1, &look, &device).unwrap_err();
         assert!(bad.starts_with("cgroupParent: /m: No such file"), "{bad}");
     }
 }

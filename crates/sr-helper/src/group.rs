@@ -2,7 +2,7 @@
 //! is done to a process that the caller could not do to it as well.
 
 use crate::config::Config;
-use crate::slot::Slot;
+use crate::slot::{Made, Slot};
 use crate::wire::{Amounts, Wanted};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use sr_common::facts::CgroupController;
@@ -139,7 +139,7 @@ impl Group {
         let limits = parents.limits(wanted);
         let name = format!("{PREFIX}{id}");
         let planned = RunGroup::plan(&name, &limits).map_err(shown)?;
-        slot.will_make(&planned)?;
+        slot.will_make(&planned.into_iter().map(Made::Group).collect::<Vec<_>>())?;
         let made = slot.alone(|| {
             cgroup::make_parents(&limits).map_err(shown)?;
             RunGroup::create(&name, &limits)

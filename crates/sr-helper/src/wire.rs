@@ -74,6 +74,10 @@ pub enum Ask {
     Enter,
     /// Move it into the group of a run of the caller's user that another helper made.
     Join { id: RunId },
+    /// Limit what is made in the directory that comes along, which is empty. There is one at a time.
+    LimitDisk { bytes: u64, files: u64 },
+    /// Take that limit away.
+    FreeDisk,
     /// Kill what is in the group.
     Kill,
     /// Kill what is in the group, and remove it.
@@ -108,6 +112,19 @@ pub struct Ready {
     pub cpu: CgroupController,
     pub pids: CgroupController,
     pub ceilings: Amounts,
+    /// `None`: no project quotas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskCeilings>,
+}
+
+/// The most that a run may hold on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskCeilings {
+    /// Of the file systems.
+    pub devices: Vec<u64>,
+    pub bytes: u64,
+    pub files: u64,
 }
 
 /// Why a message could not be taken.

@@ -77,6 +77,16 @@ const TESTS: &[(&str, Test)] = &[
     ),
 ];
 
+type DiskTest = fn(&World, &Quotas);
+
+const DISK_TESTS: &[(&str, DiskTest)] = &[
+    ("helper_limits_a_directory_on_disk", limits_a_directory),
+    ("helper_limits_only_the_callers_on_disk", limits_only_the_callers),
+    ("helper_gives_projects_of_its_own_on_disk", gives_projects_of_its_own),
+    ("helper_is_not_raced_to_another_on_disk", is_not_raced_to_another),
+    ("helper_clears_what_is_left_on_disk", clears_what_is_left),
+];
+
 fn main() {
     let arguments = Arguments::from_args();
     let root = rustix::process::geteuid().is_root();
@@ -107,10 +117,31 @@ fn main() {
             }
         })
     });
+    let quotas: &'static OnceLock<Result<Quotas, String>> = Box::leak(Box::new(OnceLock::new()));
+    let disk_trials = DISK_TESTS.iter().map(|(name, test)| {
+        Trial::ignorable_test(*name, move || {
+            if !root {
+                return Ok(Completion::ignored_with("not started by root"));
+            }
+            let world = world.get_or_init(World::new).as_ref();
+            let found = world.and_then(|world| Ok((world, quotas.get_or_init(Quotas::new).as_ref()?)));
+            match found {
+                Err(reason) => Ok(Completion::ignored_with(reason.clone())),
+                Ok((world, quotas)) => {
+                    world.configure(&quotas.config(world));
+                    std::panic::catch_unwind(|| test(world, quotas)).map_err(|_| Failed::from("see above"))?;
+                    world.nothing_left();
+                    quotas.nothing_left();
+                    Ok(Completion::Completed)
+                }
+            }
+        })
+    });
+    let trials: Vec<Trial> = trials.chain(disk_trials).collect();
     let mut arguments = arguments;
     // They share one file of rules, and count what is there.
     arguments.test_threads = Some(1);
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(Ok(world)) = world.get() {
         world.remove();
     }
@@ -222,6 +253,94 @@ impl World {
     }
 }
 
+/// A file system with project quotas.
+struct Quotas {
+    mount: PathBuf,
+    fd: OwnedFd,
+}
+
+const PROJECTS: [u32; 2] = [500, 503];
+const MOST_BYTES: u64 = 4 << 20;
+const MOST_FILES: u64 = 40;
+
+impl Quotas {
+    fn new() -> Result<Quotas, String> {
+        let mount = PathBuf::from("/run/disk");
+        fs::create_dir(&mount).expect("a directory");
+        let image = fs::File::create("/run/disk.img").expect("a file");
+        image.set_len(64 << 20).expect("its size");
+        for words in [
+            &["mkfs.ext4", "-q", "-O", "quota,project", "-I", "256", "/run/disk.img"][..],
+            &["mount", "-o", "loop,prjquota", "/run/disk.img", "/run/disk"],
+        ] {
+            let none = |why: &str| format!("no file system with project quotas here: {why}");
+            let ran = Command::new(words[0]).args(&words[1..]).output();
+            let ran = ran.map_err(|e| none(&format!("{}: {e}", words[0])))?;
+            if !ran.status.success() {
+                let said = String::from_utf8_lossy(&ran.stderr);
+                let first = said.lines().next().unwrap_or_default();
+                return Err(none(first));
+            }
+        }
+        let fd = fs::File::open(&mount).expect("it is there").into();
+        Ok(Quotas { mount, fd })
+    }
+
+    fn config(&self, world: &World) -> String {
+        let [first, last] = PROJECTS;
+        format!(
+            "{}[disk]\nmounts = [{:?}]\nprojects = [{first}, {last}]\nbytes = \"4MiB\"\nfiles = {MOST_FILES}\n",
+            world.config(),
+            self.mount
+        )
+    }
+
+    /// A new directory of `uid`'s.
+    fn directory(&self, uid: u32) -> PathBuf {
+        let dir = self.mount.join(id().to_string());
+        fs::create_dir(&dir).unwrap();
+        chown(&dir, Some(uid), Some(uid)).unwrap();
+        dir
+    }
+
+    /// The most bytes and files of a project.
+    fn limits(&self, id: u32) -> (u64, u64) {
+        let held = sr_kernel::quota::read(self.fd.as_fd(), id).unwrap();
+        (held.most_bytes, held.most_inodes)
+    }
+
+    fn limited(&self) -> Vec<u32> {
+        (1..1000).filter(|id| self.limits(*id) != (0, 0)).collect()
+    }
+
+    fn nothing_left(&self) {
+        assert_eq!(self.limited(), Vec::<u32>::new());
+        for entry in fs::read_dir(&self.mount).unwrap().flatten() {
+            if entry.file_name() != "lost+found" {
+                fs::remove_dir_all(entry.path()).unwrap();
+            }
+        }
+        let charged = |id: u32| sr_kernel::quota::read(self.fd.as_fd(), id).unwrap();
+        until("nothing is charged", || {
+            (PROJECTS[0]..=PROJECTS[1]).all(|id| charged(id).inodes == 0)
+        });
+    }
+}
+
+fn project(dir: &Path) -> (u32, bool) {
+    sr_kernel::quota::project(fs::File::open(dir).unwrap().as_fd()).unwrap()
+}
+
+/// What the caller's own process writes into a file, until it is told no.
+fn written(file: &Path, kibibytes: u32) -> u64 {
+    let mut dd = Command::new("dd");
+    dd.arg("if=/dev/zero").arg(format!("of={}", file.display()));
+    dd.arg("bs=1k").arg(format!("count={kibibytes}"));
+    dd.uid(CALLER).gid(CALLER).stderr(Stdio::null());
+    let _ = dd.status().unwrap();
+    fs::metadata(file).map_or(0, |meta| meta.len())
+}
+
 fn until(what: &str, mut seen: impl FnMut() -> bool) {
     let factor = std::env::var("SAFE_RUN_TEST_SLOWNESS").map_or(1, |text| text.parse().expect("a number"));
     let end = Instant::now() + Duration::from_secs(40) * factor;
@@ -312,6 +431,11 @@ impl Helper {
 
     fn enter(&mut self, process: &Child) -> Result<(), String> {
         self.ask(Ask::Enter, Some(pidfd(process).as_fd()))
+    }
+
+    fn limit(&mut self, dir: &Path, (bytes, files): (u64, u64)) -> Result<(), String> {
+        let dir = fs::File::open(dir).unwrap();
+        self.ask(Ask::LimitDisk { bytes, files }, Some(dir.as_fd()))
     }
 
     fn join(&mut self, id: &RunId, process: BorrowedFd<'_>) -> Result<(), String> {
@@ -543,7 +667,7 @@ fn joins_runs_that_go_on(world: &World) {
         id: id.clone(),
         limits: LIMITS.into(),
     };
-    assert!(guest.ask(again, None).unwrap_err().contains("exist"));
+    assert!(guest.ask(again, None).unwrap_err().contains("exists already"));
     assert!(guest.end());
     assert!(first.lives() && first.member_of(&id));
     assert_eq!(world.groups(), groups);
@@ -667,6 +791,266 @@ fn joins_no_stranger_by_a_used_number(_: &World) {
     }
     assert!(used_again > 0, "no number was used again");
     assert!(run.end() && !member.lives());
+}
+
+fn limits_a_directory(world: &World, quotas: &Quotas) {
+    let (mut helper, ready) = Helper::ready();
+    let disk = ready.disk.expect("project quotas");
+    assert_eq!(
+        (disk.devices.len(), disk.bytes, disk.files),
+        (1, MOST_BYTES, MOST_FILES)
+    );
+    let dir = quotas.directory(CALLER);
+    let asked = (1 << 20, 10);
+    assert!(helper.ask(Ask::FreeDisk, None).unwrap_err().contains("no limit"));
+    helper.limit(&dir, asked).unwrap();
+    let (project_id, inherited) = project(&dir);
+    assert!(inherited && (PROJECTS[0]..=PROJECTS[1]).contains(&project_id));
+    assert_eq!(quotas.limits(project_id), asked);
+    assert_eq!(quotas.limited(), [project_id]);
+    let wrote = written(&dir.join("large"), 3000);
+    assert!((900 << 10..=1 << 20).contains(&wrote), "{wrote}");
+    let made = (0..20).filter(|n| written(&dir.join(format!("f{n}")), 0) == 0 && dir.join(format!("f{n}")).exists());
+    // Itself, the large one and these.
+    assert_eq!(made.count(), 8);
+    // One at a time.
+    let other = quotas.directory(CALLER);
+    assert!(helper.limit(&other, asked).unwrap_err().contains("already"));
+    assert_eq!(project(&other), (0, false));
+    // With a group beside it, in either order of their ends.
+    helper.make(LIMITS).unwrap();
+    helper.ask(Ask::FreeDisk, None).unwrap();
+    assert_eq!(quotas.limited(), Vec::<u32>::new());
+    assert!(written(&dir.join("large"), 3000) == 3000 << 10);
+    helper.limit(&other, asked).unwrap();
+    assert_ne!(project(&other).0, project_id, "what is charged to the first one stays");
+    helper.ask(Ask::Remove, None).unwrap();
+    assert_eq!(quotas.limited(), [project(&other).0]);
+    let status = fs::read_to_string(format!("/proc/{}/status", helper.process.id())).unwrap();
+    let holds = status.lines().any(|line| line == "CapEff:\t00000000002000a0");
+    assert!(holds, "CAP_KILL, CAP_SETUID and CAP_SYS_ADMIN, no more: {status}");
+    assert!(helper.end());
+    assert_eq!(quotas.limited(), Vec::<u32>::new());
+    // Nobody gets it whose operator does not give it away.
+    world.configure(&world.config());
+    let (mut helper, ready) = Helper::ready();
+    assert_eq!(ready.disk, None);
+    assert!(
+        helper
+            .limit(&quotas.directory(CALLER), asked)
+            .unwrap_err()
+            .contains("no [disk]")
+    );
+    assert!(helper.end());
+}
+
+fn limits_only_the_callers(_: &World, quotas: &Quotas) {
+    let (mut helper, _) = Helper::ready();
+    let asked = (1 << 20, 10);
+    let refused = |helper: &mut Helper, dir: BorrowedFd<'_>, word: &str| {
+        let (bytes, files) = asked;
+        let why = helper.ask(Ask::LimitDisk { bytes, files }, Some(dir)).unwrap_err();
+        assert!(why.contains(word), "{why}");
+    };
+    let open = |path: &Path| fs::File::open(path).unwrap();
+    for uid in [0, OTHER] {
+        let dir = quotas.directory(uid);
+        refused(&mut helper, open(&dir).as_fd(), "belongs to uid");
+        assert_eq!(project(&dir), (0, false));
+    }
+    refused(&mut helper, open(&quotas.mount).as_fd(), "belongs to uid");
+    let own = quotas.directory(CALLER);
+    // A file, a place, a process, another file system, one that others may write, one that is not empty.
+    let file = own.join("file");
+    fs::write(&file, "x").unwrap();
+    chown(&file, Some(CALLER), Some(CALLER)).unwrap();
+    refused(&mut helper, open(&file).as_fd(), "no directory");
+    refused(&mut helper, open(&own).as_fd(), "not empty");
+    fs::remove_file(&file).unwrap();
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    let place = rustix::fs::open(&own, flags, rustix::fs::Mode::empty()).unwrap();
+    refused(&mut helper, place.as_fd(), "project");
+    symlink(&quotas.mount, own.with_extension("link")).unwrap();
+    let nofollow = flags | rustix::fs::OFlags::NOFOLLOW;
+    let link = rustix::fs::open(own.with_extension("link"), nofollow, rustix::fs::Mode::empty()).unwrap();
+    refused(&mut helper, link.as_fd(), "no directory");
+    fs::remove_file(own.with_extension("link")).unwrap();
+    let sleep = Sleep::new(CALLER);
+    refused(&mut helper, pidfd(&sleep.0).as_fd(), "no directory");
+    let elsewhere = PathBuf::from("/run/elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    chown(&elsewhere, Some(CALLER), Some(CALLER)).unwrap();
+    refused(&mut helper, open(&elsewhere).as_fd(), "none of the file systems");
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
+    refused(&mut helper, open(&own).as_fd(), "others may write");
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(
+        helper
+            .ask(
+                Ask::LimitDisk {
+                    bytes: 1 << 20,
+                    files: 10
+                },
+                None
+            )
+            .unwrap_err()
+            .contains("0 descriptors")
+    );
+    assert!(
+        helper
+            .ask(Ask::FreeDisk, Some(open(&own).as_fd()))
+            .unwrap_err()
+            .contains("1 descriptors")
+    );
+    // Above the ceilings, and what would be no limit.
+    for (bytes, files) in [
+        (MOST_BYTES + 1, 10),
+        (1 << 20, MOST_FILES + 1),
+        (u64::MAX, 1),
+        (0, 10),
+        (1 << 20, 0),
+    ] {
+        assert!(
+            helper.limit(&own, (bytes, files)).unwrap_err().contains("disk"),
+            "{bytes} {files}"
+        );
+    }
+    assert_eq!((project(&own), quotas.limited()), ((0, false), Vec::new()));
+    helper.limit(&own, (MOST_BYTES, MOST_FILES)).unwrap();
+    assert!(helper.end());
+    // Root has it for itself, and no group by it.
+    let dir = quotas.directory(0);
+    let (mut roots, first) = Helper::start(program().env_remove("SUDO_UID"), 0);
+    first.unwrap();
+    assert!(roots.make(LIMITS).unwrap_err().contains("root makes"));
+    assert!(roots.limit(&own, asked).unwrap_err().contains("belongs to uid"));
+    roots.limit(&dir, asked).unwrap();
+    assert!(roots.end());
+}
+
+/// None that has limits, that files are charged to, or that lies outside of the range.
+fn gives_projects_of_its_own(_: &World, quotas: &Quotas) {
+    let [first, last] = PROJECTS;
+    let asked = (1 << 20, 10);
+    // Somebody limits the first, and somebody's files are of the second.
+    sr_kernel::quota::limit(quotas.fd.as_fd(), first, 7 << 20, 7).unwrap();
+    let others = quotas.directory(OTHER);
+    sr_kernel::quota::assign(fs::File::open(&others).unwrap().as_fd(), first + 1).unwrap();
+    let mut helpers = Vec::new();
+    for expected in first + 2..=last {
+        let (mut helper, _) = Helper::ready();
+        let dir = quotas.directory(CALLER);
+        helper.limit(&dir, asked).unwrap();
+        assert_eq!(project(&dir).0, expected);
+        helpers.push(helper);
+    }
+    let (mut none, _) = Helper::ready();
+    let dir = quotas.directory(CALLER);
+    assert!(
+        none.limit(&dir, asked)
+            .unwrap_err()
+            .contains("every project from 500 to 503")
+    );
+    assert_eq!(project(&dir), (0, false));
+    // One that has a project already, whoever gave it.
+    let own = quotas.directory(CALLER);
+    sr_kernel::quota::assign(fs::File::open(&own).unwrap().as_fd(), 9).unwrap();
+    assert!(none.limit(&own, asked).unwrap_err().contains("of project 9 already"));
+    assert_eq!(quotas.limits(first), (7 << 20, 7), "left as it was");
+    assert!(none.end() && helpers.into_iter().all(Helper::end));
+    sr_kernel::quota::limit(quotas.fd.as_fd(), first, 0, 0).unwrap();
+}
+
+/// Names lead to other directories all the while; what is limited is what was opened.
+fn is_not_raced_to_another(_: &World, quotas: &Quotas) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let victim = quotas.directory(0);
+    let top = quotas.directory(CALLER);
+    let (name, aside) = (top.join("dir"), top.join("aside"));
+    let swapped = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !swapped.load(Ordering::Relaxed) {
+                // The caller's directory, a link to root's, and nothing.
+                let _ = fs::rename(&name, &aside);
+                let _ = symlink(&victim, &name);
+                let _ = fs::remove_file(&name);
+                let _ = fs::rename(&aside, &name);
+            }
+        });
+        for _ in 0..40 {
+            let (mut helper, _) = Helper::ready();
+            fs::create_dir(top.join("new")).unwrap();
+            chown(top.join("new"), Some(CALLER), Some(CALLER)).unwrap();
+            let dir = fs::File::open(top.join("new")).unwrap();
+            let _ = fs::rename(top.join("new"), &name);
+            let asked = Ask::LimitDisk {
+                bytes: 1 << 20,
+                files: 10,
+            };
+            helper.ask(asked, Some(dir.as_fd())).unwrap();
+            assert!(sr_kernel::quota::project(dir.as_fd()).unwrap().1);
+            // What the name led to at some moment is not the caller's, and is refused.
+            if let Ok(by_name) = fs::File::open(&name) {
+                helper.ask(Ask::FreeDisk, None).unwrap();
+                let root = std::os::unix::fs::MetadataExt::uid(&by_name.metadata().unwrap()) == 0;
+                let asked = Ask::LimitDisk {
+                    bytes: 1 << 20,
+                    files: 10,
+                };
+                assert!(!root || helper.ask(asked, Some(by_name.as_fd())).is_err());
+            }
+            assert!(helper.end());
+            drop(dir);
+            let paths = [&name, &aside, &top.join("new")];
+            until("the directory is caught", || {
+                let there = |path: &&&PathBuf| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+                paths.iter().filter(there).for_each(|path| drop(fs::remove_dir(path)));
+                fs::read_dir(&top)
+                    .unwrap()
+                    .flatten()
+                    .all(|e| e.file_type().is_ok_and(|t| !t.is_dir()))
+            });
+        }
+        swapped.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(project(&victim), (0, false));
+}
+
+fn clears_what_is_left(world: &World, quotas: &Quotas) {
+    let asked = (1 << 20, 10);
+    // The caller is killed.
+    let (mut helper, _) = Helper::ready();
+    helper.limit(&quotas.directory(CALLER), asked).unwrap();
+    let mut caller = Command::new("sleep")
+        .arg("600")
+        .stdin(helper.socket.take().unwrap())
+        .spawn()
+        .unwrap();
+    assert_eq!(quotas.limited().len(), 1);
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    assert!(helper.process.wait().unwrap().success());
+    assert_eq!(quotas.limited(), Vec::<u32>::new());
+    // The helper is, with a group beside it.
+    let (mut helper, _) = Helper::ready();
+    let dir = quotas.directory(CALLER);
+    helper.limit(&dir, asked).unwrap();
+    helper.make(LIMITS).unwrap();
+    let left = project(&dir).0;
+    helper.process.kill().unwrap();
+    helper.process.wait().unwrap();
+    assert_eq!(quotas.limited(), [left], "it holds on");
+    assert!(written(&dir.join("large"), 3000) <= 1 << 20);
+    // An operator who has changed his mind: what is no number of his any more stays as it is, and counts.
+    world.configure(&quotas.config(world).replace("[500, 503]", "[600, 603]"));
+    let (other, _) = Helper::ready();
+    assert!(other.end());
+    assert_eq!((quotas.limited(), world.slots().len()), (vec![left], 1));
+    world.configure(&quotas.config(world));
+    let (next, _) = Helper::ready();
+    assert_eq!(quotas.limited(), Vec::<u32>::new());
+    assert!(next.end());
 }
 
 fn takes_no_other_descriptors(_: &World) {
@@ -1001,7 +1385,7 @@ fn knows_who_asks(_: &World) {
     .unwrap();
     assert!(why(start(&sudo("65533"), CALLER)).contains("made the socket"));
     assert!(why(start(&nothing, OTHER)).contains("made the socket"));
-    assert!(why(start(&sudo("0"), CALLER)).contains("root"));
+    assert!(why(start(&sudo("0"), CALLER)).contains("made the socket"));
     assert!(why(start(&sudo("0"), 0)).contains("root"));
     assert!(why(start(&sudo(""), CALLER)).contains("no uid"));
     assert!(

@@ -2,18 +2,20 @@
 //! started only where a command for it is named. What it says of the group is not believed but read from the kernel.
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags};
-use sr_common::facts::{CgroupFacts, HelperCeilings};
+use sr_common::facts::{CgroupFacts, DiskCeilings, HelperCeilings};
 use sr_common::{Code, Fault, HostFacts, RunId};
 use sr_helper::wire::{self, Answer, Ask, Ready, Request, Say, VERSION, Wanted};
 use sr_kernel::cgroup::Limits;
-use sr_policy::spec::Resources;
+use sr_policy::PolicySpec;
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -40,18 +42,50 @@ fn fault(found: impl Into<String>) -> Fault {
 }
 
 /// Where an ordinary user lacks a controller that a limit of `asked` needs, and `command` names a helper, the facts become
-/// those of its groups, for each controller that is missing. In version 2 one group has all: then it is the helper's.
-pub fn complete(facts: &mut HostFacts, command: &[OsString], asked: &Resources) -> Result<Option<Helper>, Fault> {
+/// those of its groups, for each controller that is missing. In version 2 one group has all: then it is the helper's. And
+/// where a project quota can hold the limit on disk they say so, for root too: it gives up the right to take one away.
+pub fn complete(facts: &mut HostFacts, command: &[OsString], policy: &PolicySpec) -> Result<Option<Helper>, Fault> {
+    let asked = &policy.resources;
     let CgroupFacts { memory, cpu, pids, .. } = &facts.cgroup;
     let lacking = (asked.memory.is_some() && memory.is_none())
         || (asked.cpu.is_some() && cpu.is_none())
         || (asked.pids.is_some() && pids.is_none());
-    if facts.privileged || command.is_empty() || !lacking {
+    let lacking = lacking && !facts.privileged;
+    if command.is_empty() {
+        return Ok(None);
+    }
+    let device = match sr_compiler::wants_quota(policy, facts) {
+        true => quotas(Path::new(&facts.store)),
+        false => None,
+    };
+    if !lacking && device.is_none() {
         return Ok(None);
     }
     let (helper, ready) = Helper::start(command)?;
-    add(&mut facts.cgroup, ready);
-    Ok(Some(helper))
+    let disk = ready
+        .disk
+        .as_ref()
+        .filter(|disk| device.is_some_and(|device| disk.devices.contains(&device)));
+    facts.disk = disk.map(|disk| DiskCeilings {
+        bytes: disk.bytes,
+        files: disk.files,
+    });
+    if lacking {
+        add(&mut facts.cgroup, ready);
+    }
+    Ok(Some(helper).filter(|_| lacking || facts.disk.is_some()))
+}
+
+/// The device of the file system of `path`, if it holds projects to their limits.
+fn quotas(path: &Path) -> Option<u64> {
+    let dir = rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
+    let device = rustix::fs::fstat(&dir).ok()?.st_dev;
+    sr_kernel::quota::has_projects(dir.as_fd()).then_some(device)
 }
 
 fn add(facts: &mut CgroupFacts, ready: Ready) {
@@ -148,6 +182,16 @@ impl Helper {
         self.ask(Ask::MakeGroup { id: id.clone(), limits }, None)
     }
 
+    /// Has what will be made in an empty directory limited.
+    pub fn limit_disk(&self, dir: BorrowedFd<'_>, bytes: u64, files: u64) -> Result<(), Fault> {
+        self.ask(Ask::LimitDisk { bytes, files }, Some(dir))
+    }
+
+    /// Has that limit taken away.
+    pub fn free_disk(&self) -> Result<(), Fault> {
+        self.ask(Ask::FreeDisk, None)
+    }
+
     /// Has a process of this one's moved into the group.
     pub fn enter(&self, pidfd: BorrowedFd<'_>) -> Result<(), Fault> {
         self.ask(Ask::Enter, Some(pidfd))
@@ -224,6 +268,7 @@ mod tests {
                 cpu: 2,
                 pids: 3,
             },
+            disk: None,
         };
         let own = |version: u8| CgroupFacts {
             memory: Some(at(version, "/own")),

@@ -21,8 +21,8 @@ use crate::supervise::{self, BLOCKED, FORWARDED, Supervision};
 use crate::takeover;
 use crate::terminal::RawMode;
 use crate::verdict::failed_result;
-use resources::group_fault;
 pub(crate) use resources::group_posture;
+use resources::{group_fault, quota_posture};
 use serde::Serialize;
 use serde_json::json;
 use sr_common::{Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
@@ -119,6 +119,10 @@ struct Run<'a> {
     session_lock: Option<OwnedFd>,
     /// Where the captured layers are, if in the store.
     layers: Option<PathBuf>,
+    /// That folder, where a project quota limits what is in it.
+    quota: Option<OwnedFd>,
+    /// What the program wrote elsewhere, where that is not memory.
+    scratch: Option<PathBuf>,
     /// Those of them that this run made.
     new_layers: BTreeSet<u32>,
     digests: Digests,
@@ -214,6 +218,8 @@ impl<'a> Run<'a> {
             ending: None,
             session_lock: None,
             layers: None,
+            quota: None,
+            scratch: None,
             new_layers: BTreeSet::new(),
             posture: Vec::new(),
             result: None,
@@ -291,6 +297,7 @@ impl<'a> Run<'a> {
             self.bundle,
             Options {
                 layers: self.layers.as_deref(),
+                scratch: self.scratch.as_deref(),
                 kept: self.request.caller.runtime.as_deref(),
                 stdio,
                 cgroup: self.group.as_ref().and_then(RunGroup::dir_fd),
@@ -335,7 +342,9 @@ impl<'a> Run<'a> {
             .map(|m| m.try_clone())
             .transpose()
             .map_err(|e| write_fault("a pty", &e))?;
-        if let Some(helper) = &self.helper {
+        if let (Some(helper), Some(group)) = (&self.helper, &self.group)
+            && !group.is_own()
+        {
             helper.enter(prepared.init()?)?;
         }
         let groups: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
@@ -402,6 +411,7 @@ impl<'a> Run<'a> {
             group: self.group.as_ref(),
             helper: self.helper.as_ref(),
             writable: writable.as_fd(),
+            quota: self.quota.as_ref().map(AsFd::as_fd),
             layers: self.layers.as_deref(),
             input: ends.input,
             output: ends.output,
@@ -531,6 +541,10 @@ impl<'a> Run<'a> {
         self.posture = posture::observe(self.bundle, before, stopped.program, (executable, identity), None)?;
         if let Some(group) = &self.group {
             self.posture.extend(group_posture(group, stopped.program)?);
+        }
+        if let Some((quota, files)) = self.quota.as_ref().zip(self.bundle.resources_plan.quota()) {
+            let seen = quota_posture(quota.as_fd(), self.bundle, files, stopped.program)?;
+            self.posture.extend(seen);
         }
         let (unchanged, changed) = watched.observe();
         self.posture.extend(unchanged);

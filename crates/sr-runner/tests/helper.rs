@@ -65,6 +65,16 @@ fn main() {
             groups_are_not_joined_without_one,
         ),
         ("helper_is_left_by_killed_joiners", joins_leave_nothing),
+        ("helper_holds_the_limit_on_disk", holds_the_limit_on_disk),
+        ("helper_holds_the_number_of_files_on_disk", holds_the_number_of_files),
+        ("helper_holds_roots_limit_on_disk", holds_roots_limit_on_disk),
+        (
+            "helper_keeps_the_program_in_its_project_on_disk",
+            keeps_the_program_in_its_project,
+        ),
+        ("helper_is_not_believed_on_disk", is_not_believed_on_disk),
+        ("helper_killed_leaves_no_project_on_disk", killed_leaves_no_project),
+        ("helper_limits_no_sessions_on_disk", limits_no_sessions),
         ("helper_started_by_sudo", started_by_sudo),
         ("helper_started_by_polkit", started_by_polkit),
         ("helper_unit_is_one_of_systemds", unit_is_one_of_systemds),
@@ -190,7 +200,7 @@ impl Delegated {
     fn new() -> Result<Delegated, End> {
         scene()?;
         let [memory, _, pids] = parents().expect("the scene has them");
-        let named = |dir: &Path| dir.with_file_name("safe-run-test-delegated");
+        let named = |dir: &Path| dir.with_file_name(format!("safe-run-test-delegated-{}", std::process::id()));
         let one = Delegated {
             version: if memory == pids { 2 } else { 1 },
             top: match memory == pids {
@@ -795,6 +805,351 @@ fn joins_leave_nothing(place: &Place) -> Test {
     .ok()?;
     cancel(running)?;
     nothing_left(place)
+}
+
+const DISK: &str = "/run/disk";
+const PROJECTS: std::ops::RangeInclusive<u32> = 1_000_000..=1_000_099;
+
+/// A file system with project quotas, and on it the run store of `place`, which is `owner`'s. `files`: the ceiling.
+struct Quotas<'a> {
+    place: &'a Place,
+}
+
+impl<'a> Quotas<'a> {
+    fn new(place: &'a Place, owner: u32, files: u32) -> Result<Quotas<'a>, End> {
+        static MADE: OnceLock<Result<(), String>> = OnceLock::new();
+        scene()?;
+        needs(place, "mkfs.ext4")?;
+        MADE.get_or_init(|| {
+            let image = fs::File::create("/run/disk.img").expect("a file");
+            image.set_len(256 << 20).expect("its size");
+            fs::create_dir(DISK).expect("a directory");
+            for words in [
+                &["mkfs.ext4", "-q", "-O", "quota,project", "-I", "256", "/run/disk.img"][..],
+                &["mount", "-o", "loop,prjquota", "/run/disk.img", DISK],
+            ] {
+                let ran = Command::new(words[0]).args(&words[1..]).output().expect(words[0]);
+                if !ran.status.success() {
+                    let said = String::from_utf8_lossy(&ran.stderr);
+                    let first = said.lines().next().unwrap_or_default();
+                    return Err(format!("no file system with project quotas here: {first}"));
+                }
+            }
+            Ok(())
+        })
+        .clone()
+        .or_else(support::skip)?;
+        let rules = fs::read_to_string("/etc/safe-run/helper.toml")?;
+        let mut disk = documented("toml\n# Project quotas");
+        for (what, with) in [("\"/home\"", format!("{DISK:?}")), ("1065535", "1000099".into())] {
+            disk = match disk.rfind(what) {
+                Some(at) => format!("{}{with}{}", &disk[..at], &disk[at + what.len()..]),
+                None => return support::fail(format!("no {what} in {disk}")),
+            };
+        }
+        let line = disk
+            .lines()
+            .find(|line| line.starts_with("files"))
+            .expect("a line")
+            .to_owned();
+        let disk = disk.replace(&line, &format!("files = {files}"));
+        let rules = rules.split("[disk]").next().expect("a part").to_owned();
+        fs::write("/etc/safe-run/helper.toml", format!("{rules}{disk}"))?;
+        let on_disk = Path::new(DISK).join(place.mark());
+        for dir in [&on_disk, &place.store] {
+            fs::create_dir(dir)?;
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+            chown(dir, Some(owner), Some(owner))?;
+        }
+        let quotas = Quotas { place };
+        let status = Command::new("mount")
+            .arg("--bind")
+            .arg(&on_disk)
+            .arg(&place.store)
+            .status()?;
+        ensure!(status.success(), "mount --bind");
+        Ok(quotas)
+    }
+
+    /// The projects that have limits.
+    fn limited(&self) -> Result<Vec<u32>, End> {
+        let disk = fs::File::open(DISK)?;
+        let mut found = Vec::new();
+        for id in PROJECTS {
+            let held = sr_kernel::quota::read(std::os::fd::AsFd::as_fd(&disk), id)?;
+            if held.most_bytes != 0 || held.most_inodes != 0 {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// No limit, and of the run only what it captured.
+    fn nothing_left(&self) -> Test {
+        nothing_left(self.place)?;
+        ensure!(self.limited()?.is_empty(), "limits are left: {:?}", self.limited()?);
+        for run in self.place.runs() {
+            ensure!(
+                !run.join("layers/scratch").exists(),
+                "{} has its scratch directories",
+                run.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Quotas<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.place.store).status();
+        let _ = fs::remove_dir_all(Path::new(DISK).join(self.place.mark()));
+        let rules = fs::read_to_string("/etc/safe-run/helper.toml").unwrap_or_default();
+        let _ = fs::write(
+            "/etc/safe-run/helper.toml",
+            rules.split("[disk]").next().unwrap_or_default(),
+        );
+    }
+}
+
+/// More on disk than in memory: the layers are kept in the store.
+fn disk_policy(place: &Place, disk: &str, strength: &str) -> Result<String, End> {
+    let policy = place.root().join("policy.yaml");
+    let text = format!(
+        "apiVersion: safe-run/v1\nmetadata: {{name: disk}}\nextends: standard\nruntime: {{command: /bin/true, args: []}}\n\
+         mounts: [{{source: ., captured: true}}]\n\
+         resources: {{cpu: 1, memory: 40MiB, pids: 40, disk: {disk}, strength: {strength}}}\n"
+    );
+    fs::write(&policy, text)?;
+    Ok(policy.to_str().expect("UTF-8").to_owned())
+}
+
+/// Fills the captured directory and then others, and says what came of each.
+const FILL: &str = "for f in one two /tmp/three /dev/shm/four; do \
+    if dd if=/dev/zero of=$f bs=256k count=100 2>/tmp/said; then echo whole; else grep -o 'quota exceeded' /tmp/said || echo no word; fi; \
+    done; ls -ln one two /tmp/three; echo end";
+
+/// Nested, and closed to their owner: they are removed by a supervisor that has confined itself.
+const NESTED: &str = "mkdir -p /tmp/a/b/c /tmp/a/d /dev/shm/e/f; echo x > /tmp/a/b/c/x; chmod 0 /tmp/a/b; ";
+
+/// No process of a user namespace changes a project, or lets what it makes have none.
+const OWN_PROJECT: &str = "import errno, fcntl, os, struct\n\
+    for path in ('.', '/tmp', 'own', '/tmp/own'):\n\
+    \x20 if path.endswith('own'): open(path, 'w').close()\n\
+    \x20 fd = os.open(path, os.O_RDONLY)\n\
+    \x20 for flags, project in ((0x200, 0), (0, 0), (0, 1000001), (0x200, 1000001)):\n\
+    \x20   try:\n\
+    \x20     fcntl.ioctl(fd, 0x401c5820, struct.pack('IIIII8x', flags, 0, 0, project, 0))\n\
+    \x20     print(path, flags, project, 'done')\n\
+    \x20   except OSError as e: print(path, errno.errorcode[e.errno])\n";
+
+fn kernels_limit_on_disk(place: &Place, by_root: bool) -> Test {
+    let quotas = Quotas::new(place, if by_root { 0 } else { USER }, 5000)?;
+    let policy = disk_policy(place, "44MiB", "any")?;
+    let script = format!("{NESTED}{FILL}");
+    let words = [
+        "run",
+        "--quiet",
+        "--no-sign",
+        "--policy",
+        &policy,
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let started = match by_root {
+        true => {
+            let mut roots = place.safe_run(&words);
+            roots.env("SAFE_RUN_HELPER", HELPER);
+            roots
+        }
+        false => command(place, Some(AS_ROOT), &words)?,
+    };
+    let ran = end(started, b"", LIMIT);
+    // One that stays full for long is ended.
+    ensure!(ran.status == 0 || place.report()["result"]["cause"] == "disk", "{ran}");
+    let said: Vec<&str> = ran.out.lines().take(4).collect();
+    // The note of what dd said may have no room itself.
+    ensure!(
+        said[0] == "whole" && said[1..].iter().all(|word| *word != "whole"),
+        "{ran}"
+    );
+    let report = place.report();
+    let found = obligation(&report, "resources.disk");
+    let by = found["mechanism"]
+        .as_str()
+        .is_some_and(|m| m.starts_with("project quota of that size, 5000 files"));
+    ensure!(
+        by && found["strength"] == "kernel" && found["enforced"] == true,
+        "{found}"
+    );
+    let lines: Vec<Value> = report["posture"].as_array().expect("a posture").clone();
+    let of_quota = lines
+        .iter()
+        .filter(|line| line["requested"] == "46137344 bytes, 5000 files");
+    // The folder, the captured directory, /tmp and /dev/shm.
+    ensure!(of_quota.clone().count() == 4, "{}", report["posture"]);
+    ensure!(
+        of_quota.clone().all(|line| line["holds"] == true),
+        "{}",
+        report["posture"]
+    );
+    ensure!(
+        report["peaks"]["diskBytes"]
+            .as_u64()
+            .is_some_and(|n| (25 << 20..=44 << 20).contains(&n)),
+        "{}",
+        report["peaks"]
+    );
+    ensure!(report["changes"]["added"] == 2, "{}", report["changes"]);
+    quotas.nothing_left()?;
+    // What it left is charged until it is discarded, and the next run has another project of its own.
+    let disk = fs::File::open(DISK)?;
+    let charged = |id| sr_kernel::quota::read(std::os::fd::AsFd::as_fd(&disk), id);
+    ensure!(charged(1_000_000)?.bytes > 25 << 20, "{:?}", charged(1_000_000));
+    let discard = ["discard", "last"];
+    let discards = match by_root {
+        true => place.safe_run(&discard),
+        false => command(place, None, &discard)?,
+    };
+    end(discards, b"", LIMIT).ok()?;
+    ensure!(charged(1_000_000)?.inodes == 0, "{:?}", charged(1_000_000));
+    Ok(())
+}
+
+fn keeps_the_program_in_its_project(place: &Place) -> Test {
+    let quotas = Quotas::new(place, USER, 5000)?;
+    needs(place, "python3")?;
+    let policy = disk_policy(place, "44MiB", "any")?;
+    let ran = run(
+        place,
+        &["--policy", &policy, "--", "/usr/bin/python3", "-c", OWN_PROJECT],
+    )?;
+    ran.ok()?;
+    ensure!(ran.out.lines().count() == 16 && !ran.out.contains("done"), "{ran}");
+    // The same is the caller's to do outside.
+    let own = place.root().join("runs/own");
+    fs::create_dir(&own)?;
+    sr_kernel::quota::assign(std::os::fd::AsFd::as_fd(&fs::File::open(&own)?), 7)?;
+    fs::remove_dir(&own)?;
+    quotas.nothing_left()
+}
+
+/// A helper that says yes and does nothing: the supervisor asks the kernel.
+fn is_not_believed_on_disk(place: &Place) -> Test {
+    let quotas = Quotas::new(place, 0, 5000)?;
+    needs(place, "python3")?;
+    let device = std::os::unix::fs::MetadataExt::dev(&fs::metadata(DISK)?);
+    let at = r#"{"version":2,"parent":"/x"}"#;
+    let ready = format!(
+        r#"{{"version":1,"say":{{"ready":{{"memory":{at},"cpu":{at},"pids":{at},"ceilings":{{"memory":1,"cpu":1,"pids":1}},"disk":{{"devices":[{device}],"bytes":1000000000,"files":5000}}}}}}}}"#
+    );
+    let yes = format!(
+        "#!/usr/bin/python3\nimport socket\ns = socket.socket(fileno=0)\ns.send(b'{ready}')\n\
+         while s.recv(4096): s.send(b'{{\"version\":1,\"say\":\"done\"}}')\n"
+    );
+    fs::write("/run/yes", yes)?;
+    fs::set_permissions("/run/yes", fs::Permissions::from_mode(0o755))?;
+    let policy = disk_policy(place, "44MiB", "any")?;
+    let mut order = place.safe_run(&["run", "--policy", &policy, "--", "true"]);
+    order.env("SAFE_RUN_HELPER", "/run/yes");
+    let ran = end(order, b"", LIMIT);
+    ran.ended(125)?;
+    ensure!(
+        ran.err.contains("SR-RUN-002") && ran.err.contains("launch.posture.disk"),
+        "{ran}"
+    );
+    quotas.nothing_left()
+}
+
+fn holds_the_limit_on_disk(place: &Place) -> Test {
+    kernels_limit_on_disk(place, false)
+}
+
+/// The supervisor gives up what it would take to remove the limit: it has a helper for it, too.
+fn holds_roots_limit_on_disk(place: &Place) -> Test {
+    kernels_limit_on_disk(place, true)
+}
+
+fn holds_the_number_of_files(place: &Place) -> Test {
+    let quotas = Quotas::new(place, USER, 100)?;
+    // As much as no disk here has, which only a quota lets a policy ask for with this strength.
+    let policy = disk_policy(place, "1TiB", "kernel")?;
+    let refused = run(place, &["--policy", &policy, "--", "true"])?;
+    ensure!(refused.status == 125 && refused.err.contains("[disk]"), "{refused}");
+    let rules = fs::read_to_string("/etc/safe-run/helper.toml")?;
+    let line = rules.lines().find(|line| line.starts_with("bytes")).expect("a line");
+    fs::write("/etc/safe-run/helper.toml", rules.replace(line, "bytes = \"4TiB\""))?;
+    let script = "n=0; while [ $n -lt 200 ] && mkdir $n 2>/tmp/said; do n=$((n+1)); done; echo $n; \
+                  cat /tmp/said; mkdir /tmp/x || echo none there";
+    let ran = run(place, &["--policy", &policy, "--", "sh", "-c", script])?;
+    ran.ok()?;
+    let mut lines = ran.out.lines();
+    let made = lines.next().and_then(|n| n.parse::<u32>().ok());
+    ensure!(made.is_some_and(|n| (50..100).contains(&n)), "{ran}");
+    ensure!(
+        ran.out.ends_with("none there\n") && ran.err.contains("quota exceeded"),
+        "{ran}"
+    );
+    let report = place.report();
+    ensure!(
+        obligation(&report, "resources.disk")["strength"] == "kernel",
+        "{report}"
+    );
+    quotas.nothing_left()
+}
+
+fn killed_leaves_no_project(place: &Place) -> Test {
+    let quotas = Quotas::new(place, USER, 5000)?;
+    let policy = disk_policy(place, "100MiB", "any")?;
+    let script = "echo x > /tmp/x; mkdir -p /tmp/a/b; chmod 0 /tmp/a; echo up; sleep 600";
+    let words = ["--policy", &policy, "--", "sh", "-c", script, &place.mark()];
+    for kill_supervisor in [true, false] {
+        let mut running = start(place, &words)?;
+        let limited = quotas.limited()?;
+        ensure!(limited.len() == 1, "{limited:?}");
+        let scratch = place.last_run().join("layers/scratch/0");
+        ensure!(scratch.exists(), "no {}", scratch.display());
+        match kill_supervisor {
+            true => kill_process(running.supervisor, Signal::KILL)?,
+            false => kill_process(running.helper, Signal::KILL)?,
+        }
+        let status = running.process.wait()?;
+        match kill_supervisor {
+            true => {
+                end(command(place, None, &["gc"])?, b"", LIMIT).ok()?;
+            }
+            false => {
+                ensure!(status.code() == Some(125), "{status}");
+                ensure!(quotas.limited()? == limited, "the limit holds on");
+                run(place, &["--", "true"])?.ok()?;
+            }
+        }
+        quotas.nothing_left()?;
+    }
+    Ok(())
+}
+
+/// What a session captured before counts for nobody: its limit is sampled, and said to be.
+fn limits_no_sessions(place: &Place) -> Test {
+    let quotas = Quotas::new(place, USER, 5000)?;
+    let policy = disk_policy(place, "100MiB", "any")?;
+    run(
+        place,
+        &["--session", "s", "--policy", &policy, "--", "sh", "-c", "echo x > x"],
+    )?
+    .ok()?;
+    let found = obligation(&place.report(), "resources.disk");
+    ensure!(found["strength"] == "sampled", "{found}");
+    // And what memory holds is no project's either.
+    let small = disk_policy(place, "16MiB", "kernel")?;
+    run(place, &["--policy", &small, "--", "sh", "-c", "echo x > x"])?.ok()?;
+    let found = obligation(&place.report(), "resources.disk");
+    ensure!(
+        found["mechanism"].as_str().is_some_and(|m| m.starts_with("tmpfs")),
+        "{found}"
+    );
+    quotas.nothing_left()
 }
 
 /// As OPERATIONS.md says, word by word.

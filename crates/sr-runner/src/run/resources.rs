@@ -2,11 +2,20 @@
 
 use super::{Run, write_fault};
 use crate::journal::{Journal, Resource};
+use crate::removal;
 use crate::session;
 use sr_common::{Code, Control, Fault, Observed};
+use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{Backing, IdMap, Limit, LimitMechanism, ViewKind};
+use sr_evidence::files;
 use sr_kernel::cgroup::{Clause, Limits, RunGroup};
 use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+/// Of the folder of the captured layers: what the program wrote elsewhere.
+const SCRATCH: &str = "scratch";
 
 /// The run's control group.
 pub(super) struct Grouping {
@@ -74,7 +83,9 @@ impl<'a> Run<'a> {
             }
             self.group = Some(RunGroup::create(name, own).map_err(group_fault)?);
         }
-        if let Some(helper) = &self.helper {
+        if let Some(helper) = &self.helper
+            && *helped != Limits::default()
+        {
             // What it makes is in a journal of its own.
             helper.make_group(&self.id, helped)?;
             let made = RunGroup::attach(name, helped).map_err(group_fault)?;
@@ -102,6 +113,9 @@ impl<'a> Run<'a> {
             // Nothing is captured then.
             (None, None) => return Ok(()),
         };
+        if let Some(files) = self.bundle.resources_plan.quota() {
+            self.limit_disk(&root, files)?;
+        }
         let owner = |inside: u32| match self.bundle.process_plan.user.map {
             IdMap::Range { base, .. } => Some(base + inside),
             IdMap::Single { .. } => None,
@@ -123,7 +137,57 @@ impl<'a> Run<'a> {
                 made.map_err(|e| write_fault(&path.display().to_string(), &e))?;
             }
         }
+        if self.quota.is_some() {
+            let owner = owner(self.bundle.process_plan.user.inside);
+            self.make_scratch(&root.join(SCRATCH), owner)?;
+        }
         self.layers = Some(root);
+        Ok(())
+    }
+
+    /// Makes the folder of all that the program can write, and has it limited before anything is in it.
+    fn limit_disk(&mut self, root: &Path, files: u64) -> Result<(), Fault> {
+        let failed = |e: std::io::Error| write_fault(&root.display().to_string(), &e);
+        let Some(helper) = &self.helper else {
+            let found = "a project quota was planned, and there is no helper to make it";
+            return Err(Fault::new(
+                Code::Run001,
+                "launch.preflight.quota",
+                found,
+                "start the run again",
+            ));
+        };
+        fs::DirBuilder::new().mode(0o700).create(root).map_err(failed)?;
+        let dir = files::open_dir(root).map_err(|e| failed(e.into()))?;
+        helper.limit_disk(dir.as_fd(), self.bundle.resources_plan.disk.value, files)?;
+        self.quota = Some(dir);
+        Ok(())
+    }
+
+    /// Makes the scratch directories, which are on the same disk then and count for the same limit. They end with the run.
+    fn make_scratch(&mut self, root: &Path, owner: Option<u32>) -> Result<(), Fault> {
+        if let Some(journal) = &mut self.journal {
+            journal.will_make(&[Resource::Folder { path: root.to_owned() }])?;
+        }
+        let modes = self
+            .bundle
+            .filesystem_plan
+            .entries
+            .iter()
+            .filter_map(|entry| match entry.what {
+                ViewKind::Scratch { mode } => Some(mode),
+                _ => None,
+            });
+        let failed = |e: std::io::Error| write_fault(&root.display().to_string(), &e);
+        fs::create_dir(root).map_err(failed)?;
+        for (number, mode) in modes.enumerate() {
+            let path = root.join(number.to_string());
+            fs::create_dir(&path)
+                .and_then(|()| std::os::unix::fs::chown(&path, owner, owner))
+                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
+                .map_err(failed)?;
+        }
+        self.scratch = Some(root.to_owned());
         Ok(())
     }
 
@@ -151,6 +215,16 @@ impl<'a> Run<'a> {
         }
         let group = self.group.take();
         let mut left = None;
+        if let (Some(_), Some(helper)) = (self.quota.take(), &self.helper)
+            && let Err(fault) = helper.free_disk()
+        {
+            left = Some(format!("a project quota is left for the next run: {}", fault.found));
+        }
+        if let Some(scratch) = self.scratch.take()
+            && let Err(e) = removal::remove(&scratch)
+        {
+            return Some(format!("{} is left for `safe-run gc`: {e}", scratch.display()));
+        }
         if let Some(helper) = self.helper.take()
             && group.as_ref().is_some_and(|group| !group.is_own())
             && let Err(fault) = helper.remove()
@@ -174,6 +248,47 @@ impl<'a> Run<'a> {
             _ => None,
         }
     }
+}
+
+/// What the kernel says to anybody of a directory that has a project: its limits for the size of the file system. And the same
+/// of each place where the program can write, seen as it sees them.
+pub(super) fn quota_posture(
+    quota: BorrowedFd<'_>,
+    bundle: &CompileBundle,
+    files: u64,
+    program: i32,
+) -> Result<Vec<Observed>, Fault> {
+    let fault =
+        |what: &str, e: std::io::Error| Fault::new(Code::Run002, "launch.posture.disk", format!("{what}: {e}"), "");
+    let bytes = bundle.resources_plan.disk.value;
+    let line = |what: &str, stat: &rustix::fs::StatFs| {
+        let seen = (stat.f_blocks.saturating_mul(stat.f_bsize as u64), stat.f_files);
+        Observed {
+            control: Control::Disk,
+            requested: format!("{bytes} bytes, {files} files"),
+            mechanism: "project quota, made by safe-run-helper".into(),
+            observed: format!("statfs of {what}: {} bytes, {} files", seen.0, seen.1),
+            holds: seen.0 <= bytes && seen.1 <= files,
+        }
+    };
+    let (project, inherited) = sr_kernel::quota::project(quota).map_err(|e| fault("the layers' project", e))?;
+    let stat = rustix::fs::fstatfs(quota).map_err(|e| fault("the layers", e.into()))?;
+    let mut seen = vec![line("the layers' folder", &stat)];
+    seen.push(Observed {
+        control: Control::Disk,
+        requested: "a project of its own, for all that is made in it".into(),
+        mechanism: "FS_IOC_FSGETXATTR".into(),
+        observed: format!("project {project}, inherited: {inherited}"),
+        holds: project != 0 && inherited,
+    });
+    for entry in &bundle.filesystem_plan.entries {
+        if matches!(entry.what, ViewKind::Scratch { .. } | ViewKind::Captured { .. }) {
+            let path = format!("/proc/{program}/root{}", entry.target);
+            let stat = rustix::fs::statfs(&path).map_err(|e| fault(&path, e.into()))?;
+            seen.push(line(&entry.target, &stat));
+        }
+    }
+    Ok(seen)
 }
 
 pub(super) fn group_fault(error: sr_kernel::cgroup::CgroupError) -> Fault {

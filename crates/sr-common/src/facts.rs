@@ -38,6 +38,10 @@ pub struct HostFacts {
     pub home: Option<String>,
     /// First host id of the range that sandboxes of a privileged supervisor use.
     pub id_base: u32,
+    /// The project quota that a run can have for what it writes into the run store; `None`: none, or not looked at, because
+    /// the policy has no use for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub disk: Option<DiskCeilings>,
     /// What there is of mandatory access control; `None`: not looked at, because the policy names nothing of it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mac: Option<MacFacts>,
@@ -88,20 +92,32 @@ pub struct CgroupFacts {
     pub memory: Option<CgroupController>,
     pub cpu: Option<CgroupController>,
     pub pids: Option<CgroupController>,
-    /// The groups are made by `safe-run-helper`, and hold no more than this.
+    /// `safe-run-helper` makes the groups of the controllers that are named in it, and they hold no more than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helper: Option<HelperCeilings>,
 }
 
-/// The most that the helper's operator allows a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The most that the helper's operator allows a run; `None`: the user's own groups have that controller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HelperCeilings {
     /// Bytes.
-    pub memory: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// Thousandths of a CPU.
-    pub cpu: u64,
-    pub pids: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u64>,
+}
+
+/// The most that the helper's operator lets a run hold on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DiskCeilings {
+    pub bytes: u64,
+    /// Files and directories.
+    pub files: u64,
 }
 
 /// Where a controller's groups can be made.

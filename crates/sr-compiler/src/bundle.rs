@@ -448,9 +448,25 @@ pub struct ResourcesPlan {
     pub output_kills: bool,
     /// `RLIMIT_*` name (`NOFILE`) and value, soft and hard alike.
     pub rlimits: BTreeMap<String, u64>,
-    /// The control groups are made by `safe-run-helper`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub helper: bool,
+}
+
+impl ResourcesPlan {
+    /// How many files the project quota allows, where there is one.
+    pub fn quota(&self) -> Option<u64> {
+        match self.disk.mechanism {
+            LimitMechanism::Quota { files } => Some(files),
+            _ => None,
+        }
+    }
+
+    /// Whether `safe-run-helper` makes control groups for the run.
+    pub fn needs_helper(&self) -> bool {
+        let limits = [&self.cpu, &self.memory, &self.pids];
+        limits
+            .into_iter()
+            .flatten()
+            .any(|limit| matches!(limit.mechanism, LimitMechanism::Cgroup { helper: true, .. }))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -468,6 +484,9 @@ pub enum LimitMechanism {
     Cgroup {
         version: u8,
         parent: String,
+        /// Made by `safe-run-helper`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        helper: bool,
     },
     Rlimit,
     /// CPUs that the program may be scheduled on.
@@ -475,6 +494,11 @@ pub enum LimitMechanism {
         cpus: u32,
     },
     Tmpfs,
+    /// A project quota for all that is written, in the run's folder, by `safe-run-helper`.
+    Quota {
+        /// Files and directories.
+        files: u64,
+    },
     Watchdog,
 }
 

@@ -13,4 +13,5 @@ pub mod syscalls;
 
 pub use bundle::CompileBundle;
 pub use compile::{bundle_schema, compile};
+pub use resources::wants_quota;
 pub use syscalls::{Arch, Denial, denial, known_syscall, syscall_name};

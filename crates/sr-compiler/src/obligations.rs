@@ -264,7 +264,7 @@ fn limits(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
 fn mechanism(control: Control, limit: &Limit, bundle: &CompileBundle) -> String {
     let how = mechanism_alone(control, limit, bundle);
     match limit.mechanism {
-        LimitMechanism::Cgroup { .. } if bundle.resources_plan.helper => format!("{how}, by safe-run-helper"),
+        LimitMechanism::Cgroup { helper: true, .. } => format!("{how}, by safe-run-helper"),
         _ => how,
     }
 }
@@ -281,6 +281,9 @@ fn mechanism_alone(control: Control, limit: &Limit, bundle: &CompileBundle) -> S
         (LimitMechanism::Rlimit, _) => "RLIMIT_NPROC".to_owned(),
         (LimitMechanism::Affinity { cpus }, _) => format!("affinity to {cpus} CPUs; sched_setaffinity denied"),
         (LimitMechanism::Tmpfs, _) => format!("tmpfs of that size, {} inodes", bundle.filesystem_plan.writable.inodes),
+        (LimitMechanism::Quota { files }, _) => {
+            format!("project quota of that size, {files} files, by safe-run-helper")
+        }
         (LimitMechanism::Watchdog, Control::Disk) => "size of the store sampled; RLIMIT_FSIZE a file".to_owned(),
         (LimitMechanism::Watchdog, _) => "resident memory sampled; RLIMIT_AS a process".to_owned(),
     }

@@ -3,12 +3,16 @@
 use crate::bundle::{Backing, Limit, LimitMechanism, ResourcesPlan, WritableStore};
 use crate::compile::Input;
 use sr_common::canonical::MAX_INTEGER;
-use sr_common::facts::CgroupController;
-use sr_common::{ByteSize, Code, Control, Fault, Strength};
-use sr_policy::spec::{OnOutput, RequiredStrength};
+use sr_common::facts::{CgroupController, CgroupFacts};
+use sr_common::{ByteSize, Code, Control, Fault, HostFacts, Strength};
+use sr_policy::PolicySpec;
+use sr_policy::spec::{Durability, OnOutput, RequiredStrength};
 use std::collections::BTreeMap;
 
 const GIB: u64 = 1 << 30;
+/// On disk a file has a block at least, as a rule; and every run may have so many.
+const FILE: u64 = 4096;
+const FEWEST_FILES: u64 = 4096;
 
 pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
     let Input { policy, facts, .. } = input;
@@ -31,7 +35,7 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         ("RTPRIO".to_owned(), 0),
         ("SIGPENDING".to_owned(), 4096),
     ]);
-    let most = facts.cgroup.helper;
+    let most = facts.cgroup.helper.unwrap_or_default();
     let mut held = |name: &str, asked: Option<u64>, most: Option<u64>, text: &dyn Fn(u64) -> String| {
         if let (Some(asked), Some(most)) = (asked, most)
             && asked > most
@@ -48,21 +52,14 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         asked.or(most)
     };
     let size = |bytes| ByteSize(bytes).to_string();
-    let memory_limit = held(
-        "memory",
-        asked.memory.map(|size| size.0),
-        most.map(|most| most.memory),
-        &size,
-    );
-    let pids_limit = held("pids", asked.pids.map(u64::from), most.map(|most| most.pids), &|n| {
-        n.to_string()
-    });
+    let memory_limit = held("memory", asked.memory.map(|size| size.0), most.memory, &size);
+    let pids_limit = held("pids", asked.pids.map(u64::from), most.pids, &|n| n.to_string());
     let cpus = |thousandths| (thousandths as f64 / 1000.0).to_string();
     let cpu_limit = asked.cpu.map(thousandths).transpose();
-    let cpu_limit = cpu_limit.map(|cpu| held("cpu", cpu, most.map(|most| most.cpu), &cpus));
+    let cpu_limit = cpu_limit.map(|cpu| held("cpu", cpu, most.cpu, &cpus));
     let memory = memory(input, memory_limit, &mut rlimits);
     let pids = pids_limit.map(|value| {
-        group(facts.cgroup.pids.as_ref(), value).unwrap_or_else(|| {
+        group(facts.cgroup.pids.as_ref(), most.pids, value).unwrap_or_else(|| {
             rlimits.insert("NPROC".to_owned(), value);
             Limit {
                 value,
@@ -71,9 +68,22 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
             }
         })
     });
-    let disk = match store(input).backing {
-        Backing::Tmpfs => (LimitMechanism::Tmpfs, Strength::Kernel),
-        Backing::Store => (LimitMechanism::Watchdog, Strength::Sampled),
+    let disk = match (store(input).backing, facts.disk.filter(|_| wants_quota(policy, facts))) {
+        (Backing::Tmpfs, _) => (LimitMechanism::Tmpfs, Strength::Kernel),
+        (Backing::Store, None) => (LimitMechanism::Watchdog, Strength::Sampled),
+        (Backing::Store, Some(most)) => {
+            if asked.disk.0 > most.bytes {
+                let most = ByteSize(most.bytes);
+                let found = format!(
+                    "{} is more than {most}, the most that safe-run-helper gives a run",
+                    asked.disk
+                );
+                let remedy = "lower it, or have `bytes` of `[disk]` raised in /etc/safe-run/helper.toml";
+                faults.push(Fault::new(Code::Run001, "resources.disk", found, remedy));
+            }
+            let files = (asked.disk.0 / FILE).max(FEWEST_FILES).min(most.files);
+            (LimitMechanism::Quota { files }, Strength::Kernel)
+        }
     };
     let plan = ResourcesPlan {
         cpu: match cpu_limit {
@@ -95,7 +105,6 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         output: asked.output,
         output_kills: asked.on_output == OnOutput::Kill,
         rlimits,
-        helper: most.is_some(),
     };
     for (control, name, limit) in limits(&plan) {
         let Some(limit) = limit else { continue };
@@ -148,28 +157,44 @@ pub(crate) fn pins_cpus(plan: &ResourcesPlan) -> bool {
 pub(crate) fn store(input: Input<'_>) -> WritableStore {
     let Input { policy, facts, .. } = input;
     let asked = &policy.resources;
-    let room = match asked.strength {
-        RequiredStrength::Any => asked.memory.map_or(u64::MAX, |size| size.0).min(facts.memory_bytes),
-        RequiredStrength::PerProcess | RequiredStrength::Kernel => facts.memory_bytes,
-    };
-    let backing = if policy.session.is_none() && asked.disk.0 <= room {
-        Backing::Tmpfs
-    } else {
-        Backing::Store
-    };
     let inodes = (asked.disk.0 / (16 << 10)).clamp(4096, 1_000_000);
     WritableStore {
-        backing,
+        backing: backing(policy, facts),
         bytes: ByteSize(asked.disk.0),
         inodes,
     }
 }
 
-fn group(controller: Option<&CgroupController>, value: u64) -> Option<Limit> {
+/// Whether a project quota would hold the disk limit: the layers are kept in the store, and are this run's alone. What a
+/// session captured before was charged to nobody, or to a run before.
+pub fn wants_quota(policy: &PolicySpec, facts: &HostFacts) -> bool {
+    let kept = policy.evidence.durability != Durability::None;
+    kept && policy.session.is_none() && backing(policy, facts) == Backing::Store
+}
+
+fn backing(policy: &PolicySpec, facts: &HostFacts) -> Backing {
+    let asked = &policy.resources;
+    let room = match asked.strength {
+        RequiredStrength::Any => asked.memory.map_or(u64::MAX, |size| size.0).min(facts.memory_bytes),
+        RequiredStrength::PerProcess | RequiredStrength::Kernel => facts.memory_bytes,
+    };
+    if policy.session.is_none() && asked.disk.0 <= room {
+        Backing::Tmpfs
+    } else {
+        Backing::Store
+    }
+}
+
+/// `ceiling`: the helper's, where it makes the group.
+fn group(controller: Option<&CgroupController>, ceiling: Option<u64>, value: u64) -> Option<Limit> {
     let CgroupController { version, parent } = controller?.clone();
     Some(Limit {
         value,
-        mechanism: LimitMechanism::Cgroup { version, parent },
+        mechanism: LimitMechanism::Cgroup {
+            version,
+            parent,
+            helper: ceiling.is_some(),
+        },
         strength: Strength::Kernel,
     })
 }
@@ -185,7 +210,8 @@ fn thousandths(share: f64) -> Result<u64, Fault> {
 }
 
 fn cpu(input: Input<'_>, value: u64) -> Limit {
-    group(input.facts.cgroup.cpu.as_ref(), value).unwrap_or_else(|| {
+    let CgroupFacts { cpu, helper, .. } = &input.facts.cgroup;
+    group(cpu.as_ref(), helper.and_then(|most| most.cpu), value).unwrap_or_else(|| {
         let cpus = u32::try_from(value.div_ceil(1000))
             .unwrap_or(u32::MAX)
             .min(input.facts.cpus.max(1));
@@ -200,7 +226,8 @@ fn cpu(input: Input<'_>, value: u64) -> Limit {
 fn memory(input: Input<'_>, value: Option<u64>, rlimits: &mut BTreeMap<String, u64>) -> Option<Limit> {
     let asked = &input.policy.resources;
     let value = value?;
-    if let Some(limit) = group(input.facts.cgroup.memory.as_ref(), value) {
+    let CgroupFacts { memory, helper, .. } = &input.facts.cgroup;
+    if let Some(limit) = group(memory.as_ref(), helper.and_then(|most| most.memory), value) {
         return Some(limit);
     }
     if asked.strength == RequiredStrength::PerProcess {
@@ -233,7 +260,9 @@ pub(crate) fn text(strength: Strength) -> &'static str {
 fn remedy(control: Control) -> String {
     let name = control.name();
     let how = match control {
-        Control::Disk => "make disk no larger than the host's memory and drop `session`".to_owned(),
+        Control::Disk => "make disk no larger than the host's memory and drop `session`, or have safe-run-helper give \
+                          project quotas (OPERATIONS.md)"
+            .to_owned(),
         _ => format!(
             "give Safe-Run a cgroup with the {} controller: run it as root, or under \
              `systemd-run --user --scope -p Delegate=yes safe-run …`, or with safe-run-helper (OPERATIONS.md)",

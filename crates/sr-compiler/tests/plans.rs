@@ -529,9 +529,9 @@ fn a_helpers_ceilings_hold_and_nothing_is_above_them() {
     let mut facts = ordinary();
     facts.cgroup = root_v1().cgroup;
     facts.cgroup.helper = Some(sr_common::facts::HelperCeilings {
-        memory: 8 << 30,
-        cpu: 3000,
-        pids: 700,
+        memory: Some(8 << 30),
+        cpu: Some(3000),
+        pids: Some(700),
     });
     let mut policy = policy();
     policy.resources.pids = Some(600);
@@ -539,7 +539,8 @@ fn a_helpers_ceilings_hold_and_nothing_is_above_them() {
     let bundle = compile(&policy, &facts, &subject());
     let plan = &bundle.resources_plan;
     let value = |limit: &Option<sr_compiler::bundle::Limit>| limit.as_ref().unwrap().value;
-    assert_eq!((value(&plan.cpu), value(&plan.pids), plan.helper), (3000, 600, true));
+    assert_eq!((value(&plan.cpu), value(&plan.pids)), (3000, 600));
+    assert!(plan.needs_helper());
     let cpu = bundle.obligations.iter().find(|o| o.control == Control::Cpu).unwrap();
     assert!(
         cpu.mechanism.ends_with("cpu.cfs_quota_us, by safe-run-helper"),
@@ -560,6 +561,35 @@ fn a_helpers_ceilings_hold_and_nothing_is_above_them() {
             code_and_path("SR-RUN-001", path)
         );
     }
+}
+
+#[test]
+fn a_helper_limits_what_it_makes() {
+    let mut facts = ordinary();
+    facts.cgroup = root_v1().cgroup;
+    facts.cgroup.helper = Some(sr_common::facts::HelperCeilings {
+        cpu: Some(3000),
+        ..Default::default()
+    });
+    let mut policy = policy();
+    // Beyond what any operator wrote, in groups of the user's own.
+    policy.resources.pids = Some(100_000);
+    policy.resources.memory = None;
+    policy.resources.cpu = None;
+    let bundle = compile(&policy, &facts, &subject());
+    let plan = &bundle.resources_plan;
+    let by_helper = |limit: &Option<sr_compiler::bundle::Limit>| {
+        let limit = limit.as_ref().unwrap();
+        let helped = matches!(limit.mechanism, LimitMechanism::Cgroup { helper: true, .. });
+        (helped, limit.value, limit.strength)
+    };
+    assert_eq!(by_helper(&plan.cpu), (true, 3000, Strength::Kernel));
+    assert_eq!(by_helper(&plan.pids), (false, 100_000, Strength::Kernel));
+    assert_eq!(plan.memory, None);
+    assert!(plan.needs_helper());
+    let helped = |o: &&sr_common::Obligation| o.mechanism.ends_with(", by safe-run-helper");
+    let helped: Vec<_> = bundle.obligations.iter().filter(helped).map(|o| o.control).collect();
+    assert_eq!(helped, [Control::Cpu]);
 }
 
 #[test]
@@ -673,6 +703,50 @@ fn a_session_lives_in_the_store() {
     policy.resources.strength = RequiredStrength::Kernel;
     assert_eq!(
         the_fault(&policy, &root_v1(), &subject()),
+        code_and_path("SR-RUN-001", "resources.disk")
+    );
+}
+
+#[test]
+fn a_project_quota_holds_what_a_run_alone_keeps_in_the_store() {
+    let mut facts = ordinary();
+    facts.disk = Some(sr_common::facts::DiskCeilings {
+        bytes: 10 << 30,
+        files: 1 << 20,
+    });
+    let mut policy = policy();
+    let quota = |policy: &sr_policy::PolicySpec, facts: &sr_common::HostFacts| {
+        let plan = compile(policy, facts, &subject()).resources_plan;
+        (plan.quota(), plan.disk.strength)
+    };
+    // What fits into memory is held by a tmpfs.
+    assert_eq!(quota(&policy, &facts), (None, Strength::Kernel));
+    policy.resources.memory = Some(sr_common::ByteSize(1 << 30));
+    policy.resources.disk = sr_common::ByteSize(2 << 30);
+    assert!(sr_compiler::wants_quota(&policy, &facts));
+    assert_eq!(quota(&policy, &facts), (Some(1 << 19), Strength::Kernel));
+    let held = |o: &&sr_common::Obligation| o.mechanism.starts_with("project quota of that size, 524288 files");
+    assert_eq!(
+        compile(&policy, &facts, &subject())
+            .obligations
+            .iter()
+            .filter(held)
+            .count(),
+        1
+    );
+    facts.disk.as_mut().unwrap().files = 1000;
+    assert_eq!(quota(&policy, &facts).0, Some(1000));
+    let sampled = (None, Strength::Sampled);
+    assert_eq!(quota(&policy, &ordinary()), sampled);
+    let mut session = policy.clone();
+    session.session = Some("auto".into());
+    assert_eq!(quota(&session, &facts), sampled);
+    let mut nothing = policy.clone();
+    nothing.evidence.durability = sr_policy::spec::Durability::None;
+    assert!(!sr_compiler::wants_quota(&nothing, &facts));
+    policy.resources.disk = sr_common::ByteSize(11 << 30);
+    assert_eq!(
+        the_fault(&policy, &facts, &subject()),
         code_and_path("SR-RUN-001", "resources.disk")
     );
 }

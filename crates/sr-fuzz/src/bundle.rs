@@ -5,8 +5,8 @@ use crate::choices::Choices;
 use crate::{Judgement, policy, require};
 use serde_json::{Value, json};
 use sr_common::facts::{
-    AppArmorFacts, CgroupController, CgroupFacts, Command, HelperCeilings, HiddenPath, HostFacts, Interpreter,
-    MacFacts, ResolvedMount, SelinuxFacts, Subject, SystemDir,
+    AppArmorFacts, CgroupController, CgroupFacts, Command, DiskCeilings, HelperCeilings, HiddenPath, HostFacts,
+    Interpreter, MacFacts, ResolvedMount, SelinuxFacts, Subject, SystemDir,
 };
 use sr_common::path::within;
 use sr_common::{ByteSize, Code, Fault, canonical};
@@ -50,6 +50,7 @@ pub fn plain() -> (PolicySpec, HostFacts, Subject) {
         private: vec!["/home/alice/.config/safe-run".into()],
         home: Some("/home/alice".into()),
         id_base: 0,
+        disk: None,
         mac: None,
     };
     let subject = Subject {
@@ -212,9 +213,9 @@ fn facts(c: &mut Choices<'_>) -> HostFacts {
         cpu: controller("cpu"),
         pids: controller("pids"),
         helper: c.flag().then_some(HelperCeilings {
-            memory: 4 << 30,
-            cpu: 4000,
-            pids: 4096,
+            memory: c.flag().then_some(4 << 30),
+            cpu: c.flag().then_some(4000),
+            pids: c.flag().then_some(4096),
         }),
     };
     let id = if privileged { 0 } else { 1000 + c.number() % 60_000 };
@@ -243,6 +244,10 @@ fn facts(c: &mut Choices<'_>) -> HostFacts {
                 .into(),
         ],
         home: c.some(|_| "/home/alice".into()),
+        disk: c.some(|c| DiskCeilings {
+            bytes: 1 << (20 + c.below(24)),
+            files: 1 + u64::from(c.number()),
+        }),
         mac: c.some(mac),
         id_base: if privileged { 0x7000_0000 } else { 0 },
         ..facts

@@ -3,7 +3,7 @@
 use crate::{Judgement, require};
 use sr_common::RunId;
 use sr_common::facts::CgroupController;
-use sr_helper::wire::{Amounts, Ask, Request, VERSION, decode};
+use sr_helper::wire::{Ask, Request, VERSION, Wanted, decode};
 use sr_kernel::cgroup::{Clause, Limits, PREFIX, RunGroup};
 use std::path::Path;
 
@@ -16,17 +16,16 @@ pub fn request(data: &[u8]) -> Judgement {
     require(decode(&written).as_ref() == Ok(&request), || {
         format!("{request:?} is read back as something else")
     })?;
-    let Ask::MakeGroup { id, limits } = request.ask else {
-        return Ok(());
+    let (id, limits) = match request.ask {
+        Ask::MakeGroup { id, limits } => (id, limits),
+        Ask::Join { id } => (id, Wanted::default()),
+        Ask::Enter | Ask::LimitDisk { .. } | Ask::FreeDisk | Ask::Kill | Ask::Remove => return Ok(()),
     };
     let at = CgroupController {
         version: 1,
         parent: "/parent/user-1".into(),
     };
-    let pids = Some(Clause {
-        at,
-        limit: Some(limits.pids),
-    });
+    let pids = Some(Clause { at, limit: limits.pids });
     let limits = Limits {
         pids,
         ..Limits::default()
@@ -39,17 +38,27 @@ pub fn request(data: &[u8]) -> Judgement {
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
-    let limits = Amounts {
-        memory: 1 << 30,
-        cpu: 1000,
-        pids: 64,
+    let limits = Wanted {
+        memory: Some(1 << 30),
+        cpu: Some(1000),
+        pids: Some(64),
     };
-    let make = Ask::MakeGroup {
-        id: RunId::new(1_700_000_000_000, [7; 10]),
-        limits,
+    let id = RunId::new(1_700_000_000_000, [7; 10]);
+    let join = Ask::Join { id: id.clone() };
+    let disk = Ask::LimitDisk {
+        bytes: 1 << 30,
+        files: 4096,
     };
-    [make, Ask::Enter, Ask::Kill, Ask::Remove]
-        .into_iter()
-        .filter_map(|ask| serde_json::to_vec(&Request { version: VERSION, ask }).ok())
-        .collect()
+    [
+        Ask::MakeGroup { id, limits },
+        join,
+        disk,
+        Ask::FreeDisk,
+        Ask::Enter,
+        Ask::Kill,
+        Ask::Remove,
+    ]
+    .into_iter()
+    .filter_map(|ask| serde_json::to_vec(&Request { version: VERSION, ask }).ok())
+    .collect()
 }

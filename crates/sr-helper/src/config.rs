@@ -9,7 +9,7 @@ use sr_common::ByteSize;
 use sr_common::facts::CgroupController;
 use sr_kernel::peer::Peer;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The longest file that is read.
 const MOST_BYTES: u64 = 64 << 10;
@@ -28,7 +28,25 @@ pub struct Config {
     pub ceilings: Amounts,
     /// How many runs a user may have at once.
     pub runs: u32,
+    /// `None`: no project quotas.
+    pub disk: Option<Disk>,
 }
+
+/// What of project quotas the operator gives away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// A directory on each file system, and its device.
+    pub mounts: Vec<(PathBuf, u64)>,
+    /// The projects that a run may have, none of which is anybody else's.
+    pub first: u32,
+    pub last: u32,
+    /// The most that a run may hold.
+    pub bytes: u64,
+    pub inodes: u64,
+}
+
+/// A message names all of them.
+const MOST_MOUNTS: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -39,6 +57,16 @@ struct Document {
     #[serde(default)]
     groups: Vec<u32>,
     ceilings: Ceilings,
+    disk: Option<DiskRules>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiskRules {
+    mounts: Vec<PathBuf>,
+    projects: [u32; 2],
+    bytes: ByteSize,
+    files: u64,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +95,9 @@ struct Ceilings {
     runs: u32,
 }
 
+type Device<'a> = &'a dyn Fn(&Path) -> Result<u64, String>;
+type Look<'a> = &'a dyn Fn(&str) -> Result<(u8, u64), String>;
+
 impl Config {
     /// Reads the file, which must be root's alone, and looks at what it names.
     pub fn load(path: &Path) -> Result<Config, String> {
@@ -79,14 +110,16 @@ impl Config {
         if text.len() as u64 > MOST_BYTES {
             return Err(format!("{} has more than {MOST_BYTES} bytes", path.display()));
         }
-        Config::parse(&text, &version).map_err(|why| format!("{}: {why}", path.display()))
+        Config::parse(&text, &look, &device).map_err(|why| format!("{}: {why}", path.display()))
     }
 
-    /// `version` says of which version the control group at a path is.
-    fn parse(text: &str, version: &dyn Fn(&str) -> Result<u8, String>) -> Result<Config, String> {
+    /// `look` says of which version and of which hierarchy the control group at a path is.
+    fn parse(text: &str, look: Look<'_>, device: Device<'_>) -> Result<Config, String> {
         let document: Document = toml::from_str(text).map_err(|e| e.to_string())?;
-        let at = |parent: String| {
-            let version = version(&parent).map_err(|why| format!("cgroupParent: {why}"))?;
+        let mut seen = Vec::new();
+        let mut at = |parent: String| {
+            let (version, hierarchy) = look(&parent).map_err(|why| format!("cgroupParent: {why}"))?;
+            seen.push((hierarchy, parent.clone()));
             Ok::<_, String>(CgroupController { version, parent })
         };
         let [memory, cpu, pids] = match document.cgroup_parent {
@@ -99,6 +132,14 @@ impl Config {
             }
             Parent::Each(each) => [at(each.memory)?, at(each.cpu)?, at(each.pids)?],
         };
+        for (hierarchy, parent) in &seen {
+            // A process is in one group of each hierarchy.
+            if let Some((_, other)) = seen.iter().find(|(is, at)| is == hierarchy && at != parent) {
+                return Err(format!(
+                    "cgroupParent: {parent} and {other} are of one hierarchy: name one of them for both"
+                ));
+            }
+        }
         let ceilings = document.ceilings;
         let cpu_most = ceilings.cpu * 1000.0;
         if !(1.0..=1e9).contains(&cpu_most) {
@@ -109,6 +150,7 @@ impl Config {
                 "ceilings: memory and pids must not be 0, runs is 1 to {MOST_RUNS}"
             ));
         }
+        let disk = document.disk.map(|rules| rules.checked(device)).transpose()?;
         Ok(Config {
             memory,
             cpu,
@@ -122,6 +164,7 @@ impl Config {
                 pids: ceilings.pids,
             },
             runs: ceilings.runs,
+            disk,
         })
     }
 
@@ -132,11 +175,47 @@ impl Config {
     }
 }
 
+impl DiskRules {
+    fn checked(self, device: Device<'_>) -> Result<Disk, String> {
+        let [first, last] = self.projects;
+        // 0 is what everything is that has no project; the last number is none.
+        if first == 0 || last < first || last == u32::MAX {
+            return Err(format!("disk.projects: {first} to {last}"));
+        }
+        if self.mounts.is_empty() || self.mounts.len() > MOST_MOUNTS {
+            return Err(format!("disk.mounts: 1 to {MOST_MOUNTS} directories"));
+        }
+        if self.bytes.0 < sr_kernel::quota::BLOCK || self.files == 0 {
+            return Err("disk: bytes and files must not be 0".into());
+        }
+        let mounts = self.mounts.into_iter();
+        let mounts = mounts.map(|path| device(&path).map(|device| (path, device)));
+        Ok(Disk {
+            mounts: mounts
+                .collect::<Result<_, _>>()
+                .map_err(|why| format!("disk.mounts: {why}"))?,
+            first,
+            last,
+            bytes: self.bytes.0,
+            inodes: self.files,
+        })
+    }
+}
+
+/// Of the file system at a path that is root's, all the way.
+fn device(path: &Path) -> Result<u64, String> {
+    let dir = trusted::open(path, OFlags::PATH | OFlags::DIRECTORY)?;
+    let stat = rustix::fs::fstat(&dir).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(stat.st_dev)
+}
+
 /// The control group must be root's, all the way: then nobody else can put another in its place.
-fn version(parent: &str) -> Result<u8, String> {
+fn look(parent: &str) -> Result<(u8, u64), String> {
     let path = Path::new(parent);
-    trusted::open(path, OFlags::PATH | OFlags::DIRECTORY)?;
-    sr_kernel::cgroup::version(path).ok_or_else(|| format!("{parent} is no control group"))
+    let dir = trusted::open(path, OFlags::PATH | OFlags::DIRECTORY)?;
+    let hierarchy = rustix::fs::fstat(&dir).map_err(|e| format!("{parent}: {e}"))?.st_dev;
+    let version = sr_kernel::cgroup::version(path).ok_or_else(|| format!("{parent} is no control group"))?;
+    Ok((version, hierarchy))
 }
 
 #[cfg(test)]
@@ -148,7 +227,9 @@ mod tests {
         [ceilings]\nmemory = \"1GiB\"\ncpu = 1.5\npids = 64\nruns = 3\n";
 
     fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(text, &|path| Ok(if path == "/two" { 2 } else { 1 }))
+        // A hierarchy for each first letter.
+        let look = |path: &str| Ok((1 + u8::from(path == "/two"), u64::from(path.as_bytes()[1])));
+        Config::parse(text, &look, &|path| Ok(path.as_os_str().len() as u64))
     }
 
     fn peer(uid: u32, gid: u32, groups: &[u32]) -> Peer {
@@ -180,6 +261,38 @@ mod tests {
         assert_eq!((config.cpu.version, &config.cpu), (2, &config.memory));
     }
 
+    const DISK: &str = "[disk]\nmounts = [\"/srv\"]\nprojects = [100, 200]\nbytes = \"1GiB\"\nfiles = 7\n";
+
+    #[test]
+    fn project_quotas_are_written_out_too() {
+        assert_eq!(parse(V1).unwrap().disk, None);
+        let text = format!("{V1}{DISK}");
+        let expected = Disk {
+            mounts: vec![("/srv".into(), 4)],
+            first: 100,
+            last: 200,
+            bytes: 1 << 30,
+            inodes: 7,
+        };
+        assert_eq!(parse(&text).unwrap().disk, Some(expected));
+        for (what, with) in [
+            ("[100, 200]", "[0, 200]"),
+            ("[100, 200]", "[200, 100]"),
+            ("[100, 200]", "[100]"),
+            ("[100, 200]", "[100, 4294967295]"),
+            ("[100, 200]", "[-1, 200]"),
+            ("[\"/srv\"]", "[]"),
+            ("files = 7\n", ""),
+            ("files = 7", "files = 0"),
+            ("bytes = \"1GiB\"", "bytes = 1023"),
+            ("files", "inodes"),
+        ] {
+            let changed = text.replacen(what, with, 1);
+            assert_ne!(changed, text);
+            assert!(parse(&changed).is_err(), "{changed}");
+        }
+    }
+
     #[test]
     fn nothing_is_guessed() {
         for (what, with) in [
@@ -197,6 +310,7 @@ mod tests {
             (", pids = \"/p\"", ""),
             (", pids = \"/p\"", ", pids = \"/p\", io = \"/i\""),
             ("{memory = \"/m\", cpu = \"/c\", pids = \"/p\"}", "\"/one\""),
+            ("\"/c\"", "\"/memory\""),
             ("[1000]", "[\"ann\"]"),
             ("[1000]", "[-1]"),
         ] {
@@ -210,9 +324,9 @@ mod tests {
 
     #[test]
     fn a_parent_is_a_control_group() {
-        assert!(version("/usr").unwrap_err().contains("no control group"));
-        assert!(version("sys").unwrap_err().contains("absolute"));
-        let bad = Config::parse(V1, &version).unwrap_err();
+        assert!(look("/usr").unwrap_err().contains("no control group"));
+        assert!(look("sys").unwrap_err().contains("absolute"));
+        let bad = Config::parse(V1, &look, &device).unwrap_err();
         assert!(bad.starts_with("cgroupParent: /m: No such file"), "{bad}");
     }
 }

@@ -2,14 +2,15 @@
 //! is done to a process that the caller could not do to it as well.
 
 use crate::config::Config;
-use crate::slot::Slot;
-use crate::wire::Amounts;
+use crate::slot::{Made, Slot};
+use crate::wire::{Amounts, Wanted};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use sr_common::facts::CgroupController;
 use sr_common::{ByteSize, RunId};
 use sr_kernel::cgroup::{self, CgroupError, Clause, Limits, PREFIX, RunGroup};
 use sr_kernel::peer::Peer;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// How far down from the caller a process may be.
 const MOST_GENERATIONS: u32 = 64;
@@ -35,32 +36,68 @@ impl Parents {
         }
     }
 
-    fn limits(&self, amounts: Amounts) -> Limits {
-        let clause = |at: &CgroupController, limit| {
-            Some(Clause {
+    fn limits(&self, wanted: Wanted) -> Limits {
+        let clause = |at: &CgroupController, limit: Option<u64>| {
+            limit.map(|limit| Clause {
                 at: at.clone(),
                 limit: Some(limit),
             })
         };
         Limits {
-            memory: clause(&self.memory, amounts.memory),
-            cpu: clause(&self.cpu, amounts.cpu),
-            pids: clause(&self.pids, amounts.pids),
+            memory: clause(&self.memory, wanted.memory),
+            cpu: clause(&self.cpu, wanted.cpu),
+            pids: clause(&self.pids, wanted.pids),
+        }
+    }
+
+    /// Each controller that has its directory of the group `name` among `held`.
+    fn of_held(&self, held: &[PathBuf], name: &str) -> Limits {
+        let clause = |at: &CgroupController| {
+            let there = held.contains(&Path::new(&at.parent).join(name));
+            there.then(|| Clause {
+                at: at.clone(),
+                limit: None,
+            })
+        };
+        Limits {
+            memory: clause(&self.memory),
+            cpu: clause(&self.cpu),
+            pids: clause(&self.pids),
+        }
+    }
+
+    /// A process that enters a directory leaves another, with all the limits that were there: so there is one for each
+    /// controller of the directory.
+    fn whole(&self, wanted: Wanted) -> Result<(), String> {
+        let all = [
+            ("memory", &self.memory, wanted.memory),
+            ("cpu", &self.cpu, wanted.cpu),
+            ("pids", &self.pids, wanted.pids),
+        ];
+        for (name, at, _) in all.iter().filter(|(.., limit)| limit.is_none()) {
+            if let Some((other, ..)) = all.iter().find(|(_, is, limit)| is == at && limit.is_some()) {
+                return Err(format!("{other} without {name}: one group holds both"));
+            }
+        }
+        match all.iter().all(|(.., limit)| limit.is_none()) {
+            true => Err("no limit is asked for".into()),
+            false => Ok(()),
         }
     }
 
     /// Removes the directories of the user, where they are empty.
     pub fn remove_empty(&self) {
-        cgroup::remove_empty_parents(&self.limits(Amounts {
+        let all = Amounts {
             memory: 0,
             cpu: 0,
             pids: 0,
-        }));
+        };
+        cgroup::remove_empty_parents(&self.limits(all.into()));
     }
 }
 
 /// Refuses what is more than the operator allows.
-pub fn within(asked: Amounts, most: Amounts) -> Result<(), String> {
+pub fn within(asked: Wanted, most: Amounts) -> Result<(), String> {
     let over = |name: &str, asked: String, most: String| {
         Err(format!(
             "{name}: {asked} is more than {most}, the most that helper.toml allows a run"
@@ -68,19 +105,20 @@ pub fn within(asked: Amounts, most: Amounts) -> Result<(), String> {
     };
     let size = |bytes| ByteSize(bytes).to_string();
     let cpus = |thousandths: u64| format!("{} CPUs", thousandths as f64 / 1000.0);
-    if asked.memory > most.memory {
-        return over("memory", size(asked.memory), size(most.memory));
+    let count = |n: u64| n.to_string();
+    let all: [(_, _, _, &dyn Fn(u64) -> String); 3] = [
+        ("memory", asked.memory, most.memory, &size),
+        ("cpu", asked.cpu, most.cpu, &cpus),
+        ("pids", asked.pids, most.pids, &count),
+    ];
+    for (name, asked, most, shown) in all {
+        match asked {
+            Some(asked) if asked > most => return over(name, shown(asked), shown(most)),
+            Some(0) => return Err("a limit of 0 lets nothing run".into()),
+            _ => {}
+        }
     }
-    if asked.cpu > most.cpu {
-        return over("cpu", cpus(asked.cpu), cpus(most.cpu));
-    }
-    if asked.pids > most.pids {
-        return over("pids", asked.pids.to_string(), most.pids.to_string());
-    }
-    match asked.memory == 0 || asked.cpu == 0 || asked.pids == 0 {
-        true => Err("a limit of 0 lets nothing run".into()),
-        false => Ok(()),
-    }
+    Ok(())
 }
 
 /// A group that is there.
@@ -96,11 +134,12 @@ fn shown(error: CgroupError) -> String {
 }
 
 impl Group {
-    pub fn make(parents: &Parents, id: &RunId, amounts: Amounts, slot: &mut Slot) -> Result<Group, String> {
-        let limits = parents.limits(amounts);
+    pub fn make(parents: &Parents, id: &RunId, wanted: Wanted, slot: &mut Slot) -> Result<Group, String> {
+        parents.whole(wanted)?;
+        let limits = parents.limits(wanted);
         let name = format!("{PREFIX}{id}");
         let planned = RunGroup::plan(&name, &limits).map_err(shown)?;
-        slot.will_make(&planned)?;
+        slot.will_make(&planned.into_iter().map(Made::Group).collect::<Vec<_>>())?;
         let made = slot.alone(|| {
             cgroup::make_parents(&limits).map_err(shown)?;
             RunGroup::create(&name, &limits)
@@ -122,33 +161,14 @@ impl Group {
         if self.spoilt {
             return Err("the group is given up: a process ended while it was moved".into());
         }
-        let pid = pid_of(pidfd)?;
-        let status = status(pid)?;
-        if !all_uids_are(&status, caller.uid) {
-            return Err(format!("process {pid} is not of uid {} alone", caller.uid));
-        }
-        if !descends(pid, caller.pid)? {
-            return Err(format!(
-                "process {pid} does not descend from the caller, {}",
-                caller.pid
-            ));
-        }
-        // Until here the number was this process's.
-        if ended(pidfd) {
-            return Err("the process has ended".into());
-        }
-        let moved = self.group.add_as(caller.uid, pid.unsigned_abs()).map_err(shown);
-        // Now it could be another's, who was moved in its stead.
-        if ended(pidfd) {
-            self.spoilt = true;
-            self.group.put_back_strangers(caller.uid);
-            self.kill(caller.uid)?;
-            return Err("the process ended while it was moved".into());
-        }
-        moved?;
-        match self.group.contains(pid.unsigned_abs()).map_err(shown)? {
-            true => Ok(()),
-            false => Err(format!("process {pid} is not in the group, by its own account")),
+        match moved(&self.group, pidfd, caller)? {
+            Moved::In => Ok(()),
+            Moved::Lost(_) => {
+                self.spoilt = true;
+                self.group.put_back_strangers(caller.uid, None);
+                self.kill(caller.uid)?;
+                Err("the process ended while it was moved".into())
+            }
         }
     }
 
@@ -166,6 +186,66 @@ impl Group {
         }
         slot.removed();
         slot.alone(|| parents.remove_empty())
+    }
+}
+
+/// Moves the process of a pidfd into the group of a run that another helper of the same user holds.
+pub fn join(parents: &Parents, id: &RunId, pidfd: &OwnedFd, caller: &Peer, slot: &Slot) -> Result<(), String> {
+    let name = format!("{PREFIX}{id}");
+    let held = slot.held(&name)?;
+    if held.is_empty() {
+        return Err(format!("no helper of uid {} holds a group for run {id}", caller.uid));
+    }
+    let limits = parents.of_held(&held, &name);
+    let planned = RunGroup::plan(&name, &limits).map_err(shown)?;
+    if !held.iter().all(|dir| planned.contains(dir)) {
+        return Err(format!(
+            "run {id} has groups where helper.toml names no parent any more"
+        ));
+    }
+    let group = RunGroup::attach(&name, &limits).map_err(shown)?;
+    match moved(&group, pidfd, caller)? {
+        Moved::In => Ok(()),
+        Moved::Lost(pid) => {
+            // The run goes on: nobody is killed for it.
+            group.put_back_strangers(caller.uid, Some(pid));
+            Err("the process ended while it was moved".into())
+        }
+    }
+}
+
+enum Moved {
+    In,
+    /// The process ended meanwhile, and who has its number now may be in the group.
+    Lost(u32),
+}
+
+fn moved(group: &RunGroup, pidfd: &OwnedFd, caller: &Peer) -> Result<Moved, String> {
+    let pid = pid_of(pidfd)?;
+    let status = status(pid)?;
+    if !all_uids_are(&status, caller.uid) {
+        return Err(format!("process {pid} is not of uid {} alone", caller.uid));
+    }
+    if !descends(pid, caller.pid)? {
+        return Err(format!(
+            "process {pid} does not descend from the caller, {}",
+            caller.pid
+        ));
+    }
+    // Until here the number was this process's.
+    if ended(pidfd) {
+        return Err("the process has ended".into());
+    }
+    let number = pid.unsigned_abs();
+    let added = group.add_as(caller.uid, number).map_err(shown);
+    // Now it could be another's, who was moved in its stead.
+    if ended(pidfd) {
+        return Ok(Moved::Lost(number));
+    }
+    added?;
+    match group.contains(number).map_err(shown)? {
+        true => Ok(Moved::In),
+        false => Err(format!("process {pid} is not in the group, by its own account")),
     }
 }
 
@@ -233,16 +313,47 @@ mod tests {
 
     #[test]
     fn nothing_is_above_a_ceiling() {
-        within(MOST, MOST).unwrap();
+        within(MOST.into(), MOST).unwrap();
+        within(Wanted::default(), MOST).unwrap();
         for (asked, name) in [
             (Amounts { memory: 101, ..MOST }, "memory: 101B"),
             (Amounts { cpu: 201, ..MOST }, "cpu: 0.201 CPUs"),
             (Amounts { pids: u64::MAX, ..MOST }, "pids: 18446744073709551615"),
             (Amounts { pids: 0, ..MOST }, "a limit of 0"),
         ] {
-            let why = within(asked, MOST).unwrap_err();
+            let why = within(asked.into(), MOST).unwrap_err();
             assert!(why.starts_with(name), "{why}");
         }
+    }
+
+    #[test]
+    fn a_directory_has_a_limit_for_each_of_its_controllers() {
+        let at = |parent: &str| CgroupController {
+            version: 1,
+            parent: parent.into(),
+        };
+        let parents = |memory, cpu, pids| Parents {
+            memory: at(memory),
+            cpu: at(cpu),
+            pids: at(pids),
+        };
+        let apart = parents("/m", "/c", "/p");
+        let (one, some) = (parents("/x", "/x", "/x"), parents("/x", "/c", "/x"));
+        let cpu = Wanted {
+            cpu: Some(1),
+            ..Wanted::default()
+        };
+        let pids = Wanted {
+            pids: Some(1),
+            ..Wanted::default()
+        };
+        for (parents, wanted) in [(&apart, cpu), (&apart, pids), (&some, cpu), (&one, MOST.into())] {
+            parents.whole(wanted).unwrap();
+        }
+        for (parents, wanted) in [(&one, cpu), (&one, pids), (&some, pids)] {
+            assert!(parents.whole(wanted).unwrap_err().contains("one group holds both"));
+        }
+        assert!(apart.whole(Wanted::default()).is_err());
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! `safe-run-helper`: the control groups of an ordinary user's runs, made by root. It is started as root by sudo or pkexec,
+//! `safe-run-helper`: the control groups and project quotas of an ordinary user's runs, made by root. It is started as root by sudo or pkexec,
 //! its standard input one end of a socket pair, and trusts its own file, the kernel and its code: who asks, and all that they
 //! send, is hostile. It knows no policies and opens no path that it is told.
 
 pub mod config;
+mod disk;
 mod group;
 mod peer;
 mod serve;

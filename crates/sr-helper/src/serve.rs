@@ -1,10 +1,11 @@
 //! One caller, from the first look at the socket until it is closed. Then nothing of what was made for them is left.
 
 use crate::config::Config;
+use crate::disk::{self, Limited};
 use crate::group::{self, Group, Parents};
 use crate::peer::{self, Told};
-use crate::slot::{Slot, Slots};
-use crate::wire::{self, Answer, Ask, Fault, Ready, Request, Say, VERSION};
+use crate::slot::{Made, Slot, Slots};
+use crate::wire::{self, Answer, Ask, DiskCeilings, Fault, Ready, Request, Say, VERSION};
 use sr_kernel::cgroup::{remove_by_path_of, top_of, version};
 use sr_kernel::confine::{self, Confinement};
 use sr_kernel::landlock::{self, Access, Rule, Ruleset, Scope};
@@ -21,6 +22,10 @@ use std::path::{Path, PathBuf};
 const CAPABILITIES: u64 = CAP_KILL | CAP_SETUID;
 const CAP_KILL: u64 = 1 << 5;
 const CAP_SETUID: u64 = 1 << 7;
+/// Only where the operator gives project quotas away: the kernel has no smaller one for their limits.
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// Likewise.
+const QUOTA_CALLS: &[libc::c_long] = &[libc::SYS_quotactl_fd, libc::SYS_ioctl];
 
 /// The calls that it makes once it is confined; any other ends it.
 const CALLS: &[libc::c_long] = &[
@@ -107,13 +112,17 @@ struct Served {
     parents: Parents,
     slot: Slot,
     group: Option<Group>,
+    limited: Option<Limited>,
 }
 
 impl Served {
     fn begin(socket: BorrowedFd<'_>, told: &Told, places: Places<'_>) -> Result<Served, String> {
         let caller = peer::identify(socket, told)?;
         let config = Config::load(places.config)?;
-        if !config.allows(&caller) {
+        if caller.uid == 0 && config.disk.is_none() {
+            return Err("root needs a helper for project quotas alone, and helper.toml has none".into());
+        }
+        if caller.uid != 0 && !config.allows(&caller) {
             return Err(format!(
                 "{} allows neither uid {} nor a group of theirs",
                 places.config.display(),
@@ -123,10 +132,18 @@ impl Served {
         let parents = Parents::of(&config, caller.uid);
         let slots = Slots::open(places.state)?;
         confine(&config, places.state).map_err(|e| format!("the helper cannot confine itself: {e}"))?;
-        let slot = slots.take(caller.uid, config.runs, |dirs| {
-            remove_by_path_of(dirs, caller.uid).map_err(|errors| format!("{errors:?}"))?;
+        let slot = slots.take(caller.uid, config.runs, |made| {
+            let dirs: Vec<_> = made
+                .iter()
+                .filter_map(|made| made.group().map(Path::to_owned))
+                .collect();
+            let removed = remove_by_path_of(&dirs, caller.uid).map_err(|errors| format!("{errors:?}"));
             parents.remove_empty();
-            Ok(())
+            let projects = made.iter().map(|made| match made {
+                Made::Project { device, id } => disk::clear(config.disk.as_ref(), *device, *id),
+                Made::Group(_) => Ok(()),
+            });
+            projects.chain([removed]).collect()
         })?;
         Ok(Served {
             caller,
@@ -134,6 +151,7 @@ impl Served {
             parents,
             slot,
             group: None,
+            limited: None,
         })
     }
 
@@ -143,6 +161,11 @@ impl Served {
             cpu: self.parents.cpu.clone(),
             pids: self.parents.pids.clone(),
             ceilings: self.config.ceilings,
+            disk: self.config.disk.as_ref().map(|disk| DiskCeilings {
+                devices: disk.mounts.iter().map(|(_, device)| *device).collect(),
+                bytes: disk.bytes,
+                files: disk.inodes,
+            }),
         };
         let mut say = Say::Ready(ready);
         loop {
@@ -170,11 +193,18 @@ impl Served {
                 request.version
             ));
         }
-        let wanted = usize::from(request.ask == Ask::Enter);
+        let with = matches!(request.ask, Ask::Enter | Ask::Join { .. } | Ask::LimitDisk { .. });
+        let wanted = usize::from(with);
         if fds.len() != wanted {
             return Err(format!("{} descriptors came, not {wanted}", fds.len()));
         }
         let none = || "there is no group".to_owned();
+        let disk = matches!(request.ask, Ask::LimitDisk { .. } | Ask::FreeDisk);
+        if self.caller.uid == 0 && !disk {
+            return Err("root makes its control groups itself".into());
+        }
+        let mut fds = fds.into_iter();
+        let object = fds.next().ok_or_else(none);
         match request.ask {
             Ask::MakeGroup { .. } if self.group.is_some() => Err("there is a group already".into()),
             Ask::MakeGroup { id, limits } => {
@@ -184,8 +214,21 @@ impl Served {
             }
             Ask::Enter => {
                 let group = self.group.as_mut().ok_or_else(none)?;
-                fds.first()
-                    .map_or(Err(none()), |pidfd| group.enter(pidfd, &self.caller))
+                group.enter(&object?, &self.caller)
+            }
+            Ask::Join { id } => group::join(&self.parents, &id, &object?, &self.caller, &self.slot),
+            Ask::LimitDisk { .. } if self.limited.is_some() => Err("there is a limit on disk already".into()),
+            Ask::LimitDisk { bytes, files } => {
+                let most = self.config.disk.as_ref();
+                let most = most.ok_or("helper.toml has no [disk]: there are no project quotas")?;
+                disk::within(bytes, files, most)?;
+                let limits = (bytes, files);
+                self.limited = Some(Limited::make(most, object?, limits, &self.caller, &mut self.slot)?);
+                Ok(())
+            }
+            Ask::FreeDisk => {
+                let limited = self.limited.take().ok_or("there is no limit on disk")?;
+                limited.remove(&mut self.slot)
             }
             Ask::Kill => self.group.as_ref().ok_or_else(none)?.kill(self.caller.uid),
             Ask::Remove => {
@@ -197,10 +240,14 @@ impl Served {
 
     /// The caller is gone: so is what was made for them.
     fn end(mut self) -> Result<(), String> {
-        match self.group.take() {
-            Some(group) => group.remove(&self.parents, self.caller.uid, &mut self.slot),
-            None => Ok(()),
-        }
+        let group = self.group.take();
+        let limited = self.limited.take();
+        // First what may write: the limit holds as long.
+        let removed = group.map_or(Ok(()), |group| {
+            group.remove(&self.parents, self.caller.uid, &mut self.slot)
+        });
+        let freed = limited.map_or(Ok(()), |limited| limited.remove(&mut self.slot));
+        removed.and(freed)
     }
 }
 
@@ -239,10 +286,11 @@ fn confine(config: &Config, state: &Path) -> io::Result<()> {
         rules,
     };
     let files = (abi > 0).then(|| confine::ruleset(&ruleset, &[])).transpose()?;
-    let filter = seccomp::allow_list(CALLS);
+    let quotas = config.disk.is_some();
+    let filter = seccomp::allow_list(&[CALLS, if quotas { QUOTA_CALLS } else { &[] }].concat());
     Confinement {
         files: files.as_ref().map(AsFd::as_fd),
-        capabilities: CAPABILITIES,
+        capabilities: CAPABILITIES | if quotas { CAP_SYS_ADMIN } else { 0 },
         filter: &filter,
     }
     .enter()

@@ -6,7 +6,7 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sr_common::RunId;
 use sr_common::facts::CgroupController;
 use std::io::{IoSlice, IoSliceMut};
@@ -18,7 +18,7 @@ pub const VERSION: u32 = 1;
 /// The longest message.
 pub const MAX: usize = 4096;
 
-/// Amounts of what a group limits.
+/// The most that a run may hold of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Amounts {
@@ -28,6 +28,33 @@ pub struct Amounts {
     pub cpu: u64,
     /// Processes and threads.
     pub pids: u64,
+}
+
+/// What a run's group is to hold. What is not named its user has a group for already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u64>,
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u64>,
+}
+
+/// `null` is no other way to say nothing.
+fn named<'d, D: Deserializer<'d>>(from: D) -> Result<Option<u64>, D::Error> {
+    u64::deserialize(from).map(Some)
+}
+
+impl From<Amounts> for Wanted {
+    fn from(all: Amounts) -> Wanted {
+        Wanted {
+            memory: Some(all.memory),
+            cpu: Some(all.cpu),
+            pids: Some(all.pids),
+        }
+    }
 }
 
 /// A message to the helper.
@@ -42,9 +69,15 @@ pub struct Request {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Ask {
     /// Make the group of a run. There is one at a time.
-    MakeGroup { id: RunId, limits: Amounts },
+    MakeGroup { id: RunId, limits: Wanted },
     /// Move the process whose pidfd comes along into the group.
     Enter,
+    /// Move it into the group of a run of the caller's user that another helper made.
+    Join { id: RunId },
+    /// Limit what is made in the directory that comes along, which is empty. There is one at a time.
+    LimitDisk { bytes: u64, files: u64 },
+    /// Take that limit away.
+    FreeDisk,
     /// Kill what is in the group.
     Kill,
     /// Kill what is in the group, and remove it.
@@ -79,6 +112,19 @@ pub struct Ready {
     pub cpu: CgroupController,
     pub pids: CgroupController,
     pub ceilings: Amounts,
+    /// `None`: no project quotas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskCeilings>,
+}
+
+/// The most that a run may hold on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskCeilings {
+    /// Of the file systems.
+    pub devices: Vec<u64>,
+    pub bytes: u64,
+    pub files: u64,
 }
 
 /// Why a message could not be taken.
@@ -169,6 +215,9 @@ mod tests {
         assert_eq!(serde_json::to_string(&request).unwrap(), MAKE);
         let enter: Request = decode(br#"{"version":1,"ask":"enter"}"#).unwrap();
         assert_eq!(enter.ask, Ask::Enter);
+        let some = MAKE.replace(r#","pids":3"#, "");
+        let request: Request = decode(some.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&request).unwrap(), some);
         for (what, with) in [
             ("01j00000000000000000000000", "../../../../../../tmp/xxxx"),
             ("01j00000000000000000000000", "01j0000000000000000000000"),
@@ -178,7 +227,7 @@ mod tests {
             (r#""pids":3"#, r#""pids":18446744073709551616"#),
             (r#""pids":3"#, r#""pids":3,"io":4"#),
             (r#""pids":3"#, r#""pids":3,"pids":4"#),
-            (r#","pids":3"#, ""),
+            (r#""pids":3"#, r#""pids":null"#),
             (r#""ask""#, r#""path":"/","ask""#),
             ("makeGroup", "run"),
             ("}}}}", "}}}}{}"),

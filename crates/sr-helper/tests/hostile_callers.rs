@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair}
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use sr_common::RunId;
 use sr_common::facts::CgroupFacts;
-use sr_helper::wire::{self, Amounts, Answer, Ask, Ready, Request, Say, VERSION};
+use sr_helper::wire::{self, Amounts, Answer, Ask, Ready, Request, Say, VERSION, Wanted};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -40,8 +40,16 @@ type Test = fn(&World);
 
 const TESTS: &[(&str, Test)] = &[
     ("helper_makes_enters_kills_and_removes", makes_enters_kills_and_removes),
+    ("helper_makes_what_is_missing", makes_what_is_missing),
     ("helper_keeps_to_the_ceilings", keeps_to_the_ceilings),
     ("helper_moves_nobody_elses_processes", moves_nobody_elses_processes),
+    ("helper_joins_runs_that_go_on", joins_runs_that_go_on),
+    ("helper_joins_no_other_processes", joins_no_other_processes),
+    ("helper_joins_no_other_groups", joins_no_other_groups),
+    (
+        "helper_joins_no_stranger_by_a_used_number",
+        joins_no_stranger_by_a_used_number,
+    ),
     ("helper_takes_no_other_descriptors", takes_no_other_descriptors),
     ("helper_outlives_any_bytes", outlives_any_bytes),
     (
@@ -67,6 +75,16 @@ const TESTS: &[(&str, Test)] = &[
         "helper_groups_are_not_the_callers_to_change",
         groups_are_not_the_callers,
     ),
+];
+
+type DiskTest = fn(&World, &Quotas);
+
+const DISK_TESTS: &[(&str, DiskTest)] = &[
+    ("helper_limits_a_directory_on_disk", limits_a_directory),
+    ("helper_limits_only_the_callers_on_disk", limits_only_the_callers),
+    ("helper_gives_projects_of_its_own_on_disk", gives_projects_of_its_own),
+    ("helper_is_not_raced_to_another_on_disk", is_not_raced_to_another),
+    ("helper_clears_what_is_left_on_disk", clears_what_is_left),
 ];
 
 fn main() {
@@ -99,10 +117,31 @@ fn main() {
             }
         })
     });
+    let quotas: &'static OnceLock<Result<Quotas, String>> = Box::leak(Box::new(OnceLock::new()));
+    let disk_trials = DISK_TESTS.iter().map(|(name, test)| {
+        Trial::ignorable_test(*name, move || {
+            if !root {
+                return Ok(Completion::ignored_with("not started by root"));
+            }
+            let world = world.get_or_init(World::new).as_ref();
+            let found = world.and_then(|world| Ok((world, quotas.get_or_init(Quotas::new).as_ref()?)));
+            match found {
+                Err(reason) => Ok(Completion::ignored_with(reason.clone())),
+                Ok((world, quotas)) => {
+                    world.configure(&quotas.config(world));
+                    std::panic::catch_unwind(|| test(world, quotas)).map_err(|_| Failed::from("see above"))?;
+                    world.nothing_left();
+                    quotas.nothing_left();
+                    Ok(Completion::Completed)
+                }
+            }
+        })
+    });
+    let trials: Vec<Trial> = trials.chain(disk_trials).collect();
     let mut arguments = arguments;
     // They share one file of rules, and count what is there.
     arguments.test_threads = Some(1);
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(Ok(world)) = world.get() {
         world.remove();
     }
@@ -214,6 +253,94 @@ impl World {
     }
 }
 
+/// A file system with project quotas.
+struct Quotas {
+    mount: PathBuf,
+    fd: OwnedFd,
+}
+
+const PROJECTS: [u32; 2] = [500, 503];
+const MOST_BYTES: u64 = 4 << 20;
+const MOST_FILES: u64 = 40;
+
+impl Quotas {
+    fn new() -> Result<Quotas, String> {
+        let mount = PathBuf::from("/run/disk");
+        fs::create_dir(&mount).expect("a directory");
+        let image = fs::File::create("/run/disk.img").expect("a file");
+        image.set_len(64 << 20).expect("its size");
+        for words in [
+            &["mkfs.ext4", "-q", "-O", "quota,project", "-I", "256", "/run/disk.img"][..],
+            &["mount", "-o", "loop,prjquota", "/run/disk.img", "/run/disk"],
+        ] {
+            let none = |why: &str| format!("no file system with project quotas here: {why}");
+            let ran = Command::new(words[0]).args(&words[1..]).output();
+            let ran = ran.map_err(|e| none(&format!("{}: {e}", words[0])))?;
+            if !ran.status.success() {
+                let said = String::from_utf8_lossy(&ran.stderr);
+                let first = said.lines().next().unwrap_or_default();
+                return Err(none(first));
+            }
+        }
+        let fd = fs::File::open(&mount).expect("it is there").into();
+        Ok(Quotas { mount, fd })
+    }
+
+    fn config(&self, world: &World) -> String {
+        let [first, last] = PROJECTS;
+        format!(
+            "{}[disk]\nmounts = [{:?}]\nprojects = [{first}, {last}]\nbytes = \"4MiB\"\nfiles = {MOST_FILES}\n",
+            world.config(),
+            self.mount
+        )
+    }
+
+    /// A new directory of `uid`'s.
+    fn directory(&self, uid: u32) -> PathBuf {
+        let dir = self.mount.join(id().to_string());
+        fs::create_dir(&dir).unwrap();
+        chown(&dir, Some(uid), Some(uid)).unwrap();
+        dir
+    }
+
+    /// The most bytes and files of a project.
+    fn limits(&self, id: u32) -> (u64, u64) {
+        let held = sr_kernel::quota::read(self.fd.as_fd(), id).unwrap();
+        (held.most_bytes, held.most_inodes)
+    }
+
+    fn limited(&self) -> Vec<u32> {
+        (1..1000).filter(|id| self.limits(*id) != (0, 0)).collect()
+    }
+
+    fn nothing_left(&self) {
+        assert_eq!(self.limited(), Vec::<u32>::new());
+        for entry in fs::read_dir(&self.mount).unwrap().flatten() {
+            if entry.file_name() != "lost+found" {
+                fs::remove_dir_all(entry.path()).unwrap();
+            }
+        }
+        let charged = |id: u32| sr_kernel::quota::read(self.fd.as_fd(), id).unwrap();
+        until("nothing is charged", || {
+            (PROJECTS[0]..=PROJECTS[1]).all(|id| charged(id).inodes == 0)
+        });
+    }
+}
+
+fn project(dir: &Path) -> (u32, bool) {
+    sr_kernel::quota::project(fs::File::open(dir).unwrap().as_fd()).unwrap()
+}
+
+/// What the caller's own process writes into a file, until it is told no.
+fn written(file: &Path, kibibytes: u32) -> u64 {
+    let mut dd = Command::new("dd");
+    dd.arg("if=/dev/zero").arg(format!("of={}", file.display()));
+    dd.arg("bs=1k").arg(format!("count={kibibytes}"));
+    dd.uid(CALLER).gid(CALLER).stderr(Stdio::null());
+    let _ = dd.status().unwrap();
+    fs::metadata(file).map_or(0, |meta| meta.len())
+}
+
 fn until(what: &str, mut seen: impl FnMut() -> bool) {
     let factor = std::env::var("SAFE_RUN_TEST_SLOWNESS").map_or(1, |text| text.parse().expect("a number"));
     let end = Instant::now() + Duration::from_secs(40) * factor;
@@ -297,13 +424,22 @@ impl Helper {
         }
     }
 
-    fn make(&mut self, limits: Amounts) -> Result<RunId, String> {
-        let id = id();
+    fn make(&mut self, limits: impl Into<Wanted>) -> Result<RunId, String> {
+        let (id, limits) = (id(), limits.into());
         self.ask(Ask::MakeGroup { id: id.clone(), limits }, None).map(|()| id)
     }
 
     fn enter(&mut self, process: &Child) -> Result<(), String> {
         self.ask(Ask::Enter, Some(pidfd(process).as_fd()))
+    }
+
+    fn limit(&mut self, dir: &Path, (bytes, files): (u64, u64)) -> Result<(), String> {
+        let dir = fs::File::open(dir).unwrap();
+        self.ask(Ask::LimitDisk { bytes, files }, Some(dir.as_fd()))
+    }
+
+    fn join(&mut self, id: &RunId, process: BorrowedFd<'_>) -> Result<(), String> {
+        self.ask(Ask::Join { id: id.clone() }, Some(process))
     }
 
     fn end(mut self) -> bool {
@@ -411,6 +547,41 @@ fn makes_enters_kills_and_removes(world: &World) {
     assert!(!second.lives());
 }
 
+/// In version 1 each hierarchy is left by itself; in version 2 nothing is left without a limit in its stead.
+fn makes_what_is_missing(world: &World) {
+    let (mut helper, ready) = Helper::ready();
+    let pids = Wanted {
+        pids: Some(16),
+        ..Wanted::default()
+    };
+    assert!(helper.make(Wanted::default()).unwrap_err().contains("no limit"));
+    let over = Wanted {
+        pids: Some(33),
+        ..Wanted::default()
+    };
+    assert!(helper.make(over).unwrap_err().starts_with("pids: 33"));
+    let made = helper.make(pids);
+    if ready.pids == ready.memory {
+        assert!(made.unwrap_err().contains("one group holds both"));
+        assert_eq!(world.groups(), Vec::<PathBuf>::new());
+        return;
+    }
+    let id = made.unwrap();
+    let mut sleep = Sleep::new(CALLER);
+    let before = fs::read_to_string(format!("/proc/{}/cgroup", sleep.pid())).unwrap();
+    helper.enter(&sleep.0).unwrap();
+    let after = fs::read_to_string(format!("/proc/{}/cgroup", sleep.pid())).unwrap();
+    let moved: Vec<_> = before.lines().zip(after.lines()).filter(|(a, b)| a != b).collect();
+    let [(_, line)] = moved[..] else {
+        panic!("{before} became {after}");
+    };
+    assert!(line.contains(":pids:") && line.ends_with(id.as_str()), "{line}");
+    let own = Path::new(&ready.pids.parent);
+    assert_eq!(world.groups(), [own.join(format!("safe-run-{id}")), own.to_owned()]);
+    assert!(helper.end());
+    assert!(!sleep.lives());
+}
+
 fn keeps_to_the_ceilings(world: &World) {
     let (mut helper, _) = Helper::ready();
     for (over, name) in [
@@ -479,6 +650,409 @@ fn moves_nobody_elses_processes(_: &World) {
     assert!(helper.end());
 }
 
+/// One that holds no group moves what its caller started into one that another holds, and into that alone.
+fn joins_runs_that_go_on(world: &World) {
+    let (mut run, _) = Helper::ready();
+    let id = run.make(LIMITS).unwrap();
+    let (mut guest, _) = Helper::ready();
+    let mut first = Sleep::new(CALLER);
+    guest.join(&id, pidfd(&first.0).as_fd()).unwrap();
+    assert!(first.member_of(&id));
+    let groups = world.groups();
+    // Who joins can neither end nor remove it, nor make another of that name.
+    for ask in [Ask::Kill, Ask::Remove] {
+        assert!(guest.ask(ask, None).unwrap_err().contains("no group"));
+    }
+    let again = Ask::MakeGroup {
+        id: id.clone(),
+        limits: LIMITS.into(),
+    };
+    assert!(guest.ask(again, None).unwrap_err().contains("exists already"));
+    assert!(guest.end());
+    assert!(first.lives() && first.member_of(&id));
+    assert_eq!(world.groups(), groups);
+    assert!(run.end());
+    assert!(!first.lives());
+}
+
+fn joins_no_other_processes(_: &World) {
+    let (mut run, _) = Helper::ready();
+    let id = run.make(LIMITS).unwrap();
+    let (mut guest, _) = Helper::ready();
+    let (root, other) = (Sleep::new(0), Sleep::new(OTHER));
+    for process in [&root, &other] {
+        let why = guest.join(&id, pidfd(&process.0).as_fd()).unwrap_err();
+        assert!(why.contains("not of uid"), "{why}");
+        assert!(!process.member_of(&id));
+    }
+    // Of the same user, and of nobody who asks.
+    let mut parent = Command::new("sh");
+    parent
+        .args(["-c", "sleep 600 >/dev/null 2>&1 & echo $!"])
+        .uid(CALLER)
+        .gid(CALLER);
+    let text = String::from_utf8(parent.output().unwrap().stdout).unwrap();
+    let orphan = Pid::from_raw(text.trim().parse().unwrap()).unwrap();
+    let fd = pidfd_open(orphan, PidfdFlags::empty()).unwrap();
+    let why = guest.join(&id, fd.as_fd()).unwrap_err();
+    assert!(why.contains("descend"), "{why}");
+    assert!(!member_of(orphan.as_raw_nonzero().get() as u32, &id));
+    kill_process(orphan, Signal::KILL).unwrap();
+    let mut dead = Sleep::new(CALLER);
+    let fd = pidfd(&dead.0);
+    dead.0.kill().unwrap();
+    dead.0.wait().unwrap();
+    assert!(guest.join(&id, fd.as_fd()).unwrap_err().contains("ended"));
+    // What is no process, none, and one too many.
+    let null = fs::File::open("/dev/null").unwrap();
+    assert!(guest.join(&id, null.as_fd()).unwrap_err().contains("no pidfd"));
+    let why = guest.ask(Ask::Join { id: id.clone() }, None).unwrap_err();
+    assert!(why.contains("0 descriptors"), "{why}");
+    assert!(guest.end() && run.end());
+}
+
+fn joins_no_other_groups(world: &World) {
+    world.configure(&world.config().replace("users = [", &format!("users = [{OTHER}, ")));
+    let (mut other, first) = Helper::start(program().env("SUDO_UID", OTHER.to_string()), OTHER);
+    first.unwrap();
+    let others = other.make(LIMITS).unwrap();
+    let (mut run, _) = Helper::ready();
+    let ended = run.make(LIMITS).unwrap();
+    run.ask(Ask::Remove, None).unwrap();
+    let (mut killed, _) = Helper::ready();
+    let (mut guest, _) = Helper::ready();
+    let left = killed.make(LIMITS).unwrap();
+    killed.process.kill().unwrap();
+    killed.process.wait().unwrap();
+    let mut own = Sleep::new(CALLER);
+    for id in [&others, &ended, &left, &id()] {
+        let why = guest.join(id, pidfd(&own.0).as_fd()).unwrap_err();
+        assert!(why.contains("no helper of uid"), "{why}");
+        assert!(!own.member_of(id));
+    }
+    // The operator has other parents since the run began.
+    let here = run.make(LIMITS).unwrap();
+    for dir in world.dirs() {
+        fs::create_dir(dir.join("apart")).unwrap();
+    }
+    let mut text = world.config();
+    for dir in world.dirs() {
+        text = text.replace(&format!("{dir:?}"), &format!("{:?}", dir.join("apart")));
+    }
+    world.configure(&text);
+    let (mut elsewhere, _) = Helper::ready();
+    let why = elsewhere.join(&here, pidfd(&own.0).as_fd()).unwrap_err();
+    assert!(why.contains("no parent any more"), "{why}");
+    assert!(!own.member_of(&here) && own.lives());
+    assert!(elsewhere.end() && guest.end() && run.end() && other.end());
+    for dir in world.dirs() {
+        fs::remove_dir(dir.join("apart")).unwrap();
+    }
+    world.configure(&world.config());
+    // Who comes next removes what the killed one left.
+    let (next, _) = Helper::ready();
+    assert!(next.end());
+}
+
+/// As [`moves_no_stranger_by_a_used_number`]; nobody of the run is killed for it.
+fn joins_no_stranger_by_a_used_number(_: &World) {
+    const LAST: &str = "/proc/sys/kernel/ns_last_pid";
+    let (mut run, _) = Helper::ready();
+    let id = run.make(LIMITS).unwrap();
+    let mut member = Sleep::new(CALLER);
+    run.enter(&member.0).unwrap();
+    let mut used_again = 0;
+    for round in 0..60u64 {
+        let (mut guest, _) = Helper::ready();
+        let mut own = Sleep::new(CALLER);
+        let fd = pidfd(&own.0);
+        let pid = own.pid();
+        let (answer, mut stranger) = std::thread::scope(|scope| {
+            let race = scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(round * 5));
+                own.0.kill().unwrap();
+                own.0.wait().unwrap();
+                let _ = fs::write(LAST, (pid - 1).to_string());
+                Sleep::new(0)
+            });
+            let answer = guest.join(&id, fd.as_fd());
+            (answer, race.join().unwrap())
+        });
+        used_again += u32::from(stranger.pid() == pid);
+        if let Err(why) = &answer {
+            assert!(why.contains("ended") || why.contains("process"), "{why}");
+        }
+        assert!(!stranger.member_of(&id), "{answer:?}");
+        assert!(guest.end());
+        assert!(
+            stranger.lives() && member.lives() && member.member_of(&id),
+            "{answer:?}"
+        );
+    }
+    assert!(used_again > 0, "no number was used again");
+    assert!(run.end() && !member.lives());
+}
+
+fn limits_a_directory(world: &World, quotas: &Quotas) {
+    let (mut helper, ready) = Helper::ready();
+    let disk = ready.disk.expect("project quotas");
+    assert_eq!(
+        (disk.devices.len(), disk.bytes, disk.files),
+        (1, MOST_BYTES, MOST_FILES)
+    );
+    let dir = quotas.directory(CALLER);
+    let asked = (1 << 20, 10);
+    assert!(helper.ask(Ask::FreeDisk, None).unwrap_err().contains("no limit"));
+    helper.limit(&dir, asked).unwrap();
+    let (project_id, inherited) = project(&dir);
+    assert!(inherited && (PROJECTS[0]..=PROJECTS[1]).contains(&project_id));
+    assert_eq!(quotas.limits(project_id), asked);
+    assert_eq!(quotas.limited(), [project_id]);
+    let wrote = written(&dir.join("large"), 3000);
+    assert!((900 << 10..=1 << 20).contains(&wrote), "{wrote}");
+    let made = (0..20).filter(|n| written(&dir.join(format!("f{n}")), 0) == 0 && dir.join(format!("f{n}")).exists());
+    // Itself, the large one and these.
+    assert_eq!(made.count(), 8);
+    // One at a time.
+    let other = quotas.directory(CALLER);
+    assert!(helper.limit(&other, asked).unwrap_err().contains("already"));
+    assert_eq!(project(&other), (0, false));
+    // With a group beside it, in either order of their ends.
+    helper.make(LIMITS).unwrap();
+    helper.ask(Ask::FreeDisk, None).unwrap();
+    assert_eq!(quotas.limited(), Vec::<u32>::new());
+    assert!(written(&dir.join("large"), 3000) == 3000 << 10);
+    helper.limit(&other, asked).unwrap();
+    assert_ne!(project(&other).0, project_id, "what is charged to the first one stays");
+    helper.ask(Ask::Remove, None).unwrap();
+    assert_eq!(quotas.limited(), [project(&other).0]);
+    let status = fs::read_to_string(format!("/proc/{}/status", helper.process.id())).unwrap();
+    let holds = status.lines().any(|line| line == "CapEff:\t00000000002000a0");
+    assert!(holds, "CAP_KILL, CAP_SETUID and CAP_SYS_ADMIN, no more: {status}");
+    assert!(helper.end());
+    assert_eq!(quotas.limited(), Vec::<u32>::new());
+    // Nobody gets it whose operator does not give it away.
+    world.configure(&world.config());
+    let (mut helper, ready) = Helper::ready();
+    assert_eq!(ready.disk, None);
+    assert!(
+        helper
+            .limit(&quotas.directory(CALLER), asked)
+            .unwrap_err()
+            .contains("no [disk]")
+    );
+    assert!(helper.end());
+}
+
+fn limits_only_the_callers(_: &World, quotas: &Quotas) {
+    let (mut helper, _) = Helper::ready();
+    let asked = (1 << 20, 10);
+    let refused = |helper: &mut Helper, dir: BorrowedFd<'_>, word: &str| {
+        let (bytes, files) = asked;
+        let why = helper.ask(Ask::LimitDisk { bytes, files }, Some(dir)).unwrap_err();
+        assert!(why.contains(word), "{why}");
+    };
+    let open = |path: &Path| fs::File::open(path).unwrap();
+    for uid in [0, OTHER] {
+        let dir = quotas.directory(uid);
+        refused(&mut helper, open(&dir).as_fd(), "belongs to uid");
+        assert_eq!(project(&dir), (0, false));
+    }
+    refused(&mut helper, open(&quotas.mount).as_fd(), "belongs to uid");
+    let own = quotas.directory(CALLER);
+    // A file, a place, a process, another file system, one that others may write, one that is not empty.
+    let file = own.join("file");
+    fs::write(&file, "x").unwrap();
+    chown(&file, Some(CALLER), Some(CALLER)).unwrap();
+    refused(&mut helper, open(&file).as_fd(), "no directory");
+    refused(&mut helper, open(&own).as_fd(), "not empty");
+    fs::remove_file(&file).unwrap();
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    let place = rustix::fs::open(&own, flags, rustix::fs::Mode::empty()).unwrap();
+    refused(&mut helper, place.as_fd(), "project");
+    symlink(&quotas.mount, own.with_extension("link")).unwrap();
+    let nofollow = flags | rustix::fs::OFlags::NOFOLLOW;
+    let link = rustix::fs::open(own.with_extension("link"), nofollow, rustix::fs::Mode::empty()).unwrap();
+    refused(&mut helper, link.as_fd(), "no directory");
+    fs::remove_file(own.with_extension("link")).unwrap();
+    let sleep = Sleep::new(CALLER);
+    refused(&mut helper, pidfd(&sleep.0).as_fd(), "no directory");
+    let elsewhere = PathBuf::from("/run/elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    chown(&elsewhere, Some(CALLER), Some(CALLER)).unwrap();
+    refused(&mut helper, open(&elsewhere).as_fd(), "none of the file systems");
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
+    refused(&mut helper, open(&own).as_fd(), "others may write");
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(
+        helper
+            .ask(
+                Ask::LimitDisk {
+                    bytes: 1 << 20,
+                    files: 10
+                },
+                None
+            )
+            .unwrap_err()
+            .contains("0 descriptors")
+    );
+    assert!(
+        helper
+            .ask(Ask::FreeDisk, Some(open(&own).as_fd()))
+            .unwrap_err()
+            .contains("1 descriptors")
+    );
+    // Above the ceilings, and what would be no limit.
+    for (bytes, files) in [
+        (MOST_BYTES + 1, 10),
+        (1 << 20, MOST_FILES + 1),
+        (u64::MAX, 1),
+        (0, 10),
+        (1 << 20, 0),
+    ] {
+        assert!(
+            helper.limit(&own, (bytes, files)).unwrap_err().contains("disk"),
+            "{bytes} {files}"
+        );
+    }
+    assert_eq!((project(&own), quotas.limited()), ((0, false), Vec::new()));
+    helper.limit(&own, (MOST_BYTES, MOST_FILES)).unwrap();
+    assert!(helper.end());
+    // Root has it for itself, and no group by it.
+    let dir = quotas.directory(0);
+    let (mut roots, first) = Helper::start(program().env_remove("SUDO_UID"), 0);
+    first.unwrap();
+    assert!(roots.make(LIMITS).unwrap_err().contains("root makes"));
+    assert!(roots.limit(&own, asked).unwrap_err().contains("belongs to uid"));
+    roots.limit(&dir, asked).unwrap();
+    assert!(roots.end());
+}
+
+/// None that has limits, that files are charged to, or that lies outside of the range.
+fn gives_projects_of_its_own(_: &World, quotas: &Quotas) {
+    let [first, last] = PROJECTS;
+    let asked = (1 << 20, 10);
+    // Somebody limits the first, and somebody's files are of the second.
+    sr_kernel::quota::limit(quotas.fd.as_fd(), first, 7 << 20, 7).unwrap();
+    let others = quotas.directory(OTHER);
+    sr_kernel::quota::assign(fs::File::open(&others).unwrap().as_fd(), first + 1).unwrap();
+    let mut helpers = Vec::new();
+    for expected in first + 2..=last {
+        let (mut helper, _) = Helper::ready();
+        let dir = quotas.directory(CALLER);
+        helper.limit(&dir, asked).unwrap();
+        assert_eq!(project(&dir).0, expected);
+        helpers.push(helper);
+    }
+    let (mut none, _) = Helper::ready();
+    let dir = quotas.directory(CALLER);
+    assert!(
+        none.limit(&dir, asked)
+            .unwrap_err()
+            .contains("every project from 500 to 503")
+    );
+    assert_eq!(project(&dir), (0, false));
+    // One that has a project already, whoever gave it.
+    let own = quotas.directory(CALLER);
+    sr_kernel::quota::assign(fs::File::open(&own).unwrap().as_fd(), 9).unwrap();
+    assert!(none.limit(&own, asked).unwrap_err().contains("of project 9 already"));
+    assert_eq!(quotas.limits(first), (7 << 20, 7), "left as it was");
+    assert!(none.end() && helpers.into_iter().all(Helper::end));
+    sr_kernel::quota::limit(quotas.fd.as_fd(), first, 0, 0).unwrap();
+}
+
+/// Names lead to other directories all the while; what is limited is what was opened.
+fn is_not_raced_to_another(_: &World, quotas: &Quotas) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let victim = quotas.directory(0);
+    let top = quotas.directory(CALLER);
+    let (name, aside) = (top.join("dir"), top.join("aside"));
+    let swapped = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !swapped.load(Ordering::Relaxed) {
+                // The caller's directory, a link to root's, and nothing.
+                let _ = fs::rename(&name, &aside);
+                let _ = symlink(&victim, &name);
+                let _ = fs::remove_file(&name);
+                let _ = fs::rename(&aside, &name);
+            }
+        });
+        for _ in 0..40 {
+            let (mut helper, _) = Helper::ready();
+            fs::create_dir(top.join("new")).unwrap();
+            chown(top.join("new"), Some(CALLER), Some(CALLER)).unwrap();
+            let dir = fs::File::open(top.join("new")).unwrap();
+            let _ = fs::rename(top.join("new"), &name);
+            let asked = Ask::LimitDisk {
+                bytes: 1 << 20,
+                files: 10,
+            };
+            helper.ask(asked, Some(dir.as_fd())).unwrap();
+            assert!(sr_kernel::quota::project(dir.as_fd()).unwrap().1);
+            // What the name led to at some moment is not the caller's, and is refused.
+            if let Ok(by_name) = fs::File::open(&name) {
+                helper.ask(Ask::FreeDisk, None).unwrap();
+                let root = std::os::unix::fs::MetadataExt::uid(&by_name.metadata().unwrap()) == 0;
+                let asked = Ask::LimitDisk {
+                    bytes: 1 << 20,
+                    files: 10,
+                };
+                assert!(!root || helper.ask(asked, Some(by_name.as_fd())).is_err());
+            }
+            assert!(helper.end());
+            drop(dir);
+            let paths = [&name, &aside, &top.join("new")];
+            until("the directory is caught", || {
+                let there = |path: &&&PathBuf| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+                paths.iter().filter(there).for_each(|path| drop(fs::remove_dir(path)));
+                fs::read_dir(&top)
+                    .unwrap()
+                    .flatten()
+                    .all(|e| e.file_type().is_ok_and(|t| !t.is_dir()))
+            });
+        }
+        swapped.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(project(&victim), (0, false));
+}
+
+fn clears_what_is_left(world: &World, quotas: &Quotas) {
+    let asked = (1 << 20, 10);
+    // The caller is killed.
+    let (mut helper, _) = Helper::ready();
+    helper.limit(&quotas.directory(CALLER), asked).unwrap();
+    let mut caller = Command::new("sleep")
+        .arg("600")
+        .stdin(helper.socket.take().unwrap())
+        .spawn()
+        .unwrap();
+    assert_eq!(quotas.limited().len(), 1);
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    assert!(helper.process.wait().unwrap().success());
+    assert_eq!(quotas.limited(), Vec::<u32>::new());
+    // The helper is, with a group beside it.
+    let (mut helper, _) = Helper::ready();
+    let dir = quotas.directory(CALLER);
+    helper.limit(&dir, asked).unwrap();
+    helper.make(LIMITS).unwrap();
+    let left = project(&dir).0;
+    helper.process.kill().unwrap();
+    helper.process.wait().unwrap();
+    assert_eq!(quotas.limited(), [left], "it holds on");
+    assert!(written(&dir.join("large"), 3000) <= 1 << 20);
+    // An operator who has changed his mind: what is no number of his any more stays as it is, and counts.
+    world.configure(&quotas.config(world).replace("[500, 503]", "[600, 603]"));
+    let (other, _) = Helper::ready();
+    assert!(other.end());
+    assert_eq!((quotas.limited(), world.slots().len()), (vec![left], 1));
+    world.configure(&quotas.config(world));
+    let (next, _) = Helper::ready();
+    assert_eq!(quotas.limited(), Vec::<u32>::new());
+    assert!(next.end());
+}
+
 fn takes_no_other_descriptors(_: &World) {
     let (mut helper, _) = Helper::ready();
     let open = |helper: &Helper| {
@@ -523,7 +1097,7 @@ fn outlives_any_bytes(world: &World) {
         version: VERSION,
         ask: Ask::MakeGroup {
             id: id(),
-            limits: LIMITS,
+            limits: LIMITS.into(),
         },
     })
     .unwrap();
@@ -648,14 +1222,20 @@ fn bounds_a_thousand_callers(world: &World) {
     for mut helper in started {
         match helper.hear() {
             Some(Say::Ready(_)) => serving.push(helper),
-            Some(Say::Refused { why }) => assert!(why.contains("6 runs"), "{why}"),
+            Some(Say::Refused { why }) => assert!(why.contains("12 helpers"), "{why}"),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(serving.len(), RUNS);
-    for helper in &mut serving {
-        helper.make(LIMITS).unwrap();
-    }
+    // As many again for commands that join.
+    assert_eq!(serving.len(), 2 * RUNS);
+    let made = serving.iter_mut().filter_map(|helper| match helper.make(LIMITS) {
+        Ok(id) => Some(id),
+        Err(why) => {
+            assert!(why.contains("6 runs, of the 6"), "{why}");
+            None
+        }
+    });
+    assert_eq!(made.count(), RUNS);
     let runs = world
         .groups()
         .iter()
@@ -672,7 +1252,10 @@ fn answers_a_thousand_requests(world: &World) {
     let writer = std::thread::spawn(move || {
         for round in 0..1000 {
             let limits = if round % 2 == 0 { over } else { LIMITS };
-            let ask = Ask::MakeGroup { id: id(), limits };
+            let ask = Ask::MakeGroup {
+                id: id(),
+                limits: limits.into(),
+            };
             wire::send(socket.as_fd(), &Request { version: VERSION, ask }, None).unwrap();
         }
     });
@@ -802,7 +1385,7 @@ fn knows_who_asks(_: &World) {
     .unwrap();
     assert!(why(start(&sudo("65533"), CALLER)).contains("made the socket"));
     assert!(why(start(&nothing, OTHER)).contains("made the socket"));
-    assert!(why(start(&sudo("0"), CALLER)).contains("root"));
+    assert!(why(start(&sudo("0"), CALLER)).contains("made the socket"));
     assert!(why(start(&sudo("0"), 0)).contains("root"));
     assert!(why(start(&sudo(""), CALLER)).contains("no uid"));
     assert!(

@@ -84,6 +84,8 @@ struct Place {
     dir: PathBuf,
     version: u8,
     controllers: Vec<Controller>,
+    /// This process made it, and may change it.
+    own: bool,
 }
 
 /// The group of one run. Dropping it removes nothing: see [`RunGroup::remove`].
@@ -115,19 +117,19 @@ impl Place {
 impl RunGroup {
     /// The directories that [`RunGroup::create`] would make. `name` is `safe-run-` and more, without `/`.
     pub fn plan(name: &str, limits: &Limits) -> Result<Vec<PathBuf>, CgroupError> {
-        Ok(places(name, limits)?.into_iter().map(|p| p.dir).collect())
+        Ok(places(name, limits, true)?.into_iter().map(|p| p.dir).collect())
     }
 
     /// How many v1 directories the group has: the length of [`RunGroup::task_files`].
     pub fn joins(name: &str, limits: &Limits) -> Result<usize, CgroupError> {
-        Ok(places(name, limits)?.iter().filter(|p| p.version == 1).count())
+        Ok(places(name, limits, true)?.iter().filter(|p| p.version == 1).count())
     }
 
     /// A group that somebody else made, such as a helper with more rights: every limit must be what the kernel holds. What
-    /// changes it (adding, killing, removing) may be denied to this process.
+    /// changes a group (joining, killing, removing) leaves it alone.
     pub fn attach(name: &str, limits: &Limits) -> Result<RunGroup, CgroupError> {
         let mut group = RunGroup {
-            places: places(name, limits)?,
+            places: places(name, limits, false)?,
             v2: None,
             written: Vec::new(),
         };
@@ -135,10 +137,28 @@ impl RunGroup {
         Ok(group)
     }
 
+    /// Both as the group of one run, whose directories are made by different hands.
+    #[must_use]
+    pub fn with(mut self, other: RunGroup) -> RunGroup {
+        self.places.extend(other.places);
+        self.written.extend(other.written);
+        self.v2 = self.v2.or(other.v2);
+        self
+    }
+
+    /// Whether all of it was made by this process.
+    pub fn is_own(&self) -> bool {
+        self.places.iter().all(|place| place.own)
+    }
+
+    fn own(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(|place| place.own)
+    }
+
     /// Makes the group, writes its limits and reads each back. On failure nothing that it made is left.
     pub fn create(name: &str, limits: &Limits) -> Result<RunGroup, CgroupError> {
         let mut group = RunGroup {
-            places: places(name, limits)?,
+            places: places(name, limits, true)?,
             v2: None,
             written: Vec::new(),
         };
@@ -225,10 +245,12 @@ impl RunGroup {
         Ok(())
     }
 
-    /// Moves what the user `uid` could not kill himself out of the v2 group again, to where it was born.
-    pub fn put_back_strangers(&self, uid: u32) {
+    /// Moves what the user `uid` could not kill himself out of the v2 group again, to where it was born, and who has the
+    /// number `whoever`.
+    pub fn put_back_strangers(&self, uid: u32, whoever: Option<u32>) {
+        let whoever = whoever.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
         for place in self.places.iter().filter(|place| place.version == 2) {
-            strangers::put_back(&place.dir, uid);
+            strangers::put_back(&place.dir, uid, whoever);
         }
     }
 
@@ -236,8 +258,7 @@ impl RunGroup {
     /// that way without the kernel's lock on all forks and exits, whose writer waits out a grace period of several
     /// milliseconds (`cgroup_procs_write_start` in kernel/cgroup/cgroup.c).
     pub fn task_files(&self) -> Result<Vec<OwnedFd>, CgroupError> {
-        self.places
-            .iter()
+        self.own()
             .filter(|p| p.version == 1)
             .map(|p| file::open_for_writing(&p.dir.join("tasks")))
             .collect()
@@ -319,7 +340,7 @@ impl RunGroup {
 
     /// Kills every process in the group, and waits (a second at most) until none is left that could run.
     pub fn kill_all(&self) -> Result<(), CgroupError> {
-        kill::all(self.places.iter().map(|p| p.dir.as_path()), None)
+        kill::all(self.own().map(|p| p.dir.as_path()), None)
     }
 
     /// The same of what the user `uid` may kill himself. Where others are left that is an error, and they are not to suffer
@@ -330,12 +351,12 @@ impl RunGroup {
 
     /// Removes the group's directories if no process is left in it. `false`: something is, or they cannot be removed.
     pub fn remove_empty(&self) -> bool {
-        self.places.iter().all(|p| file::rmdir(&p.dir).is_ok())
+        self.own().all(|p| file::rmdir(&p.dir).is_ok())
     }
 
     /// Removes the group's directories. Already removed ones are fine; busy ones are tried again for a second.
     pub fn remove(&self) -> Result<(), Vec<CgroupError>> {
-        collect(self.places.iter().map(|p| rmdir_patiently(&p.dir)))
+        collect(self.own().map(|p| rmdir_patiently(&p.dir)))
     }
 }
 
@@ -418,7 +439,7 @@ fn is_run_name(name: &OsStr) -> bool {
     name.len() > PREFIX.len() && name.starts_with(PREFIX.as_bytes()) && !name.contains(&b'/')
 }
 
-fn places(name: &str, limits: &Limits) -> Result<Vec<Place>, CgroupError> {
+fn places(name: &str, limits: &Limits, own: bool) -> Result<Vec<Place>, CgroupError> {
     let mut places: Vec<Place> = Vec::new();
     for (which, clause) in limits.clauses() {
         let dir = Path::new(&clause.at.parent).join(name);
@@ -431,6 +452,7 @@ fn places(name: &str, limits: &Limits) -> Result<Vec<Place>, CgroupError> {
                 dir,
                 version: clause.at.version,
                 controllers: vec![which],
+                own,
             }),
         }
     }

@@ -14,6 +14,7 @@ pub mod probe;
 pub mod process;
 pub mod pseudo;
 pub mod ptrace;
+pub mod quota;
 pub mod seccomp;
 pub mod selinux;
 pub mod step;

@@ -150,6 +150,20 @@ pub fn with_effective_uid<T>(uid: u32, work: impl FnOnce() -> T) -> io::Result<T
     Ok(done)
 }
 
+/// Does `work` as another user where files are concerned: what only a file's owner may do is his. For a root process of one
+/// thread with `CAP_SETUID`.
+pub fn with_file_system_uid<T>(uid: u32, work: impl FnOnce() -> T) -> io::Result<T> {
+    // SAFETY: setfsuid(2) takes a number only, and gives the one before; one that is none changes nothing.
+    let set = |uid: u32| unsafe { libc::syscall(libc::SYS_setfsuid, uid) };
+    let before = set(uid) as u32;
+    if set(u32::MAX) as u32 != uid {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    let done = work();
+    set(before);
+    Ok(done)
+}
+
 /// Empties the environment. For the beginning of a process of one thread.
 pub fn clear_environment() {
     // SAFETY: no other thread reads it, and no reference into it is held.

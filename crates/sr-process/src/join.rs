@@ -81,13 +81,15 @@ fn gone() -> Fault {
 }
 
 /// Starts `executable` in the sandbox that `handles` are of. `bundle` is the run's own, its arguments those of the
-/// command. `close`: descriptors that the new processes have no use for.
+/// command. `close`: descriptors that the new processes have no use for. `enter` has the first process moved into the
+/// groups that it cannot join by itself, while it is held.
 pub fn join(
     bundle: &CompileBundle,
     handles: &Handles,
     executable: &File,
     stdio: &Stdio,
     close: &[BorrowedFd<'_>],
+    enter: impl FnOnce(BorrowedFd<'_>) -> Result<(), Fault>,
 ) -> Result<Stopped, Fault> {
     if !bundle.process_plan.posture_at_exec {
         return Err(Fault::new(
@@ -118,6 +120,7 @@ pub fn join(
 
     // Seized while it can be: once it is not dumpable only who holds it already may.
     ptrace::seize(first.pid).map_err(trace)?;
+    enter(first.pidfd.as_fd())?;
     go(ours.as_fd(), &[])?;
     let Some(init) = ptrace::to_fork(first.pid).map_err(trace)? else {
         return Err(why());

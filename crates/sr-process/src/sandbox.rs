@@ -38,6 +38,8 @@ pub enum Stdio {
 pub struct Options<'a> {
     /// Folder with one `N/upper` and `N/work` for each captured layer, where the plan keeps them in the store.
     pub layers: Option<&'a Path>,
+    /// Folder with one directory, `0` and on, for each scratch directory of the plan, where these are not to be memory.
+    pub scratch: Option<&'a Path>,
     /// Folder in which skeletons of views are kept from run to run; see [`crate::kept`].
     pub kept: Option<&'a Path>,
     pub stdio: Stdio,

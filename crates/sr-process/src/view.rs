@@ -103,6 +103,7 @@ fn begin<'a>(
         map: process.user.map.clone(),
         store: plan.writable.backing == Backing::Store,
         layer_root: options.layers,
+        scratch_root: options.scratch,
         root_is_overlay: plan.entries.first().is_some_and(|e| e.target == "/"),
     };
     for entry in &plan.entries {
@@ -145,6 +146,7 @@ struct Builder<'a> {
     map: IdMap,
     store: bool,
     layer_root: Option<&'a Path>,
+    scratch_root: Option<&'a Path>,
     root_is_overlay: bool,
 }
 
@@ -357,8 +359,12 @@ impl Builder<'_> {
             } => self.captured(target, source, *layer, *owner, hidden),
             ViewKind::Scratch { mode } => {
                 self.mount_point(target, true)?;
-                let directory = format!("w/s{}", self.scratch.len());
+                let number = self.scratch.len();
+                let directory = format!("w/s{number}");
                 self.scratch.push(target.to_owned());
+                if let Some(root) = self.scratch_root {
+                    return self.scratch_on_disk(target, &root.join(number.to_string()), &directory);
+                }
                 let slot = self.slot();
                 let make = [
                     Step::Mkdir {
@@ -394,6 +400,31 @@ impl Builder<'_> {
             }
             ViewKind::Dev => self.dev(target),
         }
+    }
+
+    /// A scratch directory that the supervisor has made: attached at its place among the others, where mount points are made
+    /// in it, and shown from there.
+    fn scratch_on_disk(&mut self, target: &str, path: &Path, directory: &str) -> Result<(), Fault> {
+        let path = path.to_str().ok_or_else(|| not_utf8(&path.to_string_lossy()))?;
+        let tree = self.source(path, MountFlags::default(), None)?;
+        let slot = self.slot();
+        self.layers.extend([
+            Step::Mkdir {
+                path: c_string(directory)?,
+                mode: 0o755,
+            },
+            Step::AttachAt {
+                tree,
+                path: c_string(directory)?,
+            },
+            Step::OpenTree {
+                path: c_string(directory)?,
+                recursive: false,
+                no_symlinks: true,
+                slot,
+            },
+        ]);
+        self.attach(Fd::Slot(slot), target)
     }
 
     fn file(&mut self, target: &str, what: What) -> Result<(), Fault> {

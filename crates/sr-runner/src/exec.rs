@@ -3,6 +3,7 @@
 
 use crate::digests;
 use crate::guest_wire::{self, Said};
+use crate::helper::Helper;
 use crate::stdio::{self, InputPump, OutputPump, Progress};
 use crate::store::{RunDir, Store};
 use crate::subject::shebang;
@@ -18,6 +19,7 @@ use sr_compiler::bundle::LimitMechanism;
 use sr_evidence::files;
 use sr_process::join::{self, End, Handles, Joined, NAMESPACES};
 use sr_process::{Ended, Stdio};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,6 +34,8 @@ pub struct Joining<'a> {
     pub argv: &'a [String],
     /// A terminal of its own instead of pipes.
     pub terminal: bool,
+    /// The command that runs safe-run-helper as root, for runs whose groups it made; empty: there is none.
+    pub helper: &'a [OsString],
 }
 
 /// How the command ended.
@@ -95,6 +99,10 @@ pub fn exec(joining: &Joining<'_>) -> Result<ExecOutcome, Fault> {
             .map_err(|e| failed("the run's CPUs cannot be used", e))?;
     }
 
+    let helper = match bundle.resources_plan.needs_helper() {
+        true => Some(Helper::for_guest(joining.helper)?),
+        false => None,
+    };
     let (stdio, ours) = if joining.terminal {
         (Stdio::Terminal, None)
     } else {
@@ -103,8 +111,15 @@ pub fn exec(joining: &Joining<'_>) -> Result<ExecOutcome, Fault> {
     };
     let mut close = vec![supervisor.socket.as_fd(), root.as_fd(), signals.as_fd()];
     close.extend(ours.iter().flatten().map(AsFd::as_fd));
-    let stopped = join::join(&bundle, &handles, &found.executable, &stdio, &close)?;
-    drop((stdio, handles, root));
+    if let Some(Ok(socket)) = helper.as_ref().map(Helper::socket) {
+        close.push(socket);
+    }
+    let enter = |process: BorrowedFd<'_>| match &helper {
+        Some(helper) => helper.join(&joining.run.id, process),
+        None => Ok(()),
+    };
+    let stopped = join::join(&bundle, &handles, &found.executable, &stdio, &close, enter)?;
+    drop((stdio, handles, root, helper));
     supervisor.ready(stopped.pidfd(), stopped.listener.as_ref(), found.script.as_ref())?;
 
     let terminal = match &stopped.terminal {

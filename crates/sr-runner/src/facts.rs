@@ -69,6 +69,7 @@ pub fn gather(store: &Path, private: &[PathBuf], home: Option<&Path>, id_base: u
         private: private.iter().map(text).collect::<Result<_, _>>()?,
         home: home.map(text).transpose()?,
         id_base,
+        disk: None,
         mac: None,
     })
 }

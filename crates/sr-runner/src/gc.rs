@@ -1,7 +1,8 @@
 //! Cleaning up after supervisors that were killed: from their journals alone, idempotent.
 
 use crate::journal::{self, Resource};
-use crate::store::{Store, make_removable};
+use crate::removal;
+use crate::store::Store;
 use sr_common::RunId;
 use sr_evidence::files;
 use std::fs;
@@ -100,11 +101,10 @@ fn remove(store: &Store, resource: Resource) -> (PathBuf, Result<bool, String>) 
         Resource::Folder { path } => {
             // A journal is the user's own file; still, nothing outside the store is ever removed on its word.
             let inside = path.starts_with(store.path()) && !path.components().any(|c| c.as_os_str() == "..");
-            if !inside || !path.is_dir() {
+            if !inside {
                 return (path, Ok(false));
             }
-            make_removable(&path);
-            let result = fs::remove_dir_all(&path).map(|()| true).map_err(|e| e.to_string());
+            let result = removal::remove(&path).map_err(|e| e.to_string());
             (path, result)
         }
     }

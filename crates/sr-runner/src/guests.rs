@@ -332,11 +332,6 @@ impl Host<'_> {
             fds.push(namespace);
         }
         let cgroup = |e: sr_kernel::cgroup::CgroupError| fault("exec.cgroup", e.to_string());
-        if self.bundle.resources_plan.helper {
-            let found =
-                "the run's control group is safe-run-helper's, which moves only what descends from the supervisor";
-            return Err(fault("exec.cgroup", found.to_owned()));
-        }
         let tasks = match self.group {
             Some(group) => group.task_files().map_err(cgroup)?,
             None => Vec::new(),
@@ -444,7 +439,7 @@ impl Host<'_> {
         posture.extend(seen);
         posture.push(same_namespaces(&posture, self.posture));
         if let Some(group) = self.group {
-            posture.extend(group_posture(group, pid, false)?);
+            posture.extend(group_posture(group, pid)?);
         }
         let line = read("cmdline")?;
         let cut = line.len() > RECORDED;

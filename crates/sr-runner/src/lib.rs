@@ -16,6 +16,7 @@ pub mod journal;
 mod paths;
 mod redaction;
 mod refusal;
+mod removal;
 pub mod request;
 pub mod run;
 mod session;

@@ -114,7 +114,7 @@ pub fn compile_for_host(
     if policy.mac.is_some() {
         facts.mac = Some(facts::mac());
     }
-    let helper = helper::complete(&mut facts, &caller.helper).map_err(|f| vec![f])?;
+    let helper = helper::complete(&mut facts, &caller.helper, policy).map_err(|f| vec![f])?;
     tracing::debug!("host's facts gathered");
     let cache = store.cache();
     let surroundings = Surroundings {

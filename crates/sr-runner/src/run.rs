@@ -21,8 +21,8 @@ use crate::supervise::{self, BLOCKED, FORWARDED, Supervision};
 use crate::takeover;
 use crate::terminal::RawMode;
 use crate::verdict::failed_result;
-use resources::group_fault;
 pub(crate) use resources::group_posture;
+use resources::{group_fault, quota_posture};
 use serde::Serialize;
 use serde_json::json;
 use sr_common::{Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
@@ -119,6 +119,10 @@ struct Run<'a> {
     session_lock: Option<OwnedFd>,
     /// Where the captured layers are, if in the store.
     layers: Option<PathBuf>,
+    /// That folder, where a project quota limits what is in it.
+    quota: Option<OwnedFd>,
+    /// What the program wrote elsewhere, where that is not memory.
+    scratch: Option<PathBuf>,
     /// Those of them that this run made.
     new_layers: BTreeSet<u32>,
     digests: Digests,
@@ -214,6 +218,8 @@ impl<'a> Run<'a> {
             ending: None,
             session_lock: None,
             layers: None,
+            quota: None,
+            scratch: None,
             new_layers: BTreeSet::new(),
             posture: Vec::new(),
             result: None,
@@ -274,15 +280,9 @@ impl<'a> Run<'a> {
 
     /// Everything between the opened and the sealed evidence. While the sandbox builds itself, its evidence is begun.
     fn live(&mut self, namespaces: Namespaces) -> Result<(), Fault> {
-        let (name, limits) = self.group_limits();
-        let on_v2 = [&limits.memory, &limits.cpu, &limits.pids]
-            .into_iter()
-            .flatten()
-            .any(|clause| clause.at.version == 2);
-        let by_helper = self.bundle.resources_plan.helper;
-        let born_in_group = on_v2 && !by_helper;
-        if born_in_group {
-            self.make_group(&name, &limits)?;
+        let grouping = self.grouping();
+        if grouping.at_birth() {
+            self.make_group(&grouping)?;
         }
         self.make_layers()?;
         let asking = match self.bundle.syscalls_plan.on_denied {
@@ -297,13 +297,11 @@ impl<'a> Run<'a> {
             self.bundle,
             Options {
                 layers: self.layers.as_deref(),
+                scratch: self.scratch.as_deref(),
                 kept: self.request.caller.runtime.as_deref(),
                 stdio,
                 cgroup: self.group.as_ref().and_then(RunGroup::dir_fd),
-                groups: match by_helper {
-                    true => 0,
-                    false => RunGroup::joins(&name, &limits).map_err(group_fault)?,
-                },
+                groups: grouping.joins()?,
             },
         )?;
         tracing::debug!(
@@ -314,12 +312,12 @@ impl<'a> Run<'a> {
         self.record_start()?;
         tracing::debug!(micros = self.clock(), "evidence begun");
         gc::collect(&self.request.store, Some(&self.id));
-        if !born_in_group {
-            self.make_group(&name, &limits)?;
+        if !grouping.at_birth() {
+            self.make_group(&grouping)?;
         }
         let joined = match &self.group {
-            Some(group) if !by_helper => group.task_files().map_err(group_fault)?,
-            _ => Vec::new(),
+            Some(group) => group.task_files().map_err(group_fault)?,
+            None => Vec::new(),
         };
         tracing::debug!(micros = self.clock(), "control groups made");
         let devices = building.devices();
@@ -344,7 +342,9 @@ impl<'a> Run<'a> {
             .map(|m| m.try_clone())
             .transpose()
             .map_err(|e| write_fault("a pty", &e))?;
-        if let Some(helper) = &self.helper {
+        if let (Some(helper), Some(group)) = (&self.helper, &self.group)
+            && !group.is_own()
+        {
             helper.enter(prepared.init()?)?;
         }
         let groups: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
@@ -411,6 +411,7 @@ impl<'a> Run<'a> {
             group: self.group.as_ref(),
             helper: self.helper.as_ref(),
             writable: writable.as_fd(),
+            quota: self.quota.as_ref().map(AsFd::as_fd),
             layers: self.layers.as_deref(),
             input: ends.input,
             output: ends.output,
@@ -539,8 +540,11 @@ impl<'a> Run<'a> {
     ) -> Result<(), Fault> {
         self.posture = posture::observe(self.bundle, before, stopped.program, (executable, identity), None)?;
         if let Some(group) = &self.group {
-            let made_by = self.bundle.resources_plan.helper;
-            self.posture.extend(group_posture(group, stopped.program, made_by)?);
+            self.posture.extend(group_posture(group, stopped.program)?);
+        }
+        if let Some((quota, files)) = self.quota.as_ref().zip(self.bundle.resources_plan.quota()) {
+            let seen = quota_posture(quota.as_fd(), self.bundle, files, stopped.program)?;
+            self.posture.extend(seen);
         }
         let (unchanged, changed) = watched.observe();
         self.posture.extend(unchanged);

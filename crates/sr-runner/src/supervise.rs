@@ -33,6 +33,8 @@ const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 const SIGWINCH: i32 = 28;
 
+/// With less than this left a project counts as full.
+const QUOTA_SPARE: u64 = 64 << 10;
 /// How long a limit on processes or disk must stay used up before a sandbox that does not stop by itself is ended.
 const PERSISTENT: Duration = Duration::from_secs(1);
 
@@ -49,6 +51,8 @@ pub struct Supervision<'a> {
     pub helper: Option<&'a Helper>,
     /// The writable tmpfs.
     pub writable: BorrowedFd<'a>,
+    /// All that the program can write, where a project quota limits it.
+    pub quota: Option<BorrowedFd<'a>>,
     /// The captured layers, where they are in the store.
     pub layers: Option<&'a Path>,
     pub input: Option<InputPump>,
@@ -570,11 +574,15 @@ fn roots(s: &Supervision<'_>) -> Vec<i32> {
 fn disk(s: &Supervision<'_>, watch: &mut Watch, usage: &mut Usage, now: Instant) {
     let mut full = false;
     let mut bytes = 0;
-    if let Ok(stat) = rustix::fs::fstatfs(s.writable) {
-        bytes = (stat.f_blocks - stat.f_bfree) * stat.f_bsize as u64;
-        full = stat.f_bfree == 0 || stat.f_ffree == 0;
+    // Of a directory that has a project the kernel says what that holds.
+    if let Ok(stat) = rustix::fs::fstatfs(s.quota.unwrap_or(s.writable)) {
+        let block = stat.f_bsize as u64;
+        bytes = (stat.f_blocks - stat.f_bfree) * block;
+        // A file system on a disk takes blocks for more than what is written: it says no before the last one is taken.
+        let spare = s.quota.map_or(0, |_| QUOTA_SPARE / block);
+        full = stat.f_bfree <= spare || stat.f_ffree == 0;
     }
-    if let Some(layers) = s.layers
+    if let (Some(layers), None) = (s.layers, s.quota)
         && now >= watch.next_walk
     {
         let inodes = s.plan.disk.value / 4096;

@@ -46,13 +46,35 @@ fn main() {
     }
     support::main(&[
         ("helper_gives_limits_of_the_kernel", gives_limits_of_the_kernel),
+        ("helper_completes_what_is_missing", completes_what_is_missing),
+        ("helper_is_not_asked_in_vain", is_not_asked_in_vain),
+        ("helper_beside_groups_of_the_users_own", beside_groups_of_the_users_own),
         ("helper_of_a_run_out_of_memory", out_of_memory),
         ("helper_of_a_run_out_of_processes", out_of_processes),
         ("helper_refuses_more_than_its_ceilings", refuses_more_than_its_ceilings),
         ("helper_that_does_not_serve", does_not_serve),
         ("helper_killed_ends_the_run", killed_ends_the_run),
         ("helper_outlives_a_killed_supervisor", outlives_a_killed_supervisor),
-        ("helper_groups_cannot_be_joined", groups_cannot_be_joined),
+        ("helper_groups_are_joined", groups_are_joined),
+        (
+            "helper_groups_are_joined_beside_the_users_own",
+            groups_are_joined_beside_the_users_own,
+        ),
+        (
+            "helper_groups_are_not_joined_without_one",
+            groups_are_not_joined_without_one,
+        ),
+        ("helper_is_left_by_killed_joiners", joins_leave_nothing),
+        ("helper_holds_the_limit_on_disk", holds_the_limit_on_disk),
+        ("helper_holds_the_number_of_files_on_disk", holds_the_number_of_files),
+        ("helper_holds_roots_limit_on_disk", holds_roots_limit_on_disk),
+        (
+            "helper_keeps_the_program_in_its_project_on_disk",
+            keeps_the_program_in_its_project,
+        ),
+        ("helper_is_not_believed_on_disk", is_not_believed_on_disk),
+        ("helper_killed_leaves_no_project_on_disk", killed_leaves_no_project),
+        ("helper_limits_no_sessions_on_disk", limits_no_sessions),
         ("helper_started_by_sudo", started_by_sudo),
         ("helper_started_by_polkit", started_by_polkit),
         ("helper_unit_is_one_of_systemds", unit_is_one_of_systemds),
@@ -166,6 +188,93 @@ fn scene() -> Result<(), End> {
     .or_else(support::skip)
 }
 
+/// A subtree of the user's own with memory and pids, and without cpu, as systemd would delegate it.
+struct Delegated {
+    top: Vec<PathBuf>,
+    /// The group in which the user's processes are.
+    session: Vec<PathBuf>,
+    version: u8,
+}
+
+impl Delegated {
+    fn new() -> Result<Delegated, End> {
+        scene()?;
+        let [memory, _, pids] = parents().expect("the scene has them");
+        let named = |dir: &Path| dir.with_file_name(format!("safe-run-test-delegated-{}", std::process::id()));
+        let one = Delegated {
+            version: if memory == pids { 2 } else { 1 },
+            top: match memory == pids {
+                true => vec![named(&memory)],
+                false => vec![named(&memory), named(&pids)],
+            },
+            session: Vec::new(),
+        };
+        // Made so that it is removed whatever fails.
+        let mut one = one;
+        for top in one.top.clone() {
+            fs::create_dir_all(&top)?;
+            if one.version == 2 {
+                fs::write(top.join("cgroup.subtree_control"), "+memory +pids")?;
+            }
+            let session = match one.version {
+                2 => top.join("session"),
+                _ => top,
+            };
+            fs::create_dir_all(&session)?;
+            one.session.push(session);
+        }
+        for dir in one.top.iter().chain(&one.session) {
+            chown(dir, Some(USER), Some(USER))?;
+            for file in ["cgroup.procs", "cgroup.subtree_control", "tasks"] {
+                let file = dir.join(file);
+                if file.exists() {
+                    chown(file, Some(USER), Some(USER))?;
+                }
+            }
+        }
+        Ok(one)
+    }
+
+    /// The same command, in the subtree.
+    fn within(&self, command: &Command) -> Command {
+        let joins: String = self
+            .session
+            .iter()
+            .map(|dir| format!("echo 0 > {}/cgroup.procs; ", dir.display()))
+            .collect();
+        let mut inside = Command::new("sh");
+        inside.args(["-ec", &format!("{joins}exec \"$@\""), "sh"]);
+        inside.arg(command.get_program()).args(command.get_args());
+        inside.env_clear();
+        inside.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(dir) = command.get_current_dir() {
+            inside.current_dir(dir);
+        }
+        inside
+    }
+
+    fn groups(&self) -> Vec<PathBuf> {
+        let all = self
+            .top
+            .iter()
+            .flat_map(|top| fs::read_dir(top).into_iter().flatten().flatten());
+        let run = |e: &fs::DirEntry| e.file_name().to_string_lossy().starts_with("safe-run-");
+        all.filter(run).map(|e| e.path()).collect()
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        for dir in self.session.iter().chain(&self.top) {
+            // A process that was killed may not be gone yet.
+            let until = Instant::now() + LIMIT;
+            while fs::remove_dir(dir).is_err() && dir.exists() && Instant::now() < until {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+    }
+}
+
 /// `safe-run WORDS` of the user, with `helper` (none: as the operator says).
 fn command(place: &Place, helper: Option<&str>, words: &[&str]) -> Result<Command, End> {
     scene()?;
@@ -221,8 +330,15 @@ impl Drop for Running {
 }
 
 fn start(place: &Place, words: &[&str]) -> Result<Running, End> {
+    start_in(place, None, words)
+}
+
+fn start_in(place: &Place, delegated: Option<&Delegated>, words: &[&str]) -> Result<Running, End> {
     let words = [&["run", "--quiet"], words].concat();
     let mut command = command(place, Some(AS_ROOT), &words)?;
+    if let Some(delegated) = delegated {
+        command = delegated.within(&command);
+    }
     let mut process = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -230,7 +346,7 @@ fn start(place: &Place, words: &[&str]) -> Result<Running, End> {
         .spawn()?;
     let mut out = process.stdout.take().expect("a pipe");
     let said = std::io::Read::read(&mut out, &mut [0; 64])?;
-    // setpriv becomes safe-run.
+    // sh and setpriv become safe-run.
     let supervisor = Pid::from_child(&process);
     let number = supervisor.as_raw_nonzero();
     let children = fs::read_to_string(format!("/proc/{number}/task/{number}/children"))?;
@@ -309,6 +425,120 @@ fn gives_limits_of_the_kernel(place: &Place) -> Test {
     ensure!(member, "{}", report["posture"]);
     ensure!(report["peaks"]["memoryBytes"].as_u64() > Some(0), "{}", report["peaks"]);
     nothing_left(place)
+}
+
+/// What the user has stays the user's own where each controller has a hierarchy of its own.
+fn completes_what_is_missing(place: &Place) -> Test {
+    let delegated = Delegated::new()?;
+    let policy = place.root().join("policy.yaml");
+    let text = "apiVersion: safe-run/v1\nmetadata: {name: kernel}\nextends: standard\n\
+        runtime: {command: /bin/true, args: []}\nmounts: []\n\
+        resources: {cpu: 1.5, memory: 128MiB, pids: 40, disk: 16MiB, strength: kernel}\n";
+    fs::write(&policy, text)?;
+    let words = ["run", "--quiet", "--policy", policy.to_str().expect("UTF-8")];
+    // Alone the user can have all but one.
+    let alone = end(delegated.within(&command(place, None, &words)?), b"", LIMIT);
+    alone.ended(125)?;
+    ensure!(
+        alone.err.contains("resources.cpu") && !alone.err.contains("resources.pids"),
+        "{alone}"
+    );
+    let script = "sleep 0.2";
+    let words = [&words[..], &["--", "sh", "-c", script]].concat();
+    end(delegated.within(&command(place, Some(AS_ROOT), &words)?), b"", LIMIT).ok()?;
+    let report = place.report();
+    let by_helper = match delegated.version {
+        2 => vec!["memory", "cpu", "pids"],
+        _ => vec!["cpu"],
+    };
+    for (name, value) in [("memory", "134217728"), ("cpu", "150000"), ("pids", "40")] {
+        let found = obligation(&report, &format!("resources.{name}"));
+        let helped = found["mechanism"]
+            .as_str()
+            .is_some_and(|m| m.ends_with(", by safe-run-helper"));
+        ensure!(
+            helped == by_helper.contains(&name) && found["strength"] == "kernel" && found["enforced"] == true,
+            "{found}"
+        );
+        let held = report["posture"].as_array().expect("a posture").iter().any(|line| {
+            let requested = line["requested"].as_str().unwrap_or_default();
+            line["control"] == name && requested.split(' ').next() == Some(value) && line["holds"] == true
+        });
+        ensure!(held, "{name}: {}", report["posture"]);
+    }
+    let named = report["host"]["cgroup"]["helper"].as_object().expect("ceilings");
+    let mut named: Vec<&str> = named.keys().map(String::as_str).collect();
+    let mut expected = by_helper.clone();
+    named.sort_unstable();
+    expected.sort_unstable();
+    ensure!(named == expected, "{named:?}");
+    ensure!(report["peaks"]["memoryBytes"].as_u64() > Some(0), "{}", report["peaks"]);
+    ensure!(report["peaks"]["cpuMicros"].as_u64() > Some(0), "{}", report["peaks"]);
+    ensure!(delegated.groups().is_empty(), "left behind: {:?}", delegated.groups());
+    nothing_left(place)
+}
+
+/// A helper that would be no start is not started where the policy limits nothing that the user lacks.
+fn is_not_asked_in_vain(place: &Place) -> Test {
+    let delegated = Delegated::new()?;
+    let policy = place.root().join("policy.yaml");
+    let text = |cpu| {
+        format!(
+            "apiVersion: safe-run/v1\nmetadata: {{name: kernel}}\nextends: standard\n\
+             runtime: {{command: /bin/true, args: []}}\nmounts: []\n\
+             resources: {{cpu: {cpu}, memory: 128MiB, pids: 40, disk: 16MiB, strength: kernel}}\n"
+        )
+    };
+    let words = ["run", "--quiet", "--policy", policy.to_str().expect("UTF-8")];
+    let ran = |cpu| {
+        fs::write(&policy, text(cpu))?;
+        let command = command(place, Some("/bin/false"), &words)?;
+        Ok::<_, End>(end(delegated.within(&command), b"", LIMIT))
+    };
+    ran("all")?.ok()?;
+    let report = place.report();
+    ensure!(
+        report["host"]["cgroup"]["helper"].is_null(),
+        "{}",
+        report["host"]["cgroup"]
+    );
+    ensure!(
+        obligation(&report, "resources.pids")["strength"] == "kernel",
+        "{report}"
+    );
+    ran("1")?.ended(125)?;
+    nothing_left(place)
+}
+
+/// Two who clean up: the helper what is its, `gc` what is the user's.
+fn beside_groups_of_the_users_own(place: &Place) -> Test {
+    let delegated = Delegated::new()?;
+    let words = ["--pids", "40", "--", "sh", "-c", "echo up; sleep 600", &place.mark()];
+    for kill_supervisor in [true, false] {
+        let mut running = start_in(place, Some(&delegated), &words)?;
+        ensure!(
+            delegated.groups().is_empty() == (delegated.version == 2),
+            "{:?}",
+            delegated.groups()
+        );
+        let victim = match kill_supervisor {
+            true => running.supervisor,
+            false => running.helper,
+        };
+        kill_process(victim, Signal::KILL)?;
+        let status = running.process.wait()?;
+        match kill_supervisor {
+            true => end(delegated.within(&command(place, None, &["gc"])?), b"", LIMIT).ok()?,
+            false => {
+                ensure!(status.code() == Some(125), "{status}");
+                let again = command(place, Some(AS_ROOT), &["run", "--quiet", "--", "true"])?;
+                end(delegated.within(&again), b"", LIMIT).ok()?;
+            }
+        }
+        ensure!(delegated.groups().is_empty(), "left behind: {:?}", delegated.groups());
+        nothing_left(place)?;
+    }
+    Ok(())
 }
 
 fn out_of_memory(place: &Place) -> Test {
@@ -403,14 +633,523 @@ fn outlives_a_killed_supervisor(place: &Place) -> Test {
     nothing_left(place)
 }
 
-fn groups_cannot_be_joined(place: &Place) -> Test {
-    let running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
-    let ran = end(command(place, None, &["exec", "last", "--", "true"])?, b"", LIMIT);
-    ensure!(ran.status == 125 && ran.err.contains("safe-run-helper"), "{ran}");
+/// What the directories of a run's group hold, each once.
+fn members() -> Vec<Vec<String>> {
+    let mut dirs: Vec<PathBuf> = parents().into_iter().flatten().collect();
+    dirs.dedup();
+    let groups = dirs.iter().flat_map(|dir| {
+        fs::read_dir(dir.join(format!("user-{USER}")))
+            .into_iter()
+            .flatten()
+            .flatten()
+    });
+    groups
+        .filter_map(|group| fs::read_to_string(group.path().join("cgroup.procs")).ok())
+        .map(|text| text.lines().map(str::to_owned).collect())
+        .collect()
+}
+
+fn cancel(mut running: Running) -> Test {
     kill_process(running.supervisor, Signal::TERM)?;
-    drop(running);
-    end(command(place, None, &["gc"])?, b"", LIMIT).ok()?;
+    running.process.wait()?;
+    Ok(())
+}
+
+fn groups_are_joined(place: &Place) -> Test {
+    let running = start(
+        place,
+        &["--pids", "12", "--", "sh", "-c", "echo up; sleep 600", &place.mark()],
+    )?;
+    let before = members();
+    ensure!(
+        !before.is_empty() && before.iter().all(|group| *group == before[0]),
+        "{before:?}"
+    );
+    let exec = |words: &[&str]| command(place, Some(AS_ROOT), &[&["exec", "last", "--"], words].concat());
+    // While it runs it is where the program is.
+    let mut guest = exec(&["sh", "-c", "echo on; read end"])?
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut said = [0; 3];
+    std::io::Read::read_exact(guest.stdout.as_mut().expect("a pipe"), &mut said)?;
+    let with_guest = members();
+    let grown = with_guest.iter().zip(&before).all(|(now, then)| now.len() > then.len());
+    ensure!(
+        grown && with_guest.len() == before.len(),
+        "{before:?} became {with_guest:?}"
+    );
+    // Its helper is gone by then.
+    let helpers = |of: u32| fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    let its = helpers(guest.id());
+    let own = its
+        .split_whitespace()
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == Path::new(HELPER)));
+    ensure!(own.count() == 0, "a helper is left: {its}");
+    drop(guest.stdin.take());
+    ensure!(guest.wait()?.code() == Some(1), "read ended otherwise");
+    // One limit counts both.
+    let crowd = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 600 & done";
+    let ran = end(exec(&["sh", "-c", crowd])?, b"", LIMIT);
+    ensure!(ran.status != 0 && ran.err.contains("ork"), "{ran}");
+    cancel(running)?;
+    let report = place.report();
+    ensure!(
+        report["result"]["limitsHit"] == json!(["resources.pids"]),
+        "{}",
+        report["result"]
+    );
+    let seen = place.events("exec.started");
+    ensure!(seen.len() == 2, "{seen:?}");
+    for event in seen {
+        let held = event["data"]["posture"]
+            .as_array()
+            .expect("a posture")
+            .iter()
+            .any(|line| line["mechanism"] == "moved by safe-run-helper" && line["holds"] == true);
+        ensure!(held, "{event}");
+    }
     nothing_left(place)
+}
+
+fn groups_are_joined_beside_the_users_own(place: &Place) -> Test {
+    let delegated = Delegated::new()?;
+    let running = start_in(
+        place,
+        Some(&delegated),
+        &["--", "sh", "-c", "echo up; sleep 600", &place.mark()],
+    )?;
+    let exec = command(
+        place,
+        Some(AS_ROOT),
+        &["exec", "last", "--", "sh", "-c", "sleep 0.1; echo joined"],
+    )?;
+    // From anywhere in version 1; in version 2 nothing is the user's own.
+    let ran = end(delegated.within(&exec), b"", LIMIT);
+    ran.ok()?;
+    ensure!(ran.out == "joined\n", "{ran}");
+    let outside = end(exec, b"", LIMIT);
+    outside.ok()?;
+    cancel(running)?;
+    ensure!(
+        place.events("exec.started").len() == 2,
+        "{:?}",
+        place.events("exec.started")
+    );
+    ensure!(delegated.groups().is_empty(), "left behind: {:?}", delegated.groups());
+    nothing_left(place)
+}
+
+fn groups_are_not_joined_without_one(place: &Place) -> Test {
+    needs(place, "python3")?;
+    let running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    let before = members();
+    for (helper, word) in [
+        (None, "none is named"),
+        (Some("/bin/false"), "is gone"),
+        // It says yes to anybody, and moves nobody: the supervisor looks by itself.
+        (Some("/run/yes"), "cgroup"),
+    ] {
+        let said = r#"{"version":1,"say":{"ready":{"memory":{"version":1,"parent":"/x"},"cpu":{"version":1,"parent":"/x"},"pids":{"version":1,"parent":"/x"},"ceilings":{"memory":1,"cpu":1,"pids":1}}}}"#;
+        let yes = format!(
+            "#!/usr/bin/python3\nimport socket\ns = socket.socket(fileno=0)\ns.send(b'{said}')\ns.recv(4096)\n\
+             s.send(b'{{\"version\":1,\"say\":\"done\"}}')\ns.recv(4096)\n"
+        );
+        fs::write("/run/yes", yes)?;
+        fs::set_permissions("/run/yes", fs::Permissions::from_mode(0o755))?;
+        let ran = end(command(place, helper, &["exec", "last", "--", "true"])?, b"", LIMIT);
+        ran.ended(125)?;
+        ensure!(ran.err.contains(word), "{helper:?}: {ran}");
+        ensure!(members() == before, "{helper:?}: {before:?} became {:?}", members());
+    }
+    let let_in = place.events("exec.started");
+    ensure!(let_in.is_empty(), "{let_in:?}");
+    cancel(running)?;
+    nothing_left(place)
+}
+
+/// Who joins is killed at random moments, and the run's own helper, supervisor and groups stay as they are.
+fn joins_leave_nothing(place: &Place) -> Test {
+    let running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    let before = members();
+    for round in 0..24u64 {
+        let mut guest = command(place, Some(AS_ROOT), &["exec", "last", "--", "sleep", "600"])?
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        std::thread::sleep(std::time::Duration::from_millis(round * 3));
+        guest.kill()?;
+        guest.wait()?;
+    }
+    let until = Instant::now() + slow(LIMIT);
+    while members() != before {
+        ensure!(Instant::now() < until, "{before:?} became {:?}", members());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let slots = || {
+        let names = fs::read_dir("/run/safe-run-helper").into_iter().flatten().flatten();
+        names
+            .filter(|e| !e.file_name().to_string_lossy().ends_with(".lock"))
+            .count()
+    };
+    while slots() != 1 {
+        ensure!(Instant::now() < until, "{} helpers", slots());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    end(
+        command(place, Some(AS_ROOT), &["exec", "last", "--", "true"])?,
+        b"",
+        LIMIT,
+    )
+    .ok()?;
+    cancel(running)?;
+    nothing_left(place)
+}
+
+const DISK: &str = "/run/disk";
+const PROJECTS: std::ops::RangeInclusive<u32> = 1_000_000..=1_000_099;
+
+/// A file system with project quotas, and on it the run store of `place`, which is `owner`'s. `files`: the ceiling.
+struct Quotas<'a> {
+    place: &'a Place,
+}
+
+impl<'a> Quotas<'a> {
+    fn new(place: &'a Place, owner: u32, files: u32) -> Result<Quotas<'a>, End> {
+        static MADE: OnceLock<Result<(), String>> = OnceLock::new();
+        scene()?;
+        needs(place, "mkfs.ext4")?;
+        MADE.get_or_init(|| {
+            let image = fs::File::create("/run/disk.img").expect("a file");
+            image.set_len(256 << 20).expect("its size");
+            fs::create_dir(DISK).expect("a directory");
+            for words in [
+                &["mkfs.ext4", "-q", "-O", "quota,project", "-I", "256", "/run/disk.img"][..],
+                &["mount", "-o", "loop,prjquota", "/run/disk.img", DISK],
+            ] {
+                let ran = Command::new(words[0]).args(&words[1..]).output().expect(words[0]);
+                if !ran.status.success() {
+                    let said = String::from_utf8_lossy(&ran.stderr);
+                    let first = said.lines().next().unwrap_or_default();
+                    return Err(format!("no file system with project quotas here: {first}"));
+                }
+            }
+            Ok(())
+        })
+        .clone()
+        .or_else(support::skip)?;
+        let rules = fs::read_to_string("/etc/safe-run/helper.toml")?;
+        let mut disk = documented("toml\n# Project quotas");
+        for (what, with) in [("\"/home\"", format!("{DISK:?}")), ("1065535", "1000099".into())] {
+            disk = match disk.rfind(what) {
+                Some(at) => format!("{}{with}{}", &disk[..at], &disk[at + what.len()..]),
+                None => return support::fail(format!("no {what} in {disk}")),
+            };
+        }
+        let line = disk
+            .lines()
+            .find(|line| line.starts_with("files"))
+            .expect("a line")
+            .to_owned();
+        let disk = disk.replace(&line, &format!("files = {files}"));
+        let rules = rules.split("[disk]").next().expect("a part").to_owned();
+        fs::write("/etc/safe-run/helper.toml", format!("{rules}{disk}"))?;
+        let on_disk = Path::new(DISK).join(place.mark());
+        for dir in [&on_disk, &place.store] {
+            fs::create_dir(dir)?;
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+            chown(dir, Some(owner), Some(owner))?;
+        }
+        let quotas = Quotas { place };
+        let status = Command::new("mount")
+            .arg("--bind")
+            .arg(&on_disk)
+            .arg(&place.store)
+            .status()?;
+        ensure!(status.success(), "mount --bind");
+        Ok(quotas)
+    }
+
+    /// The projects that have limits.
+    fn limited(&self) -> Result<Vec<u32>, End> {
+        let disk = fs::File::open(DISK)?;
+        let mut found = Vec::new();
+        for id in PROJECTS {
+            let held = sr_kernel::quota::read(std::os::fd::AsFd::as_fd(&disk), id)?;
+            if held.most_bytes != 0 || held.most_inodes != 0 {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// No limit, and of the run only what it captured.
+    fn nothing_left(&self) -> Test {
+        nothing_left(self.place)?;
+        ensure!(self.limited()?.is_empty(), "limits are left: {:?}", self.limited()?);
+        for run in self.place.runs() {
+            ensure!(
+                !run.join("layers/scratch").exists(),
+                "{} has its scratch directories",
+                run.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Quotas<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.place.store).status();
+        let _ = fs::remove_dir_all(Path::new(DISK).join(self.place.mark()));
+        let rules = fs::read_to_string("/etc/safe-run/helper.toml").unwrap_or_default();
+        let _ = fs::write(
+            "/etc/safe-run/helper.toml",
+            rules.split("[disk]").next().unwrap_or_default(),
+        );
+    }
+}
+
+/// More on disk than in memory: the layers are kept in the store.
+fn disk_policy(place: &Place, disk: &str, strength: &str) -> Result<String, End> {
+    let policy = place.root().join("policy.yaml");
+    let text = format!(
+        "apiVersion: safe-run/v1\nmetadata: {{name: disk}}\nextends: standard\nruntime: {{command: /bin/true, args: []}}\n\
+         mounts: [{{source: ., captured: true}}]\n\
+         resources: {{cpu: 1, memory: 40MiB, pids: 40, disk: {disk}, strength: {strength}}}\n"
+    );
+    fs::write(&policy, text)?;
+    Ok(policy.to_str().expect("UTF-8").to_owned())
+}
+
+/// Fills the captured directory and then others, and says what came of each.
+const FILL: &str = "for f in one two /tmp/three /dev/shm/four; do \
+    if dd if=/dev/zero of=$f bs=256k count=100 2>/tmp/said; then echo whole; else grep -o 'quota exceeded' /tmp/said || echo no word; fi; \
+    done; ls -ln one two /tmp/three; echo end";
+
+/// Nested, and closed to their owner: they are removed by a supervisor that has confined itself.
+const NESTED: &str = "mkdir -p /tmp/a/b/c /tmp/a/d /dev/shm/e/f; echo x > /tmp/a/b/c/x; chmod 0 /tmp/a/b; ";
+
+/// No process of a user namespace changes a project, or lets what it makes have none.
+const OWN_PROJECT: &str = "import errno, fcntl, os, struct\n\
+    for path in ('.', '/tmp', 'own', '/tmp/own'):\n\
+    \x20 if path.endswith('own'): open(path, 'w').close()\n\
+    \x20 fd = os.open(path, os.O_RDONLY)\n\
+    \x20 for flags, project in ((0x200, 0), (0, 0), (0, 1000001), (0x200, 1000001)):\n\
+    \x20   try:\n\
+    \x20     fcntl.ioctl(fd, 0x401c5820, struct.pack('IIIII8x', flags, 0, 0, project, 0))\n\
+    \x20     print(path, flags, project, 'done')\n\
+    \x20   except OSError as e: print(path, errno.errorcode[e.errno])\n";
+
+fn kernels_limit_on_disk(place: &Place, by_root: bool) -> Test {
+    let quotas = Quotas::new(place, if by_root { 0 } else { USER }, 5000)?;
+    let policy = disk_policy(place, "44MiB", "any")?;
+    let script = format!("{NESTED}{FILL}");
+    let words = [
+        "run",
+        "--quiet",
+        "--no-sign",
+        "--policy",
+        &policy,
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let started = match by_root {
+        true => {
+            let mut roots = place.safe_run(&words);
+            roots.env("SAFE_RUN_HELPER", HELPER);
+            roots
+        }
+        false => command(place, Some(AS_ROOT), &words)?,
+    };
+    let ran = end(started, b"", LIMIT);
+    // One that stays full for long is ended.
+    ensure!(ran.status == 0 || place.report()["result"]["cause"] == "disk", "{ran}");
+    let said: Vec<&str> = ran.out.lines().take(4).collect();
+    // The note of what dd said may have no room itself.
+    ensure!(
+        said[0] == "whole" && said[1..].iter().all(|word| *word != "whole"),
+        "{ran}"
+    );
+    let report = place.report();
+    let found = obligation(&report, "resources.disk");
+    let by = found["mechanism"]
+        .as_str()
+        .is_some_and(|m| m.starts_with("project quota of that size, 5000 files"));
+    ensure!(
+        by && found["strength"] == "kernel" && found["enforced"] == true,
+        "{found}"
+    );
+    let lines: Vec<Value> = report["posture"].as_array().expect("a posture").clone();
+    let of_quota = lines
+        .iter()
+        .filter(|line| line["requested"] == "46137344 bytes, 5000 files");
+    // The folder, the captured directory, /tmp and /dev/shm.
+    ensure!(of_quota.clone().count() == 4, "{}", report["posture"]);
+    ensure!(
+        of_quota.clone().all(|line| line["holds"] == true),
+        "{}",
+        report["posture"]
+    );
+    ensure!(
+        report["peaks"]["diskBytes"]
+            .as_u64()
+            .is_some_and(|n| (25 << 20..=44 << 20).contains(&n)),
+        "{}",
+        report["peaks"]
+    );
+    ensure!(report["changes"]["added"] == 2, "{}", report["changes"]);
+    quotas.nothing_left()?;
+    // What it left is charged until it is discarded, and the next run has another project of its own.
+    let disk = fs::File::open(DISK)?;
+    let charged = |id| sr_kernel::quota::read(std::os::fd::AsFd::as_fd(&disk), id);
+    ensure!(charged(1_000_000)?.bytes > 25 << 20, "{:?}", charged(1_000_000));
+    let discard = ["discard", "last"];
+    let discards = match by_root {
+        true => place.safe_run(&discard),
+        false => command(place, None, &discard)?,
+    };
+    end(discards, b"", LIMIT).ok()?;
+    ensure!(charged(1_000_000)?.inodes == 0, "{:?}", charged(1_000_000));
+    Ok(())
+}
+
+fn keeps_the_program_in_its_project(place: &Place) -> Test {
+    let quotas = Quotas::new(place, USER, 5000)?;
+    needs(place, "python3")?;
+    let policy = disk_policy(place, "44MiB", "any")?;
+    let ran = run(
+        place,
+        &["--policy", &policy, "--", "/usr/bin/python3", "-c", OWN_PROJECT],
+    )?;
+    ran.ok()?;
+    ensure!(ran.out.lines().count() == 16 && !ran.out.contains("done"), "{ran}");
+    // The same is the caller's to do outside.
+    let own = place.root().join("runs/own");
+    fs::create_dir(&own)?;
+    sr_kernel::quota::assign(std::os::fd::AsFd::as_fd(&fs::File::open(&own)?), 7)?;
+    fs::remove_dir(&own)?;
+    quotas.nothing_left()
+}
+
+/// A helper that says yes and does nothing: the supervisor asks the kernel.
+fn is_not_believed_on_disk(place: &Place) -> Test {
+    let quotas = Quotas::new(place, 0, 5000)?;
+    needs(place, "python3")?;
+    let device = std::os::unix::fs::MetadataExt::dev(&fs::metadata(DISK)?);
+    let at = r#"{"version":2,"parent":"/x"}"#;
+    let ready = format!(
+        r#"{{"version":1,"say":{{"ready":{{"memory":{at},"cpu":{at},"pids":{at},"ceilings":{{"memory":1,"cpu":1,"pids":1}},"disk":{{"devices":[{device}],"bytes":1000000000,"files":5000}}}}}}}}"#
+    );
+    let yes = format!(
+        "#!/usr/bin/python3\nimport socket\ns = socket.socket(fileno=0)\ns.send(b'{ready}')\n\
+         while s.recv(4096): s.send(b'{{\"version\":1,\"say\":\"done\"}}')\n"
+    );
+    fs::write("/run/yes", yes)?;
+    fs::set_permissions("/run/yes", fs::Permissions::from_mode(0o755))?;
+    let policy = disk_policy(place, "44MiB", "any")?;
+    let mut order = place.safe_run(&["run", "--policy", &policy, "--", "true"]);
+    order.env("SAFE_RUN_HELPER", "/run/yes");
+    let ran = end(order, b"", LIMIT);
+    ran.ended(125)?;
+    ensure!(
+        ran.err.contains("SR-RUN-002") && ran.err.contains("launch.posture.disk"),
+        "{ran}"
+    );
+    quotas.nothing_left()
+}
+
+fn holds_the_limit_on_disk(place: &Place) -> Test {
+    kernels_limit_on_disk(place, false)
+}
+
+/// The supervisor gives up what it would take to remove the limit: it has a helper for it, too.
+fn holds_roots_limit_on_disk(place: &Place) -> Test {
+    kernels_limit_on_disk(place, true)
+}
+
+fn holds_the_number_of_files(place: &Place) -> Test {
+    let quotas = Quotas::new(place, USER, 100)?;
+    // As much as no disk here has, which only a quota lets a policy ask for with this strength.
+    let policy = disk_policy(place, "1TiB", "kernel")?;
+    let refused = run(place, &["--policy", &policy, "--", "true"])?;
+    ensure!(refused.status == 125 && refused.err.contains("[disk]"), "{refused}");
+    let rules = fs::read_to_string("/etc/safe-run/helper.toml")?;
+    let line = rules.lines().find(|line| line.starts_with("bytes")).expect("a line");
+    fs::write("/etc/safe-run/helper.toml", rules.replace(line, "bytes = \"4TiB\""))?;
+    let script = "n=0; while [ $n -lt 200 ] && mkdir $n 2>/tmp/said; do n=$((n+1)); done; echo $n; \
+                  cat /tmp/said; mkdir /tmp/x || echo none there";
+    let ran = run(place, &["--policy", &policy, "--", "sh", "-c", script])?;
+    ran.ok()?;
+    let mut lines = ran.out.lines();
+    let made = lines.next().and_then(|n| n.parse::<u32>().ok());
+    ensure!(made.is_some_and(|n| (50..100).contains(&n)), "{ran}");
+    ensure!(
+        ran.out.ends_with("none there\n") && ran.err.contains("quota exceeded"),
+        "{ran}"
+    );
+    let report = place.report();
+    ensure!(
+        obligation(&report, "resources.disk")["strength"] == "kernel",
+        "{report}"
+    );
+    quotas.nothing_left()
+}
+
+fn killed_leaves_no_project(place: &Place) -> Test {
+    let quotas = Quotas::new(place, USER, 5000)?;
+    let policy = disk_policy(place, "100MiB", "any")?;
+    let script = "echo x > /tmp/x; mkdir -p /tmp/a/b; chmod 0 /tmp/a; echo up; sleep 600";
+    let words = ["--policy", &policy, "--", "sh", "-c", script, &place.mark()];
+    for kill_supervisor in [true, false] {
+        let mut running = start(place, &words)?;
+        let limited = quotas.limited()?;
+        ensure!(limited.len() == 1, "{limited:?}");
+        let scratch = place.last_run().join("layers/scratch/0");
+        ensure!(scratch.exists(), "no {}", scratch.display());
+        match kill_supervisor {
+            true => kill_process(running.supervisor, Signal::KILL)?,
+            false => kill_process(running.helper, Signal::KILL)?,
+        }
+        let status = running.process.wait()?;
+        match kill_supervisor {
+            true => {
+                end(command(place, None, &["gc"])?, b"", LIMIT).ok()?;
+            }
+            false => {
+                ensure!(status.code() == Some(125), "{status}");
+                ensure!(quotas.limited()? == limited, "the limit holds on");
+                run(place, &["--", "true"])?.ok()?;
+            }
+        }
+        quotas.nothing_left()?;
+    }
+    Ok(())
+}
+
+/// What a session captured before counts for nobody: its limit is sampled, and said to be.
+fn limits_no_sessions(place: &Place) -> Test {
+    let quotas = Quotas::new(place, USER, 5000)?;
+    let policy = disk_policy(place, "100MiB", "any")?;
+    run(
+        place,
+        &["--session", "s", "--policy", &policy, "--", "sh", "-c", "echo x > x"],
+    )?
+    .ok()?;
+    let found = obligation(&place.report(), "resources.disk");
+    ensure!(found["strength"] == "sampled", "{found}");
+    // And what memory holds is no project's either.
+    let small = disk_policy(place, "16MiB", "kernel")?;
+    run(place, &["--policy", &small, "--", "sh", "-c", "echo x > x"])?.ok()?;
+    let found = obligation(&place.report(), "resources.disk");
+    ensure!(
+        found["mechanism"].as_str().is_some_and(|m| m.starts_with("tmpfs")),
+        "{found}"
+    );
+    quotas.nothing_left()
 }
 
 /// As OPERATIONS.md says, word by word.

@@ -89,6 +89,7 @@ const MARK: &str = "== rig: ";
 /// A user's subtree as systemd would delegate it: all its files that make groups are his, and he is in one of them.
 const PREPARE: &str = "\
 exec 2>&1; cd /
+/run/modprobe loop || exit 1
 subtree=/sys/fs/cgroup/user
 mkdir -p $subtree && echo +memory +cpu +pids +io > $subtree/cgroup.subtree_control && mkdir -p $subtree/session
 mkdir -p /tmp/root /tmp/user/tmp && chown -R 65534:65534 $subtree /tmp/user || exit 1

@@ -51,7 +51,9 @@ fn examine(env: &Environment) -> Result<Examination, Failure> {
     };
     let mac = facts::mac();
     let mut facts = facts::gather(&env.store, &env.private(), env.home.as_deref(), id_base)?;
-    if let Err(fault) = helper::complete(&mut facts, &helper) {
+    // It limits all that can be.
+    let strictest = sr_policy::preset("strict");
+    if let Some(Err(fault)) = strictest.map(|policy| helper::complete(&mut facts, &helper, &policy)) {
         obstacles.push(Obstacle::from(fault));
     }
     let obligations = match trial(&facts, env) {

@@ -3,6 +3,7 @@
 use crate::arguments::ExecArguments;
 use crate::environment::Environment;
 use crate::failure::Done;
+use crate::host_rules;
 use crate::terminal;
 use sr_runner::Joining;
 
@@ -11,11 +12,13 @@ pub fn exec(arguments: ExecArguments, env: &Environment) -> Done {
         .map(|line| std::iter::once(line.command).chain(line.args).collect())
         .unwrap_or_default();
     let (store, run) = super::find_run(env, &arguments.run)?;
+    let helper = env.helper(&host_rules::load(env)?);
     let outcome = sr_runner::exec(&Joining {
         store: &store,
         run: &run,
         argv: &argv,
         terminal: arguments.tty,
+        helper: &helper,
     })?;
     for note in &outcome.notes {
         terminal::err(&format!("safe-run: {}", terminal::clean(note)));

@@ -77,6 +77,7 @@ pub fn ordinary() -> HostFacts {
         private: vec!["/home/alice/.config/safe-run".into()],
         home: Some("/home/alice".into()),
         id_base: 0,
+        disk: None,
         mac: None,
     }
 }

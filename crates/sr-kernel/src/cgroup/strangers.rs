@@ -3,6 +3,7 @@
 
 use super::file::{read, version, write};
 use super::kill::{belongs, members};
+use rustix::process::Pid;
 use std::path::{Component, Path, PathBuf};
 
 /// Of strangers that had children meanwhile.
@@ -14,12 +15,14 @@ pub fn top_of(dir: &Path) -> PathBuf {
     above.last().unwrap_or(dir).to_owned()
 }
 
-/// Moves every process of `dir` that the user `uid` could not kill to its parent's group, as far as that can be told.
-pub(super) fn put_back(dir: &Path, uid: u32) {
+/// Moves every process of `dir` that the user `uid` could not kill to its parent's group, as far as that can be told; and
+/// the one of the number `whoever`, unless it was born in `dir`.
+pub(super) fn put_back(dir: &Path, uid: u32, whoever: Option<Pid>) {
     let top = top_of(dir);
     for _ in 0..ROUNDS {
         let all = members(dir).unwrap_or_default();
-        for pid in all.into_iter().filter(|pid| !belongs(*pid, uid)) {
+        let out = |pid: &Pid| Some(*pid) == whoever || !belongs(*pid, uid);
+        for pid in all.into_iter().filter(out) {
             let number = pid.as_raw_nonzero();
             let home = parent_of(&format!("/proc/{number}")).and_then(|parent| group_of(&parent, &top));
             if let Some(home) = home.filter(|home| home != dir) {

@@ -436,6 +436,7 @@ fn a_v2_group_without_controllers_can_be_entered_killed_and_removed() {
         dir: Path::new(mount).join(name("v2")),
         version: 2,
         controllers: vec![],
+        own: true,
     };
     let group = RunGroup {
         places: vec![place],

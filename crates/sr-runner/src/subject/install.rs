@@ -124,6 +124,7 @@ pub(super) mod tests {
             private: vec![home.join(".config/safe-run").display().to_string()],
             home: Some(home.display().to_string()),
             id_base: 1,
+            disk: None,
             mac: None,
         }
     }

@@ -63,12 +63,13 @@ pub struct Joined {
 }
 
 fn fault(what: &str, error: &io::Error) -> Fault {
-    Fault::new(
-        Code::Run002,
-        "exec.join",
-        format!("{what}: {error}"),
-        "the run goes on; who joins must be the user who started it, with the same rights over its control group",
-    )
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied if what.contains("execute") => {
+            "the run goes on; the file must be executable for others, and where the run's policy has `files`, named under read"
+        }
+        _ => "the run goes on; who joins must be the user who started it, with the same rights over its control group",
+    };
+    Fault::new(Code::Run002, "exec.join", format!("{what}: {error}"), remedy)
 }
 
 fn gone() -> Fault {

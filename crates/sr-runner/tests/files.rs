@@ -267,6 +267,11 @@ fn nothing_named_starts_only_the_command(place: &Place) -> Test {
 
 fn a_joined_command_is_held_too(place: &Place) -> Test {
     policy(place, "captured: true", "{read: [/usr], write: [/tmp]}", "");
+    let script = place.project.join("out/script");
+    fs::write(&script, "#!/usr/bin/dash\n")?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    let program = place.project.join("out/program");
+    fs::copy("/bin/true", &program)?;
     let policy = place.home.join("policy.yaml");
     let going = place.start(&[
         "--policy",
@@ -282,6 +287,10 @@ fn a_joined_command_is_held_too(place: &Place) -> Test {
     place.tell(&["exec", "--", "sh", "-c", "echo x > /tmp/x"]).ok()?;
     let ran = place.tell(&["exec", "--", "sh", "-c", "echo x > /work/x"]);
     ensure!(ran.status != 0, "{ran}");
+    let ran = place.tell(&["exec", "--", "/work/out/script"]);
+    ensure!(ran.status != 0 && ran.err.contains("Permission denied"), "{ran}");
+    let ran = place.tell(&["exec", "--", "/work/out/program"]);
+    ensure!(ran.status != 0 && ran.err.contains("named under read"), "{ran}");
     going.cancel()?;
     place.nothing_left()
 }
@@ -307,7 +316,12 @@ fn a_link_of_an_earlier_run_leads_nowhere(place: &Place) -> Test {
         );
     }
     // Links of the view itself are followed: no program makes them.
-    policy(place, "captured: true", "{read: [/usr, /lib64, /bin/dash]}", "session: s");
+    policy(
+        place,
+        "captured: true",
+        "{read: [/usr, /lib64, /bin/dash]}",
+        "session: s",
+    );
     run(place, &["--", "/bin/sh", "-c", "exit 0"]).ok()?;
     place.nothing_left()
 }
@@ -414,7 +428,11 @@ for do in [
     place.write("other/x], write: [/t", "x");
     place.write("other/\u{1b}c", "x");
     policy(place, "captured: true", "{read: [/usr]}", "evidence: {denied: paths}");
-    run(place, &["--", "/bin/sh", "-c", "cat 'other/x], write: [/t' other/*c; true"]).ok()?;
+    run(
+        place,
+        &["--", "/bin/sh", "-c", "cat 'other/x], write: [/t' other/*c; true"],
+    )
+    .ok()?;
     let denied = place.report()["denied"].as_array().cloned().unwrap_or_default();
     let remedies: Vec<_> = denied.iter().map(|d| d["remedy"].as_str()).collect();
     ensure!(

@@ -142,7 +142,8 @@ impl Learner<'_> {
         let executed = seen.files.iter().filter(|(_, used)| **used == Use::Executed);
         for (path, _) in executed {
             let opened = opened::to_execute(path, |path| host(&bundle, path));
-            self.besides.extend(opened.iter().filter_map(|path| place(&bundle, path)));
+            self.besides
+                .extend(opened.iter().filter_map(|path| place(&bundle, path)));
         }
         self.seen.merge(seen);
         self.used = self.used.max(report.peaks);

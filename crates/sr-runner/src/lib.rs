@@ -1,6 +1,7 @@
 //! The life of one run: facts and subject are gathered, the bundle compiled, the sandbox built, watched and cleaned
 //! up, the evidence written. It knows no policy syntax and reads no environment variable.
 
+mod absent;
 mod asking;
 pub mod broker;
 pub mod changes;

@@ -3,6 +3,7 @@
 mod end;
 mod resources;
 
+use crate::absent;
 use crate::asking::Asking;
 use crate::broker;
 use crate::confinement::{Confinement, Files};
@@ -234,7 +235,7 @@ impl<'a> Run<'a> {
             denied: None,
             allowed: Vec::new(),
             clocks: Clocks::default(),
-            notes: Vec::new(),
+            notes: absent::notes(&bundle.filesystem_plan),
         })
     }
 

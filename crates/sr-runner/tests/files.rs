@@ -465,6 +465,24 @@ fn refused_before_a_run(place: &Place) -> Test {
         ran.ended(125)?;
         ensure!(ran.err.contains(found), "{files}: {ran}");
     }
+    // What is not there gives nothing, and that is said.
+    policy(
+        place,
+        "captured: true",
+        "{read: [/usr, /work/nmaed, /nowhere, /work/named], write: [/tmp/new, /tmp]}",
+        "",
+    );
+    let ran = place.run(&[
+        "--policy",
+        place.home.join("policy.yaml").to_str().unwrap(),
+        "--",
+        "true",
+    ]);
+    ran.ok()?;
+    for absent in ["/work/nmaed", "/nowhere", "/tmp/new"] {
+        ensure!(ran.err.contains(&format!("nothing is at {absent} when")), "{ran}");
+    }
+    ensure!(ran.err.matches("nothing is at").count() == 3, "{ran}");
     // All that the view lets be changed.
     policy(place, "captured: true", "{read: [/usr], write: [/]}", "");
     run(

@@ -306,6 +306,8 @@ pub enum LandlockLinks {
     ToFile,
     /// The run is refused: a program may have made them, or may make what they lead through.
     Refused,
+    /// The rule is for the very file that was hashed, by its descriptor: the executable or its script.
+    Hashed,
 }
 
 impl LandlockLinks {

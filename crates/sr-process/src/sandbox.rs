@@ -7,7 +7,7 @@ use crate::trees::OpenTrees;
 use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
-use sr_compiler::bundle::{CompileBundle, IdMap};
+use sr_compiler::bundle::{CompileBundle, IdMap, LandlockLinks};
 use sr_kernel::clone::{self, Child};
 use sr_kernel::cradle::{Cradle, Failure};
 use sr_kernel::idmap::{self, MapLine};
@@ -322,16 +322,16 @@ fn init_steps(
     // While the supervisor hashes these.
     steps.extend(entry);
     if let Some(landlock) = &bundle.filesystem_plan.landlock {
-        // By the very descriptors: whatever lies at their paths by now.
-        let opened = process.script.iter().map(|_| SLOT_SCRIPT).chain([SLOT_EXECUTABLE]);
-        if landlock.holds_files() {
-            steps.extend(opened.map(|slot| Step::AllowOpened {
-                ruleset: Fd::Slot(SLOT_LANDLOCK),
-                abi: landlock.abi,
-                target: Fd::Slot(slot),
-                access: Access::Read,
-            }));
-        }
+        let hashed = landlock.rules.iter().filter(|rule| rule.links == LandlockLinks::Hashed);
+        steps.extend(hashed.map(|rule| Step::AllowOpened {
+            ruleset: Fd::Slot(SLOT_LANDLOCK),
+            abi: landlock.abi,
+            target: Fd::Slot(match process.script.as_ref() == Some(&rule.path) {
+                true => SLOT_SCRIPT,
+                false => SLOT_EXECUTABLE,
+            }),
+            access: Access::Read,
+        }));
         // A command that joins later enters this very ruleset: by then the program may have moved what its paths name.
         steps.push(Step::Send {
             fd: Fd::Slot(SLOT_LANDLOCK),

@@ -864,6 +864,8 @@ impl Builder<'_> {
                     LandlockAccess::Device => Access::Device,
                 };
                 match rule.links {
+                    // Once they are open.
+                    LandlockLinks::Hashed => {}
                     LandlockLinks::Refused => places.push(Step::AllowPlace {
                         ruleset: Fd::Slot(SLOT_LANDLOCK),
                         abi: landlock.abi,

@@ -41,7 +41,7 @@ type Verdict = (&'static str, String, Option<String>, u16);
 const MOST: usize = 4096;
 const AT_FDCWD: i32 = -100;
 const READ_ONLY: u64 = 1;
-// Of open(2): the same on both architectures but for the second line.
+// Of open(2): the same on both architectures but for those that the library names.
 const WRITES: u64 = 0o3 | 0o1000;
 const CREATES: u64 = 0o100;
 const EXCLUSIVE: u64 = 0o200;
@@ -72,15 +72,11 @@ impl<'a> View<'a> {
         Ok(view)
     }
 
-    /// The rules of the program's domain, by the places that they stand for: those that a link leads to lie where no program
-    /// makes links.
+    /// The rules of the program's domain, by the places that they stand for. Nothing has been opened or moved yet.
     fn opened(&self) -> Option<Opened> {
-        let rules = &self.plan.landlock.as_ref()?.rules;
-        if !rules.iter().any(|rule| rule.access == LandlockAccess::List) {
-            return None;
-        }
+        let landlock = self.plan.landlock.as_ref().filter(|landlock| landlock.holds_files())?;
         let mut opened = Opened::default();
-        for rule in rules {
+        for rule in &landlock.rules {
             let places = match rule.access {
                 LandlockAccess::Read => &mut opened.read,
                 LandlockAccess::Write => &mut opened.write,

@@ -262,6 +262,16 @@ fn nothing_named_starts_only_the_command(place: &Place) -> Test {
     let ran = run(place, &["--", "/work/script"]);
     ran.ok()?;
     ensure!(ran.out == "closed\n", "{ran}");
+    // It may be read, whoever looks at its path first.
+    policy(
+        place,
+        "readOnly: true",
+        "{read: [/usr/lib]}",
+        "evidence: {denied: paths}",
+    );
+    let ran = run(place, &["--", "/work/script"]);
+    ran.ok()?;
+    ensure!(ran.out == "closed\n", "{ran}");
     place.nothing_left()
 }
 

@@ -90,14 +90,19 @@ fn opened(input: Input<'_>, files: &Files, entries: &[ViewEntry], faults: &mut V
         links: LandlockLinks::Refused,
         ..rule(&without_links(entries, path), access)
     };
-    // The executable and its script are let be opened by the descriptors that were hashed. What else a start reads is left out
-    // where a program could have put something else there.
-    let interpreters = input.subject.command.interpreters.iter();
+    let command = &input.subject.command;
+    let interpreters = command.interpreters.iter().map(|interpreter| interpreter.path.as_str());
+    let hashed = [Some(command.path.as_str()), interpreters.clone().next_back()];
+    // What else a start reads is left out where a program could have put something else there.
     let start = LOADERS
         .into_iter()
-        .chain(interpreters.map(|interpreter| interpreter.path.as_str()))
+        .chain(interpreters.rev().skip(1))
         .filter(|path| !covering(entries, path).is_some_and(|entry| entry.what.is_writable()));
     let mut rules = vec![rule("/", LandlockAccess::List)];
+    rules.extend(hashed.into_iter().flatten().map(|path| LandlockRule {
+        links: LandlockLinks::Hashed,
+        ..rule(path, LandlockAccess::Read)
+    }));
     rules.extend(start.map(|path| LandlockRule {
         links: LandlockLinks::ToFile,
         ..rule(path, LandlockAccess::Read)

@@ -3,7 +3,7 @@
 //! of a run: a layer that is there began to be filled by some run, and that run's start is kept beside it.
 
 use crate::changes::micros;
-use crate::store::make_removable;
+use crate::removal;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use sr_common::Digest;
 use sr_compiler::bundle::{FilesystemPlan, ViewKind};
@@ -74,11 +74,7 @@ pub(crate) fn settle(own: &Path, began: SystemTime, empty: bool) -> io::Result<(
 
 /// Removes one layer.
 pub(crate) fn clear(own: &Path) -> io::Result<()> {
-    make_removable(own);
-    match fs::remove_dir_all(own) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
+    removal::remove(own).map(drop)
 }
 
 /// Removes all layers of the session in `folder`, but not the folder: it carries the lock.

@@ -1,6 +1,7 @@
 //! The run store: one folder a run under `runs/`, the layers of sessions, the journals of runs that are under way.
 //! Everything is the owner's alone (0700): no view ever shows it.
 
+use crate::removal;
 use crate::session;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use sr_common::{Code, Fault, RunId};
@@ -245,8 +246,7 @@ impl Store {
             Some(name) => Some(self.session(name)?),
             None => None,
         };
-        make_removable(&run.path);
-        fs::remove_dir_all(&run.path).map_err(|e| unusable(&run.path, &e))?;
+        removal::remove(&run.path).map_err(|e| unusable(&run.path, &e))?;
         if let Some((path, _lock)) = &locked {
             session::empty(path).map_err(|e| unusable(path, &e))?;
         }
@@ -267,23 +267,6 @@ impl Store {
     /// Whether a supervisor holds this run's journal.
     pub fn is_running(&self, id: &RunId) -> bool {
         crate::journal::is_held(&self.journal(id))
-    }
-}
-
-/// Directories that the program left without permissions for their owner must be opened before they can be emptied.
-pub(crate) fn make_removable(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let mut queue = vec![path.to_owned()];
-    while let Some(dir) = queue.pop() {
-        // A directory that cannot be changed is reported by the removal that follows.
-        let _ = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
-        let Ok(entries) = fs::read_dir(&dir) else { continue };
-        queue.extend(
-            entries
-                .flatten()
-                .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
-                .map(|e| e.path()),
-        );
     }
 }
 

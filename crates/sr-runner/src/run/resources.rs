@@ -223,7 +223,7 @@ impl<'a> Run<'a> {
         if let Some(scratch) = self.scratch.take()
             && let Err(e) = removal::remove(&scratch)
         {
-            return Some(format!("{} is left for `safe-run gc`: {e}", scratch.display()));
+            left = Some(format!("{} is left for `safe-run gc`: {e}", scratch.display()));
         }
         if let Some(helper) = self.helper.take()
             && group.as_ref().is_some_and(|group| !group.is_own())

@@ -31,7 +31,7 @@ pub use format::Format;
 pub use host::{Ceilings, HostRules, parse_host};
 pub use overlay::{CommandLine, Overlay};
 pub use preset::{PRESET_NAMES, preset};
-pub use render::render_yaml;
+pub use render::{render_path, render_yaml};
 pub use resolve::{Loader, resolve};
 pub use rules::calls::never_allowed;
 pub use rules::files::{MOST as MOST_FILES, can_be_named};

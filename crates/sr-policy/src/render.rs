@@ -1,5 +1,6 @@
 //! A complete policy as a YAML document that reads back as the same policy.
 
+use crate::rules::files::can_be_named;
 use crate::spec::PolicySpec;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -70,6 +71,11 @@ pub fn render_yaml(spec: &PolicySpec) -> String {
     out.line(0, "session", &spec.session.as_deref().unwrap_or("none"));
     out.line(0, "degrade", &spec.degrade);
     out.0
+}
+
+/// The path of a file as a policy has it, in a list too; `None` for one that no policy can name.
+pub fn render_path(path: &str) -> Option<String> {
+    can_be_named(path).then(|| flow(&path))
 }
 
 struct Writer(String);

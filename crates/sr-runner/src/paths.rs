@@ -10,7 +10,7 @@ use sr_compiler::bundle::{FilesystemPlan, LandlockAccess, MountEvidence};
 use sr_compiler::syscalls::{Intent, PathArgument};
 use sr_kernel::seccomp::Notification;
 use sr_observe::learn::Use;
-use sr_policy::can_be_named;
+use sr_policy::render_path;
 use sr_process::posture::Opener;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -282,7 +282,7 @@ impl<'a> View<'a> {
             ),
             _ => return None,
         };
-        let remedy = yaml(&place).map(|place| format!("{}: […, {place}]}}", clause.replace('.', ": {")));
+        let remedy = render_path(&place).map(|place| format!("{}: […, {place}]}}", clause.replace('.', ": {")));
         (!held).then(|| (clause, reason.to_owned(), remedy, EACCES))
     }
 
@@ -320,7 +320,7 @@ impl<'a> View<'a> {
         if mount.is_some() {
             return None;
         }
-        let remedy = yaml(&host).map(|host| format!("mounts: [{{source: {host}}}]"));
+        let remedy = render_path(&host).map(|host| format!("mounts: [{{source: {host}}}]"));
         Some(("mounts", "the view does not show it".into(), remedy, ENOENT))
     }
 
@@ -334,7 +334,7 @@ impl<'a> View<'a> {
         let reason = "it is shown read-only".to_owned();
         match self.host(path).1.and_then(|i| self.mounts.get(i)) {
             Some(mount) => {
-                let remedy = yaml(&mount.source)
+                let remedy = render_path(&mount.source)
                     .map(|source| format!("mounts: [{{source: {source}, captured: true}}], or readOnly: false"));
                 ("mounts", reason, remedy, EROFS)
             }
@@ -409,16 +409,6 @@ fn open_for(flags: u64, resolve: u64) -> Wanted {
         otherwise: resolve != 0
             || flags & EXCLUSIVE != 0 && flags & CREATES != 0
             || flags & DIRECTORY != 0 && to != To::Fill,
-    }
-}
-
-/// `path` in a policy's flow style; `None` for one that no policy can name.
-fn yaml(path: &str) -> Option<String> {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+@~".contains(c);
-    match path.chars().all(plain) {
-        true => Some(path.to_owned()),
-        false if can_be_named(path) => serde_json::to_string(path).ok(),
-        false => None,
     }
 }
 

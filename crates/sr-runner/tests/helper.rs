@@ -513,7 +513,7 @@ fn is_not_asked_in_vain(place: &Place) -> Test {
 /// Two who clean up: the helper what is its, `gc` what is the user's.
 fn beside_groups_of_the_users_own(place: &Place) -> Test {
     let delegated = Delegated::new()?;
-    let words = ["--pids", "40", "--", "sh", "-c", "echo up; sleep 600", &place.mark()];
+    let words = ["--pids", "40", "--", "sh", "-c", "sleep 600 & echo up; wait", &place.mark()];
     for kill_supervisor in [true, false] {
         let mut running = start_in(place, Some(&delegated), &words)?;
         ensure!(
@@ -610,7 +610,7 @@ fn does_not_serve(place: &Place) -> Test {
 }
 
 fn killed_ends_the_run(place: &Place) -> Test {
-    let mut running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    let mut running = start(place, &["--", "sh", "-c", "sleep 600 & echo up; wait", &place.mark()])?;
     kill_process(running.helper, Signal::KILL)?;
     let status = running.process.wait()?;
     ensure!(status.code() == Some(125), "{status}");
@@ -625,7 +625,7 @@ fn killed_ends_the_run(place: &Place) -> Test {
 }
 
 fn outlives_a_killed_supervisor(place: &Place) -> Test {
-    let mut running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    let mut running = start(place, &["--", "sh", "-c", "sleep 600 & echo up; wait", &place.mark()])?;
     kill_process(running.supervisor, Signal::KILL)?;
     running.process.wait()?;
     // The supervisor's own journal is its user's to finish.
@@ -658,7 +658,7 @@ fn cancel(mut running: Running) -> Test {
 fn groups_are_joined(place: &Place) -> Test {
     let running = start(
         place,
-        &["--pids", "12", "--", "sh", "-c", "echo up; sleep 600", &place.mark()],
+        &["--pids", "12", "--", "sh", "-c", "sleep 600 & echo up; wait", &place.mark()],
     )?;
     let before = members();
     ensure!(
@@ -717,7 +717,7 @@ fn groups_are_joined_beside_the_users_own(place: &Place) -> Test {
     let running = start_in(
         place,
         Some(&delegated),
-        &["--", "sh", "-c", "echo up; sleep 600", &place.mark()],
+        &["--", "sh", "-c", "sleep 600 & echo up; wait", &place.mark()],
     )?;
     let exec = command(
         place,
@@ -742,7 +742,7 @@ fn groups_are_joined_beside_the_users_own(place: &Place) -> Test {
 
 fn groups_are_not_joined_without_one(place: &Place) -> Test {
     needs(place, "python3")?;
-    let running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    let running = start(place, &["--", "sh", "-c", "sleep 600 & echo up; wait", &place.mark()])?;
     let before = members();
     for (helper, word) in [
         (None, "none is named"),
@@ -770,7 +770,7 @@ fn groups_are_not_joined_without_one(place: &Place) -> Test {
 
 /// Who joins is killed at random moments, and the run's own helper, supervisor and groups stay as they are.
 fn joins_leave_nothing(place: &Place) -> Test {
-    let running = start(place, &["--", "sh", "-c", "echo up; sleep 600", &place.mark()])?;
+    let running = start(place, &["--", "sh", "-c", "sleep 600 & echo up; wait", &place.mark()])?;
     let before = members();
     for round in 0..24u64 {
         let mut guest = command(place, Some(AS_ROOT), &["exec", "last", "--", "sleep", "600"])?

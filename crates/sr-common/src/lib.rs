@@ -1,16 +1,19 @@
 //! Words that every Safe-Run crate uses, defined once: ids, sizes, durations, digests, canonical JSON,
 //! error codes, and the plain data that travels between the rooms. It knows nothing of what is above it.
 
+pub mod backend;
 pub mod canonical;
 pub mod control;
 pub mod digest;
 pub mod facts;
 pub mod fault;
+pub mod guest;
 pub mod id;
 pub mod outcome;
 pub mod path;
 pub mod quantity;
 
+pub use backend::{Backend, Vmm};
 pub use control::{Control, Obligation, Observed, Strength};
 pub use digest::Digest;
 pub use facts::{HostFacts, Subject};

@@ -513,7 +513,15 @@ fn is_not_asked_in_vain(place: &Place) -> Test {
 /// Two who clean up: the helper what is its, `gc` what is the user's.
 fn beside_groups_of_the_users_own(place: &Place) -> Test {
     let delegated = Delegated::new()?;
-    let words = ["--pids", "40", "--", "sh", "-c", "sleep 600 & echo up; wait", &place.mark()];
+    let words = [
+        "--pids",
+        "40",
+        "--",
+        "sh",
+        "-c",
+        "sleep 600 & echo up; wait",
+        &place.mark(),
+    ];
     for kill_supervisor in [true, false] {
         let mut running = start_in(place, Some(&delegated), &words)?;
         ensure!(
@@ -658,7 +666,15 @@ fn cancel(mut running: Running) -> Test {
 fn groups_are_joined(place: &Place) -> Test {
     let running = start(
         place,
-        &["--pids", "12", "--", "sh", "-c", "sleep 600 & echo up; wait", &place.mark()],
+        &[
+            "--pids",
+            "12",
+            "--",
+            "sh",
+            "-c",
+            "sleep 600 & echo up; wait",
+            &place.mark(),
+        ],
     )?;
     let before = members();
     ensure!(

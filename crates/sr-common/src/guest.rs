@@ -1,0 +1,81 @@
+//! What the agent in a guest is told to do: the part of a policy that the guest's own kernel holds. Made by compilation,
+//! part of the bundle, sent to the agent as JSON.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of this document, and of what is said between host and guest.
+pub const GUEST_VERSION: u16 = 1;
+
+/// One program in one guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GuestPlan {
+    pub version: u16,
+    pub root: GuestRoot,
+    /// In mount order, on places that the root has.
+    pub mounts: Vec<GuestMount>,
+    pub hostname: String,
+    /// Absolute in the view.
+    pub executable: String,
+    pub argv: Vec<String>,
+    /// Complete.
+    pub env: BTreeMap<String, String>,
+    /// Absolute in the view.
+    pub workdir: String,
+    /// uid and gid.
+    pub user: u32,
+    /// The system-call filter: `struct sock_filter`s, little-endian, in hexadecimal.
+    pub filter: String,
+    /// `RLIMIT_*` name (`NOFILE`) and value, soft and hard alike.
+    pub rlimits: BTreeMap<String, u64>,
+    pub limits: GuestLimits,
+    /// The program gets a terminal.
+    pub terminal: bool,
+}
+
+/// What the guest's root directory is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum GuestRoot {
+    /// A directory of the host's that the monitor shares (9p over virtio), by its tag.
+    Shared { tag: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GuestMount {
+    /// Absolute in the view.
+    pub target: String,
+    pub what: GuestMountKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum GuestMountKind {
+    Proc,
+    /// A minimal `/dev`: null, zero, full, random, urandom, tty, fd, std*, ptmx, pts, and an empty `shm` to mount on.
+    Dev,
+    /// Empty, in the guest's memory.
+    Tmpfs {
+        bytes: u64,
+        inodes: u64,
+        mode: u32,
+    },
+    /// Covered by an empty read-only file or directory, if it is there.
+    Masked,
+    /// Remounted read-only, if it is there.
+    ReadOnly,
+}
+
+/// Limits of the program and all that it starts, together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GuestLimits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    pub pids: Option<u64>,
+    /// Thousandths of a CPU.
+    pub cpu: Option<u64>,
+}

@@ -63,6 +63,10 @@ pub enum GuestMountKind {
         inodes: u64,
         mode: u32,
     },
+    /// What the shared root has there, over a mount above it that does not show it.
+    Shared {
+        directory: bool,
+    },
     /// Covered by an empty read-only file or directory, if it is there.
     Masked,
     /// Remounted read-only, if it is there.

@@ -9,6 +9,7 @@ pub mod facts;
 pub mod fault;
 pub mod guest;
 pub mod id;
+pub mod monitor;
 pub mod outcome;
 pub mod path;
 pub mod quantity;

@@ -1,0 +1,79 @@
+//! What the supervisor and the driver of a monitor say to each other: one JSON document a message, over a socket that keeps
+//! messages whole. The driver has read what the guest says; the supervisor believes neither.
+
+use crate::control::Observed;
+use crate::guest::GuestPlan;
+use crate::outcome::Usage;
+use serde::{Deserialize, Serialize};
+
+/// The most bytes of a message from the driver.
+pub const MESSAGE: usize = 64 << 10;
+
+/// From the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Order {
+    /// First: the monitor's program and arguments, and what its guest is told.
+    Start { argv: Vec<String>, plan: Box<GuestPlan> },
+    /// The program may run.
+    Go,
+}
+
+/// From the driver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Said {
+    /// The guest's agent runs, on a kernel of this release.
+    Booted { kernel: String },
+    /// The program is held before its first instruction; what the guest's kernel shows of it.
+    Held { posture: Vec<Observed> },
+    /// What is used in the guest.
+    Sample { usage: Usage },
+    /// The guest's kernel met a limit: the clause.
+    Limit { clause: Clause },
+    /// What became of the monitor or its guest.
+    Event { name: EventName, detail: String },
+    /// The program was not started, or is lost. Nothing else follows.
+    Failed {
+        path: String,
+        found: String,
+        remedy: String,
+    },
+}
+
+/// A limit that a guest's kernel holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Clause {
+    Memory,
+    Pids,
+    Disk,
+}
+
+impl Clause {
+    /// The policy's field.
+    pub fn path(self) -> &'static str {
+        match self {
+            Clause::Memory => "resources.memory",
+            Clause::Pids => "resources.pids",
+            Clause::Disk => "resources.disk",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EventName {
+    /// The monitor's process runs.
+    MonitorStarted,
+    /// It has ended.
+    MonitorEnded,
+    /// The guest's kernel panicked.
+    GuestPanicked,
+    /// It reset the machine.
+    GuestReset,
+    /// It shut the machine down.
+    GuestShutdown,
+    /// Its memory was used up and it killed a process.
+    GuestOutOfMemory,
+}

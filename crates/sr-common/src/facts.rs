@@ -1,6 +1,7 @@
 //! What compilation must know besides the policy: the host (`HostFacts`) and what is to be run (`Subject`).
 //! Plain data, gathered by sr-runner; equal facts give equal bundles.
 
+use crate::Digest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +149,31 @@ pub struct Subject {
     pub mounts: Vec<ResolvedMount>,
     /// The policy's root directory as resolved on the host; `None`: the host's system directories.
     pub root: Option<ResolvedMount>,
+    /// What a wall with a kernel of its own is made of; `None`: the host's kernel is the wall.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wall: Option<WallParts>,
+}
+
+/// The programs and images of a wall that has a kernel of its own, as found on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WallParts {
+    /// Safe-Run's own program, which drives the monitor: canonical.
+    pub driver: String,
+    /// The monitor (`qemu-system-x86_64`, `runsc`): canonical.
+    pub monitor: String,
+    pub images: Vec<Image>,
+}
+
+/// A file of the artifact store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Image {
+    /// What it is to the monitor: `kernel`, `initrd`, `rootfs`.
+    pub role: String,
+    /// Absolute on the host.
+    pub path: String,
+    pub digest: Digest,
 }
 
 /// A file or directory that the view does not show.

@@ -3,7 +3,8 @@
 use crate::syscalls::interpreter::Instruction;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sr_common::{ByteSize, Digest, Millis, Obligation, Strength};
+use sr_common::facts::Image;
+use sr_common::{Backend, ByteSize, Digest, Millis, Obligation, Strength};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -14,8 +15,7 @@ pub struct CompileBundle {
     pub api_version: String,
     /// `CompileBundle`.
     pub kind: String,
-    /// `process`.
-    pub backend: String,
+    pub backend: Backend,
     /// Digests of the canonical JSON of what went in.
     pub inputs: BundleInputs,
     pub process_plan: ProcessPlan,
@@ -28,6 +28,9 @@ pub struct CompileBundle {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mac_plan: Option<MacPlan>,
     pub evidence_plan: EvidencePlan,
+    /// Left out: the program's kernel is the host's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wall_plan: Option<WallPlan>,
     /// Every clause of the policy and what will enforce it.
     pub obligations: Vec<Obligation>,
     /// Digests of the final renderings, by name (`seccomp.x86_64`).
@@ -40,6 +43,33 @@ pub struct BundleInputs {
     pub policy: Digest,
     pub facts: Digest,
     pub subject: Digest,
+}
+
+impl CompileBundle {
+    /// What the host's kernel is told to hold: around the program itself, or around the monitor of its kernel.
+    pub fn around(&self) -> &CompileBundle {
+        self.wall_plan.as_ref().map_or(self, |wall| &wall.around)
+    }
+}
+
+/// A kernel of the program's own: the monitor that runs it is a program behind the native wall.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WallPlan {
+    pub monitor: MonitorPlan,
+    /// Where the program's view stands in the monitor's.
+    pub root: String,
+    /// Hashed on the opened file before the launch.
+    pub images: Vec<Image>,
+    /// The sandbox of the monitor.
+    pub around: Box<CompileBundle>,
+}
+
+/// The monitor and its complete arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum MonitorPlan {
+    Qemu { argv: Vec<String> },
 }
 
 /// The program and the identity under which it runs.
@@ -168,6 +198,15 @@ pub enum ViewKind {
 }
 
 impl ViewKind {
+    /// Whether it is one, or leads to one.
+    pub fn is_directory(&self) -> bool {
+        match self {
+            ViewKind::ReadOnly { directory, .. } | ViewKind::Writable { directory, .. } => *directory,
+            ViewKind::File { .. } | ViewKind::Copy { .. } => false,
+            _ => true,
+        }
+    }
+
     /// Whether names are made, and files changed, there.
     pub fn is_writable(&self) -> bool {
         matches!(
@@ -495,6 +534,8 @@ pub enum LimitMechanism {
     Affinity {
         cpus: u32,
     },
+    /// A group of the guest's own kernel.
+    Guest,
     Tmpfs,
     /// A project quota for all that is written, in the run's folder, by `safe-run-helper`.
     Quota {

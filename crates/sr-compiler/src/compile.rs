@@ -2,9 +2,9 @@
 
 use crate::bundle::{BundleInputs, CompileBundle, EvidencePlan, FilesystemPlan, MountEvidence, ViewEntry, ViewKind};
 use crate::syscalls::{Arch, bpf};
-use crate::{filesystem, mac, network, obligations, process, resources, syscalls};
+use crate::{filesystem, mac, network, obligations, process, resources, syscalls, wall};
 use serde::Serialize;
-use sr_common::{API_VERSION, Code, Digest, Fault, HostFacts, Subject, canonical, path};
+use sr_common::{API_VERSION, Backend, Code, Digest, Fault, HostFacts, Subject, Vmm, canonical, path};
 use sr_policy::spec::{DeniedScope, Durability, HashScope, ObserveScope, PolicySpec};
 use std::collections::BTreeMap;
 
@@ -14,21 +14,20 @@ pub(crate) struct Input<'a> {
     pub policy: &'a PolicySpec,
     pub facts: &'a HostFacts,
     pub subject: &'a Subject,
+    /// The program has a kernel of its own, which holds what the host's would.
+    pub guest: bool,
 }
 
 /// The bundle for running `subject` under `policy` on the host that `facts` describes, or every reason why not.
 pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Result<CompileBundle, Vec<Fault>> {
-    let input = Input { policy, facts, subject };
     let mut faults = Vec::new();
-    if !matches!(policy.runtime.backend.as_str(), "auto" | "process") {
-        let found = format!("no backend is named {:?} in this build", policy.runtime.backend);
-        faults.push(Fault::new(
-            Code::Cmp001,
-            "runtime.backend",
-            found,
-            "write auto or process",
-        ));
-    }
+    let backend = backend(policy, &mut faults);
+    let input = Input {
+        policy,
+        facts,
+        subject,
+        guest: backend != Backend::Process,
+    };
     process::preflight(input, &mut faults);
     let resources_plan = resources::plan(input, &mut faults);
     let filesystem_plan = filesystem::plan(input, &mut faults);
@@ -37,6 +36,7 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let arch = Arch::parse(&facts.arch);
     let captures = |entry: &ViewEntry| matches!(entry.what, ViewKind::Captured { .. });
     let asked = syscalls::Asked {
+        tells: !input.guest,
         tell_denied: policy.evidence.denied != DeniedScope::Network,
         observe: policy.evidence.observe == ObserveScope::Calls,
         tell_paths: policy.evidence.denied == DeniedScope::Paths,
@@ -57,7 +57,7 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let mut bundle = CompileBundle {
         api_version: API_VERSION.to_owned(),
         kind: "CompileBundle".to_owned(),
-        backend: "process".to_owned(),
+        backend,
         inputs,
         renderings: BTreeMap::from([(format!("seccomp.{}", syscalls_plan.arch), program)]),
         process_plan,
@@ -67,10 +67,31 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
         resources_plan,
         network_plan: network::plan(&policy.network),
         mac_plan,
+        wall_plan: None,
         obligations: Vec::new(),
     };
+    if input.guest {
+        bundle.wall_plan = wall::plan(input, &bundle, &mut faults);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+    }
     bundle.obligations = obligations::list(input, &bundle);
     Ok(bundle)
+}
+
+/// The wall that the policy names.
+fn backend(policy: &PolicySpec, faults: &mut Vec<Fault>) -> Backend {
+    match policy.runtime.backend.as_str() {
+        "auto" | "process" => Backend::Process,
+        "microvm:qemu" => Backend::Microvm(Vmm::Qemu),
+        name => {
+            let found = format!("no backend is named {name:?} in this build");
+            let remedy = "write auto or process";
+            faults.push(Fault::new(Code::Cmp001, "runtime.backend", found, remedy));
+            Backend::Process
+        }
+    }
 }
 
 /// The bundle's JSON Schema.

@@ -15,6 +15,7 @@ pub(crate) use etc::USER;
 use crate::bundle::{FilesystemPlan, Owner, ViewEntry, ViewKind};
 use crate::compile::Input;
 use crate::resources;
+use crate::wall;
 use sr_common::path;
 use sr_common::{Code, Fault};
 use sr_policy::spec::{Installation, RootWritable, RootfsSource};
@@ -52,6 +53,72 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> FilesystemPlan 
         session: input.policy.session.clone(),
     }
 }
+
+/// The view of a monitor: the host's system directories read-only, `files` (place and source of each), and below `root` the
+/// program's view, but for what its own kernel has. `input` is the monitor's.
+pub(crate) fn around(
+    input: Input<'_>,
+    inside: &FilesystemPlan,
+    files: &[(String, String)],
+    root: &str,
+    faults: &mut Vec<Fault>,
+) -> FilesystemPlan {
+    let read_only = |source: &str, directory| ViewKind::ReadOnly {
+        source: source.to_owned(),
+        directory,
+    };
+    let mut tree = Tree::default();
+    for dir in &input.facts.system {
+        let what = match &dir.link {
+            Some(to) => ViewKind::Symlink { to: to.clone() },
+            None => read_only(&dir.path, true),
+        };
+        tree.set(&dir.path, what);
+    }
+    for member in input
+        .facts
+        .etc
+        .iter()
+        .filter(|member| LOADER.contains(&member.as_str()))
+    {
+        let source = member.clone();
+        tree.set(member, ViewKind::Copy { source });
+    }
+    everywhere(&mut tree);
+    for (target, source) in files {
+        tree.set(target, read_only(source, false));
+    }
+    let below = |target: &str| path::join(root, target.trim_start_matches('/'));
+    tree.set(root, ViewKind::Directory { mode: 0o755 });
+    for entry in &inside.entries {
+        let what = match &entry.what {
+            // On the `/dev` of the guest.
+            what if wall::is_guests(what)
+                && path::relative(&entry.target, "/dev").is_some_and(|rest| !rest.is_empty()) =>
+            {
+                continue;
+            }
+            what if wall::is_guests(what) => ViewKind::Directory { mode: 0o755 },
+            what => what.clone(),
+        };
+        tree.set(&below(&entry.target), what);
+    }
+    tree.add_parents();
+    let entries = tree.into_entries();
+    let own = masks::OF_PROC.iter().map(|path| (*path).to_owned());
+    let theirs = inside.masked.iter().filter(|path| !path::within(path, "/proc"));
+    FilesystemPlan {
+        landlock: landlock::plan(input, &entries, faults),
+        entries,
+        masked: own.chain(theirs.map(|path| below(path))).collect(),
+        hidden: Vec::new(),
+        prefixes: Vec::new(),
+        ..inside.clone()
+    }
+}
+
+/// What every start of a dynamic program on the host reads.
+const LOADER: [&str; 2] = ["/etc/ld.so.cache", "/etc/ld.so.conf"];
 
 /// The policy's working directory; else where the caller's is shown; else `/`.
 pub(crate) fn workdir(input: Input<'_>, view: &FilesystemPlan, faults: &mut Vec<Fault>) -> String {
@@ -155,7 +222,9 @@ fn everywhere(tree: &mut Tree) {
 
 // The command's installation outside the system directories; the prefixes that were added.
 fn installation(input: Input<'_>, tree: &mut Tree, faults: &mut Vec<Fault>) -> Vec<String> {
-    let Input { policy, facts, subject } = input;
+    let Input {
+        policy, facts, subject, ..
+    } = input;
     let mut shown = Vec::new();
     for prefix in &subject.command.prefixes {
         let by_mount = subject.mounts.iter().any(|mount| {

@@ -10,8 +10,11 @@ mod obligations;
 mod process;
 mod resources;
 pub mod syscalls;
+pub mod vmm;
+mod wall;
 
 pub use bundle::CompileBundle;
 pub use compile::{bundle_schema, compile};
 pub use resources::wants_quota;
 pub use syscalls::{Arch, Denial, denial, known_syscall, syscall_name};
+pub use wall::guest_plan;

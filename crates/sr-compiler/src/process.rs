@@ -74,7 +74,9 @@ pub(crate) fn preflight(input: Input<'_>, faults: &mut Vec<Fault>) {
 }
 
 pub(crate) fn plan(input: Input<'_>, view: &FilesystemPlan, faults: &mut Vec<Fault>) -> ProcessPlan {
-    let Input { policy, facts, subject } = input;
+    let Input {
+        policy, facts, subject, ..
+    } = input;
     let command = &subject.command;
     if facts.privileged && policy.runtime.user >= RANGE {
         let found = format!("user {} is not among the sandbox's {RANGE} ids", policy.runtime.user);

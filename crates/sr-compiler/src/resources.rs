@@ -3,7 +3,7 @@
 use crate::bundle::{Backing, Limit, LimitMechanism, ResourcesPlan, WritableStore};
 use crate::compile::Input;
 use sr_common::canonical::MAX_INTEGER;
-use sr_common::facts::{CgroupController, CgroupFacts};
+use sr_common::facts::{CgroupController, CgroupFacts, HelperCeilings};
 use sr_common::{ByteSize, Code, Control, Fault, HostFacts, Strength};
 use sr_policy::PolicySpec;
 use sr_policy::spec::{Durability, OnOutput, RequiredStrength};
@@ -35,7 +35,10 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         ("RTPRIO".to_owned(), 0),
         ("SIGPENDING".to_owned(), 4096),
     ]);
-    let most = facts.cgroup.helper.unwrap_or_default();
+    let most = match input.guest {
+        true => HelperCeilings::default(),
+        false => facts.cgroup.helper.unwrap_or_default(),
+    };
     let mut held = |name: &str, asked: Option<u64>, most: Option<u64>, text: &dyn Fn(u64) -> String| {
         if let (Some(asked), Some(most)) = (asked, most)
             && asked > most
@@ -59,7 +62,7 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
     let cpu_limit = cpu_limit.map(|cpu| held("cpu", cpu, most.cpu, &cpus));
     let memory = memory(input, memory_limit, &mut rlimits);
     let pids = pids_limit.map(|value| {
-        group(facts.cgroup.pids.as_ref(), most.pids, value).unwrap_or_else(|| {
+        group(input, facts.cgroup.pids.as_ref(), most.pids, value).unwrap_or_else(|| {
             rlimits.insert("NPROC".to_owned(), value);
             Limit {
                 value,
@@ -186,7 +189,14 @@ fn backing(policy: &PolicySpec, facts: &HostFacts) -> Backing {
 }
 
 /// `ceiling`: the helper's, where it makes the group.
-fn group(controller: Option<&CgroupController>, ceiling: Option<u64>, value: u64) -> Option<Limit> {
+fn group(input: Input<'_>, controller: Option<&CgroupController>, ceiling: Option<u64>, value: u64) -> Option<Limit> {
+    if input.guest {
+        return Some(Limit {
+            value,
+            mechanism: LimitMechanism::Guest,
+            strength: Strength::Kernel,
+        });
+    }
     let CgroupController { version, parent } = controller?.clone();
     Some(Limit {
         value,
@@ -211,7 +221,7 @@ fn thousandths(share: f64) -> Result<u64, Fault> {
 
 fn cpu(input: Input<'_>, value: u64) -> Limit {
     let CgroupFacts { cpu, helper, .. } = &input.facts.cgroup;
-    group(cpu.as_ref(), helper.and_then(|most| most.cpu), value).unwrap_or_else(|| {
+    group(input, cpu.as_ref(), helper.and_then(|most| most.cpu), value).unwrap_or_else(|| {
         let cpus = u32::try_from(value.div_ceil(1000))
             .unwrap_or(u32::MAX)
             .min(input.facts.cpus.max(1));
@@ -227,7 +237,7 @@ fn memory(input: Input<'_>, value: Option<u64>, rlimits: &mut BTreeMap<String, u
     let asked = &input.policy.resources;
     let value = value?;
     let CgroupFacts { memory, helper, .. } = &input.facts.cgroup;
-    if let Some(limit) = group(memory.as_ref(), helper.and_then(|most| most.memory), value) {
+    if let Some(limit) = group(input, memory.as_ref(), helper.and_then(|most| most.memory), value) {
         return Some(limit);
     }
     if asked.strength == RequiredStrength::PerProcess {

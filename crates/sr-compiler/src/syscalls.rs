@@ -31,6 +31,8 @@ pub(crate) const LAUNCH_FLOOR: [&str; 2] = ["sendmsg", "read"];
 /// What the other plans ask of the filter.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked {
+    /// Somebody can be told of calls at all: nobody sees into a guest.
+    pub tells: bool,
     /// Denied calls are told of.
     pub tell_denied: bool,
     /// So are denied paths.
@@ -128,7 +130,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
     if asked.pin_cpus {
         rules.insert("sched_setaffinity", never("sched_setaffinity", EPERM));
     }
-    if named(&names, "sendmsg") {
+    if asked.tells && named(&names, "sendmsg") {
         if asked.tell_links {
             rules.extend(profiles::links().filter_map(|rule| {
                 let at = names.binary_search(&rule.syscall.as_str()).ok()?;
@@ -151,7 +153,7 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
         open.then_some(Cow::Borrowed(row.0))
     });
     let allowed: Vec<Cow<'static, str>> = allowed.collect();
-    let listens = named(&names, "sendmsg");
+    let listens = asked.tells && named(&names, "sendmsg");
     let (paths, allowed) = allowed
         .into_iter()
         .partition(|name| asked.tell_paths && listens && !path_arguments(name).is_empty());

@@ -83,6 +83,9 @@ pub struct Digests {
     pub script: Option<FileDigest>,
     /// The policy's mounts, then its root directory, as the view showed them before the launch.
     pub mounts: Vec<MountDigest>,
+    /// The kernel of the program's own and what runs it; none: the host's kernel is the program's.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub wall: Vec<FileDigest>,
     /// The manifest of captured changes (`changes.json`, byte for byte); `null`: there were none.
     pub captured_changes: Option<Digest>,
 }

@@ -68,6 +68,7 @@ pub fn plain() -> (PolicySpec, HostFacts, Subject) {
         },
         mounts: vec![],
         root: None,
+        wall: None,
     };
     (spec, facts, subject)
 }

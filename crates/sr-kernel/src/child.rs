@@ -382,6 +382,10 @@ impl State {
                 };
                 send(*channel, message, Some(place.as_raw_fd()))
             }
+            Step::OpenPlace { root, path, slot } => {
+                let place = open_in(self.fd(*root)?, path)?;
+                self.keep(*slot, place)
+            }
             Step::Send { fd, channel, tag } => {
                 let raw = self.fd(*fd)?.as_raw_fd();
                 send(*channel, Message { tag: *tag, a: 0, b: 0 }, Some(raw))
@@ -464,6 +468,7 @@ impl State {
                 check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) as i32 })
                     .map(drop)
             }
+            Step::KeepOpen(fd) => Ok(rustix::io::fcntl_setfd(self.fd(*fd)?, rustix::io::FdFlags::empty())?),
             Step::Seccomp {
                 program,
                 listener: None,

@@ -175,6 +175,12 @@ pub enum Step {
         tag: u8,
         number: u32,
     },
+    /// Finds a directory below `root`, no symbolic link followed; its place (`O_PATH`) goes to `slot`.
+    OpenPlace {
+        root: Fd,
+        path: CString,
+        slot: u16,
+    },
     /// Sends a descriptor to the supervisor.
     Send {
         fd: Fd,
@@ -246,6 +252,8 @@ pub enum Step {
     DefaultSignals,
     /// Marks every descriptor from 3 up close-on-exec.
     CloseOnExec,
+    /// The exec does not close it after all.
+    KeepOpen(Fd),
     /// Installs the filter; with `listener`, sends the descriptor of its notifications to the supervisor.
     Seccomp {
         program: Vec<Instruction>,
@@ -322,7 +330,9 @@ impl Step {
             Step::Mask { path, .. } => format!("mask /{}", text(path)),
             Step::MakeReadOnly { path, .. } => format!("make /{} read-only", text(path)),
             Step::ChangeDir(path) => format!("enter the working directory {}", text(path)),
-            Step::OpenAndSend { path, .. } | Step::SendPlace { path, .. } => format!("open {} in the view", text(path)),
+            Step::OpenAndSend { path, .. } | Step::SendPlace { path, .. } | Step::OpenPlace { path, .. } => {
+                format!("open {} in the view", text(path))
+            }
             Step::Identity { uid, gid, .. } => format!("become uid {uid}, gid {gid}"),
             Step::Rlimit { resource, value } => format!("set resource limit {resource} to {value}"),
             Step::Unshare { namespaces } => format!("make namespaces {namespaces:#x}"),
@@ -346,7 +356,7 @@ impl Step {
             Step::OpenPty { .. } => "open a terminal in the view".into(),
             Step::Send { .. } => "send a descriptor to the supervisor".into(),
             Step::Handshake { .. } => "wait for the supervisor".into(),
-            Step::CloseAllBut(_) | Step::CloseOnExec => "close descriptors".into(),
+            Step::CloseAllBut(_) | Step::CloseOnExec | Step::KeepOpen(_) => "close descriptors".into(),
             Step::Stdio { .. } => "set the standard streams".into(),
             Step::ControllingTerminal => "take the terminal".into(),
             Step::NewSession => "start a session".into(),

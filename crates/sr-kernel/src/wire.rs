@@ -17,6 +17,9 @@ pub const TAG_FAILED: u8 = b'E';
 pub const TAG_EXECUTABLE: u8 = b'X';
 /// A descriptor of the script.
 pub const TAG_SCRIPT: u8 = b'#';
+/// A descriptor of the executable that a monitor's guest is to start, and of its script.
+pub const TAG_GUEST_EXECUTABLE: u8 = b'x';
+pub const TAG_GUEST_SCRIPT: u8 = b's';
 /// A mount whose content is hashed: `a` is its number.
 pub const TAG_MOUNT: u8 = b'M';
 /// The writable tmpfs.

@@ -190,6 +190,7 @@ fn steps(
         executable: Fd::Inherited(executable.as_raw_fd()),
         landlock: Fd::Inherited(handles.landlock.as_ref().map_or(-1, AsRawFd::as_raw_fd)),
         gate: None,
+        extra: None,
     };
     steps.push(Step::Spawn {
         program: program::steps(bundle, &ends, &given, channel)?,

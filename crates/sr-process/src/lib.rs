@@ -16,5 +16,5 @@ mod stage;
 pub mod trees;
 pub mod view;
 
-pub use sandbox::{Building, Ended, Namespaces, Options, Prepared, Running, Stdio, Stopped, begin};
+pub use sandbox::{Building, Ended, Guest, Namespaces, Options, Prepared, Running, Stdio, Stopped, begin};
 pub use stage::Devices;

@@ -70,13 +70,15 @@ pub trait Opener {
 }
 
 /// Reads the posture of `program`, stopped at its exec or, where that cannot be, held just before it. `executable` is
-/// what was hashed, by descriptor. `opener`: where this process may not trace the program.
+/// what was hashed, by descriptor. `opener`: where this process may not trace the program. `extra`: it has been given
+/// a descriptor besides its standard streams.
 pub fn observe(
     bundle: &CompileBundle,
     before: &Before,
     program: i32,
     executable: (&fs::File, Identity),
     opener: Option<&dyn Opener>,
+    extra: bool,
 ) -> Result<Vec<Observed>, Fault> {
     let reader = Reader::open(
         format!("/proc/{program}"),
@@ -123,7 +125,7 @@ pub fn observe(
         };
         seen.push(mac::posture(plan, before.mac.as_ref(), current));
     }
-    seen.push(descriptor_posture(&reader, at_exec)?);
+    seen.push(descriptor_posture(&reader, at_exec, extra)?);
     seen.extend(limit_posture(&reader, bundle)?);
     Ok(seen)
 }
@@ -508,7 +510,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn descriptor_posture(reader: &Reader<'_>, at_exec: bool) -> Result<Observed, Fault> {
+fn descriptor_posture(reader: &Reader<'_>, at_exec: bool, extra: bool) -> Result<Observed, Fault> {
     let fail = |e: rustix::io::Errno| reader.fail("fd", &e.into());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(&reader.dir, "fd", flags, Mode::empty()).map_err(fail)?;
@@ -529,13 +531,16 @@ fn descriptor_posture(reader: &Reader<'_>, at_exec: bool) -> Result<Observed, Fa
     open.sort_unstable();
     Ok(Observed {
         control: Control::OpenFiles,
-        requested: "descriptors 0, 1 and 2 only".into(),
+        requested: match extra {
+            false => "descriptors 0, 1 and 2 only".into(),
+            true => "descriptors 0, 1, 2 and one more".into(),
+        },
         mechanism: "close_range CLOEXEC, dup2".into(),
         observed: match at_exec {
             true => format!("fd: {open:?}"),
             false => format!("fd that stay open: {open:?}"),
         },
-        holds: open == [0, 1, 2],
+        holds: open.starts_with(&[0, 1, 2]) && open.len() == 3 + usize::from(extra),
     })
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Given {
     pub landlock: Fd,
     /// The socket at which it waits for its go, where there is no exec stop.
     pub gate: Option<RawFd>,
+    /// What stays open for it besides its standard streams.
+    pub extra: Option<RawFd>,
 }
 
 /// What the program's process inherits from the one that makes it, which does it before it has to wait for anything.
@@ -73,7 +75,7 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, given: &Given, channel:
     // What is open counts against the limit on descriptors, which the filter's listener needs one of.
     let mut kept = vec![given.executable, Fd::Inherited(channel)];
     kept.extend(bundle.filesystem_plan.landlock.as_ref().map(|_| given.landlock));
-    kept.extend(given.gate.map(Fd::Inherited));
+    kept.extend(given.gate.into_iter().chain(given.extra).map(Fd::Inherited));
     steps.push(Step::CloseAllBut(kept));
     for (name, value) in &resources.rlimits {
         let (resource, hard) = sr_kernel::process::rlimit(name).ok_or_else(|| {
@@ -120,6 +122,7 @@ pub(crate) fn steps(bundle: &CompileBundle, ends: &Ends, given: &Given, channel:
         steps.push(Step::Dumpable);
     }
     steps.push(Step::CloseOnExec);
+    steps.extend(given.extra.map(|extra| Step::KeepOpen(Fd::Inherited(extra))));
     let program = bundle
         .syscalls_plan
         .program

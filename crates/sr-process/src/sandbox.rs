@@ -4,7 +4,7 @@ use crate::mac;
 use crate::program::{self, Ends, Given};
 use crate::stage::Devices;
 use crate::trees::OpenTrees;
-use crate::view::{self, SLOT_EXECUTABLE, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT};
+use crate::view::{self, SLOT_EXECUTABLE, SLOT_GUEST, SLOT_LANDLOCK, SLOT_ROOT, SLOT_SCRIPT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sr_common::{Code, Fault};
 use sr_compiler::bundle::{CompileBundle, IdMap, LandlockLinks};
@@ -43,10 +43,24 @@ pub struct Options<'a> {
     /// Folder in which skeletons of views are kept from run to run; see [`crate::kept`].
     pub kept: Option<&'a Path>,
     pub stdio: Stdio,
+    /// A socket that the program, which is a monitor then, has besides: its only other descriptor.
+    pub extra: Option<OwnedFd>,
+    /// What its guest is to start.
+    pub guest: Option<Guest<'a>>,
     /// The v2 group into which the sandbox is born.
     pub cgroup: Option<BorrowedFd<'a>>,
     /// How many v1 groups its first process joins before the program's exists; see [`Prepared::start`].
     pub groups: usize,
+}
+
+/// A program in a root of its own below the view's.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest<'a> {
+    /// Absolute in the view.
+    pub root: &'a str,
+    /// Absolute in that root.
+    pub executable: &'a str,
+    pub script: Option<&'a str>,
 }
 
 /// A sandbox that builds itself; nothing of the program runs. The supervisor has time for other things.
@@ -80,6 +94,9 @@ pub struct Prepared {
     /// The file that will be executed, as opened in the view.
     pub executable: File,
     pub script: Option<File>,
+    /// What the guest is to start, and its script.
+    pub guest: Option<File>,
+    pub guest_script: Option<File>,
     /// The places (`O_PATH`) of the mounts that the plan wants hashed, by their number in it.
     pub mounts: BTreeMap<u32, OwnedFd>,
     /// The writable tmpfs: `uN` are the captured layers held on it, `sN` the scratch directories.
@@ -187,10 +204,11 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
     let ends = ChildEnds {
         channel,
         gate: gate.theirs.as_ref().map(AsRawFd::as_raw_fd),
+        extra: options.extra.as_ref().map(AsRawFd::as_raw_fd),
         groups: (view.next_slot..).take(options.groups).collect(),
     };
     let first: Vec<u16> = view.first.iter().map(|(slot, _)| *slot).collect();
-    let steps = init_steps(bundle, &options.stdio, ends, first, view.steps, view.entry)?;
+    let steps = init_steps(bundle, &options, ends, first, view.steps, view.entry)?;
 
     let close: Vec<_> = std::iter::once(&ours)
         .chain(&gate.ours)
@@ -255,6 +273,7 @@ pub fn begin(namespaces: Namespaces, bundle: &CompileBundle, options: Options<'_
 struct ChildEnds {
     channel: RawFd,
     gate: Option<RawFd>,
+    extra: Option<RawFd>,
     groups: Vec<u16>,
 }
 
@@ -269,7 +288,7 @@ const SHARES: [(&CStr, &CStr); 2] = [
 /// `entry` makes it the root.
 fn init_steps(
     bundle: &CompileBundle,
-    stdio: &Stdio,
+    options: &Options<'_>,
     ends: ChildEnds,
     first: Vec<u16>,
     view: Vec<Step>,
@@ -277,7 +296,12 @@ fn init_steps(
 ) -> Result<Vec<Step>, Fault> {
     let process = &bundle.process_plan;
     let range = matches!(process.user.map, IdMap::Range { .. });
-    let ChildEnds { channel, gate, groups } = ends;
+    let ChildEnds {
+        channel,
+        gate,
+        extra,
+        groups,
+    } = ends;
     let arguments = Arguments::of_this_process()
         .map_err(|e| init_fault("launch.prepare.arguments", "cannot find the own command line", &e))?;
     let mut steps = vec![
@@ -313,6 +337,9 @@ fn init_steps(
     if let Some(script) = &process.script {
         steps.push(open_and_send(script, channel, wire::TAG_SCRIPT, SLOT_SCRIPT)?);
     }
+    if let Some(guest) = &options.guest {
+        steps.extend(guest_files(guest, channel)?);
+    }
     steps.push(open_and_send(
         &process.executable,
         channel,
@@ -340,7 +367,7 @@ fn init_steps(
         });
     }
     steps.push(Step::Hostname(view::c_string(&process.hostname)?));
-    let ends = Ends::of(stdio, process.user.inside, channel, &mut steps);
+    let ends = Ends::of(&options.stdio, process.user.inside, channel, &mut steps);
     steps.push(Step::Await {
         channel,
         slots: groups.clone(),
@@ -354,6 +381,7 @@ fn init_steps(
         executable: Fd::Slot(SLOT_EXECUTABLE),
         landlock: Fd::Slot(SLOT_LANDLOCK),
         gate,
+        extra,
     };
     steps.push(Step::Spawn {
         program: program::steps(bundle, &ends, &given, channel)?,
@@ -365,6 +393,31 @@ fn init_steps(
         keep_capabilities: if range { CAP_KILL } else { 0 },
     });
     Ok(steps)
+}
+
+/// Opens what the guest will open: links are followed within its root.
+fn guest_files(guest: &Guest<'_>, channel: RawFd) -> Result<Vec<Step>, Fault> {
+    let root = Step::OpenPlace {
+        root: Fd::Slot(SLOT_ROOT),
+        path: view::c_string(guest.root)?,
+        slot: SLOT_GUEST,
+    };
+    let files = [
+        (Some(guest.executable), wire::TAG_GUEST_EXECUTABLE),
+        (guest.script, wire::TAG_GUEST_SCRIPT),
+    ];
+    let files = files.into_iter().filter_map(|(path, tag)| Some((path?, tag)));
+    let files = files.map(|(path, tag)| {
+        Ok(Step::OpenAndSend {
+            root: Fd::Slot(SLOT_GUEST),
+            path: view::c_string(path)?,
+            channel,
+            tag,
+            // A monitor is no script.
+            slot: SLOT_SCRIPT,
+        })
+    });
+    std::iter::once(Ok(root)).chain(files).collect()
 }
 
 fn open_and_send(path: &str, channel: RawFd, tag: u8, slot: u16) -> Result<Step, Fault> {
@@ -414,6 +467,8 @@ impl Building {
             told: self.told,
             executable,
             script: arrived.script,
+            guest: arrived.guest,
+            guest_script: arrived.guest_script,
             mounts: arrived.mounts,
             writable,
             terminal: arrived.terminal,
@@ -428,6 +483,8 @@ impl Building {
 struct Arrived {
     executable: Option<File>,
     script: Option<File>,
+    guest: Option<File>,
+    guest_script: Option<File>,
     mounts: BTreeMap<u32, OwnedFd>,
     writable: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
@@ -439,6 +496,8 @@ impl Arrived {
         match (message.tag, fd) {
             (wire::TAG_EXECUTABLE, Some(fd)) => self.executable = Some(File::from(fd)),
             (wire::TAG_SCRIPT, Some(fd)) => self.script = Some(File::from(fd)),
+            (wire::TAG_GUEST_EXECUTABLE, Some(fd)) => self.guest = Some(File::from(fd)),
+            (wire::TAG_GUEST_SCRIPT, Some(fd)) => self.guest_script = Some(File::from(fd)),
             (wire::TAG_MOUNT, Some(fd)) => {
                 self.mounts.insert(message.a, fd);
             }

@@ -27,7 +27,8 @@ pub const SLOT_STAGE: u16 = 4;
 const SLOT_SKELETON: u16 = 5;
 pub const SLOT_ROOT: u16 = 6;
 const SLOT_WRITABLE: u16 = 7;
-const FIRST_FREE_SLOT: u16 = 8;
+pub const SLOT_GUEST: u16 = 8;
+const FIRST_FREE_SLOT: u16 = 9;
 /// For what is not of the view: the control groups.
 const SLOTS_KEPT_FREE: usize = 8;
 

@@ -435,7 +435,7 @@ impl Host<'_> {
         let script = script.map(|(path, file)| digest(&file, &path)).transpose()?;
 
         let mut posture = vec![held_at_exec(&read("status")?, guest.peer)];
-        let seen = posture::observe(self.bundle, self.before, pid, (&exe, identity), Some(broker))?;
+        let seen = posture::observe(self.bundle, self.before, pid, (&exe, identity), Some(broker), false)?;
         posture.extend(seen);
         posture.push(same_namespaces(&posture, self.posture));
         if let Some(group) = self.group {

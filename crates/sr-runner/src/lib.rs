@@ -14,6 +14,7 @@ mod guest_wire;
 mod guests;
 pub mod helper;
 pub mod journal;
+pub mod monitor;
 mod paths;
 mod redaction;
 mod refusal;

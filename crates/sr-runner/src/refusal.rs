@@ -79,6 +79,7 @@ fn write(request: &Request, faults: &[Fault]) -> Result<PathBuf, Fault> {
             interpreters: Vec::new(),
             script: None,
             mounts: Vec::new(),
+            wall: Vec::new(),
             captured_changes: None,
         },
         host: json!(null),

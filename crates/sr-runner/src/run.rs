@@ -13,6 +13,7 @@ use crate::gc;
 use crate::guests::{self, Guests};
 use crate::helper::Helper;
 use crate::journal::Journal;
+use crate::monitor::Monitor;
 use crate::redaction;
 use crate::refusal;
 use crate::request::{Outcome, Refusal, Request, compile_for_host};
@@ -28,7 +29,7 @@ use serde::Serialize;
 use serde_json::json;
 use sr_common::{Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
 use sr_compiler::CompileBundle;
-use sr_compiler::bundle::{DeniedAction, ViewKind};
+use sr_compiler::bundle::{DeniedAction, ViewKind, WallPlan};
 use sr_evidence::attestation::Subject as Attested;
 use sr_evidence::event::{RUN_END, RUN_START, end_data, start_data};
 use sr_evidence::files;
@@ -41,7 +42,7 @@ use sr_evidence::report::{
 use sr_evidence::seal;
 use sr_kernel::cgroup::RunGroup;
 use sr_process::posture::{self, Before, Identity};
-use sr_process::{Namespaces, Options, Prepared, Running, Stdio, Stopped};
+use sr_process::{Guest, Namespaces, Options, Prepared, Running, Stdio, Stopped};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -205,6 +206,7 @@ impl<'a> Run<'a> {
                 interpreters: Vec::new(),
                 script: None,
                 mounts: Vec::new(),
+                wall: Vec::new(),
                 captured_changes: None,
             },
             attested: Vec::new(),
@@ -293,14 +295,24 @@ impl<'a> Run<'a> {
         let signals = sr_kernel::process::signal_descriptor(&[&FORWARDED[..], &BLOCKED[..]].concat())
             .map_err(|e| Fault::new(Code::Run001, "launch.prepare.signals", e.to_string(), ""))?;
         let (stdio, mut ends) = self.make_stdio()?;
+        let around = self.bundle.around();
+        let wall = self.bundle.wall_plan.as_ref();
+        let (monitor, extra) = wall.map(|_| Monitor::new()).transpose()?.unzip();
+        let process = &self.bundle.process_plan;
         let building = sr_process::begin(
             namespaces,
-            self.bundle,
+            around,
             Options {
                 layers: self.layers.as_deref(),
                 scratch: self.scratch.as_deref(),
                 kept: self.request.caller.runtime.as_deref(),
                 stdio,
+                extra,
+                guest: wall.map(|wall| Guest {
+                    root: &wall.root,
+                    executable: &process.executable,
+                    script: process.script.as_deref(),
+                }),
                 cgroup: self.group.as_ref().and_then(RunGroup::dir_fd),
                 groups: grouping.joins()?,
             },
@@ -351,7 +363,7 @@ impl<'a> Run<'a> {
         let groups: Vec<_> = joined.iter().map(AsFd::as_fd).collect();
         // While the host's mounts are left behind, which waits for a grace period, and the program comes to its exec.
         let meanwhile = || {
-            let before = Before::take(self.bundle, devices)?;
+            let before = Before::take(around, devices)?;
             self.load_key()?;
             tracing::debug!(micros = self.clock(), "key loaded");
             Ok(before)
@@ -363,7 +375,7 @@ impl<'a> Run<'a> {
         tracing::debug!(micros = self.clock(), "at the exec stop");
         self.observe(&before, &stopped, &executable, identity, &watched)?;
         // Only where paths are told, and only now: a moment later the program may be gone.
-        let inside = match self.bundle.syscalls_plan.looks_at_paths() {
+        let inside = match around.syscalls_plan.looks_at_paths() {
             true => broker::pid_namespace(stopped.program.unsigned_abs()).ok(),
             false => None,
         };
@@ -373,6 +385,9 @@ impl<'a> Run<'a> {
         let durable = self.bundle.evidence_plan.durable;
         if durable {
             self.sign_launch()?;
+        }
+        if let Some(monitor) = &monitor {
+            monitor.start(self.bundle, self.request.terminal)?;
         }
         let running = stopped.resume()?;
         self.clocks.launched_micros = self.clock();
@@ -393,11 +408,15 @@ impl<'a> Run<'a> {
 
         let stdin = rustix::stdio::stdin();
         let raw = master.as_ref().and_then(|_| RawMode::enter(stdin));
-        let wall = self.bundle.resources_plan.wall_time.duration();
         let guests = Guests::new(guests::Host {
             bundle: self.bundle,
             store: &self.request.store,
-            dir: self.folder.as_ref().map(|folder| folder.fd.as_fd()),
+            // Nobody joins a program that has a kernel of its own.
+            dir: self
+                .folder
+                .as_ref()
+                .filter(|_| wall.is_none())
+                .map(|folder| folder.fd.as_fd()),
             running: &running,
             group: self.group.as_ref(),
             before: &before,
@@ -405,10 +424,11 @@ impl<'a> Run<'a> {
         });
         let mut seen = supervise::supervise(Supervision {
             running: &running,
-            plan: &self.bundle.resources_plan,
-            calls: &self.bundle.syscalls_plan,
-            view: &self.bundle.filesystem_plan,
-            mounts: &self.bundle.evidence_plan.mounts,
+            plan: &around.resources_plan,
+            calls: &around.syscalls_plan,
+            view: &around.filesystem_plan,
+            mounts: &around.evidence_plan.mounts,
+            monitor,
             group: self.group.as_ref(),
             helper: self.helper.as_ref(),
             writable: writable.as_fd(),
@@ -418,7 +438,7 @@ impl<'a> Run<'a> {
             output: ends.output,
             signals,
             terminal: master.as_ref().map(|m| (m.as_fd(), stdin)),
-            deadline: Instant::now() + wall,
+            wall_time: self.bundle.resources_plan.wall_time.duration(),
             sample_interval: self.bundle.evidence_plan.sample_interval.duration(),
             log: &mut self.log,
             guests,
@@ -427,6 +447,7 @@ impl<'a> Run<'a> {
         });
         running.kill();
         self.peaks = seen.peaks;
+        self.posture.append(&mut seen.posture);
         // Where init has seen that nothing is left to write, the rest is done while the kernel takes the sandbox down.
         let cpu = match seen.ended.alone {
             Some(cpu) => {
@@ -491,7 +512,8 @@ impl<'a> Run<'a> {
 
     /// Hashes what will be executed and what is mounted, by the descriptors that were opened in the view.
     fn hash(&mut self, prepared: &mut Prepared, signals: BorrowedFd<'_>) -> Result<(Identity, Watched), Fault> {
-        let process = &self.bundle.process_plan;
+        let around = self.bundle.around();
+        let process = &around.process_plan;
         let digest = |file: &fs::File, path: &str| -> Result<(FileDigest, rustix::fs::Stat), Fault> {
             let fault = |e: std::io::Error| {
                 Fault::new(
@@ -515,15 +537,38 @@ impl<'a> Run<'a> {
             ))
         };
         let places = std::mem::take(&mut prepared.mounts);
-        let (mounted, mut watched) = mounts::hash(&self.request.store, self.bundle, places, signals)?;
+        let (mut mounted, mut watched) = mounts::hash(&self.request.store, around, places, signals)?;
+        if let Some(wall) = &self.bundle.wall_plan {
+            let own = &self.bundle.evidence_plan.mounts;
+            let parts = mounted.split_off(own.len().min(mounted.len()));
+            self.digests.wall = images_as_planned(wall, parts)?;
+            for (seen, mount) in mounted.iter_mut().zip(own) {
+                seen.target.clone_from(&mount.target);
+            }
+        }
         self.digests.mounts = mounted;
         if let (Some(file), Some(path)) = (prepared.script.take(), &process.script) {
             let (script, stat) = digest(&file, path)?;
             self.digests.script = Some(script);
             watched.add_script(path, file, Identity::of(&stat));
         }
-        let (executable, stat) = digest(&prepared.executable, &process.executable)?;
-        if process.script.is_some() {
+        let (executed, stat) = digest(&prepared.executable, &process.executable)?;
+        let executable = match (self.bundle.wall_plan.is_some(), prepared.guest.take()) {
+            (true, Some(file)) => {
+                self.digests.wall.push(executed);
+                let inside = &self.bundle.process_plan;
+                if let (Some(file), Some(path)) = (prepared.guest_script.take(), &inside.script) {
+                    let (script, stat) = digest(&file, path)?;
+                    self.digests.script = Some(script);
+                    watched.add_script(path, file, Identity::of(&stat));
+                }
+                let (executable, stat) = digest(&file, &inside.executable)?;
+                watched.add_script(&inside.executable, file, Identity::of(&stat));
+                executable
+            }
+            _ => executed,
+        };
+        if self.bundle.process_plan.script.is_some() {
             self.digests.interpreters = vec![executable.clone()];
         }
         self.digests.executable = Some(executable);
@@ -539,12 +584,14 @@ impl<'a> Run<'a> {
         identity: Identity,
         watched: &Watched,
     ) -> Result<(), Fault> {
-        self.posture = posture::observe(self.bundle, before, stopped.program, (executable, identity), None)?;
+        let around = self.bundle.around();
+        let extra = self.bundle.wall_plan.is_some();
+        self.posture = posture::observe(around, before, stopped.program, (executable, identity), None, extra)?;
         if let Some(group) = &self.group {
             self.posture.extend(group_posture(group, stopped.program)?);
         }
         if let Some((quota, files)) = self.quota.as_ref().zip(self.bundle.resources_plan.quota()) {
-            let seen = quota_posture(quota.as_fd(), self.bundle, files, stopped.program)?;
+            let seen = quota_posture(quota.as_fd(), around, files, stopped.program)?;
             self.posture.extend(seen);
         }
         let (unchanged, changed) = watched.observe();
@@ -599,6 +646,32 @@ impl<'a> Run<'a> {
         self.key = Some(key);
         Ok(())
     }
+}
+
+/// The digests of the monitor and its images, which must be those that the bundle names.
+fn images_as_planned(wall: &WallPlan, parts: Vec<MountDigest>) -> Result<Vec<FileDigest>, Fault> {
+    for (image, part) in wall.images.iter().zip(&parts) {
+        if part.digest != Some(image.digest) {
+            let found = format!(
+                "{} is not the {} that was planned: its digest is {}, not {}",
+                image.path,
+                image.role,
+                part.digest
+                    .map_or_else(|| "unknown".to_owned(), |digest| digest.to_string()),
+                image.digest
+            );
+            let remedy = "`safe-run artifact verify` says what is damaged; build or import it anew";
+            let path = format!("launch.preflight.{}", image.role);
+            return Err(Fault::new(Code::Run002, path, found, remedy));
+        }
+    }
+    let file = |part: MountDigest| {
+        Some(FileDigest {
+            path: part.source?,
+            digest: part.digest?,
+        })
+    };
+    Ok(parts.into_iter().filter_map(file).collect())
 }
 
 /// What is recorded at the exec stop.

@@ -54,6 +54,7 @@ pub fn subject(
         command,
         root,
         mounts,
+        wall: None,
     })
 }
 

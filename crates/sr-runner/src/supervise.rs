@@ -6,13 +6,15 @@ use crate::broker::Broker;
 use crate::confinement::Confinement;
 use crate::guests::Guests;
 use crate::helper::Helper;
+use crate::monitor::{self, Heard, Monitor};
 use crate::paths::View;
 use crate::stdio::{InputPump, OutputPump, Progress};
 use crate::told::{self, Denied, Pace, Told};
 use crate::usage;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::json;
-use sr_common::{Cause, Code, Fault, Usage};
+use sr_common::monitor::Said;
+use sr_common::{Cause, Code, Fault, Observed, Usage};
 use sr_compiler::bundle::{FilesystemPlan, Limit, LimitMechanism, MountEvidence, ResourcesPlan, SyscallsPlan};
 use sr_evidence::log::EventLog;
 use sr_evidence::report::DeniedOperation;
@@ -46,6 +48,8 @@ pub struct Supervision<'a> {
     /// By what denied paths are told.
     pub view: &'a FilesystemPlan,
     pub mounts: &'a [MountEvidence],
+    /// Where the program has a kernel of its own.
+    pub monitor: Option<Monitor>,
     pub group: Option<&'a RunGroup>,
     /// Who is to remove the group.
     pub helper: Option<&'a Helper>,
@@ -60,7 +64,8 @@ pub struct Supervision<'a> {
     pub signals: OwnedFd,
     /// The pty's master and the caller's terminal, whose size it follows.
     pub terminal: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
-    pub deadline: Instant,
+    /// From the program's start.
+    pub wall_time: Duration,
     pub sample_interval: Duration,
     pub log: &'a mut EventLog,
     pub guests: Guests<'a>,
@@ -88,6 +93,8 @@ pub struct Supervised {
     pub seen: Observation,
     /// Denied calls that the filter told of.
     pub denied: Vec<DeniedOperation>,
+    /// Of the program in its guest.
+    pub posture: Vec<Observed>,
 }
 
 struct Watch {
@@ -108,6 +115,11 @@ struct Watch {
     /// How often the caller asked for an end.
     asked: u32,
     broker: Option<Rc<Broker>>,
+    deadline: Instant,
+    /// Of the guest.
+    posture: Vec<Observed>,
+    /// What the guest's kernel counted, at most.
+    inside: Usage,
 }
 
 /// A program that ignores this many requests to end is ended.
@@ -132,6 +144,9 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         evidence: None,
         asked: 0,
         broker: None,
+        deadline: start + s.monitor.as_ref().map_or(s.wall_time, |_| monitor::BOOT),
+        posture: Vec::new(),
+        inside: Usage::default(),
     };
     let view = match s.calls.looks_at_paths() {
         true => seen_by(&mut s, &mut watch),
@@ -141,8 +156,8 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
     let mut next_sample = start + s.sample_interval.min(Duration::from_millis(20));
     let mut ended = loop {
         let now = Instant::now();
-        if watch.killed_for.is_none() && now >= s.deadline {
-            end(&s, &mut watch, Cause::Timeout, "resources.wallTime");
+        if watch.killed_for.is_none() && now >= watch.deadline {
+            time_is_up(&s, &mut watch);
         }
         if now >= next_sample {
             // Not at the start: most runs end before anybody could join them.
@@ -157,7 +172,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         }
         let pause = watch.pace.pause(now);
         let until = next_sample
-            .min(s.deadline.max(now + Duration::from_millis(1)))
+            .min(watch.deadline.max(now + Duration::from_millis(1)))
             .min(pause.unwrap_or(next_sample));
         let ready = wait(&s, until.saturating_duration_since(now), watch.deaf, pause.is_some());
         watch.deaf = ready.deaf;
@@ -191,6 +206,9 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             );
             unrecordable(&s, &mut watch, fault);
         }
+        if ready.monitor {
+            hear(&mut s, &mut watch);
+        }
         if ready.signal {
             forward_signals(&s, &mut watch);
         }
@@ -222,11 +240,21 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
             }
         }
     };
+    // What the driver said last may be why it has ended.
+    while s.monitor.as_ref().is_some_and(|monitor| monitor.interest().is_some()) && hear(&mut s, &mut watch) {}
+    if s.monitor.as_ref().is_some_and(|monitor| !monitor.has_run()) && watch.killed_for.is_none() {
+        let found = "the driver of the monitor ended before the program had started";
+        let remedy = "its own words are above, and in the run's events";
+        watch
+            .evidence
+            .get_or_insert(Fault::new(Code::Run002, "launch.boot", found, remedy));
+    }
     last_sample(&mut s, &mut watch);
     if !s.guests.none() {
         // They are not its init's children.
         ended.alone = None;
     }
+    let peaks = peaks(&s, &watch);
     let dismissed = s.guests.dismiss(s.log);
     // Before anything that the program left is looked at.
     let confined = s.confinement.enter();
@@ -235,14 +263,92 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         ended,
         killed_for: watch.killed_for,
         limits_hit: watch.limits_hit,
-        peaks: watch.peaks,
+        peaks,
         samples: watch.samples,
         output: s.output,
         evidence: watch.evidence,
         allowed: s.asking.map(|asking| asking.allowed).unwrap_or_default(),
         seen: watch.seen,
         denied: watch.denied,
+        posture: watch.posture,
     }
+}
+
+/// Of the program: what only its own kernel can count is that one's count.
+fn peaks(s: &Supervision<'_>, watch: &Watch) -> Usage {
+    match s.monitor {
+        None => watch.peaks,
+        Some(_) => Usage {
+            memory_bytes: watch.inside.memory_bytes,
+            pids: watch.inside.pids,
+            ..watch.peaks
+        },
+    }
+}
+
+fn time_is_up(s: &Supervision<'_>, watch: &mut Watch) {
+    match &s.monitor {
+        Some(monitor) if !monitor.has_run() => {
+            let found = format!("the guest held no program within {} s", monitor::BOOT.as_secs());
+            let remedy = "see the run's events; where the processor's help is used (accel: kvm), it may not work here";
+            unrecordable(s, watch, Fault::new(Code::Run002, "launch.boot", found, remedy));
+        }
+        _ => end(s, watch, Cause::Timeout, "resources.wallTime"),
+    }
+}
+
+/// Takes one message of the driver's. Whether there was one.
+fn hear(s: &mut Supervision<'_>, watch: &mut Watch) -> bool {
+    let heard = s.monitor.as_mut().map(Monitor::hear);
+    let said = match heard {
+        Some(Ok(Some(Heard::Said(said)))) => said,
+        Some(Err(fault)) => {
+            unrecordable(s, watch, fault);
+            return false;
+        }
+        _ => return false,
+    };
+    let recorded = match said {
+        Said::Booted { kernel } => append(s, watch, "guest.booted", json!({ "kernel": kernel })),
+        Said::Held { posture } => held(s, watch, posture),
+        Said::Sample { usage } => {
+            watch.inside = watch.inside.max(usage);
+            append(s, watch, "guest.sample", json!(usage))
+        }
+        Said::Limit { clause } => {
+            watch.limits_hit.insert(clause.path());
+            append(s, watch, "guest.limit", json!({"clause": clause.path()}))
+        }
+        Said::Event { name, detail } => append(s, watch, "guest.event", json!({"event": name, "detail": detail})),
+        Said::Failed { path, found, remedy } => Err(Fault::new(Code::Run002, path, found, remedy)),
+    };
+    if let Err(fault) = recorded {
+        unrecordable(s, watch, fault);
+    }
+    true
+}
+
+fn append(s: &mut Supervision<'_>, watch: &Watch, name: &str, data: serde_json::Value) -> Result<(), Fault> {
+    match watch.evidence {
+        None => s.log.append("monitor", name, data).map(drop),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The guest holds the program: what its kernel shows is recorded, and if all of it holds the program goes.
+fn held(s: &mut Supervision<'_>, watch: &mut Watch, posture: Vec<Observed>) -> Result<(), Fault> {
+    append(s, watch, "guest.posture", json!({ "posture": posture }))?;
+    if let Some(fault) = monitor::mismatch(&posture) {
+        return Err(fault);
+    }
+    watch.posture = posture;
+    if watch.killed_for.is_none()
+        && let Some(monitor) = &s.monitor
+    {
+        monitor.go()?;
+        watch.deadline = Instant::now() + s.wall_time;
+    }
+    Ok(())
 }
 
 /// Passes on what the program had written when it ended. Every writer is dead, so the pipes end.
@@ -272,6 +378,7 @@ pub fn drain(output: &mut [OutputPump], plan: &ResourcesPlan, limits_hit: &mut B
 
 struct Ready {
     told: bool,
+    monitor: bool,
     /// The person has answered.
     answer: bool,
     /// Every process under the filter is gone: its listener would be ready for ever.
@@ -310,6 +417,9 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
     let helper = s.helper.and_then(|helper| helper.socket().ok());
     let helper_at = helper.is_some().then_some(fds.len());
     fds.extend(helper.map(|h| PollFd::from_borrowed_fd(h, PollFlags::IN)));
+    let monitor = s.monitor.as_ref().and_then(Monitor::interest);
+    let monitor_at = monitor.is_some().then_some(fds.len());
+    fds.extend(monitor);
     let answer_at = asks.then_some(fds.len());
     fds.extend(answer);
     let guests_at = fds.len();
@@ -321,6 +431,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
     if rustix::event::poll(&mut fds, Some(&timeout)).is_err() {
         return Ready {
             told: false,
+            monitor: false,
             answer: false,
             deaf,
             channel: false,
@@ -337,6 +448,7 @@ fn wait(s: &Supervision<'_>, timeout: Duration, deaf: bool, paused: bool) -> Rea
         .map_or(PollFlags::empty(), PollFd::revents);
     Ready {
         told: told.contains(PollFlags::IN),
+        monitor: monitor_at.is_some_and(fired),
         answer: answer_at.is_some_and(fired),
         deaf: deaf || (!told.is_empty() && !told.contains(PollFlags::IN)),
         channel: fired(0),
@@ -522,7 +634,7 @@ fn last_sample(s: &mut Supervision<'_>, watch: &mut Watch) {
     let killed = watch.killed_for.is_some();
     look(s, watch, peaks, Instant::now());
     // A limit that was met besides the one for which it was ended.
-    if let Some(group) = s.group.filter(|_| killed) {
+    if let Some(group) = s.group.filter(|_| killed && s.monitor.is_none()) {
         if group.oom_kills().is_some_and(|n| n > 0) {
             watch.limits_hit.insert("resources.memory");
         }
@@ -608,10 +720,17 @@ fn disk(s: &Supervision<'_>, watch: &mut Watch, usage: &mut Usage, now: Instant)
 
 fn enforce(s: &Supervision<'_>, watch: &mut Watch, usage: &Usage, now: Instant) {
     if let Some(group) = s.group {
-        if group.oom_kills().is_some_and(|n| n > 0) {
+        let out_of_memory = group.oom_kills().is_some_and(|n| n > 0);
+        if out_of_memory && s.monitor.is_some() {
+            // The guest has its own account: this is the monitor's.
+            let found = "the monitor of the guest used up the memory that is the guest's and its own";
+            let remedy = "raise resources.memory";
+            return unrecordable(s, watch, Fault::new(Code::Run002, "run.monitor", found, remedy));
+        }
+        if out_of_memory {
             return end(s, watch, Cause::Memory, "resources.memory");
         }
-        if let Some(hits) = group.pids_limit_hits() {
+        if let Some(hits) = group.pids_limit_hits().filter(|_| s.monitor.is_none()) {
             if hits > watch.last_hits {
                 watch.limits_hit.insert("resources.pids");
             }

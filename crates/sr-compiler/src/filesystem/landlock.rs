@@ -20,6 +20,9 @@ const LOADERS: [&str; 5] = [
 ];
 
 pub(crate) fn plan(input: Input<'_>, entries: &[ViewEntry], faults: &mut Vec<Fault>) -> Option<LandlockPlan> {
+    if input.guest {
+        return None;
+    }
     let abi = input.facts.landlock_abi.min(NEWEST);
     if abi == 0 {
         if input.policy.files.is_some() || !input.policy.degrade.contains(&Control::Landlock) {

@@ -7,7 +7,7 @@ use sr_common::path;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What containers mask too: kernel memory and keys, a reboot by writing, timings and names of the whole host.
-const PROC: [&str; 11] = [
+pub(crate) const OF_PROC: [&str; 11] = [
     "/proc/acpi",
     "/proc/interrupts",
     "/proc/kcore",
@@ -38,7 +38,7 @@ pub(crate) fn apply(input: Input<'_>, entries: &mut [ViewEntry]) -> (Vec<String>
     for own in std::iter::once(&facts.store).chain(&facts.private) {
         unwanted.insert(own, ("Safe-Run's own".to_owned(), None));
     }
-    let mut masked: BTreeSet<String> = PROC.map(str::to_owned).into();
+    let mut masked: BTreeSet<String> = OF_PROC.map(str::to_owned).into();
     let mut report = BTreeMap::new();
     for at in 0..entries.len() {
         let Some(source) = entry_source(&entries[at]).map(str::to_owned) else {

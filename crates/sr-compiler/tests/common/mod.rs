@@ -128,6 +128,7 @@ pub fn subject() -> Subject {
         },
         mounts: vec![],
         root: None,
+        wall: None,
     }
 }
 

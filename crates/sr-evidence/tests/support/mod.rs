@@ -160,6 +160,7 @@ pub fn sample_report(id: &RunId, started: String, policy: Digest, bundle: Digest
             }),
             interpreters: Vec::new(),
             script: None,
+            wall: Vec::new(),
             mounts: vec![MountDigest {
                 source: Some("/home/a/src".into()),
                 target: "/work".into(),

@@ -229,7 +229,7 @@ impl Run<'_> {
             started_at: self.started_at.clone(),
             ended_at: sr_evidence::report::now(),
             duration_micros: self.clock().unwrap_or(0),
-            backend: self.bundle.backend.clone(),
+            backend: self.bundle.backend.to_string(),
             digests: self.digests.clone(),
             host: json!({
                 "arch": facts.arch,

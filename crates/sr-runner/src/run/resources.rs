@@ -42,7 +42,7 @@ impl Grouping {
 impl<'a> Run<'a> {
     /// The name of the run's control group, what it is to hold and who makes it.
     pub(super) fn grouping(&self) -> Grouping {
-        let resources = &self.bundle.resources_plan;
+        let resources = &self.bundle.around().resources_plan;
         let clause = |limit: &Option<Limit>, by_helper: bool| match limit {
             Some(Limit {
                 mechanism:
@@ -171,6 +171,7 @@ impl<'a> Run<'a> {
         }
         let modes = self
             .bundle
+            .around()
             .filesystem_plan
             .entries
             .iter()

@@ -1,0 +1,248 @@
+//! The supervisor's end of what the driver of a guest's monitor says. Its process has read what a hostile guest wrote: it is
+//! believed in nothing that the host can see by itself, and every message has its bounds and its turn.
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use sr_common::monitor::{MESSAGE, Order, Said};
+use sr_common::{Code, Control, Fault, Observed};
+use sr_compiler::bundle::MonitorPlan;
+use sr_compiler::{CompileBundle, guest_plan};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// From the monitor's start until its guest holds the program, without help by the processor, on a busy host.
+pub const BOOT: Duration = Duration::from_secs(120);
+/// What the kernel lets a message have, as a rule (`net.core.wmem_default`).
+const ORDER: usize = 200 << 10;
+
+/// The controls that a guest's kernel must be seen to hold, each in a line of its posture.
+const HELD: [Control; 5] = [
+    Control::Seccomp,
+    Control::NoNewPrivileges,
+    Control::Capabilities,
+    Control::UserNamespace,
+    Control::Filesystem,
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Booted,
+    Held,
+    /// It has failed, or gone.
+    Over,
+}
+
+/// The driver, as far as it has come.
+#[derive(Debug)]
+pub struct Monitor {
+    socket: OwnedFd,
+    stage: Stage,
+    held: bool,
+}
+
+/// What the driver said that its turn allows.
+pub enum Heard {
+    Said(Said),
+    /// Its end of the socket is closed.
+    Gone,
+}
+
+impl Monitor {
+    /// And the driver's end.
+    pub fn new() -> Result<(Monitor, OwnedFd), Fault> {
+        let (socket, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(|e| fault("launch.prepare.socket", std::io::Error::from(e).to_string()))?;
+        let monitor = Monitor {
+            socket,
+            stage: Stage::Starting,
+            held: false,
+        };
+        Ok((monitor, theirs))
+    }
+
+    /// Says what is to be started.
+    pub fn start(&self, bundle: &CompileBundle, terminal: bool) -> Result<(), Fault> {
+        let Some(wall) = &bundle.wall_plan else {
+            return Ok(());
+        };
+        let argv = match &wall.monitor {
+            MonitorPlan::Qemu { argv } => argv.clone(),
+        };
+        let plan = Box::new(guest_plan(bundle, terminal));
+        self.order(&Order::Start { argv, plan })
+    }
+
+    /// Lets the program go that the guest holds.
+    pub fn go(&self) -> Result<(), Fault> {
+        self.order(&Order::Go)
+    }
+
+    fn order(&self, order: &Order) -> Result<(), Fault> {
+        let text = serde_json::to_vec(order).map_err(|e| fault("launch.prepare.guest", e.to_string()))?;
+        if text.len() > ORDER {
+            let found = format!(
+                "what the guest is to be told has {} bytes; {ORDER} can be told",
+                text.len()
+            );
+            let remedy = "give the program fewer or shorter arguments and variables";
+            return Err(Fault::new(Code::Run001, "launch.prepare.guest", found, remedy));
+        }
+        rustix::net::send(&self.socket, &text, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+            .map(drop)
+            .map_err(|e| {
+                fault(
+                    "run.monitor",
+                    format!("the driver takes no order: {}", std::io::Error::from(e)),
+                )
+            })
+    }
+
+    pub fn interest(&self) -> Option<PollFd<'_>> {
+        (self.stage != Stage::Over).then(|| PollFd::new(&self.socket, PollFlags::IN))
+    }
+
+    /// Whether the guest has held the program.
+    pub fn has_run(&self) -> bool {
+        self.held
+    }
+
+    /// One message, if there is one.
+    pub fn hear(&mut self) -> Result<Option<Heard>, Fault> {
+        let mut message = vec![0; MESSAGE];
+        let (read, whole) = match rustix::net::recv(&self.socket, &mut message, RecvFlags::DONTWAIT | RecvFlags::TRUNC)
+        {
+            Ok((_, whole)) if whole > MESSAGE => return Err(self.out_of_turn(&format!("a message of {whole} bytes"))),
+            Ok(lengths) => lengths,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(None),
+            Err(_) => (0, 0),
+        };
+        if whole == 0 {
+            self.stage = Stage::Over;
+            return Ok(Some(Heard::Gone));
+        }
+        let said: Said = serde_json::from_slice(message.get(..read).unwrap_or_default())
+            .map_err(|e| self.out_of_turn(&format!("what nobody can read ({e})")))?;
+        self.stage = match (self.stage, &said) {
+            (Stage::Starting, Said::Booted { .. }) => Stage::Booted,
+            (Stage::Booted, Said::Held { .. }) => Stage::Held,
+            (stage, Said::Event { .. }) => stage,
+            (Stage::Held, Said::Sample { .. } | Said::Limit { .. }) => Stage::Held,
+            (_, Said::Failed { .. }) => Stage::Over,
+            (_, said) => return Err(self.out_of_turn(&format!("{said:?}").chars().take(60).collect::<String>())),
+        };
+        self.held |= self.stage == Stage::Held;
+        Ok(Some(Heard::Said(said)))
+    }
+
+    fn out_of_turn(&mut self, what: &str) -> Fault {
+        self.stage = Stage::Over;
+        fault(
+            "run.monitor",
+            format!("the driver of the monitor said out of turn: {what}"),
+        )
+    }
+}
+
+fn fault(path: &str, found: impl Into<String>) -> Fault {
+    Fault::new(
+        Code::Run002,
+        path,
+        found,
+        "the guest may have taken its monitor over: the run's events say what came before",
+    )
+}
+
+/// The first thing that the guest's kernel does not hold, by its own posture.
+pub fn mismatch(posture: &[Observed]) -> Option<Fault> {
+    let missing = HELD
+        .iter()
+        .find(|control| !posture.iter().any(|line| line.control == **control));
+    let failed = posture.iter().find(|line| !line.holds);
+    let (control, found) = match (missing, failed) {
+        (Some(control), _) => (*control, "the guest's agent shows nothing of it".to_owned()),
+        (None, Some(line)) => (
+            line.control,
+            format!(
+                "asked for {}, but the guest's kernel shows {}",
+                line.requested, line.observed
+            ),
+        ),
+        (None, None) => return None,
+    };
+    let remedy = "the program was killed before its first instruction; build the guest's kernel artifact anew";
+    Some(Fault::new(
+        Code::Run002,
+        format!("launch.posture.guest.{}", control.name()),
+        found,
+        remedy,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fd::AsFd;
+
+    fn told(messages: &[&[u8]]) -> Vec<Result<Option<Heard>, Fault>> {
+        let (mut monitor, theirs) = Monitor::new().unwrap();
+        let mut all = Vec::new();
+        for message in messages {
+            rustix::net::send(theirs.as_fd(), message, SendFlags::NOSIGNAL).unwrap();
+            all.push(monitor.hear());
+        }
+        all
+    }
+
+    const BOOTED: &[u8] = br#"{"booted":{"kernel":"6.1"}}"#;
+    const HELD_NOTHING: &[u8] = br#"{"held":{"posture":[]}}"#;
+    const SAMPLE: &[u8] =
+        br#"{"sample":{"usage":{"cpuMicros":1,"memoryBytes":2,"pids":3,"diskBytes":null,"waited":null}}}"#;
+
+    #[test]
+    fn everything_has_its_turn() {
+        assert!(told(&[BOOTED, HELD_NOTHING, SAMPLE]).iter().all(Result::is_ok));
+        for out_of_turn in [
+            &[HELD_NOTHING][..],
+            &[SAMPLE],
+            &[BOOTED, BOOTED],
+            &[BOOTED, SAMPLE],
+            &[BOOTED, HELD_NOTHING, HELD_NOTHING],
+            &[b"{}"],
+            &[b"\xff"],
+            &[br#"{"booted":{"kernel":"6.1","more":1}}"#],
+        ] {
+            let heard = told(out_of_turn);
+            assert!(heard.last().is_some_and(Result::is_err), "{out_of_turn:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_beyond_its_bound_and_an_end() {
+        let (mut monitor, theirs) = Monitor::new().unwrap();
+        assert!(matches!(monitor.hear(), Ok(None)));
+        rustix::net::send(theirs.as_fd(), &vec![b' '; MESSAGE + 1], SendFlags::NOSIGNAL).unwrap();
+        let fault = monitor.hear().err().unwrap();
+        assert!(fault.found.contains("65537 bytes"), "{}", fault.found);
+        drop(theirs);
+        assert!(matches!(monitor.hear(), Ok(Some(Heard::Gone))) && monitor.interest().is_none());
+    }
+
+    #[test]
+    fn what_the_guest_does_not_show_does_not_hold() {
+        let line = |control, holds| Observed {
+            control,
+            requested: "r".into(),
+            mechanism: "m".into(),
+            observed: "o".into(),
+            holds,
+        };
+        let all: Vec<_> = HELD.map(|control| line(control, true)).into();
+        assert!(mismatch(&all).is_none());
+        assert!(mismatch(&all[1..]).unwrap().path.ends_with("guest.seccomp"));
+        let mut other = all.clone();
+        other.push(line(Control::Pids, false));
+        assert!(mismatch(&other).unwrap().path.ends_with("guest.pids"));
+    }
+}

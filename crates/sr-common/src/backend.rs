@@ -19,7 +19,8 @@ pub enum Backend {
 }
 
 /// A virtual machine monitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Vmm {
     Firecracker,
     CloudHypervisor,
@@ -43,6 +44,16 @@ impl Backend {
             Backend::Microvm(Vmm::Firecracker) => "microvm:firecracker",
             Backend::Microvm(Vmm::CloudHypervisor) => "microvm:cloud-hypervisor",
             Backend::Microvm(Vmm::Qemu) => "microvm:qemu",
+        }
+    }
+}
+
+impl Vmm {
+    pub fn name(self) -> &'static str {
+        match self {
+            Vmm::Firecracker => "firecracker",
+            Vmm::CloudHypervisor => "cloud-hypervisor",
+            Vmm::Qemu => "qemu",
         }
     }
 }
@@ -82,6 +93,10 @@ mod tests {
     fn names_are_read_as_they_are_written() {
         for backend in Backend::ALL {
             assert_eq!(backend.to_string().parse(), Ok(backend));
+        }
+        for vmm in [Vmm::Firecracker, Vmm::CloudHypervisor, Vmm::Qemu] {
+            assert_eq!(Backend::Microvm(vmm).name(), format!("microvm:{}", vmm.name()));
+            assert_eq!(serde_json::to_value(vmm).unwrap(), vmm.name());
         }
         assert!("microvm".parse::<Backend>().is_err() && "".parse::<Backend>().is_err());
     }

@@ -30,11 +30,14 @@ pub enum Control {
     Network,
     Mac,
     ExecutableDigest,
+    /// The processor's help for a guest (KVM); without it a monitor computes the guest's instructions itself.
+    HardwareVirtualization,
 }
 
 impl Control {
     /// The controls whose absence `degrade:` may accept. The others are the wall itself.
-    pub const DEGRADABLE: [Control; 7] = [
+    pub const DEGRADABLE: [Control; 8] = [
+        Control::HardwareVirtualization,
         Control::Landlock,
         Control::Mac,
         Control::PostureAtExec,

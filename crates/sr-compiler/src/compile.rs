@@ -5,7 +5,7 @@ use crate::syscalls::{Arch, bpf};
 use crate::{filesystem, mac, network, obligations, process, resources, syscalls, wall};
 use serde::Serialize;
 use sr_common::{API_VERSION, Backend, Code, Digest, Fault, HostFacts, Subject, Vmm, canonical, path};
-use sr_policy::spec::{DeniedScope, Durability, HashScope, ObserveScope, PolicySpec};
+use sr_policy::spec::{BackendChoice, DeniedScope, Durability, HashScope, ObserveScope, PolicySpec};
 use std::collections::BTreeMap;
 
 /// What every plan is made from.
@@ -82,13 +82,13 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
 
 /// The wall that the policy names.
 fn backend(policy: &PolicySpec, faults: &mut Vec<Fault>) -> Backend {
-    match policy.runtime.backend.as_str() {
-        "auto" | "process" => Backend::Process,
-        "microvm:qemu" => Backend::Microvm(Vmm::Qemu),
-        name => {
-            let found = format!("no backend is named {name:?} in this build");
-            let remedy = "write auto or process";
-            faults.push(Fault::new(Code::Cmp001, "runtime.backend", found, remedy));
+    match policy.runtime.backend {
+        BackendChoice::Auto => Backend::Process,
+        BackendChoice::This(backend @ (Backend::Process | Backend::Microvm(Vmm::Qemu))) => backend,
+        other => {
+            let found = format!("the backend `{other}` is not available in this build");
+            let remedy = "write auto or process, or use a build that has it";
+            faults.push(Fault::new(Code::Run001, "runtime.backend", found, remedy));
             Backend::Process
         }
     }

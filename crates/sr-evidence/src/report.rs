@@ -29,7 +29,7 @@ pub struct RunReport {
     pub ended_at: String,
     /// From the first clock to the end of the program and its clean-up, microseconds.
     pub duration_micros: u64,
-    /// What walled the program in: `process`, `wasm`, `gvisor`, `microvm`.
+    /// What walled the program in, such as `process` or `microvm:qemu`; of a run that did not start, what was asked for.
     pub backend: String,
     pub digests: Digests,
     /// What this host can enforce, as found: architecture, kernel, Landlock ABI, cgroup versions …

@@ -12,7 +12,7 @@ use sr_common::path::within;
 use sr_common::{ByteSize, Code, Fault, canonical};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{SYSTEM_DIRECTORIES, ViewKind};
-use sr_policy::spec::{PolicySpec, RequiredStrength, RootfsSource};
+use sr_policy::spec::{BackendChoice, PolicySpec, RequiredStrength, RootfsSource};
 use sr_policy::{Format, parse, preset, render_yaml, resolve};
 use std::collections::BTreeMap;
 
@@ -173,6 +173,8 @@ fn without(faults: &[Fault], spec: &mut PolicySpec, facts: &mut HostFacts, subje
             "runtime" => {
                 spec.runtime.command = Some("/bin/true".into());
                 spec.runtime.workdir = None;
+                spec.runtime.backend = BackendChoice::Auto;
+                spec.microvm = None;
             }
             _ => {
                 (facts.seccomp, facts.user_namespaces_blocked, facts.ptrace) = (true, None, true);

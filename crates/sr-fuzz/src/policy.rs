@@ -3,11 +3,11 @@
 use crate::choices::{Choices, mutate};
 use crate::{Judgement, require};
 use serde_json::Value;
-use sr_common::{ByteSize, Code, Control, Fault, Millis};
+use sr_common::{ByteSize, Code, Control, Fault, Millis, Vmm};
 use sr_compiler::{Arch, syscall_name};
 use sr_policy::spec::{
-    DeniedScope, Durability, Files, HashScope, Mac, Metadata, Mount, OnDenied, OnOutput, PolicySpec, RequiredStrength,
-    SyscallProfile,
+    Accel, BackendChoice, DeniedScope, Durability, Files, HashScope, Mac, Metadata, Microvm, Mount, OnDenied, OnOutput,
+    PolicySpec, RequiredStrength, SyscallProfile,
 };
 use sr_policy::{Format, PRESET_NAMES, parse, preset, render_yaml, resolve};
 
@@ -288,6 +288,7 @@ pub fn generate(c: &mut Choices<'_>) -> PolicySpec {
         true => Mac::Apparmor(c.word(&["p", "/usr/bin/x//y", "a.b-c", "no", "~", "{a,b}*"]).into()),
         false => Mac::Selinux(c.word(&["u:r:t", "u:r:t:s0-s0:c0.c1023", "1:2:3"]).into()),
     });
+    wall(&mut spec, c);
     spec.evidence.sign = c.word(&["default", "none", "ci"]).to_owned();
     spec.evidence.sample_interval = Millis(10 + c.below(3_599_990) as u64);
     spec.evidence.hash = if c.flag() { HashScope::Tree } else { HashScope::Files };
@@ -300,6 +301,23 @@ pub fn generate(c: &mut Choices<'_>) -> PolicySpec {
     spec.session = c.some(|c| format!("s{}", c.byte()));
     spec.degrade = Control::DEGRADABLE.into_iter().filter(|_| c.flag()).collect();
     spec
+}
+
+/// The native wall in most; else any, and a guest that may not go with it.
+fn wall(spec: &mut PolicySpec, c: &mut Choices<'_>) {
+    if c.below(4) > 0 {
+        return;
+    }
+    let all: Vec<BackendChoice> = BackendChoice::all().collect();
+    spec.runtime.backend = all[c.below(all.len())];
+    let vmms = [Vmm::Firecracker, Vmm::CloudHypervisor, Vmm::Qemu];
+    let name = |c: &mut Choices<'_>| c.word(&["default", "a.b", "1-2", "no", "../x", "/boot/k"]).to_owned();
+    spec.microvm = c.some(|c| Microvm {
+        vmm: c.some(|c| vmms[c.below(3)]),
+        kernel: name(c),
+        rootfs: c.some(name),
+        accel: if c.flag() { Accel::Tcg } else { Accel::Kvm },
+    });
 }
 
 /// The part of a policy about system calls.

@@ -1,16 +1,17 @@
 //! The policy document as people write it: every field optional, because presets and `extends` fill the rest.
 
-use crate::decode::section;
+use crate::decode::{Decode, Decoder, section};
 use crate::merge::replaces;
-use crate::planned::{DetectionSection, DevicesSection, MicrovmSection, NetworkSection, SecretSection, WasmSection};
+use crate::node::Node;
+use crate::planned::{DetectionSection, DevicesSection, NetworkSection, SecretSection, WasmSection};
 use crate::spec::{
-    DeniedScope, Durability, HashScope, Installation, ObserveScope, OnOutput, RequiredStrength, RootWritable,
-    SyscallProfile,
+    Accel, BackendChoice, DeniedScope, Durability, HashScope, Installation, ObserveScope, OnOutput, RequiredStrength,
+    RootWritable, SyscallProfile,
 };
-use crate::words::{Cpus, OrAll, Text, Word, choices};
+use crate::words::{Cpus, OrAll, Text, Word, choices, choose};
 use schemars::JsonSchema;
 use serde::Serialize;
-use sr_common::{ByteSize, Control, Millis};
+use sr_common::{ByteSize, Control, Millis, Vmm};
 use std::collections::BTreeMap;
 
 section! {
@@ -47,7 +48,7 @@ section! {
         mac: MacSection,
         /// Not available in this build.
         wasm: WasmSection,
-        /// Not available in this build.
+        /// Belongs to the backends `microvm…` and `strongest`.
         microvm: MicrovmSection,
         /// Not available in this build.
         detection: DetectionSection,
@@ -71,8 +72,9 @@ section! {
 
 section! {
     pub struct RuntimeSection {
-        /// `auto` or `process`. `wasm`, `gvisor`, `microvm[:…]` and `strongest` are not available in this build.
-        backend: Word,
+        /// The wall. `auto` is `process`; `strongest`: the strongest that covers the policy on the host; `microvm`: the
+        /// strongest of the virtual machines that does. `wasm` is not available in this build.
+        backend: BackendWord,
         /// A path or a name looked up in the view's PATH. Left out: given after `--`.
         command: Word,
         /// Always written; `[]`: none.
@@ -96,6 +98,38 @@ section! {
         writable: RootWritable,
         /// Whether a command's own installation (pyenv, nvm, a venv) is shown read-only or refused.
         installation: Installation,
+    }
+}
+
+/// A backend as a document names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(into = "&'static str")]
+#[schemars(with = "String", extend("enum" = BackendWord::all().map(<&str>::from).collect::<Vec<_>>()))]
+pub enum BackendWord {
+    Choice(BackendChoice),
+    /// Not available in this build.
+    Wasm,
+}
+
+impl BackendWord {
+    fn all() -> impl Iterator<Item = BackendWord> {
+        BackendChoice::all().map(BackendWord::Choice).chain([BackendWord::Wasm])
+    }
+}
+
+impl From<BackendWord> for &'static str {
+    fn from(word: BackendWord) -> &'static str {
+        match word {
+            BackendWord::Choice(choice) => choice.name(),
+            BackendWord::Wasm => "wasm",
+        }
+    }
+}
+
+impl Decode for BackendWord {
+    fn decode(node: &Node, d: &mut Decoder<'_>) -> Option<Self> {
+        let words: Vec<_> = BackendWord::all().map(|word| (word.into(), word)).collect();
+        choose(node, d, &words)
     }
 }
 
@@ -196,6 +230,20 @@ section! {
 }
 
 section! {
+    /// The guest, where a virtual machine is the wall.
+    pub struct MicrovmSection {
+        /// The monitor. Left out: the one that `runtime.backend` names, else the strongest that the host has.
+        vmm: Vmm,
+        /// A kernel among the run store's artifacts, by its name. Left out: `default`.
+        kernel: Word,
+        /// A root file system among the run store's artifacts, by its name. Left out: what `rootfs` says.
+        rootfs: Word,
+        /// Default `kvm`. `tcg`: QEMU computes the guest's instructions itself, where there is no KVM.
+        accel: Accel,
+    }
+}
+
+section! {
     pub struct EvidenceSection {
         /// `default`, `none`, or the name of a key.
         sign: Word,
@@ -210,7 +258,7 @@ section! {
     }
 }
 
-replaces!(RootSource, OnDeniedCall);
+replaces!(RootSource, OnDeniedCall, BackendWord);
 
 choices! {
     RootSource { "host" => Host, "dir" => Dir, "image" => Image, "disk" => Disk }

@@ -2,6 +2,7 @@
 
 use crate::spec::*;
 use crate::text::printable;
+use sr_common::{Backend, Control};
 use std::fmt::Write as _;
 
 /// What the policy means for the program, one sentence a line, in groups with a heading.
@@ -18,6 +19,10 @@ pub fn explain(spec: &PolicySpec) -> String {
         spec.preset.name()
     );
     section(&mut out, "Program", program_lines(spec, &program));
+    let wall = wall_lines(spec);
+    if !wall.is_empty() {
+        section(&mut out, "Wall", wall);
+    }
     section(&mut out, "Files", file_lines(spec));
     section(
         &mut out,
@@ -68,6 +73,39 @@ fn program_lines(spec: &PolicySpec, program: &str) -> Vec<String> {
         Some(dir) => format!("It starts in {}.", printable(dir)),
         None => "It starts in the current directory where it can see it, else in `/`.".into(),
     });
+    lines
+}
+
+/// Nothing of the native wall, which is what every other section tells of.
+fn wall_lines(spec: &PolicySpec) -> Vec<String> {
+    let guest = spec.microvm.clone().unwrap_or_default();
+    let monitor = match spec.runtime.backend {
+        BackendChoice::Auto | BackendChoice::This(Backend::Process) => return Vec::new(),
+        BackendChoice::This(Backend::Gvisor) => {
+            return vec!["It runs behind gVisor, a kernel in user space, and the host's kernel holds that.".into()];
+        }
+        BackendChoice::Strongest => {
+            return vec![
+                "It runs behind the strongest wall that covers all of this on the host, which is recorded.".into(),
+            ];
+        }
+        BackendChoice::Microvm => guest.vmm,
+        BackendChoice::This(Backend::Microvm(vmm)) => Some(vmm),
+    };
+    let monitor = match monitor {
+        Some(vmm) => vmm.name().to_owned(),
+        None => "the strongest monitor that the host has and that covers all of this".to_owned(),
+    };
+    let root = guest.rootfs.map_or_else(String::new, |name| {
+        format!(" and the root file system {}", printable(&name))
+    });
+    let mut lines = vec![format!(
+        "It runs in a virtual machine of its own with the kernel {}{root}, under {monitor}.",
+        printable(&guest.kernel)
+    )];
+    if guest.accel == Accel::Tcg || spec.degrade.contains(&Control::HardwareVirtualization) {
+        lines.push("Without KVM its instructions are computed one by one, which takes many times as long.".into());
+    }
     lines
 }
 
@@ -276,6 +314,32 @@ mod tests {
         }
         let strict = explain(&Preset::Strict.spec());
         assert!(strict.contains("none of your files") && strict.contains("ends the run") && strict.contains("1 CPU,"));
+    }
+
+    #[test]
+    fn a_wall_that_is_not_the_native_one_is_told_of() {
+        let mut spec = Preset::Standard.spec();
+        assert!(!explain(&spec).contains("\nWall\n"));
+        for (backend, part) in [
+            ("gvisor", "behind gVisor"),
+            ("strongest", "the strongest wall that covers"),
+            ("microvm", "under the strongest monitor"),
+            ("microvm:qemu", "with the kernel default, under qemu"),
+        ] {
+            spec.runtime.backend = backend.parse().unwrap();
+            let text = explain(&spec);
+            assert!(text.contains(part) && !text.contains("Without KVM"), "{text}");
+        }
+        spec.microvm = Some(Microvm {
+            rootfs: Some("alpine".into()),
+            accel: Accel::Tcg,
+            ..Microvm::default()
+        });
+        let text = explain(&spec);
+        assert!(
+            text.contains("root file system alpine") && text.contains("Without KVM"),
+            "{text}"
+        );
     }
 
     #[test]

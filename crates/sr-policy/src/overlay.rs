@@ -1,7 +1,7 @@
 //! The layer of the command line: what flags change of a policy. Serializable, so that its digest can be recorded.
 
 use crate::rules;
-use crate::spec::{Mount, PolicySpec};
+use crate::spec::{BackendChoice, Mount, PolicySpec};
 use crate::words::{Cpus, OrAll};
 use serde::{Deserialize, Serialize};
 use sr_common::{ByteSize, Fault, Millis};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Overlay {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
+    pub backend: Option<BackendChoice>,
     /// `-- CMD ARGS`: replaces command and arguments together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandLine>,
@@ -65,7 +65,7 @@ impl PolicySpec {
     /// This policy with `overlay` over it, judged anew by every rule that needs no host.
     ///
     /// # Errors
-    /// `SR-POL-002` for an unknown backend, `SR-POL-003` for each rule that is broken; never an empty list.
+    /// `SR-POL-003` for each rule that is broken; never an empty list.
     pub fn with_overlay(&self, overlay: &Overlay) -> Result<PolicySpec, Vec<Fault>> {
         fn set<T: Clone>(place: &mut T, value: &Option<T>) {
             if let Some(value) = value {
@@ -137,6 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_that_contradicts_the_policy_is_refused() {
+        let mut spec = preset("standard").unwrap();
+        spec.runtime.backend = BackendChoice::Microvm;
+        spec.microvm = Some(crate::spec::Microvm::default());
+        let with = |backend: &str| {
+            let backend = Some(backend.parse().unwrap());
+            spec.with_overlay(&Overlay {
+                backend,
+                ..Overlay::default()
+            })
+        };
+        assert_eq!(with("microvm:qemu").unwrap().runtime.backend.name(), "microvm:qemu");
+        assert_eq!(with("process").unwrap_err()[0].path, "microvm");
+    }
+
+    #[test]
     fn flags_meet_the_same_rules() {
         let cases = [
             (
@@ -169,10 +185,15 @@ mod tests {
             ),
             (
                 Overlay {
-                    backend: Some("gvisor".into()),
+                    mounts: vec![Mount {
+                        source: "/data".into(),
+                        target: Some("/usr".into()),
+                        read_only: true,
+                        captured: false,
+                    }],
                     ..Overlay::default()
                 },
-                "runtime.backend",
+                "mounts[1].target",
             ),
             (
                 Overlay {

@@ -3,7 +3,7 @@
 
 use crate::decode::section;
 use crate::merge::replaces;
-use crate::words::{Text, Word, choices};
+use crate::words::{Word, choices};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sr_common::ByteSize;
@@ -96,16 +96,6 @@ section! {
         level: Word,
         fuel: u64,
         stack: ByteSize,
-    }
-}
-
-section! {
-    pub struct MicrovmSection {
-        vmm: Word,
-        kernel: Word,
-        rootfs: Word,
-        /// The kernel's command line.
-        boot_args: Text,
     }
 }
 

@@ -45,7 +45,7 @@ impl Preset {
             },
             preset: self,
             runtime: Runtime {
-                backend: "auto".into(),
+                backend: BackendChoice::Auto,
                 command: None,
                 args: Vec::new(),
                 env: BTreeMap::new(),
@@ -83,6 +83,7 @@ impl Preset {
             },
             files: None,
             mac: None,
+            microvm: None,
             evidence: Evidence {
                 sign: "default".into(),
                 sample_interval: Millis(100),

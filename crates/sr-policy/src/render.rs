@@ -61,6 +61,15 @@ pub fn render_yaml(spec: &PolicySpec) -> String {
     if let Some(mac) = &spec.mac {
         out.line(0, "mac", mac);
     }
+    if let Some(guest) = &spec.microvm {
+        out.open("microvm");
+        if let Some(vmm) = &guest.vmm {
+            out.line(1, "vmm", vmm);
+        }
+        out.line(1, "kernel", &guest.kernel);
+        out.some(1, "rootfs", guest.rootfs.as_ref());
+        out.line(1, "accel", &guest.accel);
+    }
     out.open("evidence");
     out.line(1, "sign", &spec.evidence.sign);
     out.line(1, "sampleInterval", &spec.evidence.sample_interval);

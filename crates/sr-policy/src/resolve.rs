@@ -1,13 +1,13 @@
 //! From a policy file to a complete policy: `extends` followed, layers merged, defaults filled in, rules applied.
 
 use crate::decode::MAX_FAULTS;
-use crate::document::{MountSection, OnDeniedCall, PolicyDocument, RootSource};
+use crate::document::{BackendWord, MicrovmSection, MountSection, OnDeniedCall, PolicyDocument, RootSource};
 use crate::format::Format;
 use crate::merge::Merge;
 use crate::preset::PRESET_NAMES;
 use crate::rules::{self, EXTENDS_CYCLE, EXTENDS_DEPTH, lexical};
 use crate::source::{Layer, PolicySource, parse};
-use crate::spec::{Files, Mac, Mount, OnDenied, PolicySpec, Preset, RootfsSource};
+use crate::spec::{Files, Mac, Microvm, Mount, OnDenied, PolicySpec, Preset, RootfsSource};
 use crate::suggest::nearest;
 use crate::text::printable;
 use crate::words::{OrAll, Text, Word};
@@ -147,7 +147,9 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
             .extend(metadata.labels.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)));
     }
     if let Some(runtime) = document.runtime {
-        set(&mut spec.runtime.backend, runtime.backend.map(|w| w.0));
+        if let Some(BackendWord::Choice(choice)) = runtime.backend {
+            spec.runtime.backend = choice;
+        }
         spec.runtime.command = runtime.command.map(|w| w.0);
         set(
             &mut spec.runtime.args,
@@ -207,6 +209,7 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
         let apparmor = mac.apparmor.map(|Word(profile)| Mac::Apparmor(profile));
         spec.mac = apparmor.or(mac.selinux.map(|Word(context)| Mac::Selinux(context)));
     }
+    spec.microvm = document.microvm.map(microvm);
     if let Some(evidence) = document.evidence {
         set(&mut spec.evidence.sign, evidence.sign.map(|w| w.0));
         set(&mut spec.evidence.sample_interval, evidence.sample_interval);
@@ -231,4 +234,15 @@ fn mount(section: MountSection) -> Mount {
         read_only: section.read_only.unwrap_or(!captured),
         captured,
     }
+}
+
+fn microvm(section: MicrovmSection) -> Microvm {
+    let mut guest = Microvm {
+        vmm: section.vmm,
+        rootfs: section.rootfs.map(|w| w.0),
+        ..Microvm::default()
+    };
+    set(&mut guest.kernel, section.kernel.map(|w| w.0));
+    set(&mut guest.accel, section.accel);
+    guest
 }

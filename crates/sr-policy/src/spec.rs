@@ -2,8 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sr_common::{ByteSize, Control, Millis};
+use sr_common::{Backend, ByteSize, Control, Millis, Vmm};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 /// A complete policy: `extends` resolved, presets merged, every default written out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +29,9 @@ pub struct PolicySpec {
     /// Mandatory access control besides the wall.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mac: Option<Mac>,
+    /// The guest, where a virtual machine is the wall; `None`: as [`Microvm::default`] says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub microvm: Option<Microvm>,
     pub evidence: Evidence,
     /// Captured writes are kept under this name and shown to the next run; `auto` names it after the workspace.
     pub session: Option<String>,
@@ -56,8 +61,7 @@ pub struct Metadata {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Runtime {
-    /// `auto` or `process` in this build.
-    pub backend: String,
+    pub backend: BackendChoice,
     /// `None`: given after `--`.
     pub command: Option<String>,
     pub args: Vec<String>,
@@ -66,6 +70,67 @@ pub struct Runtime {
     pub workdir: Option<String>,
     /// uid and gid inside.
     pub user: u32,
+}
+
+/// Which wall a policy asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum BackendChoice {
+    /// The native wall.
+    Auto,
+    /// The strongest that covers the policy on the host.
+    Strongest,
+    /// The strongest of the virtual machines that covers the policy on the host.
+    Microvm,
+    /// This one and no other.
+    This(Backend),
+}
+
+impl BackendChoice {
+    /// Each of them.
+    pub fn all() -> impl Iterator<Item = BackendChoice> {
+        let named = Backend::ALL.into_iter().map(BackendChoice::This);
+        [BackendChoice::Auto, BackendChoice::Strongest, BackendChoice::Microvm]
+            .into_iter()
+            .chain(named)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            BackendChoice::Auto => "auto",
+            BackendChoice::Strongest => "strongest",
+            BackendChoice::Microvm => "microvm",
+            BackendChoice::This(backend) => backend.name(),
+        }
+    }
+}
+
+impl fmt::Display for BackendChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for BackendChoice {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = BackendChoice::all().find(|choice| choice.name() == text);
+        found.ok_or_else(|| format!("{text:?} is no backend"))
+    }
+}
+
+impl TryFrom<String> for BackendChoice {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<BackendChoice> for String {
+    fn from(choice: BackendChoice) -> String {
+        choice.name().to_owned()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -209,6 +274,40 @@ pub enum Mac {
     Apparmor(String),
     /// A context.
     Selinux(String),
+}
+
+/// The guest of a virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Microvm {
+    /// `None`: the one that the backend names, else the strongest that the host has.
+    pub vmm: Option<Vmm>,
+    /// A kernel among the run store's artifacts, by its name.
+    pub kernel: String,
+    /// A root file system among the run store's artifacts, by its name. `None`: what `rootfs` says.
+    pub rootfs: Option<String>,
+    pub accel: Accel,
+}
+
+impl Default for Microvm {
+    fn default() -> Microvm {
+        Microvm {
+            vmm: None,
+            kernel: "default".into(),
+            rootfs: None,
+            accel: Accel::Kvm,
+        }
+    }
+}
+
+/// Who carries out the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Accel {
+    /// The processor, by KVM.
+    Kvm,
+    /// QEMU, one by one: many times slower, and all of QEMU's translator is within the guest's reach.
+    Tcg,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

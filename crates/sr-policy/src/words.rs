@@ -4,14 +4,14 @@ use crate::decode::{Decode, Decoder};
 use crate::merge::{Merge, replaces};
 use crate::node::{Key, Kind, Node, Typed};
 use crate::spec::{
-    DeniedScope, Durability, HashScope, Installation, ObserveScope, OnOutput, RequiredStrength, RootWritable,
+    Accel, DeniedScope, Durability, HashScope, Installation, ObserveScope, OnOutput, RequiredStrength, RootWritable,
     SyscallProfile,
 };
 use crate::suggest::nearest;
 use crate::text::{is_hostile, is_reordering, printable};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sr_common::{ByteSize, Code, Control, Millis};
+use sr_common::{ByteSize, Code, Control, Millis, Vmm};
 use std::ops::Deref;
 
 /// A name, command, path, host or key: one line, no control or bidirectional characters, never empty. In YAML a
@@ -79,6 +79,8 @@ impl<T> Merge for OrAll<T> {
 }
 
 replaces!(
+    Accel,
+    Vmm,
     Word,
     Text,
     Control,
@@ -315,6 +317,8 @@ choices! {
     SyscallProfile { "named" => Named, "strict" => Strict, "standard" => Standard }
     DeniedScope { "network" => Network, "calls" => Calls, "paths" => Paths }
     HashScope { "files" => Files, "tree" => Tree }
+    Accel { "kvm" => Kvm, "tcg" => Tcg }
+    Vmm { "firecracker" => Firecracker, "cloud-hypervisor" => CloudHypervisor, "qemu" => Qemu }
     Durability { "none" => None, "process" => Process, "machine" => Machine }
     Control {
         "userNamespace" => UserNamespace, "mountNamespace" => MountNamespace, "pidNamespace" => PidNamespace,
@@ -323,6 +327,6 @@ choices! {
         "seccomp" => Seccomp, "capabilities" => Capabilities, "noNewPrivileges" => NoNewPrivileges,
         "postureAtExec" => PostureAtExec, "cpu" => Cpu, "memory" => Memory, "pids" => Pids, "disk" => Disk,
         "wallTime" => WallTime, "openFiles" => OpenFiles, "output" => Output, "network" => Network, "mac" => Mac,
-        "executableDigest" => ExecutableDigest,
+        "executableDigest" => ExecutableDigest, "hardwareVirtualization" => HardwareVirtualization,
     }
 }

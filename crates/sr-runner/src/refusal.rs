@@ -64,7 +64,7 @@ fn write(request: &Request, faults: &[Fault]) -> Result<PathBuf, Fault> {
         started_at,
         ended_at: sr_evidence::report::now(),
         duration_micros: u64::try_from(start.elapsed().as_micros()).unwrap_or(0),
-        backend: runtime.backend.clone(),
+        backend: runtime.backend.to_string(),
         digests: Digests {
             policy,
             policy_source: request.policy_source,

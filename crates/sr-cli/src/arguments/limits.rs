@@ -1,7 +1,7 @@
 //! How a single value of the command line reads: sizes, durations, CPUs, variables, mounts.
 
 use sr_common::{ByteSize, Millis};
-use sr_policy::spec::Mount;
+use sr_policy::spec::{BackendChoice, Mount};
 use sr_policy::{Cpus, OrAll};
 
 pub fn size(text: &str) -> Result<ByteSize, String> {
@@ -28,6 +28,20 @@ pub fn pids(text: &str) -> Result<OrAll<u32>, String> {
         let number = text.parse().ok();
         number.ok_or_else(|| "write a whole number such as 64, or `all`".into())
     })
+}
+
+pub fn backend(text: &str) -> Result<BackendChoice, String> {
+    text.parse().map_err(|_| match text {
+        "wasm" => "the backend `wasm` is not available in this build".into(),
+        _ => format!("write one of {}", backends()),
+    })
+}
+
+fn backends() -> String {
+    BackendChoice::all()
+        .map(BackendChoice::name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn or_all<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<OrAll<T>, String> {

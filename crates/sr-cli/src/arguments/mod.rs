@@ -6,6 +6,7 @@ mod run;
 pub use run::{OutputArguments, PolicyLayer, RunArguments, ShellArguments};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sr_policy::spec::BackendChoice;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -201,6 +202,9 @@ pub struct LearnArguments {
     /// The policy under which it is watched: a preset, or a file. Default: standard.
     #[arg(long, short, value_name = "POLICY")]
     pub policy: Option<OsString>,
+    /// The wall behind which it is watched.
+    #[arg(long, value_name = "BACKEND", value_parser = limits::backend)]
+    pub backend: Option<BackendChoice>,
     /// How often it is watched; what was seen in each run counts.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub runs: u32,
@@ -306,6 +310,9 @@ pub struct ValidateArguments {
     /// `json`: an array of faults on standard output.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+    /// As with this wall: auto, strongest, process, gvisor, microvm …
+    #[arg(long, value_name = "BACKEND", value_parser = limits::backend)]
+    pub backend: Option<BackendChoice>,
     /// Judge by this host too: paths, the run store, keys, the operator's ceilings.
     #[arg(long)]
     pub host: bool,
@@ -384,6 +391,9 @@ pub struct CompileArguments {
     /// A file if it holds `/` or `.`, else a preset.
     #[arg(long, value_name = "POLICY", default_value = "standard")]
     pub policy: OsString,
+    /// As with this wall: auto, strongest, process, gvisor, microvm …
+    #[arg(long, value_name = "BACKEND", value_parser = limits::backend)]
+    pub backend: Option<BackendChoice>,
     /// Instead of the policy's command.
     #[arg(last = true, value_name = "COMMAND")]
     pub argv: Vec<OsString>,

@@ -1,9 +1,9 @@
 //! The arguments of `run` and `shell`.
 
-use super::limits::{cpu, duration, memory, mount, pids, size, variable};
+use super::limits::{backend, cpu, duration, memory, mount, pids, size, variable};
 use clap::Args;
 use sr_common::{ByteSize, Millis};
-use sr_policy::spec::Mount;
+use sr_policy::spec::{BackendChoice, Mount};
 use sr_policy::{Cpus, OrAll};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -54,6 +54,9 @@ pub struct PolicyLayer {
     /// A file if it holds `/` or `.`, else a preset: strict, standard, agent, build [default: standard]
     #[arg(long, short, value_name = "POLICY", help_heading = "Policy")]
     pub policy: Option<OsString>,
+    /// The wall: auto, strongest, process, gvisor, microvm, or microvm: and firecracker, cloud-hypervisor, qemu
+    #[arg(long, value_name = "BACKEND", value_parser = backend, help_heading = "Policy")]
+    pub backend: Option<BackendChoice>,
     /// Keep captured writes under NAME for the next run (`auto`: the workspace's; `none`: do not)
     #[arg(long, value_name = "NAME", help_heading = "Policy")]
     pub session: Option<String>,

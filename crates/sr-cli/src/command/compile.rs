@@ -21,6 +21,7 @@ pub fn compile(arguments: CompileArguments, env: &Environment) -> Done {
     }
     let found = policies::find(&arguments.policy)?;
     let overlay = Overlay {
+        backend: arguments.backend,
         command: super::command_line(arguments.argv)?,
         ..Overlay::default()
     };

@@ -32,6 +32,7 @@ pub fn learn(arguments: LearnArguments, env: &Environment) -> Done {
         .as_deref()
         .unwrap_or_else(|| OsStr::new(policies::DEFAULT));
     let base = policies::find(name)?.spec.with_overlay(&Overlay {
+        backend: arguments.backend,
         command,
         ..Overlay::default()
     })?;

@@ -205,7 +205,7 @@ fn overlay(
     caller: &dyn Fn(&str) -> Option<std::ffi::OsString>,
 ) -> Result<Overlay, Fault> {
     Ok(Overlay {
-        backend: None,
+        backend: layer.backend,
         command,
         env: variables(layer.env, caller)?,
         workdir: layer.workdir,
@@ -308,11 +308,12 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_field() {
-        let line = "--cpu 0.5 --memory 512MiB --timeout 30s --pids 9 --disk 1GiB --open-files 99 --output 1MiB --user 1234 \
+        let line = "--cpu 0.5 --memory 512MiB --timeout 30s --pids 9 --disk 1GiB --open-files 99 --output 1MiB --backend microvm:qemu --user 1234 \
                     --workdir /w --session s --mount ./a:/a:rw -e A=1 -e HOST_VAR cmd x";
         let got = layered(&line.split_whitespace().collect::<Vec<_>>());
         let json = serde_json::to_value(&got).unwrap();
         let expected = serde_json::json!({
+            "backend": "microvm:qemu",
             "command": {"command": "cmd", "args": ["x"]},
             "env": {"A": "1", "HOST_VAR": "h"},
             "workdir": "/w", "user": 1234,

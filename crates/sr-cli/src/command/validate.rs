@@ -7,6 +7,7 @@ use crate::terminal::{self, clean, count};
 use crate::{host_rules, policies};
 use serde_json::Value;
 use sr_common::Fault;
+use sr_policy::Overlay;
 use std::ffi::OsStr;
 
 pub fn validate(arguments: &ValidateArguments, style: terminal::Style) -> Done {
@@ -17,12 +18,19 @@ pub fn validate(arguments: &ValidateArguments, style: terminal::Style) -> Done {
     } else {
         None
     };
+    let overlay = Overlay {
+        backend: arguments.backend,
+        ..Overlay::default()
+    };
     let mut all: Vec<Value> = Vec::new();
     let mut bad = 0;
     for name in &arguments.policies {
-        let result = policies::find(name).and_then(|found| match &host {
-            Some((env, rules)) => host_rules::check(&found.spec, &found.files, rules.clone(), env).map(drop),
-            None => Ok(()),
+        let result = policies::find(name).and_then(|found| {
+            let spec = found.spec.with_overlay(&overlay)?;
+            match &host {
+                Some((env, rules)) => host_rules::check(&spec, &found.files, rules.clone(), env).map(drop),
+                None => Ok(()),
+            }
         });
         let shown = clean(&name.to_string_lossy());
         match (result, arguments.format) {

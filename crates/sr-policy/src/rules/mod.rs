@@ -8,6 +8,7 @@ mod form;
 pub(crate) mod host;
 mod limits;
 mod mac;
+mod microvm;
 mod mounts;
 mod network;
 mod paths;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Rule> {
         calls::RULES,
         network::RULES,
         mac::RULES,
+        microvm::RULES,
         planned::RULES,
         host::RULES,
     ]
@@ -69,6 +71,7 @@ pub fn check(spec: &PolicySpec) -> Vec<Fault> {
     evidence::check(spec, &mut faults);
     calls::check(spec, &mut faults);
     mac::check(spec, &mut faults);
+    microvm::check(spec, &mut faults);
     faults
 }
 

@@ -1,11 +1,9 @@
 //! What parses and is refused, because this build has nothing that could enforce it.
 
 use super::Rule;
-use crate::document::{PolicyDocument, RootSource};
+use crate::document::{BackendWord, PolicyDocument, RootSource};
 use crate::planned::{AuditChoice, NetworkChoice};
-use crate::suggest::nearest;
-use crate::text::printable;
-use sr_common::{Code, Fault};
+use sr_common::Fault;
 
 const NOT_AVAILABLE: Rule = Rule::new(
     "SR-RULE-not-available",
@@ -23,29 +21,6 @@ fn not_available(path: &str, what: &str) -> Fault {
     )
 }
 
-/// What is wrong with a backend's name, if anything. Judged in the complete policy, because a flag can name one too.
-pub(super) fn backend(name: &str) -> Option<Fault> {
-    const PATH: &str = "runtime.backend";
-    let planned = matches!(name, "wasm" | "gvisor" | "microvm" | "strongest")
-        || name.strip_prefix("microvm:").is_some_and(|vmm| !vmm.is_empty());
-    if matches!(name, "auto" | "process") {
-        None
-    } else if planned {
-        Some(not_available(PATH, &format!("the backend `{}`", printable(name))))
-    } else {
-        let remedy = match nearest(name, ["auto", "process", "wasm", "gvisor", "microvm", "strongest"]) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "write `auto` or `process`".into(),
-        };
-        Some(Fault::new(
-            Code::Pol002,
-            PATH,
-            format!("unknown backend \"{}\"", printable(name)),
-            remedy,
-        ))
-    }
-}
-
 pub(super) fn check(document: &PolicyDocument, faults: &mut Vec<Fault>) {
     let mut refuse = |asked: bool, path: &str, what: &str| {
         if asked {
@@ -55,6 +30,12 @@ pub(super) fn check(document: &PolicyDocument, faults: &mut Vec<Fault>) {
     fn filled<T>(list: Option<&Vec<T>>) -> bool {
         list.is_some_and(|l| !l.is_empty())
     }
+    let backend = document.runtime.as_ref().and_then(|r| r.backend);
+    refuse(
+        backend == Some(BackendWord::Wasm),
+        "runtime.backend",
+        "the backend `wasm`",
+    );
     let root = document.rootfs.as_ref().and_then(|r| r.source);
     refuse(
         root == Some(RootSource::Image),
@@ -93,6 +74,5 @@ pub(super) fn check(document: &PolicyDocument, faults: &mut Vec<Fault>) {
     refuse(filled(document.secrets.as_ref()), "secrets", "a secret");
     refuse(filled(document.devices.as_ref()), "devices", "a device");
     refuse(document.wasm.is_some(), "wasm", "the WebAssembly backend");
-    refuse(document.microvm.is_some(), "microvm", "the microVM backend");
     refuse(document.detection.is_some(), "detection", "anomaly detection");
 }

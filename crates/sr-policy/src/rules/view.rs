@@ -54,7 +54,6 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
         };
         faults.push(USER.fault("runtime.user", found, "write a uid such as 1000"));
     }
-    faults.extend(super::planned::backend(&spec.runtime.backend));
 }
 
 /// Judges `rootfs.path` in its written or canonical form.

@@ -1,7 +1,6 @@
 //! `cargo xtask rig`: another kernel. A virtual machine with Debian's generic kernel (control groups of version 2,
 //! AppArmor or SELinux, an older Landlock), the host's files for its own, and whatever is to run there.
 
-mod apt;
 mod batch;
 mod initramfs;
 mod kernel;

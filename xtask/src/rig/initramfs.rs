@@ -1,7 +1,7 @@
-//! The initramfs of the rig: a cpio archive (`newc`, Documentation/driver-api/early-userspace/buffer-format.rst) with a
-//! static busybox, the modules that lead to the root file system, and `init.sh`.
+//! The initramfs of the rig: a static busybox, the modules that lead to the root file system, and `init.sh`.
 
 use crate::Outcome;
+use sr_artifact::cpio::Archive;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,88 +12,14 @@ pub fn build(busybox: &Path, modules: &[PathBuf]) -> Outcome<Vec<u8>> {
     let read = |path: &Path| fs::read(path).map_err(|e| format!("   {}: {e}", path.display()));
     let mut archive = Archive::default();
     for name in ["bin", "dev", "modules", "proc", "root", "lower", "upper"] {
-        archive.add(name, 0o040755, (0, 0), &[]);
+        archive.directory(name);
     }
     // The kernel opens it for the first process, before anything is mounted.
-    archive.add("dev/console", 0o020600, (5, 1), &[]);
-    archive.add("bin/busybox", 0o100755, (0, 0), &read(busybox)?);
-    archive.add("init", 0o100755, (0, 0), INIT.as_bytes());
+    archive.device("dev/console", 0o600, (5, 1));
+    archive.file("bin/busybox", 0o755, &read(busybox)?);
+    archive.file("init", 0o755, INIT.as_bytes());
     for (n, module) in modules.iter().enumerate() {
-        archive.add(&format!("modules/{n:02}.ko"), 0o100644, (0, 0), &read(module)?);
+        archive.file(&format!("modules/{n:02}.ko"), 0o644, &read(module)?);
     }
     Ok(archive.end())
-}
-
-#[derive(Default)]
-struct Archive {
-    bytes: Vec<u8>,
-    entries: u32,
-}
-
-impl Archive {
-    /// `mode` with the type's bits; `device` is (0, 0) but for a node.
-    fn add(&mut self, name: &str, mode: u32, device: (u32, u32), content: &[u8]) {
-        self.entries += 1;
-        let (links, none) = (1, 0);
-        let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let fields = [
-            self.entries,
-            mode,
-            none,
-            none,
-            links,
-            none,
-            length(content.len()),
-            none,
-            none,
-            device.0,
-            device.1,
-            length(name.len() + 1),
-            none,
-        ];
-        self.bytes.extend(b"070701");
-        for field in fields {
-            self.bytes.extend(format!("{field:08x}").into_bytes());
-        }
-        self.bytes.extend(name.as_bytes());
-        self.bytes.push(0);
-        self.pad();
-        self.bytes.extend(content);
-        self.pad();
-    }
-
-    fn pad(&mut self) {
-        let length = self.bytes.len().next_multiple_of(4);
-        self.bytes.resize(length, 0);
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.add("TRAILER!!!", 0, (0, 0), &[]);
-        self.bytes
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_archive_byte_by_byte() {
-        let mut archive = Archive::default();
-        archive.add("a", 0o100644, (0, 0), b"12345");
-        let bytes = archive.end();
-        let header = "070701\
-            00000001 000081a4 00000000 00000000 00000001 00000000 00000005 \
-            00000000 00000000 00000000 00000000 00000002 00000000"
-            .replace(' ', "");
-        assert_eq!(&bytes[..110], header.as_bytes());
-        assert_eq!(
-            &bytes[110..120],
-            b"a\x0012345\0\0\0",
-            "name and content end on multiples of four"
-        );
-        assert_eq!(bytes.len() % 4, 0);
-        let trailer = b"TRAILER!!!\0";
-        assert_eq!(&bytes[120 + 110..][..trailer.len()], trailer);
-    }
 }

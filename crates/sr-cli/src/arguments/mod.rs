@@ -1,8 +1,10 @@
 //! The command line as clap reads it: one type a command. Words only; what they mean stands in `command`.
 
+mod artifact;
 mod limits;
 mod run;
 
+pub use artifact::{ArtifactAction, ArtifactArguments, BuildAction};
 pub use run::{OutputArguments, PolicyLayer, RunArguments, ShellArguments};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -41,6 +43,9 @@ Policies:
 Evidence:
   report       Verify a run's report, or take it out of the run store
   key          Keys that sign reports, and keys that you trust
+
+Virtual machines:
+  artifact     Kernels, root file systems and programs that they start from
 
 This host:
   doctor       What this host can enforce, what stands in the way, how to get it
@@ -127,6 +132,7 @@ pub enum Command {
     Report(ReportArguments),
     #[command(visible_alias = "keys")]
     Key(KeyArguments),
+    Artifact(ArtifactArguments),
     Doctor(DoctorArguments),
     Gc(GcArguments),
     Explain(ExplainArguments),

@@ -1,6 +1,7 @@
 //! One module a command: from its arguments to its exit status.
 
 pub mod apply;
+pub mod artifact;
 pub mod attack;
 pub mod broker;
 pub mod compile;

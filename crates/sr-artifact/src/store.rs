@@ -284,6 +284,11 @@ impl Artifacts {
         sync(&self.names(artifact.kind))
     }
 
+    /// Where the content `digest` is, if it is there. Who opens it there hashes what was opened.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.content(digest)
+    }
+
     fn content(&self, digest: &Digest) -> PathBuf {
         self.dir.join("sha256").join(digest.hex())
     }

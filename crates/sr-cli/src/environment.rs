@@ -4,6 +4,7 @@ use crate::terminal::Style;
 use rustix::fs::{Access, AtFlags, CWD};
 use sr_common::{Code, Fault};
 use sr_policy::HostRules;
+use sr_runner::parts::Programs;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub struct Environment {
     pub id_base: u32,
     /// `SAFE_RUN_HELPER`: a command that is safe-run-helper as root, its words parted by white space.
     pub helper: Option<Vec<OsString>>,
+    /// `SAFE_RUN_QEMU`, `SAFE_RUN_GUEST`.
+    pub programs: Programs,
     /// For standard error and standard output.
     pub err_style: Style,
     pub out_style: Style,
@@ -114,6 +117,11 @@ impl Environment {
             let remedy = "write a command such as: /usr/bin/sudo -n /usr/libexec/safe-run/safe-run-helper";
             return Err(Fault::new(Code::Run001, "SAFE_RUN_HELPER", found, remedy));
         }
+        let named = |name: &str| var(name).map(|path| cwd.join(path));
+        let programs = Programs {
+            guest: named("SAFE_RUN_GUEST"),
+            qemu: named("SAFE_RUN_QEMU"),
+        };
         Ok(Environment {
             cwd,
             path: var("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
@@ -130,6 +138,7 @@ impl Environment {
             home,
             id_base: ID_BASE,
             helper,
+            programs,
             err_style: Style::default(),
             out_style: Style::default(),
         })

@@ -15,6 +15,7 @@ mod guests;
 pub mod helper;
 pub mod journal;
 pub mod monitor;
+pub mod parts;
 mod paths;
 mod redaction;
 mod refusal;

@@ -2,11 +2,13 @@
 
 use crate::facts;
 use crate::helper::{self, Helper};
+use crate::parts::{self, Programs};
 use crate::store::Store;
 use crate::subject::{self, Surroundings};
 use sr_common::{Fault, HostFacts, RunId, Subject};
 use sr_compiler::CompileBundle;
 use sr_evidence::report::RunReport;
+use sr_policy::spec::BackendChoice;
 use sr_policy::{HostContext, PolicySpec, validate_host};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -31,6 +33,7 @@ pub struct Caller {
     pub broker: Vec<OsString>,
     /// The command that runs safe-run-helper as root on its standard input; empty: there is none.
     pub helper: Vec<OsString>,
+    pub programs: Programs,
 }
 
 /// One run.
@@ -122,7 +125,10 @@ pub fn compile_for_host(
         pyenv_version: caller.pyenv_version.as_deref(),
         cache: Some(&cache),
     };
-    let subject = subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
+    let mut subject = subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
+    if let BackendChoice::This(backend) = policy.runtime.backend {
+        subject.wall = parts::find(backend, policy, &caller.programs, &caller.path_var, store).map_err(|f| vec![f])?;
+    }
     tracing::debug!("subject found");
     // These paths are the ones that are mounted, and no link is followed then: no other may be what the rules allow.
     let found = HostContext {
@@ -176,6 +182,7 @@ mod tests {
             id_base: 0x7000_0000,
             broker: Vec::new(),
             helper: Vec::new(),
+            programs: Programs::default(),
         };
         let store = Store::open(&top.join("store")).unwrap();
         let judged = |host: &HostContext| match compile_for_host(&policy, host, &caller, &store) {

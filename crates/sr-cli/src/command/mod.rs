@@ -64,6 +64,7 @@ fn caller(env: &Environment) -> Caller {
         // This very file, also where another has its name by now.
         broker: vec!["/proc/self/exe".into(), "broker".into()],
         helper: Vec::new(),
+        programs: env.programs.clone(),
     }
 }
 

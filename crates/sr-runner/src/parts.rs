@@ -1,0 +1,229 @@
+//! What a wall with a kernel of its own is made of, as found on this host: the monitor, the driver, the images. Nothing is run.
+
+use crate::digests;
+use crate::store::Store;
+use rustix::fs::{Access, AtFlags, CWD};
+use sr_artifact::cpio::Archive;
+use sr_artifact::{Artifact, Artifacts, Input, Kind, Provenance, Wanted};
+use sr_common::facts::{Image, WallParts};
+use sr_common::{Backend, Code, Digest, Fault, Vmm};
+use sr_policy::PolicySpec;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Programs that the caller named, each in place of the one that would be looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Programs {
+    /// The init of guests; else `sr-guest` beside Safe-Run's own program.
+    pub guest: Option<PathBuf>,
+    pub qemu: Option<PathBuf>,
+}
+
+/// The largest init of a guest that is taken for one.
+const MOST_AGENT: u64 = 64 << 20;
+
+/// What `backend` is made of for `policy`. `path_var`: where programs are looked for.
+pub fn find(
+    backend: Backend,
+    policy: &PolicySpec,
+    programs: &Programs,
+    path_var: &OsStr,
+    store: &Store,
+) -> Result<Option<WallParts>, Fault> {
+    let Backend::Microvm(vmm) = backend else {
+        return Ok(None);
+    };
+    let monitor = match vmm {
+        Vmm::Qemu => monitor("qemu", "qemu-system-x86_64", programs.qemu.as_deref(), path_var)?,
+        Vmm::Firecracker | Vmm::CloudHypervisor => return Ok(None),
+    };
+    let driver = own_program()?;
+    let guest = policy.microvm.clone().unwrap_or_default();
+    Ok(Some(WallParts {
+        images: images(&guest.kernel, programs, &driver, store)?,
+        driver: text(&driver)?,
+        monitor,
+    }))
+}
+
+fn own_program() -> Result<PathBuf, Fault> {
+    std::fs::read_link("/proc/self/exe")
+        .map_err(|e| preflight("driver", format!("the own program cannot be found: {e}"), "mount /proc"))
+}
+
+fn preflight(what: &str, found: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    Fault::new(Code::Run002, format!("launch.preflight.{what}"), found, remedy)
+}
+
+fn text(path: &Path) -> Result<String, Fault> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| preflight("driver", format!("{} is not UTF-8", path.display()), "move it"))
+}
+
+/// The canonical path of a monitor: the one that is named, else the first of that name in `path_var` that can be executed.
+fn monitor(what: &str, name: &str, named: Option<&Path>, path_var: &OsStr) -> Result<String, Fault> {
+    let variable = format!("SAFE_RUN_{}", what.to_ascii_uppercase());
+    let found = match named {
+        Some(path) => {
+            let bad = |found: String| {
+                let remedy = format!("have {variable} name the program {name}, which must be executable");
+                Err(preflight(what, found, remedy))
+            };
+            match executable(path) {
+                Ok(true) => path.to_owned(),
+                Ok(false) => return bad(format!("{} is not an executable file", path.display())),
+                Err(e) => return bad(format!("{}: {e}", path.display())),
+            }
+        }
+        None => {
+            let places = std::env::split_paths(path_var).filter(|dir| dir.is_absolute());
+            let mut found = places
+                .map(|dir| dir.join(name))
+                .filter(|path| executable(path).unwrap_or(false));
+            found.next().ok_or_else(|| {
+                let remedy = format!("install it, or name it with {variable}");
+                preflight(what, format!("there is no {name} on PATH"), remedy)
+            })?
+        }
+    };
+    let canonical = found
+        .canonicalize()
+        .map_err(|e| preflight(what, format!("{}: {e}", found.display()), "install it anew"))?;
+    text(&canonical)
+}
+
+fn executable(path: &Path) -> io::Result<bool> {
+    let regular = std::fs::metadata(path)?.is_file();
+    let may = rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+    Ok(regular && may)
+}
+
+/// The kernel of that name, and what it unpacks at its start: its modules, and the agent for init.
+fn images(kernel: &str, programs: &Programs, driver: &Path, store: &Store) -> Result<Vec<Image>, Fault> {
+    let remedy = "`safe-run artifact build kernel` makes one of Debian's";
+    let missing = || preflight("kernel", format!("there is no kernel artifact {kernel}"), remedy);
+    let artifacts = Artifacts::existing(store.path()).ok_or_else(missing)?;
+    let (kernel, modules) = artifacts
+        .kernel(&Wanted::named(Kind::Kernel, kernel)?)
+        .map_err(|_| missing())?;
+    let beside = || driver.with_file_name("sr-guest");
+    let agent = programs.guest.clone().unwrap_or_else(beside);
+    let initrd = initrd(&artifacts, &kernel, modules, &agent, store)?;
+    [("kernel", &kernel), ("initrd", &initrd)]
+        .into_iter()
+        .map(|(role, artifact)| {
+            Ok(Image {
+                role: role.to_owned(),
+                path: text(&artifacts.path(&artifact.digest))?,
+                digest: artifact.digest,
+            })
+        })
+        .collect()
+}
+
+/// Made once for each kernel and agent, and kept.
+fn initrd(
+    artifacts: &Artifacts,
+    kernel: &Artifact,
+    modules: Option<Digest>,
+    agent: &Path,
+    store: &Store,
+) -> Result<Artifact, Fault> {
+    let bad = |e: io::Error| {
+        let remedy = "build it with `cargo xtask guest`, beside safe-run, or name it with SAFE_RUN_GUEST";
+        let found = format!("{}, the init of guests: {e}", agent.display());
+        preflight("guest", found, remedy)
+    };
+    let file = File::open(agent).map_err(bad)?;
+    let stat = rustix::fs::fstat(&file).map_err(|e| bad(e.into()))?;
+    let digest = digests::of_file(store, &file, &stat, &mut || false).map_err(bad)?;
+    let mut with = kernel.provenance.with.clone();
+    with.insert("agent".to_owned(), digest);
+    let short = |digest: &Digest| digest.hex().chars().take(16).collect::<String>();
+    let name = format!(
+        "{}-{}",
+        modules.as_ref().map_or_else(|| "bare".to_owned(), short),
+        short(&digest)
+    );
+    if let Ok(found) = artifacts.resolve(&Wanted::named(Kind::Initrd, &name)?, Some(Kind::Initrd))
+        && found.provenance.with == with
+    {
+        return Ok(found);
+    }
+    let mut content = Vec::new();
+    if let Some(modules) = modules {
+        artifacts
+            .open_digest(&modules)?
+            .file
+            .read_to_end(&mut content)
+            .map_err(|e| preflight("kernel", format!("its modules: {e}"), "build it anew"))?;
+    }
+    let mut init = Vec::new();
+    file.take(MOST_AGENT).read_to_end(&mut init).map_err(bad)?;
+    if Digest::of(&init) != digest {
+        return Err(bad(io::Error::other("it changed while it was read, or is too large")));
+    }
+    let mut archive = Archive::default();
+    for directory in ["dev", "proc", "share", "root"] {
+        archive.directory(directory);
+    }
+    // The kernel opens it for the first process, before there is another.
+    archive.device("dev/console", 0o600, (5, 1));
+    archive.file("init", 0o755, &init);
+    content.extend(archive.end());
+    let provenance = Provenance {
+        how: "initrd".to_owned(),
+        inputs: vec![Input {
+            name: "sr-guest".to_owned(),
+            version: None,
+            digest: Some(digest),
+        }],
+        release: kernel.provenance.release.clone(),
+        with,
+        ..Provenance::default()
+    };
+    artifacts.add(content.as_slice(), Kind::Initrd, &name, provenance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_monitor_is_the_one_that_is_named_or_the_first_that_can_be_executed() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        for (name, mode) in [("a/vmm", 0o644), ("b/vmm", 0o755), ("c/vmm", 0o755)] {
+            let path = top.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "").unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let path_var = std::env::join_paths(["a", "b", "c"].map(|dir| top.join(dir))).unwrap();
+        let found = |named: Option<&str>, name: &str| {
+            let named = named.map(|named| top.join(named));
+            monitor("qemu", name, named.as_deref(), &path_var)
+        };
+        assert_eq!(found(None, "vmm").unwrap(), top.join("b/vmm").to_str().unwrap());
+        assert_eq!(
+            found(Some("c/vmm"), "vmm").unwrap(),
+            top.join("c/vmm").to_str().unwrap()
+        );
+        for (named, name, what) in [
+            (Some("a/vmm"), "vmm", "not an executable file"),
+            (Some("a"), "vmm", "not an executable file"),
+            (Some("d/vmm"), "vmm", "No such file"),
+            (None, "other", "no other on PATH"),
+        ] {
+            let fault = found(named, name).unwrap_err();
+            assert!(
+                fault.found.contains(what) && fault.path == "launch.preflight.qemu",
+                "{fault:?}"
+            );
+        }
+    }
+}

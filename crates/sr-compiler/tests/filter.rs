@@ -41,7 +41,7 @@ proptest! {
         on_denied in prop::sample::select(vec![OnDenied::Errno, OnDenied::Kill, OnDenied::Log, OnDenied::Ask]),
         allow in prop::collection::vec(prop::sample::select(names()), 0..12),
         deny in prop::collection::vec(prop::sample::select(names()), 0..40),
-        told in prop::sample::select(vec![DeniedScope::Network, DeniedScope::Calls, DeniedScope::Paths]),
+        told in prop::sample::select(vec![DeniedScope::Available, DeniedScope::Network, DeniedScope::Calls, DeniedScope::Paths]),
         calls in prop::collection::vec((0u32..1100, prop::array::uniform6(any::<u64>()), any::<bool>()), 64),
     ) {
         let mut policy = common::policy();

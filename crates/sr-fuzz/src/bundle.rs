@@ -375,6 +375,8 @@ fn clauses(spec: &PolicySpec) -> Vec<String> {
     for (section, value) in document.as_object().into_iter().flatten() {
         match (section.as_str(), value) {
             ("apiVersion" | "metadata" | "preset" | "degrade", _) | ("session", Value::Null) => {}
+            // Only says of a guest what it is, and the native wall has none.
+            ("microvm", _) => {}
             ("mounts", Value::Array(mounts)) => clauses.extend((0..mounts.len()).map(|i| format!("mounts[{i}]"))),
             ("rootfs", _) => clauses.extend(["rootfs".to_owned(), "rootfs.installation".to_owned()]),
             (_, Value::Object(fields)) => clauses.extend(fields.iter().filter_map(|(field, value)| {

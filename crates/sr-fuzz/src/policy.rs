@@ -292,7 +292,12 @@ pub fn generate(c: &mut Choices<'_>) -> PolicySpec {
     spec.evidence.sign = c.word(&["default", "none", "ci"]).to_owned();
     spec.evidence.sample_interval = Millis(10 + c.below(3_599_990) as u64);
     spec.evidence.hash = if c.flag() { HashScope::Tree } else { HashScope::Files };
-    spec.evidence.denied = [DeniedScope::Network, DeniedScope::Calls, DeniedScope::Paths][c.below(3)];
+    spec.evidence.denied = [
+        DeniedScope::Available,
+        DeniedScope::Network,
+        DeniedScope::Calls,
+        DeniedScope::Paths,
+    ][c.below(4)];
     spec.evidence.durability = if c.flag() {
         Durability::Machine
     } else {

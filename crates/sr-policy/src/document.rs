@@ -251,7 +251,7 @@ section! {
         sample_interval: Millis,
         hash: HashScope,
         durability: Durability,
-        /// Which denied operations are told of and recorded. Default `calls`.
+        /// Which denied operations are told of and recorded. Default `available`.
         denied: DeniedScope,
         /// What the program does is told of and recorded in `observed.json`. Default `none`.
         observe: ObserveScope,

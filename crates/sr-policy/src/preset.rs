@@ -89,7 +89,7 @@ impl Preset {
                 sample_interval: Millis(100),
                 hash: HashScope::Files,
                 durability: Durability::Process,
-                denied: DeniedScope::Calls,
+                denied: DeniedScope::Available,
                 observe: ObserveScope::None,
             },
             session: (self == Preset::Agent).then(|| "auto".into()),

@@ -339,6 +339,8 @@ pub enum ObserveScope {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum DeniedScope {
+    /// As `calls`, where the wall can tell of them; where it cannot, the report's `denied` is `null`.
+    Available,
     /// Network sockets alone.
     #[default]
     Network,

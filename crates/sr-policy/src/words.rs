@@ -315,7 +315,7 @@ choices! {
     OnOutput { "kill" => Kill, "truncate" => Truncate }
     RequiredStrength { "any" => Any, "perProcess" => PerProcess, "kernel" => Kernel }
     SyscallProfile { "named" => Named, "strict" => Strict, "standard" => Standard }
-    DeniedScope { "network" => Network, "calls" => Calls, "paths" => Paths }
+    DeniedScope { "available" => Available, "network" => Network, "calls" => Calls, "paths" => Paths }
     HashScope { "files" => Files, "tree" => Tree }
     Accel { "kvm" => Kvm, "tcg" => Tcg }
     Vmm { "firecracker" => Firecracker, "cloud-hypervisor" => CloudHypervisor, "qemu" => Qemu }

@@ -144,7 +144,7 @@ fn command(spec: &PolicySpec, faults: &mut Vec<Fault>) {
     }
 }
 
-pub(super) fn plain_name(name: &str) -> bool {
+fn plain_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))

@@ -19,7 +19,7 @@ const ACCEL: Rule = Rule::new(
 );
 const NAME: Rule = Rule::new(
     "SR-RULE-microvm-name-form",
-    "The name of a kernel or a root file system is 1 to 64 letters, digits, `.`, `_`, `-`, and begins with no dot.",
+    "The name of a kernel or a root file system is 1 to 64 of a-z, 0-9, `.`, `_`, `-`, a letter or digit first.",
 );
 const ROOT: Rule = Rule::new(
     "SR-RULE-microvm-root",
@@ -54,7 +54,7 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
     }
     let names = [("kernel", Some(&guest.kernel)), ("rootfs", guest.rootfs.as_ref())];
     for (field, name) in names {
-        if let Some(name) = name.filter(|name| !super::form::plain_name(name)) {
+        if let Some(name) = name.filter(|name| !is_name(name)) {
             let remedy = "write the name of an artifact, not its path";
             faults.push(NAME.fault(format!("microvm.{field}"), format!("\"{}\"", printable(name)), remedy));
         }
@@ -63,6 +63,12 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
         let found = "a root file system, and a directory as root in `rootfs`";
         faults.push(ROOT.fault("microvm.rootfs", found, "write one of the two"));
     }
+}
+
+/// What the run store calls its artifacts.
+fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    (1..=64).contains(&name.len()) && name.bytes().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -118,6 +124,8 @@ mod tests {
             "/boot/vmlinux",
             "a/b",
             ".hidden",
+            "-x",
+            "Debian",
             "a b",
             "é",
             &"x".repeat(65),

@@ -4,6 +4,7 @@ mod acceptance;
 mod bench;
 mod binaries;
 mod escape;
+mod guest;
 mod needs;
 mod plain;
 mod rig;
@@ -30,6 +31,7 @@ cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a vir
 cargo xtask escape [--backend process|bubblewrap|runc|control] [--user root|user] [--write] [--keep] [CASE…]
                                        the escape corpus behind every wall and on the bare host → docs/escape-matrix.md
 cargo xtask escape --rig [--write]     what of it harms a machine, controls and all, in the rig → tests/escape/rig.txt
+cargo xtask guest                      the agent of virtual machines, a static program → target/guest/
 cargo xtask acceptance [FILE]          every command of docs/acceptance.md, checked
 ";
 
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["bench", "learn", options @ ..] => bench::learn::learn(options),
         ["rig", words @ ..] => rig::rig(words),
         ["escape", options @ ..] => escape::escape(options),
+        ["guest"] => guest::guest(),
         ["acceptance", files @ ..] => acceptance::acceptance(files),
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");

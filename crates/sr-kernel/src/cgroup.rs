@@ -12,6 +12,7 @@ mod v2;
 pub use discover::discover;
 pub use file::{CgroupError, version};
 pub use strangers::top_of;
+pub use v2::quota_and_period;
 
 use file::{Problem, rmdir_patiently};
 use sr_common::Usage;

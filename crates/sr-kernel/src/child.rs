@@ -238,6 +238,13 @@ impl State {
                 Mode::empty(),
                 0,
             )?),
+            Step::Device { path, major, minor } => Ok(rustix::fs::mknodat(
+                CWD,
+                path.as_c_str(),
+                rustix::fs::FileType::CharacterDevice,
+                Mode::from_raw_mode(0o666),
+                rustix::fs::makedev(*major, *minor),
+            )?),
             Step::MirrorDirectory { from, to } => {
                 let stat = rustix::fs::statat(CWD, from.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
                 rustix::fs::chmodat(
@@ -327,6 +334,19 @@ impl State {
                 // pivot_root(2), NOTES: `pivot_root(".", ".")` stacks the old root on the new one, to be detached.
                 rustix::process::pivot_root(c".", c".")?;
                 unmount(c".", UnmountFlags::DETACH)?;
+                Ok(rustix::process::chdir(c"/")?)
+            }
+            Step::TakeRootHere => {
+                // By the descriptor: a path that ends here would be looked up across the mount that is moved.
+                let here = rustix::fs::openat(
+                    CWD,
+                    c".",
+                    OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?;
+                move_mount(&here, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+                rustix::process::fchdir(&here)?;
+                rustix::process::chroot(c".")?;
                 Ok(rustix::process::chdir(c"/")?)
             }
             Step::OpenPty { channel, slave, owner } => {
@@ -463,6 +483,11 @@ impl State {
             Step::DefaultSignals => default_signals(),
             // SAFETY: prctl with integer arguments only.
             Step::NoNewPrivileges => check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop),
+            Step::Umask(mask) => {
+                // SAFETY: umask(2) takes a number.
+                unsafe { libc::umask(*mask) };
+                Ok(())
+            }
             Step::CloseOnExec => {
                 // SAFETY: close_range takes numbers only.
                 check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) as i32 })

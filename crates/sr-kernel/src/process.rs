@@ -99,6 +99,37 @@ pub fn next_signal(fd: std::os::fd::BorrowedFd<'_>) -> Option<i32> {
     }
 }
 
+/// Takes over a descriptor that this process was started with, and closes it on exec.
+///
+/// For the beginning of a process, once for each number: nothing else may own it.
+pub fn inherited(number: i32) -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: numbers only; what is not open is an error.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and by what this function says nothing else owns it.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(number) })
+}
+
+/// Ends this process by `signal`, as a program ends that does not know it, and leaves no core. Where the signal ends nobody it
+/// ends with the status that shells give such an end.
+pub fn end_by(signal: i32) -> ! {
+    // No core is wanted of this process, whose end it is not; without this one could be written.
+    let _ = set_not_dumpable();
+    // SAFETY: the default action runs nothing of this process; sigset_t is plain data that sigemptyset initialises; _exit(2)
+    // runs no handlers.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::raise(signal);
+        libc::_exit(128 + signal)
+    }
+}
+
 /// Lets the kernel reap this process's children by itself: one that ends in a sandbox must not hold up the end of its
 /// pid namespace because this process is stopped. Their statuses are lost, except while they are traced.
 pub fn ignore_children() -> io::Result<()> {
@@ -260,7 +291,7 @@ pub fn reap_with_usage(pid: i32) -> u64 {
 
 /// A child that has ended, without waiting for one: its pid (0: none has yet), wait status and CPU time in microseconds.
 /// `ECHILD` where there is no child.
-pub(crate) fn ended_child() -> io::Result<(i32, i32, u64)> {
+pub fn ended_child() -> io::Result<(i32, i32, u64)> {
     match wait_with_usage(-1, libc::WNOHANG) {
         (pid, ..) if pid < 0 => Err(io::Error::last_os_error()),
         ended => Ok(ended),

@@ -126,6 +126,12 @@ pub enum Step {
     Whiteout {
         path: CString,
     },
+    /// Makes a character device that everyone may read and write. For who is root of the kernel itself.
+    Device {
+        path: CString,
+        major: u32,
+        minor: u32,
+    },
     /// Copies mode and times of directory `from` to directory `to`.
     MirrorDirectory {
         from: CString,
@@ -150,6 +156,9 @@ pub enum Step {
     ChangeDirTo(Fd),
     /// Makes the current directory the root and detaches the old one.
     PivotHere,
+    /// Moves the current directory's mount over the root and takes it for this process's own: an initramfs cannot be
+    /// pivoted away (pivot_root(2), NOTES).
+    TakeRootHere,
     /// Opens a pty in the view, which belongs to `owner`, as a terminal does to who sits at it; the supervisor gets the
     /// master (tag [`crate::wire::TAG_PTY`]).
     OpenPty {
@@ -254,6 +263,8 @@ pub enum Step {
     CloseOnExec,
     /// The exec does not close it after all.
     KeepOpen(Fd),
+    /// The file mode creation mask, where no [`Step::Spawn`] gives the caller's back.
+    Umask(u32),
     /// Installs the filter; with `listener`, sends the descriptor of its notifications to the supervisor.
     Seccomp {
         program: Vec<Instruction>,
@@ -304,7 +315,10 @@ impl Step {
     /// The path of what it makes, and the bytes that its content takes, in whole pages.
     pub fn makes(&self) -> Option<(&CStr, u64)> {
         match self {
-            Step::Mkdir { path, .. } | Step::Symlink { path, .. } | Step::Whiteout { path } => Some((path, 0)),
+            Step::Mkdir { path, .. }
+            | Step::Symlink { path, .. }
+            | Step::Whiteout { path }
+            | Step::Device { path, .. } => Some((path, 0)),
             Step::File { path, content, .. } => {
                 let page = rustix::param::page_size();
                 Some((path, (content.len().div_ceil(page) * page) as u64))
@@ -324,9 +338,10 @@ impl Step {
             Step::Mkdir { path, .. } | Step::Owner { path, .. } | Step::OpenDir { path, .. } => {
                 format!("prepare the directory {}", text(path))
             }
-            Step::Symlink { path, .. } | Step::File { path, .. } | Step::Whiteout { path } => {
-                format!("make {}", text(path))
-            }
+            Step::Symlink { path, .. }
+            | Step::File { path, .. }
+            | Step::Whiteout { path }
+            | Step::Device { path, .. } => format!("make {}", text(path)),
             Step::Mask { path, .. } => format!("mask /{}", text(path)),
             Step::MakeReadOnly { path, .. } => format!("make /{} read-only", text(path)),
             Step::ChangeDir(path) => format!("enter the working directory {}", text(path)),
@@ -347,6 +362,7 @@ impl Step {
             Step::Seccomp { .. } => "load the seccomp filter".into(),
             Step::PrivateMounts => "make all mounts private".into(),
             Step::PivotHere => "change the root (pivot_root) and detach the old one".into(),
+            Step::TakeRootHere => "take the new root".into(),
             Step::EnterNamespace { .. } => "enter a namespace of the run".into(),
             Step::Respawn | Step::Spawn { .. } => "start a process".into(),
             Step::Setting { path, .. } => format!("write {}", path.to_string_lossy()),
@@ -368,6 +384,7 @@ impl Step {
             Step::TakeAtExec { what, .. } => format!("put the program behind {what}"),
             Step::NoNewPrivileges => "set no_new_privs".into(),
             Step::DefaultSignals => "reset signals".into(),
+            Step::Umask(_) => "set the file mode creation mask".into(),
             Step::Init { .. } => "watch over the program".into(),
         }
     }

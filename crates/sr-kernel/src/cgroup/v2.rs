@@ -24,7 +24,7 @@ pub(super) fn enable(dir: &Path, controllers: &[Controller]) -> Result<(), Cgrou
 }
 
 /// Microseconds of CPU time in each period. The kernel takes no quota below 1 ms and no period above 1 s.
-pub(super) fn quota_and_period(milli_cpus: u64) -> (u64, u64) {
+pub fn quota_and_period(milli_cpus: u64) -> (u64, u64) {
     let period: u64 = if milli_cpus < 10 { 1_000_000 } else { 100_000 };
     ((milli_cpus.saturating_mul(period) / 1000).max(1000), period)
 }

@@ -1,0 +1,47 @@
+//! `sr-guest`: the first process of a guest, alone in its initramfs. It loads modules, hears a plan from the host, starts
+//! the program under it, tells what the kernel says of that before its first instruction, and then moves bytes, signals
+//! and figures until the program has ended. The program sees nothing of it: it has a mount namespace of its own.
+//!
+//! It must not end before the machine does: the kernel would panic, which is how the host would take it.
+
+mod boot;
+mod failure;
+mod group;
+mod port;
+mod posture;
+mod serve;
+mod start;
+mod streams;
+mod view;
+
+use failure::Failure;
+use rustix::system::{RebootCommand, reboot};
+
+fn main() {
+    if !rustix::process::getpid().is_init() {
+        eprintln!("sr-guest is the first process of a virtual machine, and of nothing else");
+        std::process::exit(2);
+    }
+    if let Err(failure) = run() {
+        // The console: the host shows its last lines where the agent could not speak.
+        eprintln!("sr-guest: cannot {}: {}", failure.step, failure.found);
+    }
+    // All that is written to shared directories.
+    rustix::fs::sync();
+    loop {
+        // Without a way to switch off, the host ends the machine.
+        let _ = reboot(RebootCommand::PowerOff);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    boot::mounts()?;
+    boot::modules(&["virtio_pci", "virtio_mmio", "virtio_console"])?;
+    let mut port = boot::port()?;
+    let done = serve::serve(&mut port);
+    if let Err(failure) = &done {
+        port.fail(failure);
+    }
+    done
+}

@@ -1,0 +1,292 @@
+//! The steps that make what the program sees: the shared root, and the guest's own file systems on it.
+
+use crate::failure::{Failure, failure};
+use sr_common::guest::{GuestMountKind, GuestPlan, GuestRoot};
+use sr_kernel::step::{Fd, MountFlags, Step};
+use std::ffi::{CStr, CString};
+
+/// The root directory of the view.
+pub const SLOT_ROOT: u16 = 0;
+const SLOT_TREE: u16 = 1;
+const FIRST_SLOT: u16 = 16;
+
+/// Where what is shared is mounted, and where the root is until it is the root.
+const SHARE: &str = "/share";
+const ROOT: &str = "/root";
+/// Where things are made that are mounted elsewhere then.
+const STAGE: &CStr = c"/stage";
+const EMPTY_FILE: &CStr = c"/stage/empty/file";
+const EMPTY_DIRECTORY: &CStr = c"/stage/empty/directory";
+const DEV: &CStr = c"/stage/dev";
+
+/// The numbers are Linux's (devices.txt).
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+const DEVICE_LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+pub fn text(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| failure("read the plan", format!("{text:?} has a zero byte")))
+}
+
+/// Options of a file system; those without a value are empty.
+fn options(list: &[(&str, &str)]) -> Result<Vec<(CString, CString)>, Failure> {
+    list.iter().map(|(key, value)| Ok((text(key)?, text(value)?))).collect()
+}
+
+/// A path of the view without its first `/`; the steps resolve it below the root.
+fn below_root(path: &str) -> Result<CString, Failure> {
+    match path.strip_prefix('/') {
+        Some(path) if !path.is_empty() => text(path),
+        _ => Err(failure("read the plan", format!("{path:?} is no place below the root"))),
+    }
+}
+
+/// In the mount namespace of the program's process. At the end its root is the view's.
+pub fn steps(plan: &GuestPlan) -> Result<Vec<Step>, Failure> {
+    let mut steps = vec![Step::PrivateMounts];
+    let GuestRoot::Shared { tag } = &plan.root;
+    let shared = [
+        ("source", tag.as_str()),
+        ("trans", "virtio"),
+        ("version", "9p2000.L"),
+        // What one request carries at most, near the most that the transport takes.
+        ("msize", "500000"),
+        // Nobody else writes there while the guest runs, and whoever does is the policy's own doing.
+        ("cache", "loose"),
+        // The guest looks at owners and modes itself; the monitor is one user to its host.
+        ("access", "client"),
+    ];
+    let flags = MountFlags::default();
+    let (share, root) = (text(SHARE)?, text(ROOT)?);
+    let tree = Fd::Slot(SLOT_TREE);
+    steps.extend([
+        Step::Mkdir {
+            path: share.clone(),
+            mode: 0o755,
+        },
+        Step::Mkdir {
+            path: root.clone(),
+            mode: 0o755,
+        },
+        Step::Mkdir {
+            path: STAGE.to_owned(),
+            mode: 0o755,
+        },
+        Step::NewFs {
+            fs: c"9p",
+            options: options(&shared)?,
+            flags,
+            slot: SLOT_TREE,
+        },
+        Step::AttachAt {
+            tree,
+            path: share.clone(),
+        },
+        Step::OpenTree {
+            path: share,
+            recursive: false,
+            no_symlinks: true,
+            slot: SLOT_TREE,
+        },
+        Step::AttachAt {
+            tree,
+            path: root.clone(),
+        },
+        Step::OpenDir {
+            path: root.clone(),
+            slot: SLOT_ROOT,
+        },
+        Step::NewFs {
+            fs: c"tmpfs",
+            options: options(&[("mode", "0755"), ("size", "64k")])?,
+            flags,
+            slot: SLOT_TREE,
+        },
+        Step::AttachAt {
+            tree,
+            path: STAGE.to_owned(),
+        },
+        Step::Mkdir {
+            path: c"/stage/empty".to_owned(),
+            mode: 0o755,
+        },
+        Step::Mkdir {
+            path: EMPTY_DIRECTORY.to_owned(),
+            mode: 0o555,
+        },
+        Step::File {
+            path: EMPTY_FILE.to_owned(),
+            content: Vec::new(),
+            writable: false,
+        },
+    ]);
+    let top = root;
+    for (slot, mount) in (FIRST_SLOT..).zip(&plan.mounts) {
+        let path = below_root(&mount.target)?;
+        let (tree, root) = (Fd::Slot(slot), Fd::Slot(SLOT_ROOT));
+        let no_exec = MountFlags { no_exec: true, ..flags };
+        match &mount.what {
+            // What is not the program's own is not its business.
+            GuestMountKind::Proc => steps.extend([
+                Step::NewFs {
+                    fs: c"proc",
+                    options: options(&[("hidepid", "invisible")])?,
+                    flags: no_exec,
+                    slot,
+                },
+                Step::AttachIn { tree, root, path },
+            ]),
+            GuestMountKind::Tmpfs { bytes, inodes, mode } => {
+                let (bytes, inodes, mode) = (bytes.to_string(), inodes.to_string(), format!("{mode:o}"));
+                let list = [("size", bytes.as_str()), ("nr_inodes", &inodes), ("mode", &mode)];
+                steps.extend([
+                    Step::NewFs {
+                        fs: c"tmpfs",
+                        options: options(&list)?,
+                        flags,
+                        slot,
+                    },
+                    Step::AttachIn { tree, root, path },
+                ]);
+            }
+            GuestMountKind::Dev => {
+                devices(&mut steps)?;
+                let dev = MountFlags {
+                    read_only: true,
+                    no_exec: true,
+                    devices: true,
+                    recursive: false,
+                };
+                steps.extend([
+                    Step::OpenTree {
+                        path: DEV.to_owned(),
+                        recursive: true,
+                        no_symlinks: true,
+                        slot,
+                    },
+                    Step::Flags { tree, flags: dev },
+                    Step::AttachIn { tree, root, path },
+                ]);
+            }
+            GuestMountKind::Shared { directory } => {
+                place(&mut steps, &mount.target, *directory)?;
+                steps.extend([
+                    Step::OpenTree {
+                        path: text(&format!("{SHARE}{}", mount.target))?,
+                        recursive: false,
+                        no_symlinks: true,
+                        slot,
+                    },
+                    Step::AttachIn { tree, root, path },
+                ]);
+            }
+            GuestMountKind::Masked => steps.push(Step::Mask {
+                root,
+                path,
+                file: EMPTY_FILE.to_owned(),
+                directory: EMPTY_DIRECTORY.to_owned(),
+                links: true,
+            }),
+            GuestMountKind::ReadOnly => steps.push(Step::MakeReadOnly {
+                root,
+                path,
+                links: true,
+            }),
+        }
+    }
+    steps.extend([Step::ChangeDir(top), Step::TakeRootHere]);
+    Ok(steps)
+}
+
+/// Something to mount on, in a file system of the guest's own that was mounted above it.
+fn place(steps: &mut Vec<Step>, target: &str, directory: bool) -> Result<(), Failure> {
+    let ends = target.match_indices('/').skip(1).map(|(at, _)| at);
+    for end in ends {
+        steps.push(Step::Mkdir {
+            path: text(&format!("{ROOT}{}", &target[..end]))?,
+            mode: 0o755,
+        });
+    }
+    let path = text(&format!("{ROOT}{target}"))?;
+    steps.push(match directory {
+        true => Step::Mkdir { path, mode: 0o755 },
+        false => Step::File {
+            path,
+            content: Vec::new(),
+            writable: false,
+        },
+    });
+    Ok(())
+}
+
+/// On the stage: nodes, links, terminals of its own, and a place for shared memory.
+fn devices(steps: &mut Vec<Step>) -> Result<(), Failure> {
+    let flags = MountFlags {
+        no_exec: true,
+        devices: true,
+        ..MountFlags::default()
+    };
+    steps.extend([
+        Step::Mkdir {
+            path: DEV.to_owned(),
+            mode: 0o755,
+        },
+        Step::NewFs {
+            fs: c"tmpfs",
+            options: options(&[("mode", "0755"), ("size", "64k")])?,
+            flags,
+            slot: SLOT_TREE,
+        },
+        Step::AttachAt {
+            tree: Fd::Slot(SLOT_TREE),
+            path: DEV.to_owned(),
+        },
+    ]);
+    for (name, major, minor) in DEVICES {
+        steps.push(Step::Device {
+            path: text(&format!("/stage/dev/{name}"))?,
+            major,
+            minor,
+        });
+    }
+    for (name, to) in DEVICE_LINKS {
+        steps.push(Step::Symlink {
+            to: text(to)?,
+            path: text(&format!("/stage/dev/{name}"))?,
+        });
+    }
+    let terminals = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+    steps.extend([
+        Step::Mkdir {
+            path: c"/stage/dev/shm".to_owned(),
+            mode: 0o755,
+        },
+        Step::Mkdir {
+            path: c"/stage/dev/pts".to_owned(),
+            mode: 0o755,
+        },
+        Step::NewFs {
+            fs: c"devpts",
+            options: options(&terminals)?,
+            flags,
+            slot: SLOT_TREE,
+        },
+        Step::AttachAt {
+            tree: Fd::Slot(SLOT_TREE),
+            path: c"/stage/dev/pts".to_owned(),
+        },
+    ]);
+    Ok(())
+}

@@ -1,0 +1,489 @@
+//! The monitor's loop: one thread, which waits for all descriptors at once and for none of them alone.
+
+use super::console::Tail;
+use super::machine::{Ends, Running};
+use super::output::{Output, Written};
+use super::qmp::{Qmp, Seen};
+use super::supervisor::Supervisor;
+use super::{Ending, Failure};
+use crate::protocol::frame::Decoder;
+use crate::protocol::host::{Host, Said};
+use crate::protocol::{GuestEnd, GuestEvent, Stream, Violation};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::termios::{OptionalActions, tcgetattr, tcgetwinsize, tcsetattr};
+use sr_common::Usage;
+use sr_common::guest::GuestPlan;
+use sr_common::monitor::{Clause, EventName, Order, Said as Told};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Signals that are passed on; `SIGWINCH` is told as the window's size.
+const SIGNALS: [i32; 12] = [1, 2, 3, 10, 12, 14, 15, 18, 20, 21, 22, WINDOW];
+const WINDOW: i32 = 28;
+/// How long the machine has to end once it is told to.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How far what is to be said to the guest may grow before no more input is read.
+const ENOUGH: usize = 512 << 10;
+/// More lines than these of a machine that failed help nobody.
+const SHOWN: usize = 12;
+/// How often samples are passed on at most.
+const SAMPLES: Duration = Duration::from_millis(20);
+
+const LOOK: &str = "the run's events and the console's last lines say how far it came";
+const HOSTILE: &str = "the program may have taken over the guest's kernel: nothing of its output is to be trusted";
+
+pub fn drive(supervisor: &mut Supervisor) -> Result<Ending, Failure> {
+    let signals = sr_kernel::process::signal_descriptor(&SIGNALS)
+        .and_then(super::machine::high)
+        .map_err(|e| Failure::own("signals", e))?;
+    let Order::Start { argv, plan } = supervisor.wait()? else {
+        return Err(Failure::own("the supervisor's order", "nothing is started yet"));
+    };
+    let (running, ends) = Running::start(&argv)?;
+    supervisor.tell(Told::Event {
+        name: EventName::MonitorStarted,
+        detail: argv.first().cloned().unwrap_or_default(),
+    })?;
+    let mut drive = Drive::new(&plan, supervisor, signals, running, ends)?;
+    loop {
+        if let Some(ending) = drive.turn()? {
+            return Ok(ending);
+        }
+    }
+}
+
+struct Drive<'a> {
+    plan: &'a GuestPlan,
+    supervisor: &'a mut Supervisor,
+    signals: OwnedFd,
+    /// Came before the guest could take them.
+    early: Vec<u8>,
+    running: Running,
+    console: Tail,
+    complaints: Tail,
+    qmp: Qmp,
+    /// `None`: the other end is closed.
+    agent: Option<OwnedFd>,
+    decoder: Decoder,
+    host: Host,
+    /// For the guest.
+    out: Vec<u8>,
+    /// `None`: it is at its end.
+    input: Option<OwnedFd>,
+    outputs: [Output; 2],
+    booted: bool,
+    sampled: Option<Instant>,
+    latest: Option<Usage>,
+    end: Option<GuestEnd>,
+}
+
+/// What a descriptor that is waited for belongs to.
+#[derive(Clone, Copy)]
+enum Of {
+    Signals,
+    Supervisor,
+    Machine,
+    Console,
+    Complaints,
+    Qmp,
+    Agent,
+    Input,
+    Output(usize),
+}
+
+impl<'a> Drive<'a> {
+    fn new(
+        plan: &'a GuestPlan,
+        supervisor: &'a mut Supervisor,
+        signals: OwnedFd,
+        running: Running,
+        ends: Ends,
+    ) -> Result<Drive<'a>, Failure> {
+        let own = |fd| sr_kernel::process::inherited(fd).map_err(|e| Failure::own("a standard stream", e));
+        let (input, output, error) = (own(0)?, own(1)?, own(2)?);
+        for fd in [&output, &error] {
+            let flags = rustix::fs::fcntl_getfl(fd).map_err(|e| Failure::own("a standard stream", e))?;
+            rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK).map_err(|e| Failure::own("a standard stream", e))?;
+        }
+        if plan.terminal {
+            // The guest's own terminal makes of the keys what its program wants.
+            let raw = tcgetattr(&input).and_then(|mut modes| {
+                modes.make_raw();
+                tcsetattr(&input, OptionalActions::Now, &modes)
+            });
+            raw.map_err(|e| Failure::own("the terminal", e))?;
+        }
+        let terminal = plan.terminal;
+        Ok(Drive {
+            plan,
+            supervisor,
+            signals,
+            early: Vec::new(),
+            running,
+            console: Tail::new(ends.console),
+            complaints: Tail::new(ends.complaints),
+            qmp: Qmp::new(ends.qmp),
+            agent: Some(ends.agent),
+            decoder: Decoder::default(),
+            host: Host::new(plan),
+            out: Vec::new(),
+            input: Some(input),
+            outputs: [Output::new(Some(output)), Output::new((!terminal).then_some(error))],
+            booted: false,
+            sampled: None,
+            latest: None,
+            end: None,
+        })
+    }
+
+    /// Waits for something, and does what there is to do.
+    fn turn(&mut self) -> Result<Option<Ending>, Failure> {
+        if let Some(end) = self.end
+            && self.outputs.iter().all(|output| output.waits().is_none())
+        {
+            return self.finish(end).map(Some);
+        }
+        if self.agent.is_none() && self.running.ended().is_some() && self.end.is_none() {
+            return Err(self.ended_early());
+        }
+        for (of, came) in self.wait()? {
+            match of {
+                Of::Signals => self.signal()?,
+                Of::Supervisor => self.supervisor(came)?,
+                // Looked at when all that it said has been read.
+                Of::Machine => drop(self.running.ended()),
+                Of::Console => self.console.read(),
+                Of::Complaints => self.complaints.read(),
+                Of::Qmp => self.qmp(came)?,
+                Of::Agent => self.agent(came)?,
+                Of::Input => self.input()?,
+                Of::Output(place) => self.output(place)?,
+            }
+        }
+        Ok(None)
+    }
+
+    fn wait(&mut self) -> Result<Vec<(Of, PollFlags)>, Failure> {
+        let mut list: Vec<(Of, BorrowedFd<'_>, PollFlags)> = vec![(Of::Signals, self.signals.as_fd(), PollFlags::IN)];
+        let also = |more: bool| match more {
+            true => PollFlags::IN | PollFlags::OUT,
+            false => PollFlags::IN,
+        };
+        list.push((
+            Of::Supervisor,
+            self.supervisor.fd(),
+            also(self.supervisor.has_to_tell()),
+        ));
+        if self.running.ended().is_none() {
+            list.push((Of::Machine, self.running.pidfd.as_fd(), PollFlags::IN));
+        }
+        let sources = [
+            (Of::Console, self.console.source()),
+            (Of::Complaints, self.complaints.source()),
+        ];
+        list.extend(
+            sources
+                .into_iter()
+                .filter_map(|(of, fd)| Some((of, fd?.as_fd(), PollFlags::IN))),
+        );
+        if let Some(socket) = self.qmp.socket() {
+            list.push((Of::Qmp, socket.as_fd(), also(self.qmp.has_to_write())));
+        }
+        if let Some(agent) = &self.agent
+            && self.end.is_none()
+        {
+            list.push((Of::Agent, agent.as_fd(), also(!self.out.is_empty())));
+        }
+        if let Some(input) = &self.input
+            && self.host.room() > 0
+            && self.out.len() < ENOUGH
+        {
+            list.push((Of::Input, input.as_fd(), PollFlags::IN));
+        }
+        for (place, output) in self.outputs.iter().enumerate() {
+            list.extend(output.waits().map(|to| (Of::Output(place), to.as_fd(), PollFlags::OUT)));
+        }
+        let mut wait: Vec<PollFd<'_>> = list
+            .iter()
+            .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
+            .collect();
+        match poll(&mut wait, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(Failure::own("poll", e)),
+        }
+        let came = wait.iter().zip(&list).filter(|(wait, _)| !wait.revents().is_empty());
+        Ok(came.map(|(wait, (of, ..))| (*of, wait.revents())).collect())
+    }
+
+    fn signal(&mut self) -> Result<(), Failure> {
+        while let Some(signal) = sr_kernel::process::next_signal(self.signals.as_fd()) {
+            if signal == WINDOW {
+                self.window()?;
+            } else if let Ok(signal) = u8::try_from(signal) {
+                match self.host.listens() {
+                    true => self.host.signal(&mut self.out, signal).map_err(ours)?,
+                    false if !self.early.contains(&signal) => self.early.push(signal),
+                    false => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn window(&mut self) -> Result<(), Failure> {
+        if let Some(terminal) = self
+            .input
+            .as_ref()
+            .filter(|_| self.plan.terminal && self.host.listens())
+            && let Ok(size) = tcgetwinsize(terminal)
+        {
+            self.host
+                .window(&mut self.out, size.ws_row, size.ws_col)
+                .map_err(ours)?;
+        }
+        Ok(())
+    }
+
+    fn supervisor(&mut self, came: PollFlags) -> Result<(), Failure> {
+        if came.contains(PollFlags::OUT) {
+            self.supervisor.tell_waiting()?;
+        }
+        if !came.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            return Ok(());
+        }
+        match self.supervisor.order()? {
+            Some(Order::Go) => self.host.go(&mut self.out).map_err(ours),
+            Some(Order::Start { .. }) => Err(Failure::own("the supervisor's order", "something is started already")),
+            None => Ok(()),
+        }
+    }
+
+    fn qmp(&mut self, came: PollFlags) -> Result<(), Failure> {
+        if came.contains(PollFlags::OUT) {
+            self.qmp.write();
+        }
+        for seen in self.qmp.read() {
+            let name = match seen {
+                Seen::Panicked => EventName::GuestPanicked,
+                Seen::Reset => EventName::GuestReset,
+                Seen::Shutdown => EventName::GuestShutdown,
+            };
+            self.event(name, "as the monitor says (QMP)".to_owned())?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, name: EventName, detail: String) -> Result<(), Failure> {
+        self.supervisor.tell(Told::Event { name, detail })
+    }
+
+    fn agent(&mut self, came: PollFlags) -> Result<(), Failure> {
+        let Some(agent) = &self.agent else { return Ok(()) };
+        if came.contains(PollFlags::OUT) && !self.out.is_empty() {
+            match rustix::net::send(agent, &self.out, rustix::net::SendFlags::NOSIGNAL) {
+                Ok(n) => drop(self.out.drain(..n)),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // What it has said before is still to be read.
+                Err(_) => self.out.clear(),
+            }
+        }
+        if !came.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            return Ok(());
+        }
+        let mut buffer = [0u8; Decoder::PIECE];
+        match rustix::io::read(agent, &mut buffer) {
+            Ok(0) => self.agent = None,
+            Ok(n) => self.heard(&buffer[..n])?,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.agent = None,
+        }
+        Ok(())
+    }
+
+    /// A piece of what the guest says.
+    fn heard(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        // Taken out while frames of it are looked at.
+        let mut decoder = std::mem::take(&mut self.decoder);
+        decoder.push(piece).map_err(|v| self.hostile(&v))?;
+        while let Some(frame) = decoder.frame().map_err(|v| self.hostile(&v))? {
+            let said = self.host.take(frame).map_err(|v| self.hostile(&v))?;
+            self.said(said)?;
+        }
+        self.decoder = decoder;
+        Ok(())
+    }
+
+    fn said(&mut self, said: Said<'_>) -> Result<(), Failure> {
+        match said {
+            Said::Hello(kernel) => {
+                self.booted = true;
+                let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+                let now = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+                self.host.plan(&mut self.out, self.plan, now).map_err(ours)?;
+                self.supervisor.tell(Told::Booted { kernel })
+            }
+            Said::Posture(posture) => {
+                self.window()?;
+                for signal in std::mem::take(&mut self.early) {
+                    self.host.signal(&mut self.out, signal).map_err(ours)?;
+                }
+                self.supervisor.tell(Told::Held { posture })
+            }
+            Said::Bytes(stream, bytes) => {
+                let lost = self.outputs[place(stream)].push(bytes);
+                self.handed_on(stream, lost)
+            }
+            Said::End(stream) => {
+                self.outputs[place(stream)].end();
+                Ok(())
+            }
+            Said::Sample(usage) => {
+                if self.sampled.is_some_and(|at| at.elapsed() < SAMPLES) || self.supervisor.has_to_tell() {
+                    self.latest = Some(usage);
+                    return Ok(());
+                }
+                self.sampled = Some(Instant::now());
+                self.latest = None;
+                self.supervisor.tell(Told::Sample { usage })
+            }
+            Said::Event(event) => self.guest_event(event),
+            Said::Exited(end) => {
+                self.end = Some(end);
+                self.qmp.quit();
+                Ok(())
+            }
+            Said::Failed(failure) => {
+                let plain = |text: &str| text.chars().filter(|c| !c.is_control()).take(500).collect::<String>();
+                Err(Failure::new(
+                    "launch.guest",
+                    format!("the guest cannot {}: {}", plain(&failure.step), plain(&failure.found)),
+                    LOOK,
+                ))
+            }
+            Said::Room => Ok(()),
+        }
+    }
+
+    fn guest_event(&mut self, event: GuestEvent) -> Result<(), Failure> {
+        match event {
+            GuestEvent::LimitOfMemory { .. } => self.supervisor.tell(Told::Limit { clause: Clause::Memory }),
+            GuestEvent::LimitOfProcesses { .. } => self.supervisor.tell(Told::Limit { clause: Clause::Pids }),
+            GuestEvent::OutOfMemory { processes } => self.event(
+                EventName::GuestOutOfMemory,
+                format!("{processes} processes were killed"),
+            ),
+        }
+    }
+
+    fn handed_on(&mut self, stream: Stream, bytes: usize) -> Result<(), Failure> {
+        self.host.handed_on(&mut self.out, stream, bytes).map_err(ours)
+    }
+
+    fn input(&mut self) -> Result<(), Failure> {
+        let Some(input) = &self.input else { return Ok(()) };
+        let mut buffer = [0u8; 16 << 10];
+        let most = self.host.room().min(buffer.len());
+        match rustix::io::read(input, &mut buffer[..most]) {
+            Ok(0) if most > 0 => self.end_input(),
+            Ok(n) => self.host.input(&mut self.out, &buffer[..n]).map_err(ours),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            // A terminal whose other side is gone.
+            Err(_) => self.end_input(),
+        }
+    }
+
+    fn end_input(&mut self) -> Result<(), Failure> {
+        self.input = None;
+        self.host.end_input(&mut self.out).map_err(ours)
+    }
+
+    fn output(&mut self, place: usize) -> Result<(), Failure> {
+        let stream = [Stream::Out, Stream::Err][place];
+        match self.outputs[place].write() {
+            Written::Bytes(n) => self.handed_on(stream, n),
+            Written::Unread(lost) => {
+                if self.host.listens() {
+                    self.host.unread(&mut self.out, stream).map_err(ours)?;
+                }
+                self.handed_on(stream, lost)
+            }
+        }
+    }
+
+    /// The program has ended, and all that it wrote is written.
+    fn finish(&mut self, end: GuestEnd) -> Result<Ending, Failure> {
+        self.running.end(PATIENCE);
+        let usage = self.latest.unwrap_or_default().max(end.peaks);
+        self.supervisor.tell(Told::Sample { usage })?;
+        self.monitor_ended()?;
+        self.supervisor.finish()?;
+        Ok(Ending::of(end.status))
+    }
+
+    fn monitor_ended(&mut self) -> Result<(), Failure> {
+        let how = match self.running.ended() {
+            Some(status) => status.to_string(),
+            None => "it closed its socket".to_owned(),
+        };
+        self.event(EventName::MonitorEnded, how)
+    }
+
+    /// The machine is gone, and its guest did not say how the program ended.
+    fn ended_early(&mut self) -> Failure {
+        self.console.finish();
+        self.complaints.finish();
+        // What was said before is still the program's.
+        for output in &mut self.outputs {
+            while output.waits().is_some() && !matches!(output.write(), Written::Bytes(0) | Written::Unread(_)) {}
+        }
+        let panic = self.console.panic();
+        let told = self.qmp(PollFlags::empty()).and_then(|()| match &panic {
+            Some(console) => self.event(EventName::GuestPanicked, console.join(" | ")),
+            None => Ok(()),
+        });
+        if let Err(failure) = told.and_then(|()| self.monitor_ended()) {
+            return failure;
+        }
+        let (guest, monitor, when) = match self.booted {
+            true => ("run.guest", "run.monitor", "while the program ran, or was about to"),
+            false => ("launch.boot", "launch.boot", "before its agent spoke"),
+        };
+        match panic {
+            Some(console) => Failure::new(
+                guest,
+                format!("the guest's kernel panicked {when}: {}", console.join(" | ")),
+                LOOK,
+            ),
+            None => {
+                let mut last = self.complaints.lines(SHOWN);
+                last.extend(self.console.lines(SHOWN));
+                let how = self
+                    .running
+                    .ended()
+                    .map(|status| status.to_string())
+                    .unwrap_or_default();
+                let words = format!("the virtual machine ended {when} ({how}): {}", last.join(" | "));
+                Failure::new(monitor, words, LOOK)
+            }
+        }
+    }
+
+    fn hostile(&self, violation: &Violation) -> Failure {
+        Failure::new(
+            "run.guest",
+            format!("the guest does not keep to the protocol: {violation}"),
+            HOSTILE,
+        )
+    }
+}
+
+fn place(stream: Stream) -> usize {
+    usize::from(stream == Stream::Err)
+}
+
+/// Something that this side may not say: a mistake of its own.
+fn ours(violation: Violation) -> Failure {
+    Failure::own("a frame for the guest", violation)
+}

@@ -127,7 +127,7 @@ impl Artifacts {
         let file = options
             .write(true)
             .create_new(true)
-            .mode(0o400)
+            .mode(0o444)
             .open(&path)
             .map_err(on(&path))?;
         Ok(Draft {
@@ -150,10 +150,10 @@ impl Artifacts {
             size: draft.size,
             provenance,
         };
-        // However the umask made it.
+        // However the umask made it. A sandbox's user reads it by a mount; the store's folder keeps everybody else out.
         draft
             .file
-            .set_permissions(fs::Permissions::from_mode(0o400))
+            .set_permissions(fs::Permissions::from_mode(0o444))
             .map_err(on(&draft.path))?;
         draft.file.sync_all().map_err(on(&draft.path))?;
         let _held = self.lock(FlockOperation::LockShared)?;

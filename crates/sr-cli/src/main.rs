@@ -58,6 +58,7 @@ fn dispatch(asked: Command) -> Done {
         Command::Validate(ref a) => return c::validate::validate(a, environment::err_style()),
         Command::Import(ref a) => return c::export::import(a),
         Command::Broker { inside } => return c::broker::broker(inside),
+        Command::Monitor => return Ok(sr_microvm::monitor::run()),
         Command::Victim { .. } => return c::attack::victim(),
         _ => {}
     }
@@ -88,6 +89,7 @@ fn dispatch(asked: Command) -> Done {
         | Command::Completions(_)
         | Command::Validate(_)
         | Command::Broker { .. }
+        | Command::Monitor
         | Command::Victim { .. }
         | Command::Import(_) => Ok(0),
     }

@@ -52,7 +52,7 @@ pub(crate) fn plan(input: Input<'_>, bundle: &CompileBundle, faults: &mut Vec<Fa
     let around = around(input, bundle, parts, memory, faults)?;
     Some(WallPlan {
         monitor: MonitorPlan::Qemu {
-            argv: machine.arguments(),
+            argv: machine.arguments_by(input.policy.microvm.clone().unwrap_or_default().accel),
         },
         root: ROOT.to_owned(),
         images: parts.images.clone(),

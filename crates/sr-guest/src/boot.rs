@@ -88,7 +88,12 @@ fn find() -> std::io::Result<Option<OwnedFd>> {
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"vport"))
         {
             let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-            return Ok(Some(rustix::fs::open(path, flags, Mode::empty())?));
+            return match rustix::fs::open(path, flags, Mode::empty()) {
+                Ok(port) => Ok(Some(port)),
+                // Its node is there before the kernel finds the port by it.
+                Err(Errno::NXIO) => Ok(None),
+                Err(e) => Err(e.into()),
+            };
         }
     }
     Ok(None)

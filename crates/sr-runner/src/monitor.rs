@@ -2,11 +2,16 @@
 //! believed in nothing that the host can see by itself, and every message has its bounds and its turn.
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketFlags,
+    SocketType, recvmsg, sendmsg,
+};
 use sr_common::monitor::{MESSAGE, Order, Said};
 use sr_common::{Code, Control, Fault, Observed};
 use sr_compiler::bundle::MonitorPlan;
 use sr_compiler::{CompileBundle, guest_plan};
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -89,14 +94,21 @@ impl Monitor {
             let remedy = "give the program fewer or shorter arguments and variables";
             return Err(Fault::new(Code::Run001, "launch.prepare.guest", found, remedy));
         }
-        rustix::net::send(&self.socket, &text, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
-            .map(drop)
-            .map_err(|e| {
-                fault(
-                    "run.monitor",
-                    format!("the driver takes no order: {}", std::io::Error::from(e)),
-                )
-            })
+        // The calls of these names are what a confined supervisor has.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        sendmsg(
+            &self.socket,
+            &[IoSlice::new(&text)],
+            &mut SendAncillaryBuffer::default(),
+            flags,
+        )
+        .map(drop)
+        .map_err(|e| {
+            fault(
+                "run.monitor",
+                format!("the driver takes no order: {}", std::io::Error::from(e)),
+            )
+        })
     }
 
     pub fn interest(&self) -> Option<PollFd<'_>> {
@@ -111,14 +123,18 @@ impl Monitor {
     /// One message, if there is one.
     pub fn hear(&mut self) -> Result<Option<Heard>, Fault> {
         let mut message = vec![0; MESSAGE];
-        let (read, whole) = match rustix::net::recv(&self.socket, &mut message, RecvFlags::DONTWAIT | RecvFlags::TRUNC)
-        {
-            Ok((_, whole)) if whole > MESSAGE => return Err(self.out_of_turn(&format!("a message of {whole} bytes"))),
-            Ok(lengths) => lengths,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(None),
-            Err(_) => (0, 0),
+        let mut parts = [IoSliceMut::new(&mut message)];
+        let mut control = RecvAncillaryBuffer::default();
+        let read = match recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::DONTWAIT) {
+            Ok(received) if received.flags.contains(ReturnFlags::TRUNC) => {
+                return Err(self.out_of_turn(&format!("a message of more than {MESSAGE} bytes")));
+            }
+            Ok(received) => received.bytes,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+            Err(Errno::CONNRESET) => 0,
+            Err(e) => return Err(fault("run.monitor", format!("its driver: {e}"))),
         };
-        if whole == 0 {
+        if read == 0 {
             self.stage = Stage::Over;
             return Ok(Some(Heard::Gone));
         }
@@ -224,7 +240,7 @@ mod tests {
         assert!(matches!(monitor.hear(), Ok(None)));
         rustix::net::send(theirs.as_fd(), &vec![b' '; MESSAGE + 1], SendFlags::NOSIGNAL).unwrap();
         let fault = monitor.hear().err().unwrap();
-        assert!(fault.found.contains("65537 bytes"), "{}", fault.found);
+        assert!(fault.found.contains("more than 65536 bytes"), "{}", fault.found);
         drop(theirs);
         assert!(matches!(monitor.hear(), Ok(Some(Heard::Gone))) && monitor.interest().is_none());
     }

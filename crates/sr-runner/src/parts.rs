@@ -10,7 +10,7 @@ use sr_common::{Backend, Code, Digest, Fault, Vmm};
 use sr_policy::PolicySpec;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 /// Programs that the caller named, each in place of the one that would be looked for.
@@ -137,7 +137,7 @@ fn initrd(
         let found = format!("{}, the init of guests: {e}", agent.display());
         preflight("guest", found, remedy)
     };
-    let file = File::open(agent).map_err(bad)?;
+    let mut file = File::open(agent).map_err(bad)?;
     let stat = rustix::fs::fstat(&file).map_err(|e| bad(e.into()))?;
     let digest = digests::of_file(store, &file, &stat, &mut || false).map_err(bad)?;
     let mut with = kernel.provenance.with.clone();
@@ -162,6 +162,7 @@ fn initrd(
             .map_err(|e| preflight("kernel", format!("its modules: {e}"), "build it anew"))?;
     }
     let mut init = Vec::new();
+    file.rewind().map_err(bad)?;
     file.take(MOST_AGENT).read_to_end(&mut init).map_err(bad)?;
     if Digest::of(&init) != digest {
         return Err(bad(io::Error::other("it changed while it was read, or is too large")));

@@ -243,7 +243,10 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
     // What the driver said last may be why it has ended.
     while s.monitor.as_ref().is_some_and(|monitor| monitor.interest().is_some()) && hear(&mut s, &mut watch) {}
     if s.monitor.as_ref().is_some_and(|monitor| !monitor.has_run()) && watch.killed_for.is_none() {
-        let found = "the driver of the monitor ended before the program had started";
+        let found = format!(
+            "the driver of the monitor ended before the program had started (wait status {:#x})",
+            ended.status
+        );
         let remedy = "its own words are above, and in the run's events";
         watch
             .evidence

@@ -53,7 +53,7 @@ fn what_is_kept_is_found_by_name_and_digest_and_is_what_it_was() {
         .unwrap()
         .permissions()
         .mode();
-    assert_eq!(mode & 0o7777, 0o400);
+    assert_eq!(mode & 0o7777, 0o444);
     assert_eq!(unfinished(&artifacts), 0);
 }
 

@@ -144,6 +144,9 @@ pub enum Command {
         #[arg(long)]
         inside: Option<u64>,
     },
+    /// Drives a virtual machine monitor in the sandbox that is around it.
+    #[command(hide = true)]
+    Monitor,
     /// Sleeps with a canary in its arguments, for `doctor --attack`.
     #[command(hide = true)]
     Victim {

@@ -18,11 +18,11 @@ fn clap_finds_no_fault_with_itself() {
 #[test]
 fn help_lists_every_command() {
     let all = Arguments::command();
-    // The broker and the victim are nothing for people.
+    // The broker, the driver and the victim are nothing for people.
     let (hidden, shown): (Vec<_>, Vec<_>) = all.get_subcommands().partition(|command| command.is_hide_set());
     assert_eq!(
         hidden.iter().map(|command| command.get_name()).collect::<Vec<_>>(),
-        ["broker", "victim"]
+        ["broker", "monitor", "victim"]
     );
     for command in shown {
         let line = format!("\n  {} ", command.get_name());

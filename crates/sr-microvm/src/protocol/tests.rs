@@ -195,7 +195,8 @@ fn frames_out_of_order_are_refused() {
         status: 0,
         peaks: Usage::default(),
     };
-    take(&mut host, Kind::Exited, &serde_json::to_vec(&end).unwrap()).unwrap();
+    let end = serde_json::to_vec(&end).unwrap();
+    take(&mut host, Kind::Exited, &end).unwrap();
     assert!(take(&mut host, Kind::Sample, sample).is_err(), "after the end");
     // A terminal has no third stream.
     let mut terminal = plan("");

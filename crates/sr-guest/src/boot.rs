@@ -25,7 +25,8 @@ pub fn mounts() -> Result<(), Failure> {
             Err(e) => return Err(failure(format!("mount {fs}"), e.to_string())),
         }
     }
-    Ok(())
+    // A program is given what it asks for and ended at its limit, as on a host that has more memory than a guest.
+    std::fs::write("/proc/sys/vm/overcommit_memory", "1").map_err(at("write /proc/sys/vm/overcommit_memory"))
 }
 
 /// Loads `names` and what each needs, before it. A module that the list does not have is the kernel's own, or of no use to it.

@@ -4,7 +4,7 @@ use crate::terminal::Style;
 use rustix::fs::{Access, AtFlags, CWD};
 use sr_common::{Code, Fault};
 use sr_policy::HostRules;
-use sr_runner::parts::Programs;
+use sr_runner::walls::Programs;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,8 @@ pub struct Environment {
     pub id_base: u32,
     /// `SAFE_RUN_HELPER`: a command that is safe-run-helper as root, its words parted by white space.
     pub helper: Option<Vec<OsString>>,
-    /// `SAFE_RUN_QEMU`, `SAFE_RUN_GUEST`.
+    /// `SAFE_RUN_QEMU`, `SAFE_RUN_GUEST`, `SAFE_RUN_RUNSC`, `SAFE_RUN_FIRECRACKER`, `SAFE_RUN_JAILER`,
+    /// `SAFE_RUN_CLOUD_HYPERVISOR`.
     pub programs: Programs,
     /// For standard error and standard output.
     pub err_style: Style,
@@ -121,6 +122,10 @@ impl Environment {
         let programs = Programs {
             guest: named("SAFE_RUN_GUEST"),
             qemu: named("SAFE_RUN_QEMU"),
+            runsc: named("SAFE_RUN_RUNSC"),
+            firecracker: named("SAFE_RUN_FIRECRACKER"),
+            jailer: named("SAFE_RUN_JAILER"),
+            cloud_hypervisor: named("SAFE_RUN_CLOUD_HYPERVISOR"),
         };
         Ok(Environment {
             cwd,

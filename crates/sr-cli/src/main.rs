@@ -2,6 +2,7 @@
 
 mod arguments;
 mod command;
+mod coverage;
 mod environment;
 mod failure;
 mod host_rules;

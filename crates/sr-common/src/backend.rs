@@ -22,9 +22,9 @@ pub enum Backend {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Vmm {
-    Firecracker,
-    CloudHypervisor,
     Qemu,
+    CloudHypervisor,
+    Firecracker,
 }
 
 impl Backend {

@@ -46,6 +46,42 @@ pub struct HostFacts {
     /// What there is of mandatory access control; `None`: not looked at, because the policy names nothing of it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mac: Option<MacFacts>,
+    /// What there is of other walls than the native one; `None`: not looked at, because the policy asks for none of them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub walls: Option<WallFacts>,
+}
+
+/// What other walls than the native one are made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WallFacts {
+    pub runsc: ProgramFacts,
+    pub qemu: ProgramFacts,
+    pub cloud_hypervisor: ProgramFacts,
+    pub firecracker: ProgramFacts,
+    pub jailer: ProgramFacts,
+    /// Why no guest can be made with KVM here; `None` where one can.
+    pub kvm_blocked: Option<String>,
+    /// Names of kernels among the run store's artifacts, sorted.
+    pub kernels: Vec<String>,
+    /// Names of root file systems among them, sorted.
+    pub rootfs: Vec<String>,
+}
+
+/// A program of the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum ProgramFacts {
+    Found {
+        /// Absolute.
+        path: String,
+        /// As it says of itself; `null`: it says none.
+        version: Option<String>,
+    },
+    Missing {
+        /// Such as `there is no runsc on PATH`.
+        why: String,
+    },
 }
 
 /// Mandatory access control on this host.

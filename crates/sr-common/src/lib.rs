@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod canonical;
 pub mod control;
+pub mod coverage;
 pub mod digest;
 pub mod facts;
 pub mod fault;
@@ -16,6 +17,7 @@ pub mod quantity;
 
 pub use backend::{Backend, Vmm};
 pub use control::{Control, Obligation, Observed, Strength};
+pub use coverage::{Answer, Choice, Coverage, Declaration, Hold, Holder, Lack, Matrix, PassedOver};
 pub use digest::Digest;
 pub use facts::{HostFacts, Subject};
 pub use fault::{Code, Fault, SourceLine};

@@ -4,7 +4,7 @@ use crate::syscalls::interpreter::Instruction;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sr_common::facts::Image;
-use sr_common::{Backend, ByteSize, Digest, Millis, Obligation, Strength};
+use sr_common::{Backend, ByteSize, Choice, Digest, Millis, Obligation, Strength};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -16,6 +16,9 @@ pub struct CompileBundle {
     /// `CompileBundle`.
     pub kind: String,
     pub backend: Backend,
+    /// Why it is that wall; left out where the policy names it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub choice: Option<Choice>,
     /// Digests of the canonical JSON of what went in.
     pub inputs: BundleInputs,
     pub process_plan: ProcessPlan,

@@ -2,10 +2,10 @@
 
 use crate::bundle::{BundleInputs, CompileBundle, EvidencePlan, FilesystemPlan, MountEvidence, ViewEntry, ViewKind};
 use crate::syscalls::{Arch, bpf};
-use crate::{filesystem, mac, network, obligations, process, resources, syscalls, wall};
+use crate::{coverage, filesystem, mac, network, obligations, process, resources, syscalls, wall};
 use serde::Serialize;
-use sr_common::{API_VERSION, Backend, Code, Digest, Fault, HostFacts, Subject, Vmm, canonical, path};
-use sr_policy::spec::{BackendChoice, DeniedScope, Durability, HashScope, ObserveScope, PolicySpec};
+use sr_common::{API_VERSION, Backend, Code, Digest, Fault, HostFacts, Subject, canonical, path};
+use sr_policy::spec::{DeniedScope, Durability, HashScope, ObserveScope, PolicySpec};
 use std::collections::BTreeMap;
 
 /// What every plan is made from.
@@ -21,12 +21,16 @@ pub(crate) struct Input<'a> {
 /// The bundle for running `subject` under `policy` on the host that `facts` describes, or every reason why not.
 pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Result<CompileBundle, Vec<Fault>> {
     let mut faults = Vec::new();
-    let backend = backend(policy, &mut faults);
     let input = Input {
         policy,
         facts,
         subject,
-        guest: backend != Backend::Process,
+        guest: false,
+    };
+    let chosen = coverage::choose(input)?;
+    let input = Input {
+        guest: chosen.backend != Backend::Process,
+        ..input
     };
     process::preflight(input, &mut faults);
     let resources_plan = resources::plan(input, &mut faults);
@@ -57,7 +61,8 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
     let mut bundle = CompileBundle {
         api_version: API_VERSION.to_owned(),
         kind: "CompileBundle".to_owned(),
-        backend,
+        backend: chosen.backend,
+        choice: chosen.choice,
         inputs,
         renderings: BTreeMap::from([(format!("seccomp.{}", syscalls_plan.arch), program)]),
         process_plan,
@@ -76,22 +81,19 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
             return Err(faults);
         }
     }
-    bundle.obligations = obligations::list(input, &bundle);
+    bundle.obligations = obligations::list(input, &bundle, chosen.coverage.as_ref());
     Ok(bundle)
 }
 
-/// The wall that the policy names.
-fn backend(policy: &PolicySpec, faults: &mut Vec<Fault>) -> Backend {
-    match policy.runtime.backend {
-        BackendChoice::Auto => Backend::Process,
-        BackendChoice::This(backend @ (Backend::Process | Backend::Microvm(Vmm::Qemu))) => backend,
-        other => {
-            let found = format!("the backend `{other}` is not available in this build");
-            let remedy = "write auto or process, or use a build that has it";
-            faults.push(Fault::new(Code::Run001, "runtime.backend", found, remedy));
-            Backend::Process
-        }
-    }
+/// The wall that `policy` gets on the host that `facts` describes, or every reason why not.
+pub fn wall_for(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Result<Backend, Vec<Fault>> {
+    let input = Input {
+        policy,
+        facts,
+        subject,
+        guest: false,
+    };
+    coverage::choose(input).map(|chosen| chosen.backend)
 }
 
 /// The bundle's JSON Schema.

@@ -3,6 +3,7 @@
 
 pub mod bundle;
 mod compile;
+mod coverage;
 mod filesystem;
 mod mac;
 mod network;
@@ -14,7 +15,8 @@ pub mod vmm;
 mod wall;
 
 pub use bundle::CompileBundle;
-pub use compile::{bundle_schema, compile};
+pub use compile::{bundle_schema, compile, wall_for};
+pub use coverage::{coverage_schema, matrix};
 pub use resources::wants_quota;
 pub use syscalls::{Arch, Denial, denial, known_syscall, syscall_name};
 pub use wall::guest_plan;

@@ -3,17 +3,37 @@
 use crate::bundle::{CompileBundle, DeniedAction, IdMap, Limit, LimitMechanism, MacPlan, SyscallsPlan};
 use crate::compile::Input;
 use crate::{mac, resources};
-use sr_common::{Control, Obligation, Strength};
+use sr_common::{Choice, Control, Coverage, Obligation, Strength};
 use sr_policy::spec::{DeniedScope, Mac, OnOutput, RequiredStrength};
 
-pub(crate) fn list(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
-    let mut all = wall(input, bundle);
+/// `other`: what another wall than the native one says of itself.
+pub(crate) fn list(input: Input<'_>, bundle: &CompileBundle, other: Option<&Coverage>) -> Vec<Obligation> {
+    let mut all = Vec::from_iter(bundle.choice.as_ref().map(chosen));
+    if let Some(other) = other {
+        all.extend(other.obligations());
+        return all;
+    }
+    all.extend(wall(input, bundle));
     all.extend(view(input, bundle));
     all.extend(limits(input, bundle));
     all.extend(calls_and_network(input, bundle));
     all.extend(mandatory(input, bundle));
     all.extend(evidence(input, bundle));
     all
+}
+
+/// Which wall it is, where the policy leaves that open.
+fn chosen(choice: &Choice) -> Obligation {
+    let mechanism = format!("{}: {}", choice.picked, choice.because());
+    Obligation {
+        reason: (!choice.passed_over.is_empty()).then(|| choice.against().join("; ")),
+        ..kept(
+            "runtime.backend",
+            choice.asked.as_str(),
+            Control::UserNamespace,
+            mechanism,
+        )
+    }
 }
 
 fn kept(clause: &str, requested: impl Into<String>, control: Control, mechanism: impl Into<String>) -> Obligation {
@@ -488,7 +508,7 @@ fn evidence(input: Input<'_>, bundle: &CompileBundle) -> Vec<Obligation> {
 }
 
 // An enum as documents write it.
-fn word<T: serde::Serialize>(value: &T) -> String {
+pub(crate) fn word<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value)
         .ok()
         .and_then(|v| v.as_str().map(str::to_owned))

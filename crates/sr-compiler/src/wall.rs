@@ -14,7 +14,7 @@ use sr_common::facts::{Command, WallParts};
 use sr_common::guest::{GUEST_VERSION, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot};
 use sr_common::{ByteSize, Code, Digest, Fault, Subject, path};
 use sr_policy::PolicySpec;
-use sr_policy::spec::{DeniedScope, ObserveScope, OnDenied, RequiredStrength, SyscallProfile, Syscalls};
+use sr_policy::spec::{Accel, DeniedScope, ObserveScope, OnDenied, RequiredStrength, SyscallProfile, Syscalls};
 use std::collections::BTreeMap;
 
 /// Where the program's view stands in the monitor's.
@@ -52,12 +52,25 @@ pub(crate) fn plan(input: Input<'_>, bundle: &CompileBundle, faults: &mut Vec<Fa
     let around = around(input, bundle, parts, memory, faults)?;
     Some(WallPlan {
         monitor: MonitorPlan::Qemu {
-            argv: machine.arguments_by(input.policy.microvm.clone().unwrap_or_default().accel),
+            argv: machine.arguments_by(accel(input)),
         },
         root: ROOT.to_owned(),
         images: parts.images.clone(),
         around: Box::new(around),
     })
+}
+
+/// How the guest's instructions are carried out: coverage has judged whether that may be.
+fn accel(input: Input<'_>) -> Accel {
+    let blocked = input
+        .facts
+        .walls
+        .as_ref()
+        .is_some_and(|walls| walls.kvm_blocked.is_some());
+    match input.policy.microvm.clone().unwrap_or_default().accel {
+        Accel::Kvm if blocked => Accel::Tcg,
+        accel => accel,
+    }
 }
 
 /// Bytes that the guest has.

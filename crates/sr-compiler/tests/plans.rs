@@ -792,13 +792,19 @@ fn every_clause_has_an_obligation() {
 #[test]
 fn all_faults_are_told_at_once() {
     let (mut policy, subject) = with_mount("/", "/work", How::Captured);
-    policy.runtime.backend = sr_policy::spec::BackendChoice::Microvm;
+    policy.runtime.backend = "gvisor".parse().unwrap();
     policy.syscalls.allow = vec!["raed".into()];
     let paths: Vec<String> = faults(&policy, &ordinary(), &subject)
         .into_iter()
         .map(|fault| fault.path)
         .collect();
-    assert_eq!(paths, ["runtime.backend", "mounts[0].source", "syscalls.allow[0]"]);
+    let expected = [
+        "launch.facts",
+        "runtime.backend",
+        "mounts[0].source",
+        "syscalls.allow[0]",
+    ];
+    assert_eq!(paths, expected);
 }
 
 #[test]

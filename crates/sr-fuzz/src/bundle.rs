@@ -6,10 +6,10 @@ use crate::{Judgement, policy, require};
 use serde_json::{Value, json};
 use sr_common::facts::{
     AppArmorFacts, CgroupController, CgroupFacts, Command, DiskCeilings, HelperCeilings, HiddenPath, HostFacts,
-    Interpreter, MacFacts, ResolvedMount, SelinuxFacts, Subject, SystemDir,
+    Interpreter, MacFacts, ProgramFacts, ResolvedMount, SelinuxFacts, Subject, SystemDir, WallFacts,
 };
 use sr_common::path::within;
-use sr_common::{ByteSize, Code, Fault, canonical};
+use sr_common::{Answer, Backend, ByteSize, Code, Fault, Matrix, canonical};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{SYSTEM_DIRECTORIES, ViewKind};
 use sr_policy::spec::{BackendChoice, PolicySpec, RequiredStrength, RootfsSource};
@@ -52,6 +52,7 @@ pub fn plain() -> (PolicySpec, HostFacts, Subject) {
         id_base: 0,
         disk: None,
         mac: None,
+        walls: None,
     };
     let subject = Subject {
         cwd: "/home/alice/project".into(),
@@ -79,6 +80,7 @@ pub fn bundle(data: &[u8]) -> Judgement {
     let spec = policy::generate(&mut c);
     let mut facts = facts(&mut c);
     let (mut spec, mut subject) = subject(spec, &mut c);
+    coverage(&spec, &facts, &subject)?;
     // What is refused is judged too, and then asked for without what it was refused for.
     for _ in 0..4 {
         let Err(faults) = compiled(&spec, &facts, &subject)? else {
@@ -89,6 +91,7 @@ pub fn bundle(data: &[u8]) -> Judgement {
     let Ok(bundle) = compiled(&spec, &facts, &subject)? else {
         return Ok(());
     };
+    coverage(&spec, &facts, &subject)?;
     by_the_file(&spec, &facts, &subject, &bundle)?;
     obligations(&spec, &bundle)?;
     view(&spec, &facts, &bundle)?;
@@ -252,8 +255,31 @@ fn facts(c: &mut Choices<'_>) -> HostFacts {
             files: 1 + u64::from(c.number()),
         }),
         mac: c.some(mac),
+        walls: c.some(walls),
         id_base: if privileged { 0x7000_0000 } else { 0 },
         ..facts
+    }
+}
+
+fn walls(c: &mut Choices<'_>) -> WallFacts {
+    let program = |c: &mut Choices<'_>| match c.below(4) {
+        0 => ProgramFacts::Missing {
+            why: "there is none".into(),
+        },
+        _ => ProgramFacts::Found {
+            path: "/usr/bin/x".into(),
+            version: c.some(|_| "v1.2".into()),
+        },
+    };
+    WallFacts {
+        runsc: program(c),
+        qemu: program(c),
+        cloud_hypervisor: program(c),
+        firecracker: program(c),
+        jailer: program(c),
+        kvm_blocked: c.some(|_| "there is no /dev/kvm".into()),
+        kernels: c.list(2, |c| c.word(&["default", "a.b"]).to_owned()),
+        rootfs: Vec::new(),
     }
 }
 
@@ -366,6 +392,67 @@ fn obligations(spec: &PolicySpec, bundle: &CompileBundle) -> Judgement {
         require(count == 1, || format!("{clause} has {count} obligations"))?;
     }
     require(told.is_empty(), || format!("obligations for no clause: {told:?}"))
+}
+
+/// Each wall speaks exactly once of each clause, says why it refuses, and covers a policy if it refuses nothing and lacks
+/// nothing; the native one if it compiles. What `strongest` picks covers, and nothing stronger does.
+fn coverage(spec: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Judgement {
+    let Ok(matrix) = sr_compiler::matrix(spec, facts, subject) else {
+        return Ok(());
+    };
+    let mut native = spec.clone();
+    native.runtime.backend = BackendChoice::This(Backend::Process);
+    covers(spec, &matrix, sr_compiler::compile(&native, facts, subject).is_ok())
+}
+
+fn covers(spec: &PolicySpec, matrix: &Matrix, compiles: bool) -> Judgement {
+    let mut expected = clauses(spec);
+    expected.extend(guest(spec));
+    expected.sort();
+    for coverage in &matrix.backends {
+        let backend = coverage.backend;
+        let mut told: Vec<&str> = Vec::new();
+        for declared in &coverage.declarations {
+            let refused = declared.answer == Answer::Refused;
+            require(!refused || declared.reason.is_some(), || {
+                format!("{backend}: {declared:?}")
+            })?;
+            require(!declared.holds.is_empty() || declared.reason.is_some(), || {
+                format!("{backend}: by nothing: {declared:?}")
+            })?;
+            let accepted = spec.degrade.contains(&declared.control);
+            require(declared.answer != Answer::Degraded || accepted, || {
+                format!("{backend}: nobody accepts: {declared:?}")
+            })?;
+            if declared.clause != "runtime.backend" {
+                told.push(&declared.clause);
+            }
+        }
+        told.sort_unstable();
+        require(told == expected, || {
+            format!("{backend} speaks of\n{told:?}, not of\n{expected:?}")
+        })?;
+        let refuses = coverage.declarations.iter().any(|d| d.answer == Answer::Refused);
+        require(coverage.covers == (!refuses && coverage.lacks.is_empty()), || {
+            format!("{backend}: {:?}", coverage.reasons())
+        })?;
+        require(backend != Backend::Process || coverage.covers == compiles, || {
+            format!("the native wall compiles: {compiles}; it says {:?}", coverage.reasons())
+        })?;
+    }
+    let first = matrix.backends.iter().rev().find(|coverage| coverage.covers);
+    let picked = matrix.strongest.as_ref().map(|choice| choice.picked);
+    require(picked == first.map(|coverage| coverage.backend), || {
+        format!("{picked:?} is picked")
+    })
+}
+
+/// The clauses about a guest.
+fn guest(spec: &PolicySpec) -> Vec<String> {
+    let document = serde_json::to_value(&spec.microvm).unwrap_or_default();
+    let fields = document.as_object().into_iter().flatten();
+    let asked = fields.filter(|(_, value)| !value.is_null());
+    asked.map(|(field, _)| format!("microvm.{field}")).collect()
 }
 
 /// The clauses of a policy that bind, by its own document: every field but those that name, choose or qualify.
@@ -539,6 +626,15 @@ mod tests {
         ];
         println!("compiled, with writable, with captured, with a root directory: {counts:?}");
         assert!(counts.iter().all(|n| *n >= 10), "{counts:?}");
+        let declared = (1..400).filter(|seed| {
+            let data = random(*seed, 400);
+            let mut c = Choices::new(&data);
+            let spec = policy::generate(&mut c);
+            let facts = facts(&mut c);
+            let (spec, subject) = subject(spec, &mut c);
+            sr_compiler::matrix(&spec, &facts, &subject).is_ok()
+        });
+        assert!(declared.count() >= 10);
     }
 
     #[test]
@@ -554,6 +650,24 @@ mod tests {
             let mut twice = bundle.clone();
             twice.obligations.push(gone);
             assert_eq!(obligations(&spec, &twice).is_err(), !promise);
+        }
+        let facts = HostFacts {
+            walls: Some(walls(&mut Choices::new(&random(1, 40)))),
+            ..facts
+        };
+        let (_, _, subject) = plain();
+        let matrix = sr_compiler::matrix(&plain().0, &facts, &subject).unwrap();
+        assert_eq!(covers(&plain().0, &matrix, true), Ok(()));
+        assert!(covers(&plain().0, &matrix, false).is_err());
+        for at in 0..matrix.backends.len() {
+            let mut silent = matrix.clone();
+            let gone = silent.backends[at].declarations.pop().unwrap();
+            assert!(covers(&plain().0, &silent, true).is_err());
+            silent.backends[at].declarations.extend([gone.clone(), gone]);
+            assert!(covers(&plain().0, &silent, true).is_err());
+            let mut lying = matrix.clone();
+            lying.backends[at].covers ^= true;
+            assert!(covers(&plain().0, &lying, true).is_err());
         }
         let mut shown = bundle.clone();
         shown.filesystem_plan.entries.push(sr_compiler::bundle::ViewEntry {

@@ -8,6 +8,7 @@ pub mod clone;
 pub mod confine;
 pub mod cradle;
 pub mod idmap;
+pub mod kvm;
 pub mod landlock;
 pub mod peer;
 pub mod probe;

@@ -71,6 +71,7 @@ pub fn gather(store: &Path, private: &[PathBuf], home: Option<&Path>, id_base: u
         id_base,
         disk: None,
         mac: None,
+        walls: None,
     })
 }
 

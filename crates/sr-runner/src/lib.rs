@@ -32,8 +32,9 @@ mod terminal;
 mod told;
 mod usage;
 mod verdict;
+pub mod walls;
 
 pub use exec::{ExecOutcome, Joining, exec};
-pub use request::{Caller, Compiled, Outcome, Refusal, Request, compile_for_host};
+pub use request::{Caller, Compiled, Outcome, Refusal, Request, compile_for_host, coverage_for_host};
 pub use run::run;
 pub use store::{CapturedLayer, RunDir, Store};

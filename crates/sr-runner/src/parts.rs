@@ -2,6 +2,7 @@
 
 use crate::digests;
 use crate::store::Store;
+use crate::walls::Programs;
 use rustix::fs::{Access, AtFlags, CWD};
 use sr_artifact::cpio::Archive;
 use sr_artifact::{Artifact, Artifacts, Input, Kind, Provenance, Wanted};
@@ -12,14 +13,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
-
-/// Programs that the caller named, each in place of the one that would be looked for.
-#[derive(Debug, Clone, Default)]
-pub struct Programs {
-    /// The init of guests; else `sr-guest` beside Safe-Run's own program.
-    pub guest: Option<PathBuf>,
-    pub qemu: Option<PathBuf>,
-}
 
 /// The largest init of a guest that is taken for one.
 const MOST_AGENT: u64 = 64 << 20;

@@ -2,10 +2,11 @@
 
 use crate::facts;
 use crate::helper::{self, Helper};
-use crate::parts::{self, Programs};
+use crate::parts;
 use crate::store::Store;
 use crate::subject::{self, Surroundings};
-use sr_common::{Fault, HostFacts, RunId, Subject};
+use crate::walls::{self, Programs};
+use sr_common::{Backend, Fault, HostFacts, Matrix, RunId, Subject};
 use sr_compiler::CompileBundle;
 use sr_evidence::report::RunReport;
 use sr_policy::spec::BackendChoice;
@@ -33,6 +34,7 @@ pub struct Caller {
     pub broker: Vec<OsString>,
     /// The command that runs safe-run-helper as root on its standard input; empty: there is none.
     pub helper: Vec<OsString>,
+    /// The parts of other walls that somebody named.
     pub programs: Programs,
 }
 
@@ -104,6 +106,13 @@ pub struct Compiled {
     pub helper: Option<Helper>,
 }
 
+/// What compilation must know.
+struct Known {
+    facts: HostFacts,
+    subject: Subject,
+    helper: Option<Helper>,
+}
+
 /// Gathers what compilation must know, judges by the host's rules what was found, and compiles.
 pub fn compile_for_host(
     policy: &PolicySpec,
@@ -111,11 +120,53 @@ pub fn compile_for_host(
     caller: &Caller,
     store: &Store,
 ) -> Result<Compiled, Vec<Fault>> {
+    let native = [BackendChoice::Auto, BackendChoice::This(Backend::Process)];
+    let others = !native.contains(&policy.runtime.backend);
+    let Known {
+        facts,
+        mut subject,
+        helper,
+    } = gather(policy, host, caller, store, others)?;
+    if others {
+        let wall = sr_compiler::wall_for(policy, &facts, &subject)?;
+        subject.wall = parts::find(wall, policy, &caller.programs, &caller.path_var, store).map_err(|f| vec![f])?;
+    }
+    let bundle = sr_compiler::compile(policy, &facts, &subject)?;
+    Ok(Compiled {
+        facts,
+        subject,
+        bundle,
+        helper,
+    })
+}
+
+/// What each wall would hold of `policy` on this host; as [`compile_for_host`], which wall the policy names aside.
+pub fn coverage_for_host(
+    policy: &PolicySpec,
+    host: &HostContext,
+    caller: &Caller,
+    store: &Store,
+) -> Result<Matrix, Vec<Fault>> {
+    let known = gather(policy, host, caller, store, true)?;
+    sr_compiler::matrix(policy, &known.facts, &known.subject)
+}
+
+/// `other_walls`: what there is of them too, for which programs are started.
+fn gather(
+    policy: &PolicySpec,
+    host: &HostContext,
+    caller: &Caller,
+    store: &Store,
+    other_walls: bool,
+) -> Result<Known, Vec<Fault>> {
     let private: Vec<_> = std::iter::once(&caller.keys).chain(&caller.runtime).cloned().collect();
     let mut facts =
         facts::gather(store.path(), &private, caller.home.as_deref(), caller.id_base).map_err(|f| vec![f])?;
     if policy.mac.is_some() {
         facts.mac = Some(facts::mac());
+    }
+    if other_walls {
+        facts.walls = Some(walls::gather(store.path(), &caller.programs, &caller.path_var));
     }
     let helper = helper::complete(&mut facts, &caller.helper, policy).map_err(|f| vec![f])?;
     tracing::debug!("host's facts gathered");
@@ -125,10 +176,7 @@ pub fn compile_for_host(
         pyenv_version: caller.pyenv_version.as_deref(),
         cache: Some(&cache),
     };
-    let mut subject = subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
-    if let BackendChoice::This(backend) = policy.runtime.backend {
-        subject.wall = parts::find(backend, policy, &caller.programs, &caller.path_var, store).map_err(|f| vec![f])?;
-    }
+    let subject = subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
     tracing::debug!("subject found");
     // These paths are the ones that are mounted, and no link is followed then: no other may be what the rules allow.
     let found = HostContext {
@@ -140,13 +188,7 @@ pub fn compile_for_host(
     if !faults.is_empty() {
         return Err(faults);
     }
-    let bundle = sr_compiler::compile(policy, &facts, &subject)?;
-    Ok(Compiled {
-        facts,
-        subject,
-        bundle,
-        helper,
-    })
+    Ok(Known { facts, subject, helper })
 }
 
 #[cfg(test)]

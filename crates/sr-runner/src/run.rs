@@ -27,7 +27,7 @@ pub(crate) use resources::group_posture;
 use resources::{group_fault, quota_posture};
 use serde::Serialize;
 use serde_json::json;
-use sr_common::{Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
+use sr_common::{Choice, Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{DeniedAction, ViewKind, WallPlan};
 use sr_evidence::attestation::Subject as Attested;
@@ -237,7 +237,11 @@ impl<'a> Run<'a> {
             denied: None,
             allowed: Vec::new(),
             clocks: Clocks::default(),
-            notes: absent::notes(&bundle.filesystem_plan),
+            notes: [
+                bundle.choice.as_ref().map_or_else(Vec::new, Choice::lines),
+                absent::notes(&bundle.filesystem_plan),
+            ]
+            .concat(),
         })
     }
 

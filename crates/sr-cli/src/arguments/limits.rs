@@ -37,6 +37,10 @@ pub fn backend(text: &str) -> Result<BackendChoice, String> {
     })
 }
 
+pub fn backend_or_all(text: &str) -> Result<OrAll<BackendChoice>, String> {
+    or_all(text, |text| backend(text).map_err(|why| format!("{why}, all")))
+}
+
 fn backends() -> String {
     BackendChoice::all()
         .map(BackendChoice::name)

@@ -8,6 +8,7 @@ pub use artifact::{ArtifactAction, ArtifactArguments, BuildAction};
 pub use run::{OutputArguments, PolicyLayer, RunArguments, ShellArguments};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sr_policy::OrAll;
 use sr_policy::spec::BackendChoice;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -400,9 +401,12 @@ pub struct CompileArguments {
     /// A file if it holds `/` or `.`, else a preset.
     #[arg(long, value_name = "POLICY", default_value = "standard")]
     pub policy: OsString,
-    /// As with this wall: auto, strongest, process, gvisor, microvm …
-    #[arg(long, value_name = "BACKEND", value_parser = limits::backend)]
-    pub backend: Option<BackendChoice>,
+    /// As with this wall: auto, strongest, process, gvisor, microvm …; `all`: what each wall would hold of each clause.
+    #[arg(long, value_name = "BACKEND", value_parser = limits::backend_or_all)]
+    pub backend: Option<OrAll<BackendChoice>>,
+    /// With `--backend all`: as a JSON object.
+    #[arg(long, requires = "backend")]
+    pub json: bool,
     /// Instead of the policy's command.
     #[arg(last = true, value_name = "COMMAND")]
     pub argv: Vec<OsString>,
@@ -419,6 +423,8 @@ pub enum Document {
     Report,
     /// A line of `approvals.jsonl`.
     Approval,
+    /// What `compile --dry-run --backend all --json` writes.
+    Coverage,
 }
 
 /// The JSON Schema of a document.

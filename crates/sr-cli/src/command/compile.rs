@@ -3,10 +3,11 @@
 use crate::arguments::CompileArguments;
 use crate::environment::Environment;
 use crate::failure::Done;
-use crate::{host_rules, json, policies, terminal};
+use crate::terminal::clean;
+use crate::{coverage, host_rules, json, policies, terminal};
 use sr_common::{Code, Fault};
-use sr_policy::Overlay;
-use sr_runner::{Store, compile_for_host};
+use sr_policy::{OrAll, Overlay};
+use sr_runner::{Store, compile_for_host, coverage_for_host};
 
 pub fn compile(arguments: CompileArguments, env: &Environment) -> Done {
     if !arguments.dry_run {
@@ -21,7 +22,7 @@ pub fn compile(arguments: CompileArguments, env: &Environment) -> Done {
     }
     let found = policies::find(&arguments.policy)?;
     let overlay = Overlay {
-        backend: arguments.backend,
+        backend: arguments.backend.and_then(OrAll::limit),
         command: super::command_line(arguments.argv)?,
         ..Overlay::default()
     };
@@ -35,7 +36,20 @@ pub fn compile(arguments: CompileArguments, env: &Environment) -> Done {
     caller.id_base = rules.id_base.unwrap_or(env.id_base);
     caller.helper = env.helper(&rules);
     let host = host_rules::check(&policy, &found.files, rules, env)?;
-    let compiled = compile_for_host(&policy, &host, &caller, &Store::open(&env.store)?)?;
+    let store = Store::open(&env.store)?;
+    if arguments.backend == Some(OrAll::ALL) {
+        let matrix = coverage_for_host(&policy, &host, &caller, &store)?;
+        let shown = match arguments.json {
+            true => json::pretty(&matrix)?,
+            false => coverage::text(&matrix, env.out_style),
+        };
+        terminal::out(&shown);
+        return Ok(0);
+    }
+    let compiled = compile_for_host(&policy, &host, &caller, &store)?;
+    for line in compiled.bundle.choice.iter().flat_map(sr_common::Choice::lines) {
+        terminal::err(&format!("safe-run: {}", clean(&line)));
+    }
     terminal::out(&json::pretty(&compiled.bundle)?);
     Ok(0)
 }

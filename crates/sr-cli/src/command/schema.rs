@@ -10,6 +10,7 @@ pub fn schema(document: Document) -> Done {
         Document::Bundle => sr_compiler::bundle_schema().to_value(),
         Document::Event => sr_evidence::event::event_schema(),
         Document::Report => sr_evidence::report::report_schema(),
+        Document::Coverage => sr_compiler::coverage_schema().to_value(),
         Document::Approval => sr_evidence::approval::approval_schema(),
     };
     terminal::out(&json::pretty(&schema)?);

@@ -3,7 +3,9 @@
 
 pub mod filters;
 
-use sr_common::facts::{CgroupController, CgroupFacts, Command, HostFacts, ResolvedMount, Subject, SystemDir};
+use sr_common::facts::{
+    CgroupController, CgroupFacts, Command, HostFacts, ProgramFacts, ResolvedMount, Subject, SystemDir, WallFacts,
+};
 use sr_compiler::{Arch, CompileBundle, syscall_name};
 use sr_policy::spec::{Mount, PolicySpec, RootfsSource, Syscalls};
 
@@ -79,6 +81,25 @@ pub fn ordinary() -> HostFacts {
         id_base: 0,
         disk: None,
         mac: None,
+        walls: None,
+    }
+}
+
+/// A host that has every wall.
+pub fn walls() -> WallFacts {
+    let program = |name: &str| ProgramFacts::Found {
+        path: format!("/usr/bin/{name}"),
+        version: Some("v1.2.3".into()),
+    };
+    WallFacts {
+        runsc: program("runsc"),
+        qemu: program("qemu-system-x86_64"),
+        cloud_hypervisor: program("cloud-hypervisor"),
+        firecracker: program("firecracker"),
+        jailer: program("jailer"),
+        kvm_blocked: None,
+        kernels: vec!["default".into()],
+        rootfs: vec![],
     }
 }
 
@@ -187,4 +208,22 @@ pub fn bundle(arch: Arch, edit: impl FnOnce(&mut Syscalls)) -> CompileBundle {
 
 pub fn number(arch: Arch, name: &str) -> u32 {
     (0..1024).find(|nr| syscall_name(arch, *nr) == Some(name)).unwrap()
+}
+
+/// What a virtual machine is made of.
+#[allow(dead_code)]
+pub fn with_parts(subject: Subject) -> Subject {
+    let image = |role: &str| sr_common::facts::Image {
+        role: role.into(),
+        path: format!("/var/lib/safe-run/artifacts/sha256/{role}"),
+        digest: sr_common::Digest::of(role.as_bytes()),
+    };
+    Subject {
+        wall: Some(sr_common::facts::WallParts {
+            driver: "/usr/local/bin/safe-run".into(),
+            monitor: "/usr/bin/qemu-system-x86_64".into(),
+            images: vec![image("kernel"), image("initrd")],
+        }),
+        ..subject
+    }
 }

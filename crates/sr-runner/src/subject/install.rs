@@ -126,6 +126,7 @@ pub(super) mod tests {
             id_base: 1,
             disk: None,
             mac: None,
+            walls: None,
         }
     }
 

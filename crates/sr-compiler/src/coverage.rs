@@ -1,0 +1,268 @@
+//! Coverage: what each wall would hold of a policy on this host, and which wall a policy gets. One table for both, and for
+//! what is refused.
+
+mod clause;
+mod native;
+mod table;
+
+use crate::compile::Input;
+use native::Native;
+use sr_common::facts::{ProgramFacts, WallFacts};
+use sr_common::{
+    API_VERSION, Answer, Backend, Choice, Code, Coverage, Fault, HostFacts, Lack, Matrix, PassedOver, Subject, Vmm,
+};
+use sr_policy::PolicySpec;
+use sr_policy::spec::BackendChoice;
+use table::Inner;
+
+/// The walls that this build can start. The others are told of, and refused.
+const IN_THIS_BUILD: [Backend; 2] = [Backend::Process, Backend::Microvm(Vmm::Qemu)];
+
+/// The clause of what a wall has whatever the policy says.
+const PROMISES: &str = "runtime.backend";
+
+/// What every wall says of `policy` on this host, or why no wall could be compiled at all.
+pub fn matrix(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Result<Matrix, Vec<Fault>> {
+    let input = Input {
+        policy,
+        facts,
+        subject,
+        guest: false,
+    };
+    let walls = facts.walls.clone().ok_or_else(|| vec![not_looked_at()])?;
+    let native = native::native(input)?;
+    let backends: Vec<Coverage> = Backend::ALL.into_iter().map(|b| coverage(b, &native, input)).collect();
+    Ok(Matrix {
+        api_version: API_VERSION.to_owned(),
+        kind: "Coverage".to_owned(),
+        policy: policy.metadata.name.clone(),
+        host: walls,
+        strongest: pick(BackendChoice::Strongest, &backends).ok(),
+        backends,
+    })
+}
+
+/// The document's JSON Schema.
+pub fn coverage_schema() -> schemars::Schema {
+    schemars::schema_for!(Matrix)
+}
+
+/// The wall of a policy, and why it is that one where the policy leaves it open.
+pub(crate) struct Chosen {
+    pub backend: Backend,
+    pub choice: Option<Choice>,
+    /// What it holds, where it is another wall than the native one.
+    pub coverage: Option<Coverage>,
+}
+
+/// Which wall `input`'s policy gets here: one that covers it and that this build can start, or every reason why not.
+pub(crate) fn choose(input: Input<'_>) -> Result<Chosen, Vec<Fault>> {
+    let asked = input.policy.runtime.backend;
+    let mut faults = Vec::new();
+    let only = match asked {
+        BackendChoice::Auto => Some(Backend::Process),
+        BackendChoice::This(backend) => Some(backend),
+        BackendChoice::Strongest | BackendChoice::Microvm => None,
+    };
+    if only == Some(Backend::Process) {
+        return Ok(Chosen {
+            backend: Backend::Process,
+            choice: None,
+            coverage: None,
+        });
+    }
+    if input.facts.walls.is_none() {
+        faults.push(not_looked_at());
+    }
+    let native = match native::native(input) {
+        Ok(native) => native,
+        Err(found) => {
+            faults.extend(only.and_then(|backend| not_in_this_build(backend, None)));
+            faults.extend(found);
+            return Err(faults);
+        }
+    };
+    let all = Backend::ALL.map(|backend| coverage(backend, &native, input));
+    let (backend, choice) = match only {
+        Some(backend) => (backend, None),
+        None => match pick(asked, &all) {
+            Ok(choice) => (choice.picked, Some(choice)),
+            Err(passed_over) => {
+                faults.push(none_covers(asked, &passed_over));
+                return Err(faults);
+            }
+        },
+    };
+    faults.extend(not_in_this_build(backend, choice.as_ref()));
+    let own = all.into_iter().find(|coverage| coverage.backend == backend);
+    faults.extend(own.iter().flat_map(refusals));
+    match faults.is_empty() {
+        true => Ok(Chosen {
+            backend,
+            choice,
+            coverage: own.filter(|_| backend != Backend::Process),
+        }),
+        false => Err(faults),
+    }
+}
+
+fn none_covers(asked: BackendChoice, passed_over: &[PassedOver]) -> Fault {
+    let told = |passed: &PassedOver| format!("{}: {}", passed.backend, passed.reasons.join(", "));
+    let reasons: Vec<String> = passed_over.iter().map(told).collect();
+    let found = format!(
+        "`{asked}` finds no wall that covers this policy here: {}",
+        reasons.join("; ")
+    );
+    let remedy = "see each clause and wall with `safe-run compile --dry-run --backend all`";
+    Fault::new(Code::Run001, PROMISES, found, remedy)
+}
+
+/// The strongest of `all` that covers the policy, whether this build has it or not: who asks for the strongest is not given
+/// a weaker one because of that.
+fn pick(asked: BackendChoice, all: &[Coverage]) -> Result<Choice, Vec<PassedOver>> {
+    let mut passed_over = Vec::new();
+    for coverage in all.iter().rev() {
+        if asked == BackendChoice::Microvm && !matches!(coverage.backend, Backend::Microvm(_)) {
+            continue;
+        }
+        if coverage.covers {
+            return Ok(Choice {
+                asked: asked.name().to_owned(),
+                picked: coverage.backend,
+                passed_over,
+            });
+        }
+        passed_over.push(PassedOver {
+            backend: coverage.backend,
+            reasons: coverage.reasons(),
+        });
+    }
+    Err(passed_over)
+}
+
+fn coverage(backend: Backend, native: &Native, input: Input<'_>) -> Coverage {
+    let inner = match backend {
+        Backend::Process => None,
+        Backend::Gvisor => Some(Inner::Gvisor),
+        Backend::Microvm(vmm) => Some(Inner::Microvm(vmm)),
+    };
+    let mut declarations = match inner {
+        None => native.promises.clone(),
+        Some(inner) => table::promises(inner, &native.promises, input),
+    };
+    declarations.extend(native.clauses.iter().map(|(clause, native)| match inner {
+        None => native.clone(),
+        Some(inner) => table::declare(inner, *clause, native, input),
+    }));
+    let mut lacks = native.lacks.clone();
+    if let Some(walls) = &input.facts.walls {
+        lacks.extend(missing(backend, walls, input.policy));
+    }
+    let held = declarations.iter().all(|d| d.answer != Answer::Refused);
+    Coverage {
+        backend,
+        available: IN_THIS_BUILD.contains(&backend),
+        covers: held && lacks.is_empty(),
+        declarations,
+        lacks,
+    }
+}
+
+/// What the wall needs besides a kernel's help, and this host does not have.
+fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack> {
+    let vmm = match backend {
+        Backend::Process => return Vec::new(),
+        Backend::Gvisor => None,
+        Backend::Microvm(vmm) => Some(vmm),
+    };
+    let programs: &[(&str, &ProgramFacts, &str)] = match vmm {
+        None => &[("runsc", &walls.runsc, "install gVisor's runsc, and have it on PATH")],
+        Some(Vmm::Qemu) => &[(
+            "qemu",
+            &walls.qemu,
+            "install QEMU (Debian: qemu-system-x86, qemu-system-arm), and have it on PATH",
+        )],
+        Some(Vmm::CloudHypervisor) => &[(
+            "cloudHypervisor",
+            &walls.cloud_hypervisor,
+            "have Cloud Hypervisor on PATH, or name it in SAFE_RUN_CLOUD_HYPERVISOR",
+        )],
+        Some(Vmm::Firecracker) => &[
+            (
+                "firecracker",
+                &walls.firecracker,
+                "have Firecracker on PATH, or name it in SAFE_RUN_FIRECRACKER",
+            ),
+            (
+                "jailer",
+                &walls.jailer,
+                "have Firecracker's jailer on PATH, or name it in SAFE_RUN_JAILER",
+            ),
+        ],
+    };
+    let mut lacks = Vec::new();
+    for (stage, program, remedy) in programs {
+        if let ProgramFacts::Missing { why } = program {
+            lacks.push(Lack {
+                path: format!("launch.preflight.{stage}"),
+                found: why.clone(),
+                remedy: (*remedy).to_owned(),
+            });
+        }
+    }
+    let kernel = policy.microvm.clone().unwrap_or_default().kernel;
+    if vmm.is_some() && !walls.kernels.contains(&kernel) {
+        lacks.push(Lack {
+            path: "launch.preflight.kernel".to_owned(),
+            found: format!("the run store has no kernel {kernel}"),
+            remedy: "make one: safe-run artifact build kernel; or name one that `safe-run artifact list` shows"
+                .to_owned(),
+        });
+    }
+    lacks
+}
+
+/// Why a policy that asks for this wall alone is refused.
+fn refusals(coverage: &Coverage) -> Vec<Fault> {
+    let backend = coverage.backend;
+    let lacks = coverage.lacks.iter().map(|lack| {
+        let found = format!("{backend}: {}", lack.found);
+        Fault::new(Code::Run002, lack.path.as_str(), found, lack.remedy.as_str())
+    });
+    let refused = coverage.declarations.iter().filter(|d| d.answer == Answer::Refused);
+    let refused = refused.map(|d| {
+        let found = format!(
+            "{backend} does not hold it: {}",
+            d.reason.as_deref().unwrap_or("nothing does")
+        );
+        let remedy = d.remedy.as_deref().unwrap_or("take it out, or write another backend");
+        let code = match d.clause.as_str() {
+            PROMISES => Code::Run001,
+            _ => Code::Cmp001,
+        };
+        Fault::new(code, d.clause.as_str(), found, remedy)
+    });
+    lacks.chain(refused).collect()
+}
+
+/// The one place where a wall is refused because nothing here can start it.
+fn not_in_this_build(backend: Backend, choice: Option<&Choice>) -> Option<Fault> {
+    if IN_THIS_BUILD.contains(&backend) {
+        return None;
+    }
+    let found = match choice {
+        None => format!("the backend `{backend}` is not available in this build"),
+        Some(choice) => format!(
+            "`{}` picks `{backend}` ({}), which is not available in this build",
+            choice.asked,
+            choice.because()
+        ),
+    };
+    let remedy = "write auto or process, or use a build that has it";
+    Some(Fault::new(Code::Run001, PROMISES, found, remedy))
+}
+
+fn not_looked_at() -> Fault {
+    let found = "nothing is known of what this host has of other walls than the native one";
+    Fault::new(Code::Run001, "launch.facts", found, "gather the facts of walls too")
+}

@@ -1,0 +1,180 @@
+//! A kernel of the program's own: what is around its monitor, and what its guest is told.
+#![allow(clippy::unwrap_used)] // A panic is a failed test.
+
+mod common;
+
+use common::{How, mount, policy, root_v1, subject, walls, with_parts};
+use sr_common::facts::{HostFacts, Subject};
+use sr_common::guest::{GuestMountKind, GuestPlan, GuestRoot};
+use sr_common::{Backend, Strength, Vmm};
+use sr_compiler::bundle::{CompileBundle, LimitMechanism, MonitorPlan, ViewKind};
+use sr_policy::spec::{Accel, BackendChoice, Microvm, PolicySpec};
+
+fn host() -> HostFacts {
+    HostFacts {
+        walls: Some(walls()),
+        ..root_v1()
+    }
+}
+
+/// A project below `/tmp`, which is memory, and a read-only file elsewhere.
+fn asked() -> (PolicySpec, Subject) {
+    let (mut policy, mut subject) = (policy(), with_parts(subject()));
+    mount(&mut policy, &mut subject, "/home/alice/p", "/tmp/p", How::Captured);
+    mount(&mut policy, &mut subject, "/home/alice/q", "/data/q", How::ReadOnly);
+    policy.runtime.backend = BackendChoice::This(Backend::Microvm(Vmm::Qemu));
+    policy.microvm = Some(Microvm {
+        accel: Accel::Tcg,
+        ..Microvm::default()
+    });
+    (policy, subject)
+}
+
+fn compiled() -> (CompileBundle, GuestPlan) {
+    let (policy, subject) = asked();
+    let bundle = sr_compiler::compile(&policy, &host(), &subject).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let plan = sr_compiler::guest_plan(&bundle, false);
+    (bundle, plan)
+}
+
+fn at<'a>(bundle: &'a CompileBundle, target: &str) -> Option<&'a ViewKind> {
+    let entries = &bundle.filesystem_plan.entries;
+    entries
+        .iter()
+        .find(|entry| entry.target == target)
+        .map(|entry| &entry.what)
+}
+
+#[test]
+fn the_programs_view_stands_in_the_monitors_as_it_is_natively() {
+    let (bundle, _) = compiled();
+    let around = bundle.around();
+    assert_eq!(
+        (bundle.backend.name(), around.backend.name()),
+        ("microvm:qemu", "process")
+    );
+    for entry in &bundle.filesystem_plan.entries {
+        let there = at(around, &format!("/guest{}", entry.target.trim_end_matches('/')));
+        match &entry.what {
+            ViewKind::Devpts => assert_eq!(there, None),
+            ViewKind::Scratch { .. } if entry.target == "/dev/shm" => assert_eq!(there, None),
+            ViewKind::Proc | ViewKind::Dev | ViewKind::Scratch { .. } => {
+                assert_eq!(there, Some(&ViewKind::Directory { mode: 0o755 }), "{}", entry.target);
+            }
+            what => assert_eq!(there, Some(what), "{}", entry.target),
+        }
+    }
+    // Of all that the monitor sees besides, nothing of the host's can be written.
+    for entry in &around.filesystem_plan.entries {
+        let own = !entry.target.starts_with("/guest/");
+        let writes_through = matches!(entry.what, ViewKind::Writable { .. } | ViewKind::Captured { .. });
+        assert!(!(own && writes_through), "{}", entry.target);
+    }
+    for place in ["/wall/safe-run", "/wall/kernel", "/wall/initrd"] {
+        assert!(
+            matches!(at(around, place), Some(ViewKind::ReadOnly { directory: false, .. })),
+            "{place}"
+        );
+    }
+    for masked in bundle.filesystem_plan.masked.iter().filter(|m| !m.starts_with("/proc")) {
+        assert!(
+            around.filesystem_plan.masked.contains(&format!("/guest{masked}")),
+            "{masked}"
+        );
+    }
+    assert_eq!(around.filesystem_plan.writable, bundle.filesystem_plan.writable);
+    let landlock = around.filesystem_plan.landlock.as_ref().unwrap();
+    assert!(landlock.deny_network && landlock.rules.iter().any(|rule| rule.path == "/guest/tmp/p"));
+    assert_eq!(bundle.filesystem_plan.landlock, None);
+}
+
+#[test]
+fn what_is_shown_below_memory_of_the_guests_is_mounted_there_again() {
+    let (_, plan) = compiled();
+    let targets: Vec<(&str, &GuestMountKind)> = plan.mounts.iter().map(|m| (m.target.as_str(), &m.what)).collect();
+    let place = |target: &str| targets.iter().position(|(t, _)| *t == target).unwrap();
+    assert!(place("/tmp") < place("/tmp/p") && place("/dev") < place("/dev/shm"));
+    assert_eq!(targets[place("/tmp/p")].1, &GuestMountKind::Shared { directory: true });
+    assert!(
+        !targets
+            .iter()
+            .any(|(target, _)| *target == "/data/q" || *target == "/usr")
+    );
+    assert_eq!(plan.root, GuestRoot::Shared { tag: "root".into() });
+    let masks = targets.iter().filter(|(_, what)| **what == GuestMountKind::Masked);
+    assert!(masks.clone().count() > 5 && masks.into_iter().all(|(target, _)| target.starts_with("/proc/")));
+}
+
+#[test]
+fn the_guests_kernel_holds_the_limits_and_the_hosts_what_the_monitor_takes() {
+    let (mut policy, subject) = asked();
+    policy.resources.memory = Some(sr_common::ByteSize(512 << 20));
+    policy.resources.cpu = Some(1.5);
+    // The host has nothing that could hold them for the program; the guest's kernel has.
+    let mut facts = host();
+    facts.cgroup = Default::default();
+    policy.resources.strength = sr_policy::spec::RequiredStrength::Kernel;
+    policy.resources.disk = sr_common::ByteSize(1 << 20);
+    let bundle = sr_compiler::compile(&policy, &facts, &subject).unwrap();
+    let inside = &bundle.resources_plan;
+    for limit in [&inside.cpu, &inside.memory, &inside.pids] {
+        let limit = limit.as_ref().unwrap();
+        assert_eq!(
+            (&limit.mechanism, limit.strength),
+            (&LimitMechanism::Guest, Strength::Kernel)
+        );
+    }
+    assert!(!inside.rlimits.contains_key("AS") && !inside.rlimits.contains_key("NPROC"));
+    let plan = sr_compiler::guest_plan(&bundle, false);
+    assert_eq!((plan.limits.memory, plan.limits.cpu), (Some(512 << 20), Some(1500)));
+    let around = &bundle.around().resources_plan;
+    assert!(around.memory.as_ref().unwrap().value > 512 << 20);
+    assert!(around.pids.as_ref().unwrap().value < 100);
+    let MonitorPlan::Qemu { argv } = &bundle.wall_plan.as_ref().unwrap().monitor;
+    let after = |word: &str| argv[argv.iter().position(|w| w == word).unwrap() + 1].as_str();
+    assert_eq!((after("-m"), after("-smp")), ("672M", "2"));
+}
+
+#[test]
+fn nobody_listens_to_a_guests_filter() {
+    let (bundle, plan) = compiled();
+    for filter in [&bundle.syscalls_plan, &bundle.around().syscalls_plan] {
+        assert!(!filter.tells() && !filter.looks_at_paths());
+        // SECCOMP_RET_USER_NOTIF
+        assert!(
+            filter
+                .program
+                .iter()
+                .all(|(code, _, _, k)| *code != 6 || k >> 16 != 0x7fc0)
+        );
+    }
+    let bytes = sr_common::digest::unhex(&plan.filter).unwrap();
+    assert_eq!(bytes.len(), bundle.syscalls_plan.program.len() * 8);
+}
+
+#[test]
+fn what_the_wall_is_made_of_is_hashed_and_nobody_else_is_the_monitors_program() {
+    let (bundle, _) = compiled();
+    let around = bundle.around();
+    let mounts = &around.evidence_plan.mounts;
+    let (own, wall) = mounts.split_at(bundle.evidence_plan.mounts.len());
+    for (there, here) in own.iter().zip(&bundle.evidence_plan.mounts) {
+        assert_eq!(there.target, format!("/guest{}", here.target));
+        assert_eq!((&there.source, there.hashed), (&here.source, here.hashed));
+    }
+    let targets: Vec<&str> = wall.iter().map(|mount| mount.target.as_str()).collect();
+    assert_eq!(targets, ["/wall/kernel", "/wall/initrd", "/usr/bin/qemu-system-x86_64"]);
+    assert!(wall.iter().all(|mount| mount.hashed && !mount.directory));
+    assert_eq!(around.process_plan.executable, "/wall/safe-run");
+    assert_eq!(around.process_plan.user, bundle.process_plan.user);
+    // The program's own words are the guest's alone.
+    assert!(around.process_plan.env.len() == 3 && around.mac_plan.is_none());
+}
+
+#[test]
+fn without_parts_there_is_no_guest() {
+    let (policy, mut subject) = asked();
+    subject.wall = None;
+    let faults = sr_compiler::compile(&policy, &host(), &subject).unwrap_err();
+    assert_eq!((faults.len(), faults[0].path.as_str()), (1, "runtime.backend"));
+}

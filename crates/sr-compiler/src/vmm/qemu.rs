@@ -34,11 +34,7 @@ impl Machine {
     pub fn arguments_by(&self, accel: Accel) -> Vec<String> {
         let (machine, bus, processor) = match accel {
             // The smallest machine there is. It has nothing to tell the time by but what KVM tells its guests.
-            Accel::Kvm => (
-                "microvm,accel=kvm,acpi=on,rtc=on,pic=off,pit=off,isa-serial=on",
-                "device",
-                "host",
-            ),
+            Accel::Kvm => ("microvm,acpi=on,rtc=on,pic=off,pit=off,isa-serial=on", "device", "host"),
             // Without KVM a kernel measures how fast its processor counts by clocks that microvm lacks: it stands still in
             // most boots, or believes a number and is wrong about the time by as much. Of what else this machine has
             // as little as it can do without. Page tables of five levels cost each walk a fifth more.
@@ -58,10 +54,14 @@ impl Machine {
             "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         ]);
         add(&["-machine", &format!("{machine},dump-guest-core=off,mem-merge=off")]);
-        if accel == Accel::Tcg {
-            // Each processor a thread; no more memory for translations than a small guest needs.
-            add(&["-accel", "tcg,thread=multi,tb-size=128"]);
-        }
+        // Translated, each processor is a thread, with no more memory for translations than a small guest needs.
+        add(&[
+            "-accel",
+            match accel {
+                Accel::Kvm => "kvm",
+                Accel::Tcg => "tcg,thread=multi,tb-size=128",
+            },
+        ]);
         add(&["-cpu", processor, "-smp", &self.cpus.to_string()]);
         add(&["-m", &format!("{}M", self.memory)]);
         add(&["-kernel", &self.kernel, "-initrd", &self.initrd]);

@@ -41,6 +41,8 @@ pub struct GuestPlan {
 pub enum GuestRoot {
     /// A directory of the host's that the monitor shares (9p over virtio), by its tag.
     Shared { tag: String },
+    /// The one that the agent has itself: a container's, in which all else is mounted already.
+    Own,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

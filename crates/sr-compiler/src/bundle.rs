@@ -72,7 +72,21 @@ pub struct WallPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum MonitorPlan {
-    Qemu { argv: Vec<String> },
+    Qemu {
+        argv: Vec<String>,
+    },
+    /// `runsc`; what it is told besides stands in its view.
+    Gvisor {
+        argv: Vec<String>,
+    },
+}
+
+impl MonitorPlan {
+    pub fn argv(&self) -> &[String] {
+        match self {
+            MonitorPlan::Qemu { argv } | MonitorPlan::Gvisor { argv } => argv,
+        }
+    }
 }
 
 /// The program and the identity under which it runs.

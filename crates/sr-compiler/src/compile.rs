@@ -16,6 +16,8 @@ pub(crate) struct Input<'a> {
     pub subject: &'a Subject,
     /// The program has a kernel of its own, which holds what the host's would.
     pub guest: bool,
+    /// That kernel is gVisor's: a program of the host's, whose memory and time the host's kernel counts.
+    pub sentry: bool,
 }
 
 /// The bundle for running `subject` under `policy` on the host that `facts` describes, or every reason why not.
@@ -26,10 +28,12 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
         facts,
         subject,
         guest: false,
+        sentry: false,
     };
     let chosen = coverage::choose(input)?;
     let input = Input {
         guest: chosen.backend != Backend::Process,
+        sentry: chosen.backend == Backend::Gvisor,
         ..input
     };
     process::preflight(input, &mut faults);
@@ -47,6 +51,7 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
         pin_cpus: resources::pins_cpus(&resources_plan),
         tell_links: filesystem_plan.entries.iter().any(captures),
         handshake: !facts.ptrace,
+        spare_init: input.sentry,
     };
     let syscalls_plan = arch.and_then(|arch| syscalls::plan(&policy.syscalls, arch, asked, &mut faults));
     let inputs = BundleInputs {
@@ -92,6 +97,7 @@ pub fn wall_for(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Re
         facts,
         subject,
         guest: false,
+        sentry: false,
     };
     coverage::choose(input).map(|chosen| chosen.backend)
 }

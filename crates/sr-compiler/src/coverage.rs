@@ -16,7 +16,7 @@ use sr_policy::spec::BackendChoice;
 use table::Inner;
 
 /// The walls that this build can start. The others are told of, and refused.
-const IN_THIS_BUILD: [Backend; 2] = [Backend::Process, Backend::Microvm(Vmm::Qemu)];
+const IN_THIS_BUILD: [Backend; 3] = [Backend::Process, Backend::Gvisor, Backend::Microvm(Vmm::Qemu)];
 
 /// The clause of what a wall has whatever the policy says.
 const PROMISES: &str = "runtime.backend";
@@ -28,6 +28,7 @@ pub fn matrix(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Resu
         facts,
         subject,
         guest: false,
+        sentry: false,
     };
     let walls = facts.walls.clone().ok_or_else(|| vec![not_looked_at()])?;
     let native = native::native(input)?;

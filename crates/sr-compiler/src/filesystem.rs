@@ -54,12 +54,12 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> FilesystemPlan 
     }
 }
 
-/// The view of a monitor: the host's system directories read-only, `files` (place and source of each), and below `root` the
+/// The view of a monitor: the host's system directories read-only, `places` and what is there, and below `root` the
 /// program's view, but for what its own kernel has. `input` is the monitor's.
 pub(crate) fn around(
     input: Input<'_>,
     inside: &FilesystemPlan,
-    files: &[(String, String)],
+    places: Vec<(String, ViewKind)>,
     root: &str,
     faults: &mut Vec<Fault>,
 ) -> FilesystemPlan {
@@ -85,8 +85,8 @@ pub(crate) fn around(
         tree.set(member, ViewKind::Copy { source });
     }
     everywhere(&mut tree);
-    for (target, source) in files {
-        tree.set(target, read_only(source, false));
+    for (target, what) in places {
+        tree.set(&target, what);
     }
     let below = |target: &str| path::join(root, target.trim_start_matches('/'));
     tree.set(root, ViewKind::Directory { mode: 0o755 });

@@ -5,6 +5,7 @@ pub mod bundle;
 mod compile;
 mod coverage;
 mod filesystem;
+pub mod gvisor;
 mod mac;
 mod network;
 mod obligations;

@@ -35,7 +35,7 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         ("RTPRIO".to_owned(), 0),
         ("SIGPENDING".to_owned(), 4096),
     ]);
-    let most = match input.guest {
+    let most = match input.guest && !input.sentry {
         true => HelperCeilings::default(),
         false => facts.cgroup.helper.unwrap_or_default(),
     };
@@ -62,6 +62,9 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
     let cpu_limit = cpu_limit.map(|cpu| held("cpu", cpu, most.cpu, &cpus));
     let memory = memory(input, memory_limit, &mut rlimits);
     let pids = pids_limit.map(|value| {
+        if input.guest && input.sentry {
+            return in_guest(value);
+        }
         group(input, facts.cgroup.pids.as_ref(), most.pids, value).unwrap_or_else(|| {
             rlimits.insert("NPROC".to_owned(), value);
             Limit {
@@ -190,12 +193,8 @@ fn backing(policy: &PolicySpec, facts: &HostFacts) -> Backing {
 
 /// `ceiling`: the helper's, where it makes the group.
 fn group(input: Input<'_>, controller: Option<&CgroupController>, ceiling: Option<u64>, value: u64) -> Option<Limit> {
-    if input.guest {
-        return Some(Limit {
-            value,
-            mechanism: LimitMechanism::Guest,
-            strength: Strength::Kernel,
-        });
+    if input.guest && !input.sentry {
+        return Some(in_guest(value));
     }
     let CgroupController { version, parent } = controller?.clone();
     Some(Limit {
@@ -207,6 +206,14 @@ fn group(input: Input<'_>, controller: Option<&CgroupController>, ceiling: Optio
         },
         strength: Strength::Kernel,
     })
+}
+
+fn in_guest(value: u64) -> Limit {
+    Limit {
+        value,
+        mechanism: LimitMechanism::Guest,
+        strength: Strength::Kernel,
+    }
 }
 
 fn thousandths(share: f64) -> Result<u64, Fault> {

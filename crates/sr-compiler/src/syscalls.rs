@@ -3,6 +3,7 @@
 
 pub mod bpf;
 mod denial;
+pub(crate) mod gvisor;
 pub mod interpreter;
 pub mod oci;
 mod own;
@@ -45,6 +46,8 @@ pub(crate) struct Asked {
     pub tell_links: bool,
     /// The start has no exec stop.
     pub handshake: bool,
+    /// The first process is to be kept from signals of the program's: its kernel would let them end it.
+    pub spare_init: bool,
 }
 
 /// The plan for `arch`.
@@ -129,6 +132,13 @@ pub(crate) fn plan(policy: &Syscalls, arch: Arch, asked: Asked, faults: &mut Vec
     }
     if asked.pin_cpus {
         rules.insert("sched_setaffinity", never("sched_setaffinity", EPERM));
+    }
+    if asked.spare_init {
+        for rule in profiles::signals_to_init() {
+            if let Ok(at) = names.binary_search(&rule.syscall.as_str()) {
+                rules.insert(names[at], rule);
+            }
+        }
     }
     if asked.tells && named(&names, "sendmsg") {
         if asked.tell_links {

@@ -9,10 +9,10 @@ use crate::bundle::{
 };
 use crate::compile::Input;
 use crate::syscalls::{self, Arch, bpf};
-use crate::{filesystem, resources, vmm};
+use crate::{filesystem, gvisor, resources, vmm};
 use sr_common::facts::{Command, WallParts};
 use sr_common::guest::{GUEST_VERSION, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot};
-use sr_common::{ByteSize, Code, Digest, Fault, Subject, path};
+use sr_common::{Backend, ByteSize, Code, Digest, Fault, Subject, path};
 use sr_policy::PolicySpec;
 use sr_policy::spec::{Accel, DeniedScope, ObserveScope, OnDenied, RequiredStrength, SyscallProfile, Syscalls};
 use std::collections::BTreeMap;
@@ -29,6 +29,11 @@ const GUEST_KERNEL: u64 = 160 << 20;
 const MONITOR: u64 = 320 << 20;
 /// Its threads, the driver's and their init's.
 const MONITOR_PIDS: u32 = 64;
+/// What `runsc`, its gofer and the Sentry take besides the program's memory, which is the Sentry's; and a part of that again
+/// for what it notes of it.
+const SENTRY: u64 = 96 << 20;
+/// Their threads. Each process of the program's has two of the host's, and one more for each processor that it is busy on.
+const SENTRY_PIDS: u32 = 96;
 /// One for each file that the guest has open, and its own.
 const MONITOR_FILES: u32 = 8192;
 
@@ -39,6 +44,9 @@ pub(crate) fn plan(input: Input<'_>, bundle: &CompileBundle, faults: &mut Vec<Fa
         faults.push(Fault::new(Code::Cmp002, "runtime.backend", found, remedy));
         return None;
     };
+    if input.sentry {
+        return sentry(input, bundle, parts, faults);
+    }
     let memory = guest_memory(input);
     let machine = vmm::qemu::Machine {
         program: parts.monitor.clone(),
@@ -49,7 +57,11 @@ pub(crate) fn plan(input: Input<'_>, bundle: &CompileBundle, faults: &mut Vec<Fa
         kernel: place("kernel"),
         initrd: place("initrd"),
     };
-    let around = around(input, bundle, parts, memory, faults)?;
+    let room = Room {
+        memory: Some(memory.saturating_add(MONITOR)),
+        pids: Some(MONITOR_PIDS),
+    };
+    let around = around(input, bundle, parts, room, faults)?;
     Some(WallPlan {
         monitor: MonitorPlan::Qemu {
             argv: machine.arguments_by(accel(input)),
@@ -71,6 +83,40 @@ fn accel(input: Input<'_>) -> Accel {
         Accel::Kvm if blocked => Accel::Tcg,
         accel => accel,
     }
+}
+
+/// `runsc` in the monitor's place.
+fn sentry(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &mut Vec<Fault>) -> Option<WallPlan> {
+    if input.policy.syscalls.on_denied == OnDenied::Log {
+        let found = "gVisor's kernel logs no system call";
+        let remedy = "write errno or kill, or use another backend";
+        faults.push(Fault::new(Code::Run001, "syscalls.onDenied", found, remedy));
+        return None;
+    }
+    let asked = &input.policy.resources;
+    let each = input.facts.cpus.max(1).saturating_add(2);
+    let room = Room {
+        memory: asked.memory.map(|size| size.0.saturating_add(SENTRY + size.0 / 64)),
+        pids: asked
+            .pids
+            .map(|pids| pids.saturating_mul(each).saturating_add(SENTRY_PIDS)),
+    };
+    let around = around(input, bundle, parts, room, faults)?;
+    Some(WallPlan {
+        monitor: MonitorPlan::Gvisor {
+            argv: gvisor::arguments(),
+        },
+        root: ROOT.to_owned(),
+        images: parts.images.clone(),
+        around: Box::new(around),
+    })
+}
+
+/// What the monitor and its guest have together; `None`: as much as they want.
+#[derive(Clone, Copy)]
+struct Room {
+    memory: Option<u64>,
+    pids: Option<u32>,
 }
 
 /// Bytes that the guest has.
@@ -102,10 +148,10 @@ fn around(
     input: Input<'_>,
     bundle: &CompileBundle,
     parts: &WallParts,
-    memory: u64,
+    room: Room,
     faults: &mut Vec<Fault>,
 ) -> Option<CompileBundle> {
-    let policy = policy_around(input.policy, memory);
+    let policy = policy_around(input.policy, room);
     let subject = subject_around(input.subject);
     let input = Input {
         policy: &policy,
@@ -113,7 +159,7 @@ fn around(
         guest: false,
         ..input
     };
-    let resources_plan = ResourcesPlan {
+    let mut resources_plan = ResourcesPlan {
         disk: bundle.resources_plan.disk.clone(),
         ..resources::plan(input, faults)
     };
@@ -125,16 +171,35 @@ fn around(
         pin_cpus: resources::pins_cpus(&resources_plan),
         tell_links: false,
         handshake: !input.facts.ptrace,
+        spare_init: false,
     };
     let arch = Arch::parse(&input.facts.arch)?;
-    let syscalls_plan = syscalls::plan(&policy.syscalls, arch, asked, faults)?;
-    let filesystem_plan = filesystem::around(input, &bundle.filesystem_plan, &files(parts), ROOT, faults);
+    let read_only = |(place, source): (String, String)| {
+        let what = ViewKind::ReadOnly {
+            source,
+            directory: false,
+        };
+        (place, what)
+    };
+    let mut places: Vec<(String, ViewKind)> = files(input, parts).into_iter().map(read_only).collect();
+    let syscalls_plan = if input.sentry {
+        // The program's memory is one file of the Sentry's, and its address spaces are the Sentry's processes'.
+        for name in ["AS", "FSIZE"] {
+            resources_plan.rlimits.remove(name);
+        }
+        places.push(read_only((gvisor::PROGRAM.to_owned(), parts.monitor.clone())));
+        places.push((gvisor::CONFIG.to_owned(), config(bundle, faults)?));
+        syscalls::gvisor::plan(arch, faults)?
+    } else {
+        syscalls::plan(&policy.syscalls, arch, asked, faults)?
+    };
+    let filesystem_plan = filesystem::around(input, &bundle.filesystem_plan, places, ROOT, faults);
     let program = Digest::of(&bpf::bytes(&syscalls_plan.program));
     Some(CompileBundle {
-        backend: sr_common::Backend::Process,
+        backend: Backend::Process,
         renderings: BTreeMap::from([(format!("seccomp.{}", syscalls_plan.arch), program)]),
         process_plan: process_around(bundle),
-        evidence_plan: evidence_around(bundle, parts),
+        evidence_plan: evidence_around(input, bundle, parts),
         filesystem_plan,
         syscalls_plan,
         resources_plan,
@@ -146,7 +211,7 @@ fn around(
 }
 
 /// What the monitor may, in the words of a policy.
-fn policy_around(policy: &PolicySpec, memory: u64) -> PolicySpec {
+fn policy_around(policy: &PolicySpec, room: Room) -> PolicySpec {
     let mut around = policy.clone();
     around.runtime.command = Some(DRIVER.to_owned());
     around.runtime.args = Vec::new();
@@ -166,8 +231,8 @@ fn policy_around(policy: &PolicySpec, memory: u64) -> PolicySpec {
     around.evidence.denied = DeniedScope::Network;
     around.evidence.observe = ObserveScope::None;
     let resources = &mut around.resources;
-    resources.memory = Some(ByteSize(memory.saturating_add(MONITOR)));
-    resources.pids = Some(MONITOR_PIDS);
+    resources.memory = room.memory.map(ByteSize);
+    resources.pids = room.pids;
     resources.open_files = MONITOR_FILES;
     // The guest's kernel holds the program's; these hold the monitor's.
     resources.strength = RequiredStrength::Any;
@@ -192,7 +257,11 @@ fn subject_around(subject: &Subject) -> Subject {
 }
 
 /// What the monitor's view has besides: places and their files on the host.
-fn files(parts: &WallParts) -> Vec<(String, String)> {
+fn files(input: Input<'_>, parts: &WallParts) -> Vec<(String, String)> {
+    let place = |role: &str| match input.sentry {
+        true => path::join(ROOT, gvisor::AGENT.trim_start_matches('/')),
+        false => place(role),
+    };
     let images = parts
         .images
         .iter()
@@ -200,6 +269,19 @@ fn files(parts: &WallParts) -> Vec<(String, String)> {
     std::iter::once((DRIVER.to_owned(), parts.driver.clone()))
         .chain(images)
         .collect()
+}
+
+/// What `runsc` is told of its container.
+fn config(bundle: &CompileBundle, faults: &mut Vec<Fault>) -> Option<ViewKind> {
+    let config = gvisor::config(&bundle.filesystem_plan, &bundle.process_plan.hostname, ROOT);
+    match gvisor::text(&config) {
+        Ok(content) => Some(ViewKind::File { content }),
+        Err(e) => {
+            let remedy = "this is a defect of Safe-Run: please report it";
+            faults.push(Fault::new(Code::Cmp002, "runtime.backend", e.to_string(), remedy));
+            None
+        }
+    }
 }
 
 fn process_around(bundle: &CompileBundle) -> ProcessPlan {
@@ -216,16 +298,20 @@ fn process_around(bundle: &CompileBundle) -> ProcessPlan {
 }
 
 /// The program's mounts by their places below the root of the guest, in their order; then the images and the monitor.
-fn evidence_around(bundle: &CompileBundle, parts: &WallParts) -> EvidencePlan {
+fn evidence_around(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts) -> EvidencePlan {
     let plan = &bundle.evidence_plan;
     let own = plan.mounts.iter().map(|mount| MountEvidence {
         target: path::join(ROOT, mount.target.trim_start_matches('/')),
         ..mount.clone()
     });
-    let wall = files(parts)
+    let monitor = match input.sentry {
+        true => gvisor::PROGRAM.to_owned(),
+        false => parts.monitor.clone(),
+    };
+    let wall = files(input, parts)
         .into_iter()
         .skip(1)
-        .chain([(parts.monitor.clone(), parts.monitor.clone())]);
+        .chain([(monitor, parts.monitor.clone())]);
     let wall = wall.map(|(target, source)| MountEvidence {
         source,
         target,
@@ -250,10 +336,14 @@ pub(crate) fn is_guests(what: &ViewKind) -> bool {
 pub fn guest_plan(bundle: &CompileBundle, terminal: bool) -> GuestPlan {
     let process = &bundle.process_plan;
     let resources = &bundle.resources_plan;
+    let sentry = bundle.backend == Backend::Gvisor;
     let value = |limit: &Option<crate::bundle::Limit>| limit.as_ref().map(|limit| limit.value);
     GuestPlan {
         version: GUEST_VERSION,
-        root: GuestRoot::Shared { tag: TAG.to_owned() },
+        root: match sentry {
+            true => GuestRoot::Own,
+            false => GuestRoot::Shared { tag: TAG.to_owned() },
+        },
         mounts: guest_mounts(&bundle.filesystem_plan),
         hostname: process.hostname.clone(),
         executable: process.executable.clone(),
@@ -262,11 +352,16 @@ pub fn guest_plan(bundle: &CompileBundle, terminal: bool) -> GuestPlan {
         workdir: process.workdir.clone(),
         user: process.user.inside,
         filter: sr_common::digest::hex(&bpf::bytes(&bundle.syscalls_plan.program)),
-        rlimits: resources.rlimits.clone(),
+        rlimits: resources
+            .rlimits
+            .iter()
+            .filter(|(name, _)| !sentry || gvisor::sets(name))
+            .map(|(name, value)| (name.clone(), *value))
+            .collect(),
         limits: GuestLimits {
-            memory: value(&resources.memory),
+            memory: value(&resources.memory).filter(|_| !sentry),
             pids: value(&resources.pids),
-            cpu: value(&resources.cpu),
+            cpu: value(&resources.cpu).filter(|_| !sentry),
         },
         terminal,
     }

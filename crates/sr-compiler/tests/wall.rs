@@ -130,7 +130,9 @@ fn the_guests_kernel_holds_the_limits_and_the_hosts_what_the_monitor_takes() {
     let around = &bundle.around().resources_plan;
     assert!(around.memory.as_ref().unwrap().value > 512 << 20);
     assert!(around.pids.as_ref().unwrap().value < 100);
-    let MonitorPlan::Qemu { argv } = &bundle.wall_plan.as_ref().unwrap().monitor;
+    let MonitorPlan::Qemu { argv } = &bundle.wall_plan.as_ref().unwrap().monitor else {
+        panic!("not QEMU");
+    };
     let after = |word: &str| argv[argv.iter().position(|w| w == word).unwrap() + 1].as_str();
     assert_eq!((after("-m"), after("-smp")), ("672M", "2"));
 }

@@ -11,6 +11,26 @@ use std::os::fd::OwnedFd;
 const ROOT: &str = "/cgroup";
 const DIR: &str = "/cgroup/program";
 
+/// What holds the limits of a plan.
+pub trait Limits {
+    /// The limits as they were read back.
+    fn held(&self) -> &[Observed];
+    /// What a process joins it by.
+    fn door(&self) -> Result<OwnedFd, Failure>;
+    /// What is in use now.
+    fn usage(&mut self) -> Usage;
+    /// The most that was used at once.
+    fn peaks(&mut self) -> Usage;
+    /// How often its limit of memory could not be kept without ending processes.
+    fn limit_of_memory(&self) -> u64;
+    /// How often a process could not be made.
+    fn limit_of_processes(&self) -> u64;
+    /// How many of its processes were ended because all memory was used up, and not its limit.
+    fn out_of_memory(&self) -> u64;
+    /// Ends all that is in it.
+    fn kill(&self) -> Result<(), Failure>;
+}
+
 pub struct Group {
     held: Vec<Observed>,
     peaks: Usage,
@@ -68,21 +88,20 @@ impl Group {
         });
         Ok(())
     }
+}
 
-    /// The limits as they were read back.
-    pub fn held(&self) -> &[Observed] {
+impl Limits for Group {
+    fn held(&self) -> &[Observed] {
         &self.held
     }
 
-    /// What a process joins it by.
-    pub fn door(&self) -> Result<OwnedFd, Failure> {
+    fn door(&self) -> Result<OwnedFd, Failure> {
         let path = format!("{DIR}/cgroup.procs");
         let opened = rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
         opened.map_err(|e| failure(format!("open {path}"), e.to_string()))
     }
 
-    /// What is in use now.
-    pub fn usage(&mut self) -> Usage {
+    fn usage(&mut self) -> Usage {
         let now = Usage {
             cpu_micros: keyed("cpu.stat", "usage_usec"),
             memory_bytes: number("memory.current"),
@@ -94,8 +113,7 @@ impl Group {
         now
     }
 
-    /// The most that was used at once.
-    pub fn peaks(&mut self) -> Usage {
+    fn peaks(&mut self) -> Usage {
         self.usage();
         self.peaks.max(Usage {
             memory_bytes: number("memory.peak"),
@@ -104,26 +122,22 @@ impl Group {
         })
     }
 
-    /// How often its limit of memory could not be kept without ending processes.
-    pub fn limit_of_memory(&self) -> u64 {
+    fn limit_of_memory(&self) -> u64 {
         keyed("memory.events", "oom").unwrap_or(0)
     }
 
-    /// How often a process could not be made.
-    pub fn limit_of_processes(&self) -> u64 {
+    fn limit_of_processes(&self) -> u64 {
         keyed("pids.events", "max").unwrap_or(0)
     }
 
-    /// How many of its processes were ended because all memory was used up, and not its limit.
-    pub fn out_of_memory(&self) -> u64 {
+    fn out_of_memory(&self) -> u64 {
         match self.limit_of_memory() {
             0 => keyed("memory.events", "oom_kill").unwrap_or(0),
             _ => 0,
         }
     }
 
-    /// Ends all that is in it.
-    pub fn kill(&self) -> Result<(), Failure> {
+    fn kill(&self) -> Result<(), Failure> {
         write(&format!("{DIR}/cgroup.kill"), "1")
     }
 }

@@ -5,6 +5,7 @@
 //! It must not end before the machine does: the kernel would panic, which is how the host would take it.
 
 mod boot;
+mod container;
 mod failure;
 mod group;
 mod port;
@@ -19,8 +20,17 @@ use rustix::system::{RebootCommand, reboot};
 
 fn main() {
     if !rustix::process::getpid().is_init() {
-        eprintln!("sr-guest is the first process of a virtual machine, and of nothing else");
+        eprintln!("sr-guest is the first process of a virtual machine or of a container, and of nothing else");
         std::process::exit(2);
+    }
+    if std::env::args_os().nth(1).is_some_and(|word| word == "container") {
+        std::process::exit(match serve(container::port()) {
+            Ok(()) => 0,
+            Err(failure) => {
+                eprintln!("sr-guest: cannot {}: {}", failure.step, failure.found);
+                1
+            }
+        });
     }
     if let Err(failure) = run() {
         // The console: the host shows its last lines where the agent could not speak.
@@ -38,7 +48,11 @@ fn main() {
 fn run() -> Result<(), Failure> {
     boot::mounts()?;
     boot::modules(&["virtio_pci", "virtio_mmio", "virtio_console"])?;
-    let mut port = boot::port()?;
+    serve(boot::port())
+}
+
+fn serve(port: Result<port::Port, Failure>) -> Result<(), Failure> {
+    let mut port = port?;
     let done = serve::serve(&mut port);
     if let Err(failure) = &done {
         port.fail(failure);

@@ -11,6 +11,8 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
     let status = process.read("status")?;
     let limits = process.read("limits")?;
     let mounts = process.read("mountinfo")?;
+    // gVisor's kernel shows less of a process, and mount options not at all.
+    let own = plan.root == GuestRoot::Own;
     let word = |key: &str| word(&status, key);
     let line = |control, requested: String, mechanism: &str, observed: String, holds| Observed {
         control,
@@ -19,10 +21,20 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
         observed,
         holds,
     };
-    let four = format!("{0} {0} {0} {0}", plan.user);
-    let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(|set| (set, word(set)));
+    // The container's root is who the program's user is of.
+    let seen_as = if own { 0 } else { plan.user };
+    let four = format!("{seen_as} {seen_as} {seen_as} {seen_as}");
+    let mut sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].to_vec();
+    if own {
+        sets.pop();
+    }
+    let sets: Vec<(&str, String)> = sets.into_iter().map(|set| (set, word(set))).collect();
     let same = process.is(executable)?;
     let open = process.open()?;
+    let maps = match own {
+        true => vec![process.words("uid_map")?, process.words("gid_map")?],
+        false => Vec::new(),
+    };
     let apart = process.link("ns/mnt")? != Process("/proc/self".into()).link("ns/mnt")?;
     let mut seen = vec![
         line(
@@ -48,20 +60,35 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
                 word("Seccomp"),
                 word("Seccomp_filters")
             ),
-            word("Seccomp") == "2" && word("Seccomp_filters") == "1",
+            word("Seccomp") == "2" && (own || word("Seccomp_filters") == "1"),
         ),
-        line(
-            Control::NoNewPrivileges,
-            "1".into(),
-            "prctl PR_SET_NO_NEW_PRIVS",
-            format!("status NoNewPrivs: {}", word("NoNewPrivs")),
-            word("NoNewPrivs") == "1",
-        ),
+        match own {
+            false => line(
+                Control::NoNewPrivileges,
+                "1".into(),
+                "prctl PR_SET_NO_NEW_PRIVS",
+                format!("status NoNewPrivs: {}", word("NoNewPrivs")),
+                word("NoNewPrivs") == "1",
+            ),
+            true => {
+                let inherited = rustix::thread::no_new_privs().unwrap_or(false);
+                line(
+                    Control::NoNewPrivileges,
+                    "1".into(),
+                    "set in the agent already, and inherited",
+                    format!("PR_GET_NO_NEW_PRIVS of the agent: {}", u8::from(inherited)),
+                    inherited,
+                )
+            }
+        },
         line(
             Control::Capabilities,
             "none in any set".into(),
             "capset, PR_CAPBSET_DROP, PR_CAP_AMBIENT_CLEAR_ALL",
-            sets.each_ref().map(|(set, value)| format!("{set} {value}")).join(", "),
+            sets.iter()
+                .map(|(set, value)| format!("{set} {value}"))
+                .collect::<Vec<_>>()
+                .join(", "),
             sets.iter().all(|(_, value)| u64::from_str_radix(value, 16) == Ok(0)),
         ),
         line(
@@ -69,14 +96,27 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
             format!("uid and gid {}", plan.user),
             "setresuid, setresgid, setgroups",
             format!(
-                "status Uid: {}, Gid: {}, Groups: {:?}",
+                "status Uid: {}, Gid: {}, Groups: {:?}{}",
                 word("Uid"),
                 word("Gid"),
-                word("Groups")
+                word("Groups"),
+                maps.iter().map(|map| format!(", map: {map}")).collect::<String>()
             ),
-            word("Uid") == four && word("Gid") == four && word("Groups").is_empty(),
+            word("Uid") == four
+                && word("Gid") == four
+                && word("Groups").is_empty()
+                && maps.iter().all(|map| *map == format!("{} 0 1", plan.user)),
         ),
         line(
+            Control::OpenFiles,
+            "descriptors 0, 1 and 2".into(),
+            "close_range",
+            format!("fd: {}", open.join(" ")),
+            open == ["0", "1", "2"],
+        ),
+    ];
+    if !own {
+        seen.push(line(
             Control::MountNamespace,
             "its own".into(),
             "clone3 CLONE_NEWNS",
@@ -87,20 +127,16 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
             }
             .into(),
             apart,
-        ),
-        line(
-            Control::OpenFiles,
-            "descriptors 0, 1 and 2".into(),
-            "close_range",
-            format!("fd: {}", open.join(" ")),
-            open == ["0", "1", "2"],
-        ),
-    ];
+        ));
+    }
     let wrong = wrong_mount(plan, &process, &mounts);
     seen.push(line(
         Control::Filesystem,
         format!("the shared root and {} places", plan.mounts.len()),
-        "fsmount, move_mount, mount_setattr",
+        match own {
+            true => "the container's mounts",
+            false => "fsmount, move_mount, mount_setattr",
+        },
         wrong
             .clone()
             .unwrap_or_else(|| format!("mountinfo: {} mounts, all places as planned", mounts.lines().count())),
@@ -140,6 +176,11 @@ impl Process {
 
     fn read(&self, name: &str) -> Result<String, Failure> {
         sr_kernel::pseudo::text(format!("{}/{name}", self.0)).map_err(|e| self.failed(name, e))
+    }
+
+    /// With single spaces between them.
+    fn words(&self, name: &str) -> Result<String, Failure> {
+        Ok(self.read(name)?.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
     fn link(&self, name: &str) -> Result<Vec<u8>, Failure> {
@@ -226,7 +267,9 @@ fn wrong_mount(plan: &GuestPlan, process: &Process, mountinfo: &str) -> Option<S
     // What was mounted last on a place is what is seen there.
     let at = |place: &str| mounts.iter().rev().find(|mount| mount.place == escaped(place));
     let has = |mount: &Mount<'_>, wanted: &[&str]| wanted.iter().all(|option| mount.options.contains(option));
-    let GuestRoot::Shared { tag } = &plan.root;
+    let GuestRoot::Shared { tag } = &plan.root else {
+        return wrong_in_container(plan, process, &mounts);
+    };
     match at("/") {
         Some(root) if root.kind == "9p" && root.source == tag && has(root, &["nosuid", "nodev"]) => {}
         other => return Some(format!("mountinfo has for the root {other:?}")),
@@ -251,6 +294,29 @@ fn wrong_mount(plan: &GuestPlan, process: &Process, mountinfo: &str) -> Option<S
         }
     }
     None
+}
+
+/// The same of a container, whose kernel tells kinds and little more.
+fn wrong_in_container(plan: &GuestPlan, process: &Process, mounts: &[Mount<'_>]) -> Option<String> {
+    let at = |place: &str| mounts.iter().rev().find(|mount| mount.place == escaped(place));
+    let root = at("/").is_some_and(|mount| mount.kind == "9p");
+    if !root {
+        return Some(format!("mountinfo has for the root {:?}", at("/")));
+    }
+    let wrong = plan.mounts.iter().find(|planned| {
+        let found = at(&planned.target);
+        let is = |kind: &str| found.is_some_and(|mount| mount.kind == kind);
+        !match planned.what {
+            GuestMountKind::Proc => is("proc"),
+            GuestMountKind::Dev | GuestMountKind::Tmpfs { .. } => is("tmpfs"),
+            GuestMountKind::Shared { .. } => is("9p"),
+            GuestMountKind::Masked => found.is_some() || !process.sees(&planned.target),
+            GuestMountKind::ReadOnly => {
+                found.map_or_else(|| !process.sees(&planned.target), |mount| mount.options.contains(&"ro"))
+            }
+        }
+    });
+    wrong.map(|planned| format!("mountinfo has for {} {:?}", planned.target, at(&planned.target)))
 }
 
 #[cfg(test)]

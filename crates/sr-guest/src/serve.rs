@@ -1,8 +1,9 @@
 //! The agent's work, from the host's first word to the program's end: one thread, which waits for all descriptors at once.
 
 use crate::boot;
+use crate::container;
 use crate::failure::{Failure, at, violation};
-use crate::group::Group;
+use crate::group::{Group, Limits};
 use crate::port::Port;
 use crate::start::{self, Held};
 use crate::streams::{End, Streams};
@@ -25,19 +26,27 @@ const SIGCHLD: i32 = 17;
 pub fn serve(port: &mut Port) -> Result<(), Failure> {
     let plan = plan(port)?;
     let children = sr_kernel::process::signal_descriptor(&[SIGCHLD]).map_err(at("watch processes"))?;
-    // What the program's root is made of.
-    let GuestRoot::Shared { .. } = &plan.root;
-    boot::modules(&["9pnet_virtio", "9p"])?;
-    let mut group = Group::make(&plan.limits)?;
+    let mut group: Box<dyn Limits> = match &plan.root {
+        GuestRoot::Shared { .. } => {
+            // What the program's root is made of.
+            boot::modules(&["9pnet_virtio", "9p"])?;
+            Box::new(Group::make(&plan.limits)?)
+        }
+        GuestRoot::Own => {
+            container::protect(&plan.mounts)?;
+            Box::new(container::Group::make(&plan.limits)?)
+        }
+    };
+    let group = group.as_mut();
     let Held {
-        child,
+        pid,
         mut streams,
         posture,
-    } = start::start(&plan, &group)?;
+    } = start::start(&plan, group)?;
     port.guest.posture(&mut port.out, &posture).map_err(violation)?;
-    hold(port, child.pid, &streams)?;
-    sr_kernel::ptrace::detach(child.pid).map_err(at("let the program go"))?;
-    let status = run(port, child.pid, &children, &mut streams, &mut group)?;
+    hold(port, pid, &streams)?;
+    sr_kernel::ptrace::detach(pid).map_err(at("let the program go"))?;
+    let status = run(port, pid, &children, &mut streams, group)?;
     // What it wrote to shared directories is the host's before its end is told.
     rustix::fs::sync();
     let end = GuestEnd {
@@ -46,7 +55,11 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
     };
     port.guest.exited(&mut port.out, &end).map_err(violation)?;
     port.flush()?;
-    port.wait_for_the_end();
+    match plan.root {
+        GuestRoot::Shared { .. } => port.wait_for_the_end(),
+        // It ends with this process.
+        GuestRoot::Own => {}
+    }
     Ok(())
 }
 
@@ -133,7 +146,7 @@ fn run(
     program: i32,
     children: &OwnedFd,
     streams: &mut Streams,
-    group: &mut Group,
+    group: &mut dyn Limits,
 ) -> Result<i32, Failure> {
     let mut status = None;
     let mut told = [0; 3];
@@ -209,7 +222,7 @@ fn run(
 }
 
 /// Waits for what has ended; with the program ends all that it started. Whether anything is left.
-fn reap(program: i32, status: &mut Option<i32>, group: &mut Group) -> Result<bool, Failure> {
+fn reap(program: i32, status: &mut Option<i32>, group: &mut dyn Limits) -> Result<bool, Failure> {
     loop {
         match sr_kernel::process::ended_child() {
             Ok((0, ..)) => return Ok(true),
@@ -228,7 +241,7 @@ fn reap(program: i32, status: &mut Option<i32>, group: &mut Group) -> Result<boo
 }
 
 /// Tells what has happened, at first and then each time that it is twice as much; at the end in any case.
-fn events(port: &mut Port, group: &Group, told: &mut [u64; 3], end: bool) -> Result<(), Failure> {
+fn events(port: &mut Port, group: &dyn Limits, told: &mut [u64; 3], end: bool) -> Result<(), Failure> {
     let worth = |now: u64, told: u64| now != told && (end || now >= told.saturating_mul(2));
     let now = [
         group.limit_of_memory(),

@@ -1,14 +1,14 @@
 //! From a plan to the program, held before its first instruction.
 
+use crate::container;
 use crate::failure::{Failure, at, failure};
-use crate::group::Group;
+use crate::group::Limits;
 use crate::posture;
 use crate::streams::{self, Streams};
 use crate::view::{self, SLOT_ROOT, text};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sr_common::Observed;
-use sr_common::guest::GuestPlan;
-use sr_kernel::clone::Child;
+use sr_common::guest::{GuestPlan, GuestRoot};
 use sr_kernel::seccomp::Instruction;
 use sr_kernel::step::{CStringArray, Fd, Step};
 use sr_kernel::wire::{self, Message};
@@ -20,17 +20,18 @@ const SLOT_PTY: u16 = 3;
 const CAP_SETGID: u64 = 1 << 6;
 const CAP_SETUID: u64 = 1 << 7;
 
-/// Mount namespaces are all that is made: the guest is the program's alone.
-const NAMESPACES: u64 = 0x0002_0000;
+/// A mount namespace is all that is made in a machine, which is the program's alone; in a container, a user namespace.
+const MOUNT_NAMESPACE: u64 = 0x0002_0000;
+const USER_NAMESPACE: u64 = 0x1000_0000;
 
 /// The program, at its exec.
 pub struct Held {
-    pub child: Child,
+    pub pid: i32,
     pub streams: Streams,
     pub posture: Vec<Observed>,
 }
 
-pub fn start(plan: &GuestPlan, group: &Group) -> Result<Held, Failure> {
+pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
     let flags = SocketFlags::CLOEXEC;
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(at("make a socket"))?;
@@ -43,43 +44,51 @@ pub fn start(plan: &GuestPlan, group: &Group) -> Result<Held, Failure> {
     let filter = filter(&plan.filter)?;
     let length = filter.len();
     let ends = pipes.as_ref().map(|(_, ends)| ends);
-    let steps = steps(plan, ends, filter, &door, channel)?;
-    let child = sr_kernel::clone::spawn(NAMESPACES, None, &steps, channel, &[ours.as_raw_fd()])
+    let own = match plan.root {
+        GuestRoot::Shared { .. } => None,
+        GuestRoot::Own => Some(container::executable(plan)?),
+    };
+    let steps = steps(plan, ends, filter, &door, channel, own.as_ref())?;
+    let namespaces = match own {
+        None => MOUNT_NAMESPACE,
+        Some(_) => USER_NAMESPACE,
+    };
+    let pid = sr_kernel::clone::spawn_child(namespaces, &steps, channel, &[ours.as_raw_fd()])
         .map_err(at("start a process"))?;
+    if own.is_some() {
+        container::map(pid, plan.user)?;
+    }
     drop((theirs, door));
-    let brought = bring(&child, &ours);
+    let brought = bring(pid, &ours);
     let said = hear(ours.as_fd(), &steps)?;
     if !brought? {
         return Err(failure("start the program", "its process ended without a word"));
     }
     let executable = said
         .executable
+        .or(own.map(Into::into))
         .ok_or_else(|| failure("open the program", "its process did not send it"))?;
     let streams = match (pipes, said.terminal) {
         (Some((streams, _)), _) => streams,
         (None, Some(master)) => streams::terminal(master)?,
         (None, None) => return Err(failure("open a terminal", "its process did not send it")),
     };
-    let mut posture = posture::observe(plan, child.pid, &executable, length)?;
+    let mut posture = posture::observe(plan, pid, &executable, length)?;
     posture.extend_from_slice(group.held());
-    Ok(Held {
-        child,
-        streams,
-        posture,
-    })
+    Ok(Held { pid, streams, posture })
 }
 
 /// To the exec stop; `false` if it ended before.
-fn bring(child: &Child, socket: &OwnedFd) -> Result<bool, Failure> {
+fn bring(pid: i32, socket: &OwnedFd) -> Result<bool, Failure> {
     let step = "follow the program to its exec";
-    sr_kernel::ptrace::seize(child.pid).map_err(at(step))?;
+    sr_kernel::ptrace::seize(pid).map_err(at(step))?;
     let go = Message {
         tag: wire::TAG_GO,
         a: 0,
         b: 0,
     };
     wire::send(socket.as_fd(), go, None).map_err(at(step))?;
-    sr_kernel::ptrace::to_exec(child.pid).map_err(at(step))
+    sr_kernel::ptrace::to_exec(pid).map_err(at(step))
 }
 
 #[derive(Default)]
@@ -116,22 +125,26 @@ fn steps(
     filter: Vec<Instruction>,
     door: &OwnedFd,
     channel: RawFd,
+    own: Option<&OwnedFd>,
 ) -> Result<Vec<Step>, Failure> {
     let mut steps = vec![Step::Await {
         channel,
         slots: Vec::new(),
     }];
-    steps.extend(view::steps(plan)?);
-    steps.extend([
-        Step::OpenAndSend {
-            root: Fd::Slot(SLOT_ROOT),
-            path: text(&plan.executable)?,
-            channel,
-            tag: wire::TAG_EXECUTABLE,
-            slot: SLOT_EXECUTABLE,
-        },
-        Step::Hostname(text(&plan.hostname)?),
-    ]);
+    let executable = own.map_or(Fd::Slot(SLOT_EXECUTABLE), |own| Fd::Inherited(own.as_raw_fd()));
+    if own.is_none() {
+        steps.extend(view::steps(plan)?);
+        steps.extend([
+            Step::OpenAndSend {
+                root: Fd::Slot(SLOT_ROOT),
+                path: text(&plan.executable)?,
+                channel,
+                tag: wire::TAG_EXECUTABLE,
+                slot: SLOT_EXECUTABLE,
+            },
+            Step::Hostname(text(&plan.hostname)?),
+        ]);
+    }
     let ends = match pipes {
         Some(ends) => ends.each_ref().map(|end| Fd::Inherited(end.as_raw_fd())),
         None => {
@@ -160,7 +173,6 @@ fn steps(
     if plan.terminal {
         steps.push(Step::ControllingTerminal);
     }
-    let executable = Fd::Slot(SLOT_EXECUTABLE);
     steps.push(Step::CloseAllBut(vec![executable, Fd::Inherited(channel)]));
     for (name, value) in &plan.rlimits {
         let Some((resource, _)) = sr_kernel::process::rlimit(name) else {

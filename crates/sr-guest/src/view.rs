@@ -55,8 +55,10 @@ fn below_root(path: &str) -> Result<CString, Failure> {
 
 /// In the mount namespace of the program's process. At the end its root is the view's.
 pub fn steps(plan: &GuestPlan) -> Result<Vec<Step>, Failure> {
+    let GuestRoot::Shared { tag } = &plan.root else {
+        return Ok(Vec::new());
+    };
     let mut steps = vec![Step::PrivateMounts];
-    let GuestRoot::Shared { tag } = &plan.root;
     let shared = [
         ("source", tag.as_str()),
         ("trans", "virtio"),

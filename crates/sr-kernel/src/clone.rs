@@ -152,16 +152,29 @@ pub fn spawn(
     if let Some(group) = cgroup {
         args.in_cgroup(group.as_raw_fd());
     }
+    let pid = clone(&args, steps, channel, close)?;
+    // SAFETY: clone3 succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nothing else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child { pid, pidfd })
+}
+
+/// The same for who waits for all its children alike, on kernels too that know no descriptors of processes.
+pub fn spawn_child(namespaces: u64, steps: &[Step], channel: RawFd, close: &[RawFd]) -> io::Result<i32> {
+    let args = CloneArgs {
+        flags: namespaces,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    clone(&args, steps, channel, close)
+}
+
+fn clone(args: &CloneArgs, steps: &[Step], channel: RawFd, close: &[RawFd]) -> io::Result<i32> {
     // SAFETY: `args` is a live struct clone_args of the given size; without CLONE_VM and with no stack given the child
     // runs on a copy of this stack, like fork(2), and `child::run` never returns.
-    let answer = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    let answer = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_ref(args), size_of::<CloneArgs>()) };
     match answer {
         0 => child::run(steps, channel, close),
-        pid if pid > 0 => Ok(Child {
-            pid: pid as i32,
-            // SAFETY: clone3 succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nothing else owns.
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-        }),
+        pid if pid > 0 => Ok(pid as i32),
         _ => Err(io::Error::last_os_error()),
     }
 }

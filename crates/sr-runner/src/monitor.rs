@@ -9,7 +9,6 @@ use rustix::net::{
 };
 use sr_common::monitor::{MESSAGE, Order, Said};
 use sr_common::{Code, Control, Fault, Observed};
-use sr_compiler::bundle::MonitorPlan;
 use sr_compiler::{CompileBundle, guest_plan};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
@@ -72,9 +71,7 @@ impl Monitor {
         let Some(wall) = &bundle.wall_plan else {
             return Ok(());
         };
-        let argv = match &wall.monitor {
-            MonitorPlan::Qemu { argv } => argv.clone(),
-        };
+        let argv = wall.monitor.argv().to_vec();
         let plan = Box::new(guest_plan(bundle, terminal));
         self.order(&Order::Start { argv, plan })
     }

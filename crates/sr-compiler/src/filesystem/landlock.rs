@@ -20,7 +20,8 @@ const LOADERS: [&str; 5] = [
 ];
 
 pub(crate) fn plan(input: Input<'_>, entries: &[ViewEntry], faults: &mut Vec<Fault>) -> Option<LandlockPlan> {
-    if input.guest {
+    // In a domain nothing can be mounted, and `runsc` mounts.
+    if input.guest || input.sentry {
         return None;
     }
     let abi = input.facts.landlock_abi.min(NEWEST);

@@ -174,6 +174,30 @@ pub(crate) fn links() -> impl Iterator<Item = ConditionalRule> {
     })
 }
 
+/// Signals to the first process, by its number; to all at once (`kill(-1)`) it is none of those that get one.
+pub(crate) fn signals_to_init() -> impl Iterator<Item = ConditionalRule> {
+    let calls = [
+        ("kill", 0),
+        ("tkill", 0),
+        ("rt_sigqueueinfo", 0),
+        ("tgkill", 1),
+        ("rt_tgsigqueueinfo", 1),
+    ];
+    calls.into_iter().map(|(name, index)| ConditionalRule {
+        syscall: name.to_owned(),
+        allow: vec![],
+        deny: vec![ArgumentTest {
+            index,
+            mask: u32::MAX,
+            value: INIT,
+        }],
+        otherwise_errno: Some(EPERM),
+        told: false,
+        only_for: vec![],
+        reason: None,
+    })
+}
+
 /// Calls that libraries try at start and live without: they get their errno even where denied calls kill.
 pub(crate) const PROBED: [(&str, u16); 12] = [
     ("clone3", ENOSYS),

@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, tcgetattr, tcgetwinsize, tcsetattr};
 use sr_common::Usage;
-use sr_common::guest::GuestPlan;
+use sr_common::guest::{GuestPlan, GuestRoot};
 use sr_common::monitor::{Clause, EventName, Order, Said as Told};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub fn drive(supervisor: &mut Supervisor) -> Result<Ending, Failure> {
     let Order::Start { argv, plan } = supervisor.wait()? else {
         return Err(Failure::own("the supervisor's order", "nothing is started yet"));
     };
-    let (running, ends) = Running::start(&argv)?;
+    let (running, ends) = Running::start(&argv, plan.root == GuestRoot::Own)?;
     supervisor.tell(Told::Event {
         name: EventName::MonitorStarted,
         detail: argv.first().cloned().unwrap_or_default(),

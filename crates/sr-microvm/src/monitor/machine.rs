@@ -38,8 +38,8 @@ pub struct Ends {
 }
 
 impl Running {
-    /// `argv` is complete; the first is the program.
-    pub fn start(argv: &[String]) -> Result<(Running, Ends), Failure> {
+    /// `argv` is complete; the first is the program. `alone`: it is given the agent's socket and nothing else.
+    pub fn start(argv: &[String], alone: bool) -> Result<(Running, Ends), Failure> {
         let own = |what: &'static str| move |e: rustix::io::Errno| Failure::own(what, e);
         let (program, words) = argv
             .split_first()
@@ -57,11 +57,10 @@ impl Running {
         let up = |fd| high(fd).map_err(|e| Failure::own("a pipe", e));
         let (complaints, complaints_there) = (up(complaints)?, up(complaints_there)?);
         rustix::fs::fcntl_setfl(&complaints, OFlags::NONBLOCK).map_err(own("a pipe"))?;
-        let there = [
-            at(&agent_there, AGENT)?,
-            at(&qmp_there, QMP)?,
-            at(&console_there, CONSOLE)?,
-        ];
+        let mut there = vec![at(&agent_there, AGENT)?];
+        if !alone {
+            there.extend([at(&qmp_there, QMP)?, at(&console_there, CONSOLE)?]);
+        }
         let mut command = Command::new(program);
         command
             .args(words)
@@ -72,7 +71,7 @@ impl Running {
             // A signal for the program in the guest is sent to this process's group.
             .process_group(0);
         let started = command.spawn();
-        drop((there, command));
+        drop((there, command, agent_there, qmp_there, console_there));
         let child = started.map_err(|e| {
             Failure::new(
                 "launch.preflight.vmm",

@@ -1,0 +1,130 @@
+//! The profile around `runsc` and its driver: what they were seen to call, and no more. Like the wall of every other program
+//! it gives no capability; what `runsc` mounts, it mounts in a user namespace of its own below the sandbox's, where it can lift
+//! nothing that the sandbox has made read-only.
+
+use super::profiles::{self, words};
+use super::{Arch, disagreement, render, table};
+use crate::bundle::{ConditionalRule, DeniedAction, SyscallsPlan};
+use sr_common::{Code, Fault};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Who calls what, and for what: measured by letting the kernel log what was not in the list yet, until nothing was new, with
+/// compilers, interpreters, archives and shells for programs.
+const CALLS: [(&str, &str); 9] = [
+    (
+        "memory, threads and time of the Go runtime",
+        "mmap munmap mprotect madvise futex nanosleep sched_yield sched_getaffinity membarrier clone exit exit_group
+         arch_prctl rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack tgkill restart_syscall getrandom getpid gettid
+         epoll_create1 epoll_ctl epoll_pwait eventfd2 pipe2 getrlimit setrlimit prlimit64 uname prctl",
+    ),
+    (
+        "the sandbox's and the gofer's namespaces and roots, made in a user namespace of their own",
+        "mount umount2 pivot_root chroot chdir fchdir umask execve execveat setsid getppid getuid geteuid getgid getegid
+         setuid setgid setgroups capget capset wait4 waitid dup3 kill",
+    ),
+    (
+        "the processes in which the program's code runs, and their filters",
+        "ptrace seccomp setpriority getpriority",
+    ),
+    (
+        "files that the gofer opens for the program, and their attributes",
+        "openat read write pread64 pwrite64 preadv2 pwritev2 lseek close dup fcntl flock ioctl fstat newfstatat statx fstatfs
+         readlinkat getdents64 faccessat faccessat2 fgetxattr ftruncate fallocate fsync fchmod fchmodat fchownat utimensat mkdirat mknodat
+         unlinkat renameat linkat symlinkat",
+    ),
+    (
+        "memory that the sandbox, its processes and the gofer share",
+        "memfd_create",
+    ),
+    (
+        "the gofer's and the control connection",
+        "socket socketpair bind listen accept4 connect sendmsg recvmsg shutdown ppoll",
+    ),
+    (
+        "the driver: its streams, its agent, its child",
+        "poll recvfrom sendto readv writev signalfd4 pidfd_open pidfd_send_signal vfork dup2 brk clock_gettime statfs
+         getsockopt setpgid mremap",
+    ),
+    (
+        "the start of a dynamic program",
+        "access set_tid_address set_robust_list rseq",
+    ),
+    ("the launch", "sendmsg read close"),
+];
+
+/// The plan for `arch`.
+pub(crate) fn plan(arch: Arch, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> {
+    let names = || CALLS.iter().flat_map(|(_, names)| words(names));
+    let rules = names().filter_map(profiles::rule).map(|rule| ConditionalRule {
+        told: false,
+        reason: None,
+        ..rule
+    });
+    let mut rules: BTreeMap<String, ConditionalRule> = rules.map(|rule| (rule.syscall.clone(), rule)).collect();
+    // Namespaces are what it makes; how many lie in each other the kernel bounds.
+    rules.remove("clone");
+    rules.extend(profiles::rule("clone3").map(|rule| (rule.syscall.clone(), rule)));
+    let rows = table::TABLE
+        .iter()
+        .filter(|row| arch.number(row).is_some() && !rules.contains_key(row.0) && names().any(|name| name == row.0));
+    let mut plan = SyscallsPlan {
+        profile: "gvisor".to_owned(),
+        arch: arch.name().to_owned(),
+        on_denied: DeniedAction::Errno,
+        told: false,
+        observed: false,
+        denied: Vec::new(),
+        allowed: rows.map(|row| Cow::Borrowed(row.0)).collect(),
+        paths: Vec::new(),
+        conditional: rules.into_values().collect(),
+        program: Vec::new(),
+    };
+    plan.program = render(&plan, arch);
+    match disagreement(&plan, arch) {
+        None => Some(plan),
+        Some(text) => {
+            let remedy = "this is a defect of Safe-Run: please report it";
+            faults.push(Fault::new(Code::Cmp002, "runtime.backend", text, remedy));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_a_system_call() {
+        for (what, names) in CALLS {
+            for name in words(names) {
+                assert!(table::known_syscall(name), "{name}, for {what}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_reach_past_the_sandbox_is_not_given() {
+        let mut faults = Vec::new();
+        let plan = plan(Arch::X86_64, &mut faults).unwrap();
+        assert_eq!(faults, []);
+        for name in [
+            "bpf",
+            "setns",
+            "unshare",
+            "open_by_handle_at",
+            "keyctl",
+            "io_uring_setup",
+            "init_module",
+            "clone3",
+        ] {
+            assert!(!plan.allows(name, &[0; 6]), "{name}");
+        }
+        const NEWUSER: u64 = 0x1000_0000;
+        assert!(plan.allows("clone", &[NEWUSER, 0, 0, 0, 0, 0]) && plan.allows("mount", &[0; 6]));
+        for (family, allowed) in [(1, true), (2, false), (16, false)] {
+            assert_eq!(plan.allows("socket", &[family, 1, 0, 0, 0, 0]), allowed, "{family}");
+        }
+    }
+}

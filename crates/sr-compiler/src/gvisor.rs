@@ -2,7 +2,7 @@
 //! `/proc`, `/dev` and scratch directories are the Sentry's own, and whose first process is the agent. What the agent starts, and
 //! under what filter and limits, it hears from the driver.
 
-use crate::bundle::{FilesystemPlan, ViewEntry, ViewKind};
+use crate::bundle::{CompileBundle, FilesystemPlan, ViewEntry, ViewKind};
 use serde::Serialize;
 use sr_common::path;
 
@@ -63,6 +63,7 @@ pub struct Process {
     pub env: Vec<String>,
     pub cwd: String,
     pub capabilities: Capabilities,
+    pub rlimits: Vec<Rlimit>,
     pub no_new_privileges: bool,
 }
 
@@ -77,6 +78,14 @@ pub struct Capabilities {
     pub bounding: Vec<&'static str>,
     pub effective: Vec<&'static str>,
     pub permitted: Vec<&'static str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rlimit {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub hard: u64,
+    pub soft: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -105,8 +114,8 @@ pub struct Namespace {
     pub kind: &'static str,
 }
 
-/// The container of a program with this view, which stands at `root` in the sandbox around `runsc`.
-pub fn config(view: &FilesystemPlan, hostname: &str, root: &str) -> Config {
+/// The container of this program, whose view stands at `root` in the sandbox around `runsc`.
+pub fn config(bundle: &CompileBundle, root: &str) -> Config {
     let capabilities = CAPABILITIES.to_vec();
     Config {
         oci_version: OCI.to_owned(),
@@ -121,14 +130,26 @@ pub fn config(view: &FilesystemPlan, hostname: &str, root: &str) -> Config {
                 effective: capabilities.clone(),
                 permitted: capabilities,
             },
+            // The only one that the Sentry has begin lower than the program's is, and lets nobody raise.
+            rlimits: bundle
+                .resources_plan
+                .rlimits
+                .get("MEMLOCK")
+                .map(|value| Rlimit {
+                    kind: "RLIMIT_MEMLOCK".to_owned(),
+                    hard: *value,
+                    soft: *value,
+                })
+                .into_iter()
+                .collect(),
             no_new_privileges: true,
         },
         root: Root {
             path: root.to_owned(),
             readonly: false,
         },
-        hostname: hostname.to_owned(),
-        mounts: mounts(view, root),
+        hostname: bundle.process_plan.hostname.clone(),
+        mounts: mounts(&bundle.filesystem_plan, root),
         linux: Linux {
             namespaces: ["pid", "network", "ipc", "uts", "mount"]
                 .map(|kind| Namespace { kind })

@@ -273,7 +273,7 @@ fn files(input: Input<'_>, parts: &WallParts) -> Vec<(String, String)> {
 
 /// What `runsc` is told of its container.
 fn config(bundle: &CompileBundle, faults: &mut Vec<Fault>) -> Option<ViewKind> {
-    let config = gvisor::config(&bundle.filesystem_plan, &bundle.process_plan.hostname, ROOT);
+    let config = gvisor::config(bundle, ROOT);
     match gvisor::text(&config) {
         Ok(content) => Some(ViewKind::File { content }),
         Err(e) => {

@@ -38,7 +38,7 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
     let channel = theirs.as_raw_fd();
     let pipes = match plan.terminal {
         true => None,
-        false => Some(streams::pipes(plan.user)?),
+        false => Some(streams::pipes(owner(plan))?),
     };
     let door = group.door()?;
     let filter = filter(&plan.filter)?;
@@ -76,6 +76,14 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
     let mut posture = posture::observe(plan, pid, &executable, length)?;
     posture.extend_from_slice(group.held());
     Ok(Held { pid, streams, posture })
+}
+
+/// Whom the program's streams belong to, by the agent's count.
+fn owner(plan: &GuestPlan) -> u32 {
+    match plan.root {
+        GuestRoot::Shared { .. } => plan.user,
+        GuestRoot::Own => 0,
+    }
 }
 
 /// To the exec stop; `false` if it ended before.

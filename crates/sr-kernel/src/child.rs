@@ -426,7 +426,7 @@ impl State {
                     }
                     from = number + 1;
                 }
-                close_range(from, u32::MAX)
+                close_range(from, LAST_DESCRIPTOR)
             }
             Step::PrepareLandlock { ruleset, slot } => {
                 let fd = ruleset.create()?;
@@ -490,8 +490,10 @@ impl State {
             }
             Step::CloseOnExec => {
                 // SAFETY: close_range takes numbers only.
-                check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) as i32 })
-                    .map(drop)
+                check(unsafe {
+                    libc::syscall(libc::SYS_close_range, 3u32, LAST_DESCRIPTOR, libc::CLOSE_RANGE_CLOEXEC) as i32
+                })
+                .map(drop)
             }
             Step::KeepOpen(fd) => Ok(rustix::io::fcntl_setfd(self.fd(*fd)?, rustix::io::FdFlags::empty())?),
             Step::Seccomp {
@@ -784,6 +786,9 @@ pub(crate) fn limit_capabilities(keep: u64) -> io::Result<()> {
     // SAFETY: `header` and `data` have the layout of capset(2), version 3 (two words of data).
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) as i32 }).map(drop)
 }
+
+/// They are `int`s; gVisor's kernel takes no more for a range's end.
+const LAST_DESCRIPTOR: u32 = i32::MAX as u32;
 
 /// Waits at the handshake. Not on the socket: init reads that too by now, and would take the go.
 fn pass(gate: RawFd) -> io::Result<()> {

@@ -25,8 +25,10 @@ pub fn find(
     path_var: &OsStr,
     store: &Store,
 ) -> Result<Option<WallParts>, Fault> {
-    let Backend::Microvm(vmm) = backend else {
-        return Ok(None);
+    let vmm = match backend {
+        Backend::Process => return Ok(None),
+        Backend::Gvisor => return gvisor(programs, path_var, store).map(Some),
+        Backend::Microvm(vmm) => vmm,
     };
     let monitor = match vmm {
         Vmm::Qemu => monitor("qemu", "qemu-system-x86_64", programs.qemu.as_deref(), path_var)?,
@@ -39,6 +41,23 @@ pub fn find(
         driver: text(&driver)?,
         monitor,
     }))
+}
+
+/// `runsc`, and the agent for its container's first process.
+fn gvisor(programs: &Programs, path_var: &OsStr, store: &Store) -> Result<WallParts, Fault> {
+    let monitor = monitor("runsc", "runsc", programs.runsc.as_deref(), path_var)?;
+    let driver = own_program()?;
+    let agent = agent(programs, &driver);
+    let (_, digest) = open_agent(&agent, store)?;
+    Ok(WallParts {
+        images: vec![Image {
+            role: "agent".to_owned(),
+            path: text(&agent)?,
+            digest,
+        }],
+        driver: text(&driver)?,
+        monitor,
+    })
 }
 
 fn own_program() -> Result<PathBuf, Fault> {
@@ -102,8 +121,7 @@ fn images(kernel: &str, programs: &Programs, driver: &Path, store: &Store) -> Re
     let (kernel, modules) = artifacts
         .kernel(&Wanted::named(Kind::Kernel, kernel)?)
         .map_err(|_| missing())?;
-    let beside = || driver.with_file_name("sr-guest");
-    let agent = programs.guest.clone().unwrap_or_else(beside);
+    let agent = agent(programs, driver);
     let initrd = initrd(&artifacts, &kernel, modules, &agent, store)?;
     [("kernel", &kernel), ("initrd", &initrd)]
         .into_iter()
@@ -117,6 +135,26 @@ fn images(kernel: &str, programs: &Programs, driver: &Path, store: &Store) -> Re
         .collect()
 }
 
+fn agent(programs: &Programs, driver: &Path) -> PathBuf {
+    let beside = || driver.with_file_name("sr-guest");
+    programs.guest.clone().unwrap_or_else(beside)
+}
+
+fn no_agent(agent: &Path, error: &io::Error) -> Fault {
+    let remedy = "build it with `cargo xtask guest`, beside safe-run, or name it with SAFE_RUN_GUEST";
+    let found = format!("{}, the init of guests: {error}", agent.display());
+    preflight("guest", found, remedy)
+}
+
+/// The agent and its digest.
+fn open_agent(agent: &Path, store: &Store) -> Result<(File, Digest), Fault> {
+    let bad = |e: io::Error| no_agent(agent, &e);
+    let file = File::open(agent).map_err(bad)?;
+    let stat = rustix::fs::fstat(&file).map_err(|e| bad(e.into()))?;
+    let digest = digests::of_file(store, &file, &stat, &mut || false).map_err(bad)?;
+    Ok((file, digest))
+}
+
 /// Made once for each kernel and agent, and kept.
 fn initrd(
     artifacts: &Artifacts,
@@ -125,14 +163,8 @@ fn initrd(
     agent: &Path,
     store: &Store,
 ) -> Result<Artifact, Fault> {
-    let bad = |e: io::Error| {
-        let remedy = "build it with `cargo xtask guest`, beside safe-run, or name it with SAFE_RUN_GUEST";
-        let found = format!("{}, the init of guests: {e}", agent.display());
-        preflight("guest", found, remedy)
-    };
-    let mut file = File::open(agent).map_err(bad)?;
-    let stat = rustix::fs::fstat(&file).map_err(|e| bad(e.into()))?;
-    let digest = digests::of_file(store, &file, &stat, &mut || false).map_err(bad)?;
+    let bad = |e| no_agent(agent, &e);
+    let (mut file, digest) = open_agent(agent, store)?;
     let mut with = kernel.provenance.with.clone();
     with.insert("agent".to_owned(), digest);
     let short = |digest: &Digest| digest.hex().chars().take(16).collect::<String>();

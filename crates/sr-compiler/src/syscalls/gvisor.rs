@@ -44,7 +44,7 @@ const CALLS: [(&str, &str); 9] = [
     (
         "the driver: its streams, its agent, its child",
         "poll recvfrom sendto readv writev signalfd4 pidfd_open pidfd_send_signal vfork dup2 brk clock_gettime statfs
-         getsockopt setpgid mremap",
+         getsockopt setpgid mremap readlink clock_nanosleep",
     ),
     (
         "the start of a dynamic program",

@@ -217,11 +217,19 @@ fn mounts(view: &FilesystemPlan, root: &str) -> Vec<Mount> {
                 ..own(target, "tmpfs", &[])
             },
             _ if !covered || target == "/sys" => continue,
+            // The Sentry makes what leads to a mount.
+            ViewKind::Directory { .. } if leads_on(view, target) => continue,
             what => bound(target, root, what.is_writable()),
         });
     }
     mounts.push(bound(AGENT, root, false));
     mounts
+}
+
+fn leads_on(view: &FilesystemPlan, target: &str) -> bool {
+    view.entries
+        .iter()
+        .any(|entry| entry.target != target && path::within(&entry.target, target))
 }
 
 /// What the view has at `target`, over a mount of the Sentry's. The attributes are those that the sandbox locks.
@@ -234,6 +242,6 @@ fn bound(target: &str, root: &str, writable: bool) -> Mount {
         destination: target.to_owned(),
         kind: "bind",
         source: path::join(root, target.trim_start_matches('/')),
-        options: ["bind", mode, "nosuid", "nodev"].map(str::to_owned).to_vec(),
+        options: ["rbind", mode, "nosuid", "nodev"].map(str::to_owned).to_vec(),
     }
 }

@@ -309,7 +309,7 @@ fn wrong_in_container(plan: &GuestPlan, process: &Process, mounts: &[Mount<'_>])
         !match planned.what {
             GuestMountKind::Proc => is("proc"),
             GuestMountKind::Dev | GuestMountKind::Tmpfs { .. } => is("tmpfs"),
-            GuestMountKind::Shared { .. } => is("9p"),
+            GuestMountKind::Shared { directory } => is("9p") || directory && leads_on(plan, &planned.target),
             GuestMountKind::Masked => found.is_some() || !process.sees(&planned.target),
             GuestMountKind::ReadOnly => {
                 found.map_or_else(|| !process.sees(&planned.target), |mount| mount.options.contains(&"ro"))
@@ -317,6 +317,12 @@ fn wrong_in_container(plan: &GuestPlan, process: &Process, mounts: &[Mount<'_>])
         }
     });
     wrong.map(|planned| format!("mountinfo has for {} {:?}", planned.target, at(&planned.target)))
+}
+
+/// Whether something is mounted below `place`.
+fn leads_on(plan: &GuestPlan, place: &str) -> bool {
+    let below = |target: &str| target.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
+    plan.mounts.iter().any(|mount| below(&mount.target))
 }
 
 #[cfg(test)]

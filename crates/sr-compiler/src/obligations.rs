@@ -3,7 +3,7 @@
 use crate::bundle::{CompileBundle, DeniedAction, IdMap, Limit, LimitMechanism, MacPlan, SyscallsPlan};
 use crate::compile::Input;
 use crate::{mac, resources};
-use sr_common::{Backend, Choice, Control, Coverage, Obligation, Strength};
+use sr_common::{Choice, Control, Coverage, Obligation, Strength};
 use sr_policy::spec::{DeniedScope, Mac, OnOutput, RequiredStrength};
 
 /// `other`: what another wall than the native one says of itself.
@@ -300,10 +300,7 @@ fn mechanism_alone(control: Control, limit: &Limit, bundle: &CompileBundle) -> S
         (LimitMechanism::Rlimit, Control::Memory) => "RLIMIT_AS".to_owned(),
         (LimitMechanism::Rlimit, _) => "RLIMIT_NPROC".to_owned(),
         (LimitMechanism::Affinity { cpus }, _) => format!("affinity to {cpus} CPUs; sched_setaffinity denied"),
-        (LimitMechanism::Guest, Control::Cpu) => "cgroup v2 cpu.max of the guest's kernel".to_owned(),
-        (LimitMechanism::Guest, Control::Memory) => "cgroup v2 memory.max of the guest's kernel".to_owned(),
-        (LimitMechanism::Guest, _) if bundle.backend == Backend::Gvisor => "pids.max of gVisor's kernel".to_owned(),
-        (LimitMechanism::Guest, _) => "cgroup v2 pids.max of the guest's kernel".to_owned(),
+        (LimitMechanism::Guest, _) => "the guest's own kernel".to_owned(),
         (LimitMechanism::Tmpfs, _) => format!("tmpfs of that size, {} inodes", bundle.filesystem_plan.writable.inodes),
         (LimitMechanism::Quota { files }, _) => {
             format!("project quota of that size, {files} files, by safe-run-helper")

@@ -792,7 +792,7 @@ fn every_clause_has_an_obligation() {
 #[test]
 fn all_faults_are_told_at_once() {
     let (mut policy, subject) = with_mount("/", "/work", How::Captured);
-    policy.runtime.backend = "gvisor".parse().unwrap();
+    policy.runtime.backend = "microvm:firecracker".parse().unwrap();
     policy.syscalls.allow = vec!["raed".into()];
     let paths: Vec<String> = faults(&policy, &ordinary(), &subject)
         .into_iter()

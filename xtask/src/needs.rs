@@ -26,6 +26,12 @@ const NEEDS: &[(&[&str], &str)] = &[
         &["python3", "-c", "import ctypes; ctypes.CDLL('libseccomp.so.2')"],
         "libseccomp2",
     ),
+    // Read the images of file systems that are made here, and unpack what tests pack.
+    (&["fsck.erofs", "-V"], "erofs-utils"),
+    (&["mksquashfs", "-version"], "squashfs-tools"),
+    (&["zstd", "--version"], "zstd"),
+    (&["xz", "--version"], "xz-utils"),
+    (&["dpkg-deb", "--version"], "dpkg"),
     // CPython's own tests, which run inside the sandbox as they do outside.
     (
         &[

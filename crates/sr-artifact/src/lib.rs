@@ -5,14 +5,21 @@
 pub mod apt;
 pub mod cpio;
 pub mod debian;
+pub mod erofs;
 mod fault;
+pub mod image;
+pub mod import;
 pub mod kernel;
 pub mod modules;
 pub mod name;
+pub mod packed;
 pub mod provenance;
+pub mod rootfs;
 mod scratch;
 pub mod store;
+pub mod tar;
 mod tool;
+pub mod tree;
 
 pub use name::{Kind, Wanted};
 pub use provenance::{Input, Provenance};

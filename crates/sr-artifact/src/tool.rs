@@ -27,7 +27,7 @@ pub(crate) fn missing(stage: &str, program: &str, package: &str, error: &io::Err
     fault(stage, format!("{program} cannot be started: {error}"), remedy)
 }
 
-/// Runs it to its end and gives its standard output; its last words are the error.
+/// Runs it to its end and gives its standard output; its words are the error.
 pub(crate) fn output(stage: &str, program: &str, package: &str, command: &mut Command) -> Result<Vec<u8>, Fault> {
     let output = command.output().map_err(|e| missing(stage, program, package, &e))?;
     if output.status.success() {
@@ -40,8 +40,12 @@ pub(crate) fn output(stage: &str, program: &str, package: &str, command: &mut Co
 pub(crate) fn failed(stage: &str, program: &str, status: &str, words: &[u8]) -> Fault {
     let text = String::from_utf8_lossy(words);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let last = lines[lines.len().saturating_sub(6)..].join("; ");
-    fault(stage, format!("{program}: {status}: {last}"), "see what it says")
+    // Some say first what is wrong, some last.
+    let words = match lines.len() {
+        0..=6 => lines.join("; "),
+        more => [&lines[..3], &["…"], &lines[more - 3..]].concat().join("; "),
+    };
+    fault(stage, format!("{program}: {status}: {words}"), "see what it says")
 }
 
 #[cfg(test)]
@@ -49,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_program_names_its_package_and_a_failed_one_its_last_words() {
+    fn a_missing_program_names_its_package_and_a_failed_one_its_words() {
         let missing = output("x", "no-such-program", "some-package", &mut command("no-such-program")).unwrap_err();
         assert_eq!(missing.path, "artifact.x");
         assert!(missing.remedy.ends_with("apt-get install some-package"), "{missing}");

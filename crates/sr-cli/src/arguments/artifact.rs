@@ -1,6 +1,8 @@
 //! `safe-run artifact …`.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use sr_artifact::Kind;
+use std::path::PathBuf;
 
 /// What virtual machines start from: kernels, modules, root file systems, programs, kept by their digests below the run store.
 #[derive(Debug, Args)]
@@ -18,6 +20,29 @@ pub enum ArtifactAction {
     Build {
         #[command(subcommand)]
         what: BuildAction,
+    },
+    /// Take in what others made; what it is its first bytes say.
+    #[command(after_help = "\
+PATH is an OCI layout (a directory or a tar archive), what `docker save` wrote, a tar archive or
+directory of files, an erofs, squashfs or ext4 image, an ELF kernel or a bzImage, a cpio archive, or,
+with --kind program, a program. Archives may be packed with gzip or zstd. Every document and layer of
+an image is held to its digest. Nothing is unpacked on this host: names that lead out of an archive are
+refused, links lead to places in the image, devices and extended attributes are left out, and told.
+An image's Env, Entrypoint, Cmd, WorkingDir and User are kept with it: safe-run artifact list --json.")]
+    Import {
+        path: PathBuf,
+        /// Left out: the file's own name, without what follows a dot.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// kernel, modules, initrd, rootfs or program, where the file does not say it.
+        #[arg(long, value_name = "KIND")]
+        kind: Option<Kind>,
+        /// What file system a rootfs becomes that comes as files.
+        #[arg(long, value_enum, default_value_t = ImageFormat::Erofs)]
+        format: ImageFormat,
+        /// As a JSON array.
+        #[arg(long)]
+        json: bool,
     },
     /// What is kept, by kind and name.
     List {
@@ -46,6 +71,14 @@ pub enum ArtifactAction {
     },
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImageFormat {
+    /// Written by Safe-Run itself.
+    Erofs,
+    /// Packed; by mksquashfs, of Debian's squashfs-tools.
+    Squashfs,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum BuildAction {
     /// Debian's current kernel, unpacked to an ELF image, and the modules that a guest needs.
@@ -63,6 +96,32 @@ installed; apt's own state stays as it is.")]
         #[arg(long)]
         json: bool,
     },
+    /// A root file system of Debian's packages.
+    #[command(after_help = "\
+A shell and the usual tools are always in it: --packages adds to them, with all that they depend on.
+No script of a package is run. What follows: passwd and group are those that Debian begins with, a few
+alternatives (awk, which, cc …) are chosen by a list of Safe-Run's own; the loader has no cache and
+finds libraries where it looks without one; what else scripts would have made (certificates in one file,
+byte code, locales, keys) is not there. Files keep the owners, modes and times that their packages give.
+
+Needs Debian's apt and dpkg (programs), squashfs-tools for --format squashfs, and a place that apt's
+sources name. Nothing is installed.")]
+    Rootfs {
+        /// Debian's packages, such as python3,git.
+        #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+        packages: Vec<String>,
+        /// What it is called.
+        #[arg(long, value_name = "NAME", default_value = "default")]
+        name: String,
+        #[arg(long, value_enum, default_value_t = ImageFormat::Erofs)]
+        format: ImageFormat,
+        /// A release of Debian's, such as bookworm. Left out: this host's own.
+        #[arg(long, value_name = "CODENAME")]
+        suite: Option<String>,
+        /// As a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl ArtifactAction {
@@ -70,8 +129,9 @@ impl ArtifactAction {
     pub fn json(&self) -> bool {
         match self {
             ArtifactAction::Build {
-                what: BuildAction::Kernel { json, .. },
+                what: BuildAction::Kernel { json, .. } | BuildAction::Rootfs { json, .. },
             }
+            | ArtifactAction::Import { json, .. }
             | ArtifactAction::List { json }
             | ArtifactAction::Verify { json, .. }
             | ArtifactAction::Gc { json, .. } => *json,

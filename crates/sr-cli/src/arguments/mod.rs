@@ -4,7 +4,7 @@ mod artifact;
 mod limits;
 mod run;
 
-pub use artifact::{ArtifactAction, ArtifactArguments, BuildAction};
+pub use artifact::{ArtifactAction, ArtifactArguments, BuildAction, ImageFormat};
 pub use run::{OutputArguments, PolicyLayer, RunArguments, ShellArguments};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

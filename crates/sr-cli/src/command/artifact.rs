@@ -1,13 +1,16 @@
 //! `artifact`: what virtual machines start from.
 
-use crate::arguments::{ArtifactAction, BuildAction};
+use crate::arguments::{ArtifactAction, BuildAction, ImageFormat};
 use crate::environment::Environment;
 use crate::failure::Done;
 use crate::json;
 use crate::terminal::{self, clean, count, size};
 use serde_json::{Value, json};
+use sr_artifact::image::Format;
+use sr_artifact::import::{self, Import};
 use sr_artifact::store::Collected;
-use sr_artifact::{Artifact, Artifacts, Wanted, kernel, name};
+use sr_artifact::tree::Limits;
+use sr_artifact::{Artifact, Artifacts, Wanted, kernel, name, rootfs};
 use sr_common::{Code, Fault};
 
 /// Digits of a digest that a list shows.
@@ -16,6 +19,30 @@ const SHOWN: usize = "sha256:".len() + 16;
 pub fn artifact(action: &ArtifactAction, env: &Environment) -> Done {
     match action {
         ArtifactAction::Build { what } => build(what, env),
+        ArtifactAction::Import {
+            path,
+            name,
+            kind,
+            format,
+            json,
+        } => {
+            let stem = || {
+                path.file_name()
+                    .and_then(|name| name.to_str())
+                    .and_then(|name| name.split('.').next())
+            };
+            let name = name.clone().unwrap_or_else(|| name::from(stem().unwrap_or_default()));
+            name::check(&name)?;
+            let request = Import {
+                path,
+                name: &name,
+                kind: *kind,
+                format: format.format(),
+                limits: Limits::default(),
+            };
+            let taken = import::import(&Artifacts::open(&env.store)?, &request)?;
+            made_known(&[taken], *json)
+        }
         ArtifactAction::List { json } => list(*json, env),
         ArtifactAction::Verify { artifact, json } => verify(artifact.as_deref(), *json, env),
         ArtifactAction::Remove { artifact } => {
@@ -28,12 +55,33 @@ pub fn artifact(action: &ArtifactAction, env: &Environment) -> Done {
     }
 }
 
+impl ImageFormat {
+    fn format(self) -> Format {
+        match self {
+            ImageFormat::Erofs => Format::Erofs,
+            ImageFormat::Squashfs => Format::Squashfs,
+        }
+    }
+}
+
 fn build(what: &BuildAction, env: &Environment) -> Done {
     match what {
         BuildAction::Kernel { name, suite, json } => {
             name::check(name)?;
             let artifacts = Artifacts::open(&env.store)?;
             made_known(&kernel::build(&artifacts, suite.as_deref(), name)?, *json)
+        }
+        BuildAction::Rootfs {
+            packages,
+            name,
+            format,
+            suite,
+            json,
+        } => {
+            name::check(name)?;
+            let artifacts = Artifacts::open(&env.store)?;
+            let made = rootfs::build(&artifacts, suite.as_deref(), packages, format.format(), name)?;
+            made_known(&[made], *json)
         }
     }
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Crates whose tests meet the kernel: they run again as an ordinary user.
-const ON_THE_KERNEL: [&str; 4] = ["sr-kernel", "sr-process", "sr-runner", "sr-cli"];
+/// Crates whose tests meet the kernel, or make what needs no root: they run again as an ordinary user.
+const ON_THE_KERNEL: [&str; 5] = ["sr-kernel", "sr-process", "sr-runner", "sr-artifact", "sr-cli"];
 
 pub fn test(options: &[&str]) -> Outcome {
     if let Some(unknown) = options.iter().find(|o| !["--yes", "--quick"].contains(o)) {

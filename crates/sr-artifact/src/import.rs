@@ -70,13 +70,21 @@ pub fn import(artifacts: &Artifacts, import: &Import<'_>) -> Result<Artifact, Fa
         return Err(not(import, "neither a file nor a directory"));
     }
     let found = found(&mut file).map_err(on(path))?;
+    let plain = |kind: Kind, file: File| {
+        let how = Provenance {
+            how: format!("import {kind}"),
+            ..Provenance::default()
+        };
+        whole(artifacts, import, kind, file, how)
+    };
     match (import.kind, found) {
         (None | Some(Kind::Rootfs), Found::Image(format)) => {
-            let provenance = Provenance {
+            let how = Provenance {
+                how: "import image".to_owned(),
                 format: Some(format.as_str().to_owned()),
-                ..of_file(import, &mut file, "import image")?
+                ..Provenance::default()
             };
-            artifacts.add(file, Kind::Rootfs, import.name, provenance)
+            whole(artifacts, import, Kind::Rootfs, file, how)
         }
         (None | Some(Kind::Rootfs), Found::Tar) => files(artifacts, import, &Held::Tar(file)),
         (None | Some(Kind::Rootfs), Found::PackedTar) => {
@@ -84,22 +92,26 @@ pub fn import(artifacts: &Artifacts, import: &Import<'_>) -> Result<Artifact, Fa
             let unpacked = unpack(&file, &scratch, import.limits).map_err(|e| refused(import, &e))?;
             files(artifacts, import, &Held::Tar(unpacked))
         }
-        (None | Some(Kind::Kernel), Found::Kernel) => whole(artifacts, import, Kind::Kernel, file),
+        (None | Some(Kind::Kernel), Found::Kernel) => plain(Kind::Kernel, file),
         (None | Some(Kind::Kernel), Found::PackedKernel) => {
-            let provenance = of_file(import, &mut file, "import kernel, unpacked")?;
             let mut image = Vec::new();
             file.read_to_end(&mut image).map_err(on(path))?;
             let scratch = artifacts.scratch()?;
             let vmlinux = scratch.path().join("vmlinux");
             kernel::unpack(&image, &vmlinux)?;
             let vmlinux = File::open(&vmlinux).map_err(on(&vmlinux))?;
-            artifacts.add(vmlinux, Kind::Kernel, import.name, provenance)
+            let how = Provenance {
+                how: "import kernel, unpacked".to_owned(),
+                inputs: vec![input(import, Digest::of(&image))],
+                ..Provenance::default()
+            };
+            artifacts.add(vmlinux, Kind::Kernel, import.name, how)
         }
-        (None | Some(Kind::Initrd), Found::Initrd) => whole(artifacts, import, Kind::Initrd, file),
+        (None | Some(Kind::Initrd), Found::Initrd) => plain(Kind::Initrd, file),
         // The kernel unpacks these itself.
-        (Some(Kind::Initrd), Found::Packed) => whole(artifacts, import, Kind::Initrd, file),
-        (Some(Kind::Modules), Found::Initrd) => whole(artifacts, import, Kind::Modules, file),
-        (Some(Kind::Program), Found::Program) => whole(artifacts, import, Kind::Program, file),
+        (Some(Kind::Initrd), Found::Packed) => plain(Kind::Initrd, file),
+        (Some(Kind::Modules), Found::Initrd) => plain(Kind::Modules, file),
+        (Some(Kind::Program), Found::Program) => plain(Kind::Program, file),
         (None, Found::Program) => Err(not(import, "a program: say so with --kind program")),
         (Some(kind), found) => Err(not(import, &format!("no {kind} but {}", found.words()))),
         (None, Found::Packed | Found::Unknown) => Err(not(import, "of a kind that is not known here")),
@@ -203,24 +215,26 @@ fn is_kernel(file: &mut File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A file as it is.
-fn whole(artifacts: &Artifacts, import: &Import<'_>, kind: Kind, mut file: File) -> Result<Artifact, Fault> {
-    let provenance = of_file(import, &mut file, &format!("import {kind}"))?;
-    artifacts.add(file, kind, import.name, provenance)
+/// A file as it is; what was copied is what is told of.
+fn whole(
+    artifacts: &Artifacts,
+    import: &Import<'_>,
+    kind: Kind,
+    mut file: File,
+    how: Provenance,
+) -> Result<Artifact, Fault> {
+    let mut draft = artifacts.draft()?;
+    io::copy(&mut file, &mut draft).map_err(|e| refused(import, &e))?;
+    let inputs = vec![input(import, draft.digest())];
+    artifacts.keep(draft, kind, import.name, Provenance { inputs, ..how })
 }
 
-fn of_file(import: &Import<'_>, file: &mut File, how: &str) -> Result<Provenance, Fault> {
-    let (digest, _) = Digest::of_reader(&mut *file).map_err(on(import.path))?;
-    file.rewind().map_err(on(import.path))?;
-    Ok(Provenance {
-        how: how.to_owned(),
-        inputs: vec![Input {
-            name: file_name(import.path),
-            version: None,
-            digest: Some(digest),
-        }],
-        ..Provenance::default()
-    })
+fn input(import: &Import<'_>, digest: Digest) -> Input {
+    Input {
+        name: file_name(import.path),
+        version: None,
+        digest: Some(digest),
+    }
 }
 
 /// The last of a path: the rest is nobody's business.
@@ -276,11 +290,7 @@ fn files(artifacts: &Artifacts, import: &Import<'_>, held: &Held) -> Result<Arti
                 let (digest, _) = read.finish().map_err(wrong)?;
                 Provenance {
                     how: "import archive".to_owned(),
-                    inputs: vec![Input {
-                        name: file_name(import.path),
-                        version: None,
-                        digest: Some(digest),
-                    }],
+                    inputs: vec![input(import, digest)],
                     ..Provenance::default()
                 }
             }

@@ -7,6 +7,7 @@ pub mod cpio;
 pub mod debian;
 pub mod erofs;
 mod fault;
+pub mod fetch;
 pub mod image;
 pub mod import;
 pub mod kernel;

@@ -24,10 +24,13 @@ impl Scratch {
         loop {
             let path = dir.join(unique().map_err(on(dir))?);
             fs::DirBuilder::new().mode(0o700).create(&path).map_err(on(&path))?;
-            let lock = open(&path).map_err(on(&path))?;
+            // Whoever cleans up may come between: then it is gone again.
+            let lock = match open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(on(&path))?,
+            };
             let locked = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
             locked.map_err(|e| on(&path)(e.into()))?;
-            // Whoever cleans up may have come between.
             if path.is_dir() {
                 return Ok(Scratch { path, _lock: lock });
             }
@@ -57,10 +60,17 @@ pub(crate) fn sweep(dir: &Path, look: bool) -> io::Result<Vec<PathBuf>> {
         };
         // A maker holds it.
         let Ok(_held) = held else { continue };
-        if !look {
-            remove(&path)?;
+        let there = if look {
+            path.symlink_metadata().map(drop)
+        } else {
+            remove(&path)
+        };
+        match there {
+            Ok(()) => found.push(path),
+            // Its maker was faster.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
         }
-        found.push(path);
     }
     found.sort();
     Ok(found)

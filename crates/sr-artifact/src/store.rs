@@ -71,6 +71,13 @@ pub struct Draft {
     _scratch: Scratch,
 }
 
+impl Draft {
+    /// Of what was written so far.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+}
+
 impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.file.write(bytes)?;
@@ -142,7 +149,7 @@ impl Artifacts {
     /// Takes a content into the store under a name, which from then on means it.
     pub fn keep(&self, draft: Draft, kind: Kind, name: &str, provenance: Provenance) -> Result<Artifact, Fault> {
         name::check(name)?;
-        let digest = draft.hasher.clone().finish();
+        let digest = draft.digest();
         let artifact = Artifact {
             kind,
             name: name.to_owned(),

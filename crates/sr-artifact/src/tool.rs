@@ -20,8 +20,11 @@ pub(crate) fn command(program: &str) -> Command {
 
 /// Why it could not be started.
 pub(crate) fn missing(stage: &str, program: &str, package: &str, error: &io::Error) -> Fault {
+    // A directory of PATH that may not be searched makes what is missing look like what is forbidden.
     let remedy = match error.kind() {
-        io::ErrorKind::NotFound => format!("install it, on Debian: apt-get install {package}"),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            format!("install it, on Debian: apt-get install {package}")
+        }
         _ => format!("see that {program} can be executed"),
     };
     fault(stage, format!("{program} cannot be started: {error}"), remedy)

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// Host ids from here on belong to no user, no container manager and no systemd range.
 const ID_BASE: u32 = 0x7000_0000;
+/// Where a proxy of one's own listens as a rule.
+const LOCAL_PROXY: &str = "http://127.0.0.1:7890";
 /// The operator's rules.
 const OPERATOR_RULES: &str = "/etc/safe-run/host.yaml";
 
@@ -42,6 +44,8 @@ pub struct Environment {
     /// `SAFE_RUN_QEMU`, `SAFE_RUN_GUEST`, `SAFE_RUN_RUNSC`, `SAFE_RUN_FIRECRACKER`, `SAFE_RUN_JAILER`,
     /// `SAFE_RUN_CLOUD_HYPERVISOR`.
     pub programs: Programs,
+    /// What is fetched goes through it: `SAFE_RUN_PROXY_URL`, or the usual local one where `SAFE_RUN_USE_LOCAL_PROXY` says so.
+    pub proxy: Option<String>,
     /// For standard error and standard output.
     pub err_style: Style,
     pub out_style: Style,
@@ -139,6 +143,7 @@ impl Environment {
             store,
             keys,
             operator_rules: OPERATOR_RULES.into(),
+            proxy: proxy(var),
             user_rules: config.map(|c| c.join("host.yaml")),
             home,
             id_base: ID_BASE,
@@ -147,6 +152,16 @@ impl Environment {
             err_style: Style::default(),
             out_style: Style::default(),
         })
+    }
+}
+
+fn proxy(var: &dyn Fn(&str) -> Option<OsString>) -> Option<String> {
+    let text = |name: &str| var(name).map(|value| value.to_string_lossy().into_owned());
+    let named = text("SAFE_RUN_PROXY_URL");
+    match text("SAFE_RUN_USE_LOCAL_PROXY").as_deref() {
+        Some("1" | "true" | "yes" | "on") => Some(named.unwrap_or_else(|| LOCAL_PROXY.to_owned())),
+        Some("0" | "false" | "no" | "off") => None,
+        _ => named,
     }
 }
 
@@ -272,6 +287,23 @@ mod tests {
             env(1000, &[("HOME", "/h")]).unwrap().helper(&HostRules::default()),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn a_proxy_is_taken_where_it_is_named_or_the_local_one_is_wanted() {
+        let (wanted, url) = ("SAFE_RUN_USE_LOCAL_PROXY", "SAFE_RUN_PROXY_URL");
+        let named = (url, "http://proxy.example.com:1");
+        for (vars, taken) in [
+            (&[][..], None),
+            (&[(wanted, "1")], Some(LOCAL_PROXY)),
+            (&[(wanted, "true"), named], Some(named.1)),
+            (&[named], Some(named.1)),
+            (&[(wanted, "0"), named], None),
+            (&[(wanted, "0")], None),
+        ] {
+            let vars = [&[("HOME", "/h")], vars].concat();
+            assert_eq!(env(1000, &vars).unwrap().proxy.as_deref(), taken, "{vars:?}");
+        }
     }
 
     #[test]

@@ -24,12 +24,15 @@ pub enum ArtifactAction {
     /// Take in what others made; what it is its first bytes say.
     #[command(after_help = "\
 PATH is an OCI layout (a directory or a tar archive), what `docker save` wrote, a tar archive or
-directory of files, an erofs, squashfs or ext4 image, an ELF kernel or a bzImage, a cpio archive, or,
-with --kind program, a program. Archives may be packed with gzip or zstd. Every document and layer of
-an image is held to its digest. Nothing is unpacked on this host: names that lead out of an archive are
-refused, links lead to places in the image, devices and extended attributes are left out, and told.
-An image's Env, Entrypoint, Cmd, WorkingDir and User are kept with it: safe-run artifact list --json.")]
+directory of files, an erofs, squashfs or ext4 image, an ELF kernel or a bzImage, a cpio archive;
+with --kind program, a program. Archives may be packed with gzip or zstd.
+
+Every document and layer of an image is held to its digest. Nothing is unpacked on this host: names
+that lead out of an archive are refused, links lead to places in the image, devices and extended
+attributes are left out, and told. An image's Env, Entrypoint, Cmd, WorkingDir and User are kept
+with it: safe-run artifact list --json.")]
     Import {
+        /// What is taken in.
         path: PathBuf,
         /// Left out: the file's own name, without what follows a dot.
         #[arg(long, value_name = "NAME")]
@@ -37,12 +40,17 @@ An image's Env, Entrypoint, Cmd, WorkingDir and User are kept with it: safe-run 
         /// kernel, modules, initrd, rootfs or program, where the file does not say it.
         #[arg(long, value_name = "KIND")]
         kind: Option<Kind>,
-        /// What file system a rootfs becomes that comes as files.
+        /// What file system a rootfs becomes that comes as files; squashfs needs Debian's squashfs-tools.
         #[arg(long, value_enum, default_value_t = ImageFormat::Erofs)]
         format: ImageFormat,
         /// As a JSON array.
         #[arg(long)]
         json: bool,
+    },
+    /// Fetch a program that no package registry has, of a pinned release, into artifacts/bin/ here.
+    Fetch {
+        #[command(subcommand)]
+        what: FetchAction,
     },
     /// What is kept, by kind and name.
     List {
@@ -73,9 +81,7 @@ An image's Env, Entrypoint, Cmd, WorkingDir and User are kept with it: safe-run 
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ImageFormat {
-    /// Written by Safe-Run itself.
     Erofs,
-    /// Packed; by mksquashfs, of Debian's squashfs-tools.
     Squashfs,
 }
 
@@ -98,14 +104,15 @@ installed; apt's own state stays as it is.")]
     },
     /// A root file system of Debian's packages.
     #[command(after_help = "\
-A shell and the usual tools are always in it: --packages adds to them, with all that they depend on.
-No script of a package is run. What follows: passwd and group are those that Debian begins with, a few
-alternatives (awk, which, cc …) are chosen by a list of Safe-Run's own; the loader has no cache and
-finds libraries where it looks without one; what else scripts would have made (certificates in one file,
-byte code, locales, keys) is not there. Files keep the owners, modes and times that their packages give.
+A shell and the usual tools are always in it: --packages adds to them, with all that they need.
 
-Needs Debian's apt and dpkg (programs), squashfs-tools for --format squashfs, and a place that apt's
-sources name. Nothing is installed.")]
+No script of a package is run. So passwd and group are those that Debian begins with; a few
+alternatives (awk, which, cc …) are chosen by a list of Safe-Run's own; the loader has no cache and
+finds libraries where it looks without one; what else scripts would have made (certificates in one
+file, byte code, locales, keys) is not there. Owners, modes and times are the packages' own.
+
+Needs Debian's apt and dpkg (programs), squashfs-tools for --format squashfs, and a place that
+apt's sources name. Nothing is installed.")]
     Rootfs {
         /// Debian's packages, such as python3,git.
         #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
@@ -113,6 +120,7 @@ sources name. Nothing is installed.")]
         /// What it is called.
         #[arg(long, value_name = "NAME", default_value = "default")]
         name: String,
+        /// Its file system; squashfs is packed.
         #[arg(long, value_enum, default_value_t = ImageFormat::Erofs)]
         format: ImageFormat,
         /// A release of Debian's, such as bookworm. Left out: this host's own.
@@ -124,12 +132,34 @@ sources name. Nothing is installed.")]
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum FetchAction {
+    /// Firecracker and its jailer. scripts/get_firecracker.sh does the same without Safe-Run.
+    #[command(after_help = "\
+What is not pinned is not fetched, and what has another digest than the pinned one is not kept.
+Needs curl, unless --from names a directory. SAFE_RUN_PROXY_URL names a proxy;
+SAFE_RUN_USE_LOCAL_PROXY=1 takes http://127.0.0.1:7890 where it does not.")]
+    Firecracker {
+        /// Such as 1.17.0. Left out: the newest that is pinned.
+        version: Option<String>,
+        /// A mirror, which holds the archive under its own name. Left out: the project's own releases.
+        #[arg(long, value_name = "DIR|URL")]
+        from: Option<String>,
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 impl ArtifactAction {
     /// Whether faults are to be written as JSON.
     pub fn json(&self) -> bool {
         match self {
             ArtifactAction::Build {
                 what: BuildAction::Kernel { json, .. } | BuildAction::Rootfs { json, .. },
+            }
+            | ArtifactAction::Fetch {
+                what: FetchAction::Firecracker { json, .. },
             }
             | ArtifactAction::Import { json, .. }
             | ArtifactAction::List { json }

@@ -4,7 +4,7 @@ mod artifact;
 mod limits;
 mod run;
 
-pub use artifact::{ArtifactAction, ArtifactArguments, BuildAction, ImageFormat};
+pub use artifact::{ArtifactAction, ArtifactArguments, BuildAction, FetchAction, ImageFormat};
 pub use run::{OutputArguments, PolicyLayer, RunArguments, ShellArguments};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

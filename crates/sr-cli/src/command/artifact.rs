@@ -1,11 +1,12 @@
 //! `artifact`: what virtual machines start from.
 
-use crate::arguments::{ArtifactAction, BuildAction, ImageFormat};
+use crate::arguments::{ArtifactAction, BuildAction, FetchAction, ImageFormat};
 use crate::environment::Environment;
 use crate::failure::Done;
 use crate::json;
 use crate::terminal::{self, clean, count, size};
 use serde_json::{Value, json};
+use sr_artifact::fetch::{self, Fetch};
 use sr_artifact::image::Format;
 use sr_artifact::import::{self, Import};
 use sr_artifact::store::Collected;
@@ -19,6 +20,7 @@ const SHOWN: usize = "sha256:".len() + 16;
 pub fn artifact(action: &ArtifactAction, env: &Environment) -> Done {
     match action {
         ArtifactAction::Build { what } => build(what, env),
+        ArtifactAction::Fetch { what } => fetched(what, env),
         ArtifactAction::Import {
             path,
             name,
@@ -84,6 +86,26 @@ fn build(what: &BuildAction, env: &Environment) -> Done {
             made_known(&[made], *json)
         }
     }
+}
+
+fn fetched(what: &FetchAction, env: &Environment) -> Done {
+    let FetchAction::Firecracker { version, from, json } = what;
+    let done = fetch::firecracker(&Fetch {
+        pins: fetch::FIRECRACKER,
+        version: version.as_deref(),
+        from: from.as_deref(),
+        to: &env.cwd.join("artifacts"),
+        proxy: env.proxy.as_deref(),
+    })?;
+    if *json {
+        terminal::out(&json::pretty(&done)?);
+        return Ok(0);
+    }
+    for program in &done.programs {
+        let path = clean(&program.path.to_string_lossy());
+        terminal::out(&format!("{path}  {}  {}\n", done.version, program.digest));
+    }
+    Ok(0)
 }
 
 /// Says what was made or taken in.

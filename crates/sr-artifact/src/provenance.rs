@@ -18,7 +18,7 @@ pub struct Provenance {
     /// Of a root file system: `erofs`, `squashfs` or `ext4`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub format: Option<String>,
-    /// Other artifacts that belong to this one: a kernel's `modules`.
+    /// What belongs to this one: by their kind other artifacts, a kernel's `modules`; by another word what is not in the store.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub with: BTreeMap<String, Digest>,
     /// How an image's author wanted it to be started.

@@ -266,8 +266,10 @@ impl Artifacts {
         let all = self.list()?;
         for artifact in only.map_or(all.as_slice(), std::slice::from_ref) {
             known.push((artifact.digest, artifact.title()));
+            // What is called by another word than a kind was never in the store.
             let with = artifact.provenance.with.iter();
-            known.extend(with.map(|(part, digest)| (*digest, format!("{} ({part})", artifact.title()))));
+            let kept = with.filter(|(part, _)| part.parse::<Kind>().is_ok());
+            known.extend(kept.map(|(part, digest)| (*digest, format!("{} ({part})", artifact.title()))));
         }
         known.sort();
         let mut verified: Vec<Verified> = Vec::new();

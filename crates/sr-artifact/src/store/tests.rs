@@ -116,6 +116,36 @@ fn a_damaged_content_is_told_and_never_given() {
 }
 
 #[test]
+fn what_was_never_in_the_store_is_not_damaged() {
+    let (_dir, artifacts) = store();
+    let modules = artifacts.add(&b"m"[..], Kind::Modules, "m", how("test")).unwrap();
+    let with = |modules| Provenance {
+        with: [
+            ("agent".to_owned(), Digest::of(b"elsewhere")),
+            ("modules".to_owned(), modules),
+        ]
+        .into(),
+        ..how("test")
+    };
+    artifacts
+        .add(&b"i"[..], Kind::Initrd, "i", with(modules.digest))
+        .unwrap();
+    let damaged = || {
+        artifacts
+            .verify(None)
+            .unwrap()
+            .into_iter()
+            .filter(|v| v.damage.is_some())
+            .count()
+    };
+    assert_eq!(damaged(), 0);
+    artifacts
+        .add(&b"i"[..], Kind::Initrd, "i", with(Digest::of(b"gone")))
+        .unwrap();
+    assert_eq!(damaged(), 1);
+}
+
+#[test]
 fn a_link_in_the_place_of_a_content_is_not_followed() {
     let (dir, artifacts) = store();
     let kept = artifacts.add(&b"k"[..], Kind::Kernel, "k", how("test")).unwrap();

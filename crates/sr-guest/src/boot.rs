@@ -25,8 +25,7 @@ pub fn mounts() -> Result<(), Failure> {
             Err(e) => return Err(failure(format!("mount {fs}"), e.to_string())),
         }
     }
-    // A program is given what it asks for and ended at its limit, as on a host that has more memory than a guest.
-    std::fs::write("/proc/sys/vm/overcommit_memory", "1").map_err(at("write /proc/sys/vm/overcommit_memory"))
+    Ok(())
 }
 
 /// Loads `names` and what each needs, before it. A module that the list does not have is the kernel's own, or of no use to it.
@@ -91,8 +90,8 @@ fn find() -> std::io::Result<Option<OwnedFd>> {
             let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
             return match rustix::fs::open(path, flags, Mode::empty()) {
                 Ok(port) => Ok(Some(port)),
-                // Its node is there before the kernel finds the port by it.
-                Err(Errno::NXIO) => Ok(None),
+                // Its name comes a moment before the port itself.
+                Err(Errno::NXIO | Errno::NODEV | Errno::NOENT) => Ok(None),
                 Err(e) => Err(e.into()),
             };
         }

@@ -53,7 +53,8 @@ fn running(plan: &GuestPlan) -> (Host, Guest) {
         other => assert_eq!(other, guest::Said::Part),
     });
     assert_eq!(came.as_ref(), Some(plan));
-    (up.clear(), down.clear());
+    up.clear();
+    down.clear();
     guest.posture(&mut up, &[]).unwrap();
     assert!(host.go(&mut down).is_err() && down.is_empty(), "not before the posture");
     each(&up, |frame| {

@@ -160,10 +160,16 @@ pub fn images() -> Result<(PathBuf, PathBuf), End> {
         Ok(bytes)
     });
     let bytes = made.as_ref().map_err(|why| End::from(why.clone()))?;
-    let initrd = target().join(format!("initrd-{}", std::process::id()));
-    static WRITTEN: OnceLock<()> = OnceLock::new();
-    WRITTEN.get_or_init(|| fs::write(&initrd, bytes).unwrap());
-    Ok((rig.join("vmlinux"), initrd))
+    // For one test program at a time, and as small as an initrd is.
+    static WRITTEN: OnceLock<PathBuf> = OnceLock::new();
+    let initrd = WRITTEN.get_or_init(|| {
+        let path = std::env::temp_dir().join(format!("safe-run-test-initrd-{}", rustix::process::geteuid().as_raw()));
+        let new = path.with_extension(std::process::id().to_string());
+        fs::write(&new, bytes).unwrap();
+        fs::rename(&new, &path).unwrap();
+        path
+    });
+    Ok((rig.join("vmlinux"), initrd.clone()))
 }
 
 /// A directory of a test's own.

@@ -228,7 +228,7 @@ fn steps(
 fn filter(text: &str) -> Result<Vec<Instruction>, Failure> {
     let bad = || failure("read the plan", "its filter is no list of instructions");
     let digits = text.as_bytes();
-    if digits.is_empty() || digits.len() % 16 != 0 {
+    if digits.is_empty() || !digits.len().is_multiple_of(16) {
         return Err(bad());
     }
     let mut bytes = Vec::with_capacity(digits.len() / 2);

@@ -219,11 +219,12 @@ impl Place {
         Ok(machine.arguments())
     }
 
-    /// The driver, in a mount namespace where the guest's `/usr` is this host's, read-only.
+    /// The driver, in a mount namespace where the guest's `/usr` is this host's, read-only; with the user's number that the
+    /// program has in the guest, and without any privilege.
     pub fn start(&self, argv: Vec<String>, plan: GuestPlan, stdio: [Stdio; 3]) -> Driver {
         const SCRIPT: &str = "\
 root=$1; shift; if [ -d \"$root/usr\" ]; then mount --rbind /usr \"$root/usr\"; mount -o remount,bind,ro \"$root/usr\"; fi
-exec \"$@\"";
+exec unshare --map-user=1000 --map-group=1000 \"$@\"";
         let path = self.path().join(format!("supervisor-{}", rand()));
         let door = seqpacket();
         rustix::net::bind(&door, &SocketAddrUnix::new(&path).unwrap()).unwrap();

@@ -44,7 +44,7 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
         posture,
     } = start::start(&plan, group)?;
     port.guest.posture(&mut port.out, &posture).map_err(violation)?;
-    hold(port, pid, &streams)?;
+    hold(port, pid, &mut streams)?;
     sr_kernel::ptrace::detach(pid).map_err(at("let the program go"))?;
     let status = run(port, pid, &children, &mut streams, group)?;
     // What it wrote to shared directories is the host's before its end is told.
@@ -111,13 +111,17 @@ fn clock(nanoseconds: u64) {
 }
 
 /// Waits for the host's leave. Signals wait in the kernel.
-fn hold(port: &mut Port, program: i32, streams: &Streams) -> Result<(), Failure> {
+fn hold(port: &mut Port, program: i32, streams: &mut Streams) -> Result<(), Failure> {
     let mut go = false;
     while !go {
         if wait(port)?.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-            port.hear(|_, _, said| {
+            port.hear(|guest, out, said| {
                 match said {
                     Said::Go => go = true,
+                    // There before the program is.
+                    Said::Input(bytes) => streams.input(guest, out, bytes)?,
+                    Said::InputEnd => streams.end_input(),
+                    Said::Unread(stream) => streams.unread(stream),
                     Said::Signal(number) => signal(program, number),
                     Said::Window { rows, columns } => streams.window(rows, columns),
                     _ => {}

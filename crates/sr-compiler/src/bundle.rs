@@ -82,6 +82,11 @@ pub enum MonitorPlan {
 }
 
 impl MonitorPlan {
+    /// Whether the guest's kernel keeps the account of its memory. Else that is the monitor's, and the host counts it.
+    pub fn guest_counts_memory(&self) -> bool {
+        matches!(self, MonitorPlan::Qemu { .. })
+    }
+
     pub fn argv(&self) -> &[String] {
         match self {
             MonitorPlan::Qemu { argv } | MonitorPlan::Gvisor { argv } => argv,

@@ -359,7 +359,7 @@ pub fn guest_plan(bundle: &CompileBundle, terminal: bool) -> GuestPlan {
             .map(|(name, value)| (name.clone(), *value))
             .collect(),
         limits: GuestLimits {
-            memory: value(&resources.memory).filter(|_| !sentry),
+            memory: value(&resources.memory),
             pids: value(&resources.pids),
             cpu: value(&resources.cpu).filter(|_| !sentry),
         },

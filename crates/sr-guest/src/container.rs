@@ -65,13 +65,13 @@ pub fn executable(plan: &GuestPlan) -> Result<OwnedFd, Failure> {
         .map_err(|e| failure(format!("open {} in the view", plan.executable), e.to_string()))
 }
 
-/// The control group of the program, which counts processes alone.
+/// The control group of the program, which counts processes alone: memory is counted outside.
 pub struct Group {
     held: Vec<Observed>,
     door: OwnedFd,
     count: OwnedFd,
-    most: Option<u64>,
-    peak: Option<u64>,
+    limits: GuestLimits,
+    peaks: Usage,
     full: u64,
     was_full: bool,
 }
@@ -111,8 +111,8 @@ impl Group {
             held,
             door: open("cgroup.procs", OFlags::WRONLY)?,
             count: open("pids.current", OFlags::RDONLY)?,
-            most: limits.pids,
-            peak: None,
+            limits: limits.clone(),
+            peaks: Usage::default(),
             full: 0,
             was_full: false,
         })
@@ -135,26 +135,22 @@ impl Limits for Group {
     }
 
     fn usage(&mut self) -> Usage {
-        let pids = self.count();
-        self.peak = self.peak.max(pids);
-        let full = pids.zip(self.most).is_some_and(|(pids, most)| pids >= most);
+        let now = Usage {
+            pids: self.count(),
+            ..Usage::default()
+        };
+        self.peaks = self.peaks.max(now);
+        let full = now.pids.zip(self.limits.pids).is_some_and(|(pids, most)| pids >= most);
         self.full += u64::from(full && !self.was_full);
         self.was_full = full;
-        Usage {
-            pids,
-            ..Usage::default()
-        }
+        now
     }
 
     fn peaks(&mut self) -> Usage {
         self.usage();
-        Usage {
-            pids: self.peak,
-            ..Usage::default()
-        }
+        self.peaks
     }
 
-    /// The host counts the memory.
     fn limit_of_memory(&self) -> u64 {
         0
     }

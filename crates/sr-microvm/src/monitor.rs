@@ -8,6 +8,7 @@ mod drive;
 mod machine;
 mod output;
 mod qmp;
+mod sentry;
 mod supervisor;
 
 use supervisor::Supervisor;

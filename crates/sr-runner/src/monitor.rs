@@ -43,6 +43,7 @@ pub struct Monitor {
     socket: OwnedFd,
     stage: Stage,
     held: bool,
+    guest_counts_memory: bool,
 }
 
 /// What the driver said that its turn allows.
@@ -53,8 +54,8 @@ pub enum Heard {
 }
 
 impl Monitor {
-    /// And the driver's end.
-    pub fn new() -> Result<(Monitor, OwnedFd), Fault> {
+    /// And the driver's end. `guest_counts_memory`: see [`sr_compiler::bundle::MonitorPlan`].
+    pub fn new(guest_counts_memory: bool) -> Result<(Monitor, OwnedFd), Fault> {
         let (socket, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(|e| fault("launch.prepare.socket", std::io::Error::from(e).to_string()))?;
@@ -62,6 +63,7 @@ impl Monitor {
             socket,
             stage: Stage::Starting,
             held: false,
+            guest_counts_memory,
         };
         Ok((monitor, theirs))
     }
@@ -110,6 +112,11 @@ impl Monitor {
 
     pub fn interest(&self) -> Option<PollFd<'_>> {
         (self.stage != Stage::Over).then(|| PollFd::new(&self.socket, PollFlags::IN))
+    }
+
+    /// Whether the host's account of memory is the program's too, with the monitor's.
+    pub fn shares_memory(&self) -> bool {
+        !self.guest_counts_memory
     }
 
     /// Whether the guest has held the program.
@@ -199,7 +206,7 @@ mod tests {
     use rustix::fd::AsFd;
 
     fn told(messages: &[&[u8]]) -> Vec<Result<Option<Heard>, Fault>> {
-        let (mut monitor, theirs) = Monitor::new().unwrap();
+        let (mut monitor, theirs) = Monitor::new(true).unwrap();
         let mut all = Vec::new();
         for message in messages {
             rustix::net::send(theirs.as_fd(), message, SendFlags::NOSIGNAL).unwrap();
@@ -233,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_message_beyond_its_bound_and_an_end() {
-        let (mut monitor, theirs) = Monitor::new().unwrap();
+        let (mut monitor, theirs) = Monitor::new(true).unwrap();
         assert!(matches!(monitor.hear(), Ok(None)));
         rustix::net::send(theirs.as_fd(), &vec![b' '; MESSAGE + 1], SendFlags::NOSIGNAL).unwrap();
         let fault = monitor.hear().err().unwrap();

@@ -289,6 +289,11 @@ fn peaks(s: &Supervision<'_>, watch: &Watch) -> Usage {
     }
 }
 
+/// Whether the memory that the host counts is the program's.
+fn counts_memory(s: &Supervision<'_>) -> bool {
+    s.monitor.as_ref().is_none_or(Monitor::shares_memory)
+}
+
 fn time_is_up(s: &Supervision<'_>, watch: &mut Watch) {
     match &s.monitor {
         Some(monitor) if !monitor.has_run() => {
@@ -323,6 +328,11 @@ fn hear(s: &mut Supervision<'_>, watch: &mut Watch) -> bool {
             append(s, watch, "guest.limit", json!({"clause": clause.path()}))
         }
         Said::Event { name, detail } => append(s, watch, "guest.event", json!({"event": name, "detail": detail})),
+        // Where the host's kernel had to end something, that is why.
+        Said::Failed { .. } if counts_memory(s) && out_of_memory(s) => {
+            end(s, watch, Cause::Memory, "resources.memory");
+            Ok(())
+        }
         Said::Failed { path, found, remedy } => Err(Fault::new(Code::Run002, path, found, remedy)),
     };
     if let Err(fault) = recorded {
@@ -637,10 +647,10 @@ fn last_sample(s: &mut Supervision<'_>, watch: &mut Watch) {
     let killed = watch.killed_for.is_some();
     look(s, watch, peaks, Instant::now());
     // A limit that was met besides the one for which it was ended.
+    if killed && counts_memory(s) && out_of_memory(s) {
+        watch.limits_hit.insert("resources.memory");
+    }
     if let Some(group) = s.group.filter(|_| killed && s.monitor.is_none()) {
-        if group.oom_kills().is_some_and(|n| n > 0) {
-            watch.limits_hit.insert("resources.memory");
-        }
         if group.pids_limit_hits().is_some_and(|n| n > 0) {
             watch.limits_hit.insert("resources.pids");
         }
@@ -675,6 +685,11 @@ fn look(s: &mut Supervision<'_>, watch: &mut Watch, mut usage: Usage, now: Insta
             unrecordable(s, watch, fault);
         }
     }
+}
+
+/// Whether the host's kernel has ended something for want of memory.
+fn out_of_memory(s: &Supervision<'_>) -> bool {
+    s.group.and_then(RunGroup::oom_kills).is_some_and(|n| n > 0)
 }
 
 fn exact_memory(s: &Supervision<'_>, watch: &Watch) -> Option<u64> {
@@ -723,8 +738,8 @@ fn disk(s: &Supervision<'_>, watch: &mut Watch, usage: &mut Usage, now: Instant)
 
 fn enforce(s: &Supervision<'_>, watch: &mut Watch, usage: &Usage, now: Instant) {
     if let Some(group) = s.group {
-        let out_of_memory = group.oom_kills().is_some_and(|n| n > 0);
-        if out_of_memory && s.monitor.is_some() {
+        let out_of_memory = out_of_memory(s);
+        if out_of_memory && !counts_memory(s) {
             // The guest has its own account: this is the monitor's.
             let found = "the monitor of the guest used up the memory that is the guest's and its own";
             let remedy = "raise resources.memory";

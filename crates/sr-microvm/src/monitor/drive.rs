@@ -4,6 +4,7 @@ use super::console::Tail;
 use super::machine::{Ends, Running};
 use super::output::{Output, Written};
 use super::qmp::{Qmp, Seen};
+use super::sentry::Account;
 use super::supervisor::Supervisor;
 use super::{Ending, Failure};
 use crate::protocol::frame::Decoder;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 /// Signals that are passed on; `SIGWINCH` is told as the window's size.
 const SIGNALS: [i32; 12] = [1, 2, 3, 10, 12, 14, 15, 18, 20, 21, 22, WINDOW];
 const WINDOW: i32 = 28;
+const KILL: u8 = 9;
 /// How long the machine has to end once it is told to.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How far what is to be said to the guest may grow before no more input is read.
@@ -77,6 +79,10 @@ struct Drive<'a> {
     sampled: Option<Instant>,
     latest: Option<Usage>,
     end: Option<GuestEnd>,
+    /// Of memory that the guest's kernel does not count, and the most that was in use.
+    account: Option<Account>,
+    most_memory: Option<u64>,
+    over_memory: bool,
 }
 
 /// What a descriptor that is waited for belongs to.
@@ -116,6 +122,7 @@ impl<'a> Drive<'a> {
             raw.map_err(|e| Failure::own("the terminal", e))?;
         }
         let terminal = plan.terminal;
+        let account = (plan.root == GuestRoot::Own).then(|| Account::of(running.pid()));
         Ok(Drive {
             plan,
             supervisor,
@@ -135,6 +142,9 @@ impl<'a> Drive<'a> {
             sampled: None,
             latest: None,
             end: None,
+            account,
+            most_memory: None,
+            over_memory: false,
         })
     }
 
@@ -339,7 +349,8 @@ impl<'a> Drive<'a> {
                 self.outputs[place(stream)].end();
                 Ok(())
             }
-            Said::Sample(usage) => {
+            Said::Sample(mut usage) => {
+                self.count_memory(&mut usage)?;
                 if self.sampled.is_some_and(|at| at.elapsed() < SAMPLES) || self.supervisor.has_to_tell() {
                     self.latest = Some(usage);
                     return Ok(());
@@ -364,6 +375,23 @@ impl<'a> Drive<'a> {
             }
             Said::Room => Ok(()),
         }
+    }
+
+    /// Adds what the guest's kernel does not count, and ends the program at its limit.
+    fn count_memory(&mut self, usage: &mut Usage) -> Result<(), Failure> {
+        let Some(account) = &mut self.account else {
+            return Ok(());
+        };
+        usage.memory_bytes = account.memory();
+        self.most_memory = self.most_memory.max(usage.memory_bytes);
+        let most = self.plan.limits.memory;
+        let over = usage.memory_bytes.zip(most).is_some_and(|(used, most)| used > most);
+        if !over || self.over_memory {
+            return Ok(());
+        }
+        self.over_memory = true;
+        self.supervisor.tell(Told::Limit { clause: Clause::Memory })?;
+        self.host.signal(&mut self.out, KILL).map_err(ours)
     }
 
     fn guest_event(&mut self, event: GuestEvent) -> Result<(), Failure> {
@@ -416,6 +444,10 @@ impl<'a> Drive<'a> {
     fn finish(&mut self, end: GuestEnd) -> Result<Ending, Failure> {
         self.running.end(PATIENCE);
         let usage = self.latest.unwrap_or_default().max(end.peaks);
+        let usage = Usage {
+            memory_bytes: usage.memory_bytes.max(self.most_memory),
+            ..usage
+        };
         self.supervisor.tell(Told::Sample { usage })?;
         self.monitor_ended()?;
         self.supervisor.finish()?;

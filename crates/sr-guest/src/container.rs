@@ -5,12 +5,14 @@
 use crate::failure::{Failure, at, failure};
 use crate::group::Limits;
 use crate::port::Port;
+use crate::streams::{self, Streams};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::{Pid, Signal, kill_process_group};
 use sr_common::guest::{GuestLimits, GuestMount, GuestMountKind, GuestPlan};
 use sr_common::{Control, Observed, Usage};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -57,6 +59,19 @@ pub fn map(pid: i32, user: u32) -> Result<(), Failure> {
         std::fs::write(&path, format!("{user} 0 1")).map_err(|e| failure(format!("write {path}"), e.to_string()))?;
     }
     Ok(())
+}
+
+/// A terminal of the container's, and its slave three times.
+pub fn terminal() -> Result<(Streams, [OwnedFd; 3]), Failure> {
+    let step = "open a terminal";
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let open = |path: &CStr| rustix::fs::open(path, flags, Mode::empty());
+    let master = open(c"/dev/pts/ptmx").map_err(at(step))?;
+    rustix::pty::unlockpt(&master).map_err(at(step))?;
+    let name = rustix::pty::ptsname(&master, Vec::new()).map_err(at(step))?;
+    let slave = || open(&name).map_err(at(step));
+    let slaves = [slave()?, slave()?, slave()?];
+    Ok((streams::terminal(master)?, slaves))
 }
 
 /// The executable, by its place in the view.

@@ -36,9 +36,11 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(at("make a socket"))?;
     let channel = theirs.as_raw_fd();
-    let pipes = match plan.terminal {
-        true => None,
-        false => Some(streams::pipes(owner(plan))?),
+    let pipes = match (plan.terminal, &plan.root) {
+        (false, _) => Some(streams::pipes(owner(plan))?),
+        (true, GuestRoot::Own) => Some(container::terminal()?),
+        // Of the program's own view, by its own process.
+        (true, GuestRoot::Shared { .. }) => None,
     };
     let door = group.door()?;
     let filter = filter(&plan.filter)?;

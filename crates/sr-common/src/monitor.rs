@@ -29,6 +29,8 @@ pub enum Said {
     Held { posture: Vec<Observed> },
     /// What is used in the guest.
     Sample { usage: Usage },
+    /// The program has ended; how much memory the agent took at most, in bytes.
+    Ended { agent_bytes: u64 },
     /// The guest's kernel met a limit: the clause.
     Limit { clause: Clause },
     /// What became of the monitor or its guest.

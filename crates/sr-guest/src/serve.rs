@@ -52,6 +52,7 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
     let end = GuestEnd {
         status,
         peaks: group.peaks(),
+        agent_bytes: own_peak(),
     };
     port.guest.exited(&mut port.out, &end).map_err(violation)?;
     port.flush()?;
@@ -61,6 +62,14 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
         GuestRoot::Own => {}
     }
     Ok(())
+}
+
+/// The most memory that this process had, in bytes; 0 where its kernel does not count that.
+fn own_peak() -> u64 {
+    let status = sr_kernel::pseudo::text("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
 }
 
 /// Waits for the host, and sends what there is to send.

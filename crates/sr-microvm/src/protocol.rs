@@ -89,6 +89,8 @@ pub struct GuestEnd {
     pub status: i32,
     /// The most that was used at once; the time is all of it.
     pub peaks: sr_common::Usage,
+    /// The agent's own memory at most, bytes.
+    pub agent_bytes: u64,
 }
 
 /// Reads a document out of a frame.

@@ -512,6 +512,7 @@ fn stand_in(what: &str) {
     let end = GuestEnd {
         status: 0,
         peaks: Default::default(),
+        agent_bytes: 0,
     };
     match what {
         "garbage" => out = b"\x7fELF\x02\x01\x01".repeat(1000),

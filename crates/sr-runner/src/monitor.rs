@@ -148,7 +148,7 @@ impl Monitor {
             (Stage::Starting, Said::Booted { .. }) => Stage::Booted,
             (Stage::Booted, Said::Held { .. }) => Stage::Held,
             (stage, Said::Event { .. }) => stage,
-            (Stage::Held, Said::Sample { .. } | Said::Limit { .. }) => Stage::Held,
+            (Stage::Held, Said::Sample { .. } | Said::Limit { .. } | Said::Ended { .. }) => Stage::Held,
             (_, Said::Failed { .. }) => Stage::Over,
             (_, said) => return Err(self.out_of_turn(&format!("{said:?}").chars().take(60).collect::<String>())),
         };

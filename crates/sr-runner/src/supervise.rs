@@ -323,6 +323,7 @@ fn hear(s: &mut Supervision<'_>, watch: &mut Watch) -> bool {
             watch.inside = watch.inside.max(usage);
             append(s, watch, "guest.sample", json!(usage))
         }
+        Said::Ended { agent_bytes } => append(s, watch, "guest.ended", json!({ "agentBytes": agent_bytes })),
         Said::Limit { clause } => {
             watch.limits_hit.insert(clause.path());
             append(s, watch, "guest.limit", json!({"clause": clause.path()}))

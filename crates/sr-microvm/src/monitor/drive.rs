@@ -449,6 +449,9 @@ impl<'a> Drive<'a> {
             ..usage
         };
         self.supervisor.tell(Told::Sample { usage })?;
+        self.supervisor.tell(Told::Ended {
+            agent_bytes: end.agent_bytes,
+        })?;
         self.monitor_ended()?;
         self.supervisor.finish()?;
         Ok(Ending::of(end.status))

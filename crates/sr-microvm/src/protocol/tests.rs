@@ -195,6 +195,7 @@ fn frames_out_of_order_are_refused() {
     let end = GuestEnd {
         status: 0,
         peaks: Usage::default(),
+        agent_bytes: 1,
     };
     let end = serde_json::to_vec(&end).unwrap();
     take(&mut host, Kind::Exited, &end).unwrap();

@@ -42,9 +42,9 @@ impl Apt {
             codename: codename.map(str::to_owned),
         };
         if let Some(codename) = codename {
-            let archive = archive(here.as_deref().unwrap_or_default())?;
             let source = dir.join("sources.list");
-            fs::write(&source, format!("deb {archive} {codename} main\n")).map_err(on(&source))?;
+            let lines = sources(here.as_deref().unwrap_or_default(), codename)?;
+            fs::write(&source, lines).map_err(on(&source))?;
             apt.options.push(option("Dir::Etc::sourcelist", &source));
             apt.options
                 .push(option("Dir::Etc::sourceparts", Path::new("/dev/null")));
@@ -143,19 +143,27 @@ fn own_codename() -> Option<String> {
     Some(name.trim_matches('"').to_owned())
 }
 
-/// Where this host's own packages of `codename` come from.
-fn archive(codename: &str) -> Result<String, Fault> {
+/// Where packages of `codename` come from: from where this host's own, of the release `here`, do; its security updates too.
+fn sources(here: &str, codename: &str) -> Result<String, Fault> {
     let mut command = tool::command("apt-get");
     command.args(["indextargets", "--format", "$(CODENAME) $(REPO_URI)"]);
     let text = tool::output(STAGE, "apt-get", "apt", &mut command)?;
-    of_codename(&String::from_utf8_lossy(&text), codename).ok_or_else(|| {
-        let found = format!("apt names no place that has packages of {codename:?}");
+    lines(&String::from_utf8_lossy(&text), here, codename).ok_or_else(|| {
+        let found = format!("apt names no place that has packages of {here:?}");
         fault(
             STAGE,
             found,
             "this is made of Debian's packages: see that apt's sources are Debian's",
         )
     })
+}
+
+fn lines(text: &str, here: &str, codename: &str) -> Option<String> {
+    let mut lines = format!("deb {} {codename} main\n", of_codename(text, here)?);
+    if let Some(security) = of_codename(text, &format!("{here}-security")) {
+        lines += &format!("deb {security} {codename}-security main\n");
+    }
+    Some(lines)
 }
 
 fn of_codename(text: &str, codename: &str) -> Option<String> {
@@ -191,11 +199,17 @@ mod tests {
     fn other_releases_come_from_where_the_hosts_own_does() {
         let text = "twelve-security http://example.com/security/\ntwelve http://example.com/debian/\n";
         assert_eq!(
-            of_codename(text, "twelve").as_deref(),
-            Some("http://example.com/debian/")
+            lines(text, "twelve", "thirteen").as_deref(),
+            Some(
+                "deb http://example.com/debian/ thirteen main\n\
+                 deb http://example.com/security/ thirteen-security main\n"
+            )
         );
-        assert_eq!(of_codename(text, "thirteen"), None);
-        assert_eq!(of_codename("", ""), None);
+        let text = "twelve http://example.com/debian/\n";
+        let without = "deb http://example.com/debian/ thirteen main\n";
+        assert_eq!(lines(text, "twelve", "thirteen").as_deref(), Some(without));
+        assert_eq!(lines(text, "thirteen", "twelve"), None);
+        assert_eq!(lines("", "", "twelve"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Generators and oracles: bytes in, a judgement out. Property tests and the fuzz targets of `fuzz/` call the same ones.
 //! An oracle says what must hold, not only that nothing panics. Not part of the product.
 
+pub mod archive;
 pub mod bundle;
 pub mod choices;
 pub mod evidence;
@@ -21,7 +22,7 @@ pub struct Target {
 }
 
 /// All targets, by the names of the programs in `fuzz/fuzz_targets`.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     Target {
         name: "policy_text",
         judge: policy::text,
@@ -76,6 +77,16 @@ pub const TARGETS: [Target; 11] = [
         name: "helper_request",
         judge: helper::request,
         seeds: helper::seeds,
+    },
+    Target {
+        name: "archive",
+        judge: archive::archive,
+        seeds: archive::seeds,
+    },
+    Target {
+        name: "layers",
+        judge: archive::layers,
+        seeds: Vec::new,
     },
 ];
 

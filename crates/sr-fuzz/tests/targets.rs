@@ -60,6 +60,16 @@ fn helper_request() {
 }
 
 #[test]
+fn archive() {
+    judged("archive", 3000, 1600);
+}
+
+#[test]
+fn layers() {
+    judged("layers", 1500, 500);
+}
+
+#[test]
 fn events() {
     judged("events", 400, 40);
 }

@@ -30,6 +30,7 @@ const NEEDS: &[(&[&str], &str)] = &[
     ),
     // Read the images of file systems that are made here, and unpack what tests pack.
     (&["fsck.erofs", "-V"], "erofs-utils"),
+    (&["/usr/sbin/e2fsck", "-V"], "e2fsprogs"),
     (&["mksquashfs", "-version"], "squashfs-tools"),
     (&["zstd", "--version"], "zstd"),
     (&["xz", "--version"], "xz-utils"),

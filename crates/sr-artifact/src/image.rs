@@ -1,6 +1,7 @@
 //! A tree as the image of a file system, and images by their first bytes.
 
 use crate::erofs;
+use crate::ext4;
 use crate::fault::{fault, on};
 use crate::store::{Artifacts, Draft};
 use crate::tar::{self, Entry, EntryKind};
@@ -52,21 +53,23 @@ impl fmt::Display for Format {
 /// The image of a tree, not yet kept.
 pub fn write(artifacts: &Artifacts, tree: &Tree, format: Format) -> Result<Draft, Fault> {
     match format {
-        Format::Erofs => {
-            let mut draft = artifacts.draft()?;
-            let mut out = BufWriter::with_capacity(1 << 20, &mut draft);
-            let written = erofs::write(tree, &mut out).and_then(|()| out.flush());
-            drop(out);
-            written.map_err(|e| wrong(&e))?;
-            Ok(draft)
-        }
+        Format::Erofs => written(artifacts, |out| erofs::write(tree, out)),
+        Format::Ext4 => written(artifacts, |out| ext4::write(tree, out)),
         Format::Squashfs => squashfs(artifacts, tree),
-        Format::Ext4 => Err(fault(
-            STAGE,
-            "ext4 images are taken in, not made here",
-            "make an erofs or squashfs image",
-        )),
     }
+}
+
+/// What is written here, straight into the store.
+fn written(
+    artifacts: &Artifacts,
+    write: impl FnOnce(&mut BufWriter<&mut Draft>) -> io::Result<()>,
+) -> Result<Draft, Fault> {
+    let mut draft = artifacts.draft()?;
+    let mut out = BufWriter::with_capacity(1 << 20, &mut draft);
+    let done = write(&mut out).and_then(|()| out.flush());
+    drop(out);
+    done.map_err(|e| wrong(&e))?;
+    Ok(draft)
 }
 
 fn wrong(error: &io::Error) -> Fault {

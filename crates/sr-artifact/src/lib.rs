@@ -6,6 +6,7 @@ pub mod apt;
 pub mod cpio;
 pub mod debian;
 pub mod erofs;
+pub mod ext4;
 mod fault;
 pub mod fetch;
 pub mod image;

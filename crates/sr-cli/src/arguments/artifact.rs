@@ -83,6 +83,7 @@ with it: safe-run artifact list --json.")]
 pub enum ImageFormat {
     Erofs,
     Squashfs,
+    Ext4,
 }
 
 #[derive(Debug, Subcommand)]

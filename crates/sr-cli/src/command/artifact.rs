@@ -62,6 +62,7 @@ impl ImageFormat {
         match self {
             ImageFormat::Erofs => Format::Erofs,
             ImageFormat::Squashfs => Format::Squashfs,
+            ImageFormat::Ext4 => Format::Ext4,
         }
     }
 }

@@ -42,13 +42,14 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
         pid,
         mut streams,
         posture,
+        executable,
     } = start::start(&plan, group)?;
     port.guest.posture(&mut port.out, &posture).map_err(violation)?;
     hold(port, pid, &mut streams)?;
     sr_kernel::ptrace::detach(pid).map_err(at("let the program go"))?;
     let status = run(port, pid, &children, &mut streams, group)?;
-    // What it wrote to shared directories is the host's before its end is told.
-    rustix::fs::sync();
+    // What it wrote to shared directories is the host's before its end is told. It was told itself only of what it waited for.
+    rustix::fs::syncfs(&executable).map_err(at("hand over all that the program wrote"))?;
     let end = GuestEnd {
         status,
         peaks: group.peaks(),

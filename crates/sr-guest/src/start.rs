@@ -12,6 +12,7 @@ use sr_common::guest::{GuestPlan, GuestRoot};
 use sr_kernel::seccomp::Instruction;
 use sr_kernel::step::{CStringArray, Fd, Step};
 use sr_kernel::wire::{self, Message};
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 const SLOT_EXECUTABLE: u16 = 2;
@@ -29,6 +30,8 @@ pub struct Held {
     pub pid: i32,
     pub streams: Streams,
     pub posture: Vec<Observed>,
+    /// Of the file system that it was opened in, what could not be written is told by it.
+    pub executable: File,
 }
 
 pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
@@ -77,7 +80,12 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
     };
     let mut posture = posture::observe(plan, pid, &executable, length)?;
     posture.extend_from_slice(group.held());
-    Ok(Held { pid, streams, posture })
+    Ok(Held {
+        pid,
+        streams,
+        posture,
+        executable,
+    })
 }
 
 /// Whom the program's streams belong to, by the agent's count.
@@ -103,7 +111,7 @@ fn bring(pid: i32, socket: &OwnedFd) -> Result<bool, Failure> {
 
 #[derive(Default)]
 struct Heard {
-    executable: Option<std::fs::File>,
+    executable: Option<File>,
     terminal: Option<OwnedFd>,
 }
 

@@ -49,6 +49,10 @@ fn main() {
             processes_beyond_the_limit_are_refused,
         ),
         ("a_program_that_is_not_there", a_program_that_is_not_there),
+        (
+            "what_cannot_be_written_is_no_success",
+            what_cannot_be_written_is_no_success,
+        ),
         ("a_guest_that_panics", a_guest_that_panics),
         ("a_machine_that_is_killed", a_machine_that_is_killed),
         ("a_monitor_that_is_not_there", a_monitor_that_is_not_there),
@@ -417,6 +421,17 @@ fn a_program_that_is_not_there(place: &Place) -> Test {
         path == "launch.guest" && found.contains("open /usr/bin/no-such-program in the view: No such file"),
         "{path} {found}"
     );
+    Ok(())
+}
+
+fn what_cannot_be_written_is_no_success(place: &Place) -> Test {
+    fs::create_dir_all(place.root().join("small"))?;
+    // In one piece, which the guest's kernel takes before the host is asked.
+    let ran = place.run(plan("head -c 3000000 /dev/zero > /small/file; echo ended"), b"")?;
+    let found = ran
+        .failure()
+        .is_some_and(|(path, found)| path == "run.guest" && found.contains("No space left"));
+    ensure!(ran.status.code() == Some(125) && found, "{}", ran.shown());
     Ok(())
 }
 

@@ -39,7 +39,7 @@ impl Machine {
             // most boots, or believes a number and is wrong about the time by as much. Of what else this machine has
             // as little as it can do without. Page tables of five levels cost each walk a fifth more.
             Accel::Tcg => (
-                "pc,vmport=off,smbus=off,usb=off,i8042=off",
+                "q35,vmport=off,smbus=off,sata=off,usb=off,i8042=off",
                 "pci,disable-legacy=on",
                 "max,la57=off",
             ),

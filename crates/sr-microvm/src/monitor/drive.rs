@@ -76,6 +76,8 @@ struct Drive<'a> {
     input: Option<OwnedFd>,
     outputs: [Output; 2],
     booted: bool,
+    /// The program was let go.
+    went: bool,
     sampled: Option<Instant>,
     latest: Option<Usage>,
     end: Option<GuestEnd>,
@@ -139,6 +141,7 @@ impl<'a> Drive<'a> {
             input: Some(input),
             outputs: [Output::new(Some(output)), Output::new((!terminal).then_some(error))],
             booted: false,
+            went: false,
             sampled: None,
             latest: None,
             end: None,
@@ -264,7 +267,10 @@ impl<'a> Drive<'a> {
             return Ok(());
         }
         match self.supervisor.order()? {
-            Some(Order::Go) => self.host.go(&mut self.out).map_err(ours),
+            Some(Order::Go) => {
+                self.went = true;
+                self.host.go(&mut self.out).map_err(ours)
+            }
             Some(Order::Start { .. }) => Err(Failure::own("the supervisor's order", "something is started already")),
             None => Ok(()),
         }
@@ -368,7 +374,7 @@ impl<'a> Drive<'a> {
             Said::Failed(failure) => {
                 let plain = |text: &str| text.chars().filter(|c| !c.is_control()).take(500).collect::<String>();
                 Err(Failure::new(
-                    "launch.guest",
+                    if self.went { "run.guest" } else { "launch.guest" },
                     format!("the guest cannot {}: {}", plain(&failure.step), plain(&failure.found)),
                     LOOK,
                 ))

@@ -224,6 +224,7 @@ impl Place {
     pub fn start(&self, argv: Vec<String>, plan: GuestPlan, stdio: [Stdio; 3]) -> Driver {
         const SCRIPT: &str = "\
 root=$1; shift; if [ -d \"$root/usr\" ]; then mount --rbind /usr \"$root/usr\"; mount -o remount,bind,ro \"$root/usr\"; fi
+if [ -d \"$root/small\" ]; then mount -t tmpfs -o size=1m,mode=777 tmpfs \"$root/small\"; fi
 exec unshare --map-user=1000 --map-group=1000 \"$@\"";
         let path = self.path().join(format!("supervisor-{}", rand()));
         let door = seqpacket();

@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod choices;
 pub mod evidence;
 pub mod filter;
+pub mod guest;
 pub mod helper;
 pub mod kernel;
 pub mod policy;
@@ -22,7 +23,7 @@ pub struct Target {
 }
 
 /// All targets, by the names of the programs in `fuzz/fuzz_targets`.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target {
         name: "policy_text",
         judge: policy::text,
@@ -72,6 +73,11 @@ pub const TARGETS: [Target; 13] = [
         name: "execution",
         judge: filter::execution,
         seeds: Vec::new,
+    },
+    Target {
+        name: "guest_stream",
+        judge: guest::stream,
+        seeds: guest::seeds,
     },
     Target {
         name: "helper_request",

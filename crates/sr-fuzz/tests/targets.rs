@@ -55,6 +55,11 @@ fn policy_forms() {
 }
 
 #[test]
+fn guest_stream() {
+    judged("guest_stream", 4000, 600);
+}
+
+#[test]
 fn helper_request() {
     judged("helper_request", 4000, 300);
 }

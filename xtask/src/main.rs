@@ -33,6 +33,7 @@ cargo xtask escape [--backend process|bubblewrap|runc|control] [--user root|user
                                        the escape corpus behind every wall and on the bare host → docs/escape-matrix.md
 cargo xtask escape --rig [--write]     what of it harms a machine, controls and all, in the rig → tests/escape/rig.txt
 cargo xtask guest                      the agent of virtual machines, a static program → target/guest/
+cargo xtask runsc                      gVisor's runsc: the one on PATH, else Debian's, fetched → target/tools/
 cargo xtask acceptance [FILE]          every command of docs/acceptance.md, checked
 ";
 
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         ["rig", words @ ..] => rig::rig(words),
         ["escape", options @ ..] => escape::escape(options),
         ["guest"] => guest::guest(),
+        ["runsc"] => needs::runsc().map(|found| println!("{}", found.display())),
         ["acceptance", files @ ..] => acceptance::acceptance(files),
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");

@@ -3,7 +3,7 @@
 use crate::binaries::{self, Unprivileged};
 use crate::stage::{self, step};
 use crate::tally::{Allowed, Reader, Skip, Tally};
-use crate::{Outcome, acceptance, escape, needs, plain, rig, soak, tree};
+use crate::{Outcome, acceptance, escape, guest, needs, plain, rig, soak, tree};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ pub fn test(options: &[&str]) -> Outcome {
     sum.stage("what the checks need", || needs::packages(yes));
     let python = step("second verifiers (Python)", needs::python);
     sum.count(python.is_some());
+    sum.stage("gVisor's runsc", || needs::runsc().map(drop));
+    sum.stage("the agent of guests", guest::guest);
     sum.stage("cargo fmt --check", || {
         cargo(&["fmt", "--all", "--", "--check", "-l"], "fmt", 2)
     });

@@ -104,6 +104,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let end = GuestEnd {
         status: 0,
         peaks: Default::default(),
+        agent_bytes: 0,
     };
     let failure = GuestFailure {
         step: "start".into(),

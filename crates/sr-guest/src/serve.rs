@@ -48,8 +48,14 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
     hold(port, pid, &mut streams)?;
     sr_kernel::ptrace::detach(pid).map_err(at("let the program go"))?;
     let status = run(port, pid, &children, &mut streams, group)?;
-    // What it wrote to shared directories is the host's before its end is told. It was told itself only of what it waited for.
-    rustix::fs::syncfs(&executable).map_err(at("hand over all that the program wrote"))?;
+    // What it wrote to shared directories is the host's before its end is told.
+    match plan.root {
+        // It was told itself only of what it waited for.
+        GuestRoot::Shared { .. } => {
+            rustix::fs::syncfs(&executable).map_err(at("hand over all that the program wrote"))?;
+        }
+        GuestRoot::Own => rustix::fs::sync(),
+    }
     let end = GuestEnd {
         status,
         peaks: group.peaks(),

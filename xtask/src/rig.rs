@@ -219,6 +219,11 @@ fn all(yes: bool, boot: &Boot<'_>, results: &mut Results, shown: &mut Shown) -> 
     })
 }
 
+/// What the tests with virtual machines boot, fetched if it is not there.
+pub fn kernel(yes: bool) -> Outcome {
+    parts(Series::Bookworm, yes).map(drop)
+}
+
 fn parts(series: Series, yes: bool) -> Outcome<Parts> {
     if !cfg!(target_arch = "x86_64") {
         return Err("   the rig runs this host's programs on a kernel for x86_64: it needs a host of that kind".into());

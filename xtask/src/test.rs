@@ -11,7 +11,14 @@ use std::time::{Duration, Instant};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Crates whose tests meet the kernel, or make what needs no root: they run again as an ordinary user.
-const ON_THE_KERNEL: [&str; 5] = ["sr-kernel", "sr-process", "sr-runner", "sr-artifact", "sr-cli"];
+const ON_THE_KERNEL: [&str; 6] = [
+    "sr-kernel",
+    "sr-process",
+    "sr-microvm",
+    "sr-runner",
+    "sr-artifact",
+    "sr-cli",
+];
 
 pub fn test(options: &[&str]) -> Outcome {
     if let Some(unknown) = options.iter().find(|o| !["--yes", "--quick"].contains(o)) {
@@ -26,6 +33,7 @@ pub fn test(options: &[&str]) -> Outcome {
     let mut sum = Sum::default();
 
     sum.stage("what the checks need", || needs::packages(yes));
+    sum.stage("a kernel for virtual machines", || rig::kernel(yes));
     let python = step("second verifiers (Python)", needs::python);
     sum.count(python.is_some());
     sum.stage("gVisor's runsc", || needs::runsc().map(drop));

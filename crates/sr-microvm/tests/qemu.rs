@@ -84,6 +84,7 @@ fn a_program_prints_and_ends(place: &Place) -> Test {
     let mut echo = plan("");
     echo.executable = "/bin/echo".into();
     echo.argv = vec!["echo".into(), "hello".into(), "guest".into()];
+    echo.limits.cpu = Some(500);
     let ran = place.run(echo, b"")?;
     ensure!(
         ran.status.code() == Some(0) && ran.out == b"hello guest\n",
@@ -95,6 +96,7 @@ fn a_program_prints_and_ends(place: &Place) -> Test {
         Said::Booted { kernel } if kernel.starts_with("6.1.") => "booted",
         Said::Held { .. } => "held",
         Said::Sample { .. } => "sample",
+        Said::Ended { agent_bytes } if (1..=4 << 20).contains(agent_bytes) => "agent",
         Said::Event {
             name: EventName::MonitorStarted,
             ..
@@ -108,7 +110,7 @@ fn a_program_prints_and_ends(place: &Place) -> Test {
     let kinds: Vec<&str> = kinds.collect();
     ensure!(kinds.starts_with(&["started", "booted", "held"]), "{kinds:?}");
     ensure!(
-        kinds.ends_with(&["sample", "ended"]) && !kinds.contains(&"other"),
+        kinds.ends_with(&["sample", "agent", "ended"]) && !kinds.contains(&"other"),
         "{kinds:?}"
     );
     for said in &ran.said {
@@ -124,6 +126,7 @@ fn a_program_prints_and_ends(place: &Place) -> Test {
                 Control::Filesystem,
                 Control::Memory,
                 Control::Pids,
+                Control::Cpu,
                 Control::OpenFiles,
             ] {
                 ensure!(posture.iter().any(|line| line.control == control), "no {control:?}");

@@ -315,6 +315,7 @@ mod tests {
                 cloud_hypervisor: missing(),
                 firecracker: missing(),
                 jailer: missing(),
+                guest: missing(),
                 kvm_blocked: None,
                 kernels: Vec::new(),
                 rootfs: Vec::new(),

@@ -60,6 +60,8 @@ pub struct WallFacts {
     pub cloud_hypervisor: ProgramFacts,
     pub firecracker: ProgramFacts,
     pub jailer: ProgramFacts,
+    /// The agent in guests and containers.
+    pub guest: ProgramFacts,
     /// Why no guest can be made with KVM here; `None` where one can.
     pub kvm_blocked: Option<String>,
     /// Names of kernels among the run store's artifacts, sorted.
@@ -75,7 +77,7 @@ pub enum ProgramFacts {
     Found {
         /// Absolute.
         path: String,
-        /// As it says of itself; `null`: it says none.
+        /// As it says of itself; `null`: it says none, or was not asked.
         version: Option<String>,
     },
     Missing {

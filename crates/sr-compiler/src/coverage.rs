@@ -9,7 +9,8 @@ use crate::compile::Input;
 use native::Native;
 use sr_common::facts::{ProgramFacts, WallFacts};
 use sr_common::{
-    API_VERSION, Answer, Backend, Choice, Code, Coverage, Fault, HostFacts, Lack, Matrix, PassedOver, Subject, Vmm,
+    API_VERSION, Answer, Backend, Choice, Code, Control, Coverage, Fault, HostFacts, Lack, Matrix, PassedOver, Subject,
+    Vmm,
 };
 use sr_policy::PolicySpec;
 use sr_policy::spec::BackendChoice;
@@ -177,11 +178,15 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
         Backend::Microvm(vmm) => Some(vmm),
     };
     let programs: &[(&str, &ProgramFacts, &str)] = match vmm {
-        None => &[("runsc", &walls.runsc, "install gVisor's runsc, and have it on PATH")],
+        None => &[(
+            "runsc",
+            &walls.runsc,
+            "install gVisor's runsc, or name it in SAFE_RUN_RUNSC",
+        )],
         Some(Vmm::Qemu) => &[(
             "qemu",
             &walls.qemu,
-            "install QEMU (Debian: qemu-system-x86, qemu-system-arm), and have it on PATH",
+            "install QEMU (Debian: qemu-system-x86, qemu-system-arm), or name it in SAFE_RUN_QEMU",
         )],
         Some(Vmm::CloudHypervisor) => &[(
             "cloudHypervisor",
@@ -201,8 +206,13 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
             ),
         ],
     };
+    let agent = (
+        "guest",
+        &walls.guest,
+        "build it with `cargo xtask guest`, beside safe-run, or name it in SAFE_RUN_GUEST",
+    );
     let mut lacks = Vec::new();
-    for (stage, program, remedy) in programs {
+    for (stage, program, remedy) in programs.iter().chain([&agent]) {
         if let ProgramFacts::Missing { why } = program {
             lacks.push(Lack {
                 path: format!("launch.preflight.{stage}"),
@@ -227,24 +237,40 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
 fn refusals(coverage: &Coverage) -> Vec<Fault> {
     let backend = coverage.backend;
     let lacks = coverage.lacks.iter().map(|lack| {
+        let code = match lack.path.rsplit_once('.') {
+            Some((_, stage)) if PARTS.contains(&stage) => Code::Run002,
+            _ => Code::Run001,
+        };
         let found = format!("{backend}: {}", lack.found);
-        Fault::new(Code::Run002, lack.path.as_str(), found, lack.remedy.as_str())
+        Fault::new(code, lack.path.as_str(), found, lack.remedy.as_str())
     });
     let refused = coverage.declarations.iter().filter(|d| d.answer == Answer::Refused);
     let refused = refused.map(|d| {
+        let (code, path) = match (d.clause.as_str(), d.control) {
+            (PROMISES, Control::HardwareVirtualization) => (Code::Run002, "launch.preflight.kvm"),
+            (PROMISES, _) => (Code::Run001, PROMISES),
+            (clause, _) => (Code::Cmp001, clause),
+        };
         let found = format!(
             "{backend} does not hold it: {}",
             d.reason.as_deref().unwrap_or("nothing does")
         );
         let remedy = d.remedy.as_deref().unwrap_or("take it out, or write another backend");
-        let code = match d.clause.as_str() {
-            PROMISES => Code::Run001,
-            _ => Code::Cmp001,
-        };
-        Fault::new(code, d.clause.as_str(), found, remedy)
+        Fault::new(code, path, found, remedy)
     });
     lacks.chain(refused).collect()
 }
+
+/// The stages of what a wall is made of.
+const PARTS: [&str; 7] = [
+    "runsc",
+    "qemu",
+    "cloudHypervisor",
+    "firecracker",
+    "jailer",
+    "guest",
+    "kernel",
+];
 
 /// The one place where a wall is refused because nothing here can start it.
 fn not_in_this_build(backend: Backend, choice: Option<&Choice>) -> Option<Fault> {

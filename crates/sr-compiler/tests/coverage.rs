@@ -7,6 +7,8 @@ mod common;
 use common::{How, mount, ordinary, policy, root_v1, subject, walls, with_parts};
 use sr_common::facts::{HostFacts, ProgramFacts, Subject};
 use sr_common::{Answer, Backend, Code, Control, Coverage, Declaration, Holder, Matrix, Strength, Vmm};
+use sr_compiler::CompileBundle;
+use sr_compiler::bundle::MonitorPlan;
 use sr_policy::PolicySpec;
 use sr_policy::spec::{
     Accel, BackendChoice, DeniedScope, Files, Mac, Microvm, ObserveScope, OnDenied, RequiredStrength, RootWritable,
@@ -128,16 +130,13 @@ type Case<'a> = (&'a str, &'a [Backend], fn(&mut PolicySpec));
 #[test]
 fn what_a_wall_cannot_hold_is_refused_by_it_alone() {
     let other = [GVISOR, QEMU, CLOUD, FIRECRACKER];
-    let cases: [Case<'_>; 10] = [
+    let cases: [Case<'_>; 9] = [
         ("files.read", &other, |p| p.files = Some(Files::default())),
         ("syscalls.onDenied", &other, |p| p.syscalls.on_denied = OnDenied::Ask),
         ("syscalls.onDenied", &[GVISOR], |p| p.syscalls.on_denied = OnDenied::Log),
         ("evidence.denied", &other, |p| p.evidence.denied = DeniedScope::Calls),
         ("evidence.denied", &other, |p| p.evidence.denied = DeniedScope::Paths),
         ("evidence.observe", &other, |p| p.evidence.observe = ObserveScope::Calls),
-        ("resources.memory", &[QEMU, CLOUD, FIRECRACKER], |p| {
-            p.resources.memory = None
-        }),
         ("rootfs", &[CLOUD, FIRECRACKER], |p| {
             p.rootfs.writable = RootWritable::Overlay
         }),
@@ -219,7 +218,10 @@ fn a_guest_holds_limits_that_its_host_cannot() {
     let limits = ["resources.cpu", "resources.memory", "resources.pids"];
     assert_eq!(
         refused,
-        BTreeMap::from([Backend::Process, GVISOR].map(|b| (b, limits.map(String::from).to_vec())))
+        BTreeMap::from([
+            (Backend::Process, limits.map(String::from).to_vec()),
+            (GVISOR, limits[..2].iter().map(|clause| (*clause).to_owned()).collect())
+        ])
     );
     let matrix = matrix(&policy, &facts, &subject());
     for clause in limits {
@@ -230,6 +232,32 @@ fn a_guest_holds_limits_that_its_host_cannot() {
         assert!(outside.strength > guest.strength && outside.mechanism.ends_with(", around the monitor"));
         assert!(row(&matrix, Backend::Process, clause).remedy.is_some());
     }
+}
+
+/// A session's layers are sampled, whoever holds `/tmp`.
+#[test]
+fn what_has_two_parts_is_as_strong_as_the_weaker() {
+    let mut policy = policy();
+    policy.session = Some("s".into());
+    let matrix = matrix(&policy, &host(), &subject());
+    for coverage in &matrix.backends {
+        let all = coverage.obligations();
+        let disk = all.iter().find(|o| o.control == Control::Disk).unwrap();
+        assert_eq!(disk.strength, Some(Strength::Sampled), "{}: {disk:?}", coverage.backend);
+        assert!(
+            disk.reason
+                .as_deref()
+                .is_some_and(|reason| reason.contains("a session")),
+            "{disk:?}"
+        );
+    }
+    policy.resources.strength = RequiredStrength::Kernel;
+    let refused = refused(&policy, &host(), &subject());
+    assert_eq!(refused.len(), Backend::ALL.len());
+    assert!(
+        refused.values().all(|clauses| clauses == &["resources.disk"]),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -278,16 +306,21 @@ fn what_a_host_lacks_is_named_with_the_walls_that_need_it() {
     walls.cloud_hypervisor = missing();
     walls.firecracker = missing();
     walls.jailer = missing();
+    walls.guest = missing();
     walls.kernels = vec!["other".into()];
     let at = |backend, stage: &str| (backend, format!("launch.preflight.{stage}"));
     let all = [
         at(GVISOR, "runsc"),
+        at(GVISOR, "guest"),
         at(QEMU, "qemu"),
+        at(QEMU, "guest"),
         at(QEMU, "kernel"),
         at(CLOUD, "cloudHypervisor"),
+        at(CLOUD, "guest"),
         at(CLOUD, "kernel"),
         at(FIRECRACKER, "firecracker"),
         at(FIRECRACKER, "jailer"),
+        at(FIRECRACKER, "guest"),
         at(FIRECRACKER, "kernel"),
     ];
     assert_eq!(lacks(&facts), all);
@@ -372,8 +405,8 @@ fn a_bundle_says_which_wall_was_picked_and_why() {
     let bundle = sr_compiler::compile(&policy, &host(), &subject()).unwrap();
     let choice = bundle.choice.unwrap();
     assert_eq!(
-        (bundle.backend.name(), choice.picked, choice.passed_over.len()),
-        ("process", Backend::Process, 4)
+        (bundle.backend, choice.picked, choice.passed_over.len()),
+        (Backend::Process, Backend::Process, 4)
     );
     let told = &bundle.obligations[0];
     assert_eq!(
@@ -400,12 +433,9 @@ fn what_this_build_cannot_start_is_refused_and_nothing_else_is() {
         let mut policy = policy();
         policy.runtime.backend = choice;
         match choice {
-            BackendChoice::Auto | BackendChoice::This(Backend::Process) => {
-                assert!(sr_compiler::compile(&policy, &host(), &subject()).is_ok());
-            }
-            BackendChoice::This(QEMU | GVISOR) => {
-                let subject = with_parts(subject());
-                assert!(sr_compiler::compile(&policy, &host(), &subject).is_ok());
+            BackendChoice::Auto | BackendChoice::This(Backend::Process | GVISOR | QEMU) => {
+                let bundle = sr_compiler::compile(&policy, &host(), &with_parts(subject())).unwrap();
+                assert_eq!(bundle.wall_plan.is_some(), bundle.backend != Backend::Process);
             }
             _ => {
                 let faults = faults(&policy, &host());
@@ -418,6 +448,43 @@ fn what_this_build_cannot_start_is_refused_and_nothing_else_is() {
             }
         }
     }
+}
+
+/// What its column says is what its bundle says; and it may do without KVM only where that is accepted.
+#[test]
+fn the_column_of_a_guest_is_what_its_bundle_tells() {
+    let mut policy = policy();
+    policy.runtime.backend = BackendChoice::This(QEMU);
+    let mut facts = host();
+    let bundle = sr_compiler::compile(&policy, &facts, &with_parts(subject())).unwrap();
+    let matrix = matrix(&policy, &facts, &with_parts(subject()));
+    assert_eq!(bundle.obligations, of(&matrix, QEMU).obligations());
+    let accel = |bundle: &CompileBundle| match &bundle.wall_plan.as_ref().unwrap().monitor {
+        MonitorPlan::Qemu { argv } => argv.iter().any(|word| word == "kvm"),
+        other => panic!("{other:?}"),
+    };
+    assert!(accel(&bundle));
+    facts.walls.as_mut().unwrap().kvm_blocked = Some("there is no /dev/kvm".into());
+    let told = faults(&policy, &facts);
+    assert_eq!(
+        (told[0].0, told[0].1.as_str(), told.len()),
+        (Code::Run002, "launch.preflight.kvm", 1)
+    );
+    policy.degrade = vec![Control::HardwareVirtualization];
+    let bundle = sr_compiler::compile(&policy, &facts, &with_parts(subject())).unwrap();
+    assert!(!accel(&bundle));
+    let lost: Vec<_> = bundle.obligations.iter().filter(|o| !o.enforced).collect();
+    assert!(
+        lost.len() == 1 && lost[0].control == Control::HardwareVirtualization,
+        "{lost:?}"
+    );
+    policy.degrade.clear();
+    policy.microvm = Some(Microvm {
+        accel: Accel::Tcg,
+        ..Microvm::default()
+    });
+    let bundle = sr_compiler::compile(&policy, &facts, &with_parts(subject())).unwrap();
+    assert!(!accel(&bundle) && bundle.obligations.iter().all(|o| o.enforced));
 }
 
 #[test]
@@ -436,7 +503,7 @@ fn a_named_wall_is_refused_for_each_clause_and_each_lack() {
     let expected = [
         at(Code::Run001, "runtime.backend"),
         at(Code::Run002, "launch.preflight.kernel"),
-        at(Code::Run001, "runtime.backend"),
+        at(Code::Run002, "launch.preflight.kvm"),
         at(Code::Cmp001, "evidence.denied"),
     ];
     assert_eq!(told, expected);

@@ -5,14 +5,16 @@ use crate::choices::Choices;
 use crate::{Judgement, policy, require};
 use serde_json::{Value, json};
 use sr_common::facts::{
-    AppArmorFacts, CgroupController, CgroupFacts, Command, DiskCeilings, HelperCeilings, HiddenPath, HostFacts,
-    Interpreter, MacFacts, ProgramFacts, ResolvedMount, SelinuxFacts, Subject, SystemDir, WallFacts,
+    AppArmorFacts, CgroupController, CgroupFacts, Command, DiskCeilings, HelperCeilings, HiddenPath, HostFacts, Image,
+    Interpreter, MacFacts, ProgramFacts, ResolvedMount, SelinuxFacts, Subject, SystemDir, WallFacts, WallParts,
 };
 use sr_common::path::within;
-use sr_common::{Answer, Backend, ByteSize, Code, Fault, Matrix, canonical};
+use sr_common::{Answer, Backend, ByteSize, Code, Digest, Fault, Matrix, Vmm, canonical};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{SYSTEM_DIRECTORIES, ViewKind};
-use sr_policy::spec::{BackendChoice, PolicySpec, RequiredStrength, RootfsSource};
+use sr_policy::spec::{
+    Accel, BackendChoice, DeniedScope, Microvm, OnDenied, PolicySpec, RequiredStrength, RootfsSource,
+};
 use sr_policy::{Format, parse, preset, render_yaml, resolve};
 use std::collections::BTreeMap;
 
@@ -133,6 +135,24 @@ fn compiled(
 
 /// Takes out of a policy and its host what the faults name.
 fn without(faults: &[Fault], spec: &mut PolicySpec, facts: &mut HostFacts, subject: &mut Subject) {
+    // In a guest goes what a guest holds, and where this build starts one, with all that it is made of.
+    let qemu = BackendChoice::This(Backend::Microvm(Vmm::Qemu));
+    let outside = faults.iter().any(|fault| fault.found.starts_with("microvm:qemu"));
+    if spec.runtime.backend == qemu && outside {
+        spec.files = None;
+        spec.evidence.denied = DeniedScope::Available;
+        spec.syscalls.on_denied = OnDenied::Errno;
+        spec.microvm = Some(Microvm {
+            accel: Accel::Tcg,
+            ..Microvm::default()
+        });
+        facts.walls = Some(WallFacts {
+            qemu: found(),
+            guest: found(),
+            kernels: vec!["default".into()],
+            ..walls(&mut Choices::new(&[]))
+        });
+    }
     for fault in faults {
         let path = fault.path.as_str();
         let at = path
@@ -261,15 +281,19 @@ fn facts(c: &mut Choices<'_>) -> HostFacts {
     }
 }
 
+fn found() -> ProgramFacts {
+    ProgramFacts::Found {
+        path: "/usr/bin/x".into(),
+        version: Some("v1.2".into()),
+    }
+}
+
 fn walls(c: &mut Choices<'_>) -> WallFacts {
     let program = |c: &mut Choices<'_>| match c.below(4) {
         0 => ProgramFacts::Missing {
             why: "there is none".into(),
         },
-        _ => ProgramFacts::Found {
-            path: "/usr/bin/x".into(),
-            version: c.some(|_| "v1.2".into()),
-        },
+        _ => found(),
     };
     WallFacts {
         runsc: program(c),
@@ -277,6 +301,7 @@ fn walls(c: &mut Choices<'_>) -> WallFacts {
         cloud_hypervisor: program(c),
         firecracker: program(c),
         jailer: program(c),
+        guest: program(c),
         kvm_blocked: c.some(|_| "there is no /dev/kvm".into()),
         kernels: c.list(2, |c| c.word(&["default", "a.b"]).to_owned()),
         rootfs: Vec::new(),
@@ -367,9 +392,24 @@ fn subject(mut spec: PolicySpec, c: &mut Choices<'_>) -> (PolicySpec, Subject) {
         root,
         hidden,
         command,
+        wall: Some(parts()),
         ..subject
     };
     (spec, made)
+}
+
+/// What a machine is made of: looked for where one is asked for, and of no use else.
+fn parts() -> WallParts {
+    let image = |role: &str| Image {
+        role: role.into(),
+        path: format!("/home/alice/.local/share/safe-run/artifacts/{role}"),
+        digest: Digest::of(role.as_bytes()),
+    };
+    WallParts {
+        driver: "/usr/bin/safe-run".into(),
+        monitor: "/usr/bin/qemu-system-x86_64".into(),
+        images: vec![image("kernel"), image("initrd")],
+    }
 }
 
 /// Each clause of the policy has exactly one obligation, the backend's own promises aside; and none speaks of anything else.
@@ -387,7 +427,11 @@ fn obligations(spec: &PolicySpec, bundle: &CompileBundle) -> Judgement {
     }
     let promises = told.remove("runtime.backend").unwrap_or(0);
     require(promises >= 8, || format!("{promises} promises of the backend"))?;
-    for clause in clauses(spec) {
+    let mut all = clauses(spec);
+    if bundle.wall_plan.is_some() {
+        all.extend(guest(spec));
+    }
+    for clause in all {
         let count = told.remove(clause.as_str()).unwrap_or(0);
         require(count == 1, || format!("{clause} has {count} obligations"))?;
     }
@@ -462,7 +506,7 @@ fn clauses(spec: &PolicySpec) -> Vec<String> {
     for (section, value) in document.as_object().into_iter().flatten() {
         match (section.as_str(), value) {
             ("apiVersion" | "metadata" | "preset" | "degrade", _) | ("session", Value::Null) => {}
-            // Only says of a guest what it is, and the native wall has none.
+            // Only says of a guest what it is: see `guest`.
             ("microvm", _) => {}
             ("mounts", Value::Array(mounts)) => clauses.extend((0..mounts.len()).map(|i| format!("mounts[{i}]"))),
             ("rootfs", _) => clauses.extend(["rootfs".to_owned(), "rootfs.installation".to_owned()]),
@@ -623,8 +667,9 @@ mod tests {
             with(&|what| matches!(what, ViewKind::Writable { .. })),
             with(&|what| matches!(what, ViewKind::Captured { .. })),
             all.iter().filter(|(spec, ..)| spec.rootfs.path.is_some()).count(),
+            all.iter().filter(|(.., bundle)| bundle.wall_plan.is_some()).count(),
         ];
-        println!("compiled, with writable, with captured, with a root directory: {counts:?}");
+        println!("compiled, with writable, with captured, with a root directory, in a guest: {counts:?}");
         assert!(counts.iter().all(|n| *n >= 10), "{counts:?}");
         let declared = (1..400).filter(|seed| {
             let data = random(*seed, 400);

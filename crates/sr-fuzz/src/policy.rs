@@ -3,7 +3,7 @@
 use crate::choices::{Choices, mutate};
 use crate::{Judgement, require};
 use serde_json::Value;
-use sr_common::{ByteSize, Code, Control, Fault, Millis, Vmm};
+use sr_common::{Backend, ByteSize, Code, Control, Fault, Millis, Vmm};
 use sr_compiler::{Arch, syscall_name};
 use sr_policy::spec::{
     Accel, BackendChoice, DeniedScope, Durability, Files, HashScope, Mac, Metadata, Microvm, Mount, OnDenied, OnOutput,
@@ -314,7 +314,10 @@ fn wall(spec: &mut PolicySpec, c: &mut Choices<'_>) {
         return;
     }
     let all: Vec<BackendChoice> = BackendChoice::all().collect();
-    spec.runtime.backend = all[c.below(all.len())];
+    spec.runtime.backend = match c.flag() {
+        true => all[c.below(all.len())],
+        false => BackendChoice::This(Backend::Microvm(Vmm::Qemu)),
+    };
     let vmms = [Vmm::Firecracker, Vmm::CloudHypervisor, Vmm::Qemu];
     let name = |c: &mut Choices<'_>| c.word(&["default", "a.b", "1-2", "no", "../x", "/boot/k"]).to_owned();
     spec.microvm = c.some(|c| Microvm {

@@ -60,7 +60,7 @@ fn gvisor(programs: &Programs, path_var: &OsStr, store: &Store) -> Result<WallPa
     })
 }
 
-fn own_program() -> Result<PathBuf, Fault> {
+pub(crate) fn own_program() -> Result<PathBuf, Fault> {
     std::fs::read_link("/proc/self/exe")
         .map_err(|e| preflight("driver", format!("the own program cannot be found: {e}"), "mount /proc"))
 }
@@ -135,7 +135,7 @@ fn images(kernel: &str, programs: &Programs, driver: &Path, store: &Store) -> Re
         .collect()
 }
 
-fn agent(programs: &Programs, driver: &Path) -> PathBuf {
+pub(crate) fn agent(programs: &Programs, driver: &Path) -> PathBuf {
     let beside = || driver.with_file_name("sr-guest");
     programs.guest.clone().unwrap_or_else(beside)
 }

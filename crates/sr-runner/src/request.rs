@@ -5,7 +5,7 @@ use crate::helper::{self, Helper};
 use crate::parts;
 use crate::store::Store;
 use crate::subject::{self, Surroundings};
-use crate::walls::{self, Programs};
+use crate::walls::{self, Look, Programs};
 use sr_common::{Backend, Fault, HostFacts, Matrix, RunId, Subject};
 use sr_compiler::CompileBundle;
 use sr_evidence::report::RunReport;
@@ -122,11 +122,12 @@ pub fn compile_for_host(
 ) -> Result<Compiled, Vec<Fault>> {
     let native = [BackendChoice::Auto, BackendChoice::This(Backend::Process)];
     let others = !native.contains(&policy.runtime.backend);
+    let look = others.then_some(Look::Only);
     let Known {
         facts,
         mut subject,
         helper,
-    } = gather(policy, host, caller, store, others)?;
+    } = gather(policy, host, caller, store, look)?;
     if others {
         let wall = sr_compiler::wall_for(policy, &facts, &subject)?;
         subject.wall = parts::find(wall, policy, &caller.programs, &caller.path_var, store).map_err(|f| vec![f])?;
@@ -147,17 +148,17 @@ pub fn coverage_for_host(
     caller: &Caller,
     store: &Store,
 ) -> Result<Matrix, Vec<Fault>> {
-    let known = gather(policy, host, caller, store, true)?;
+    let known = gather(policy, host, caller, store, Some(Look::Versions))?;
     sr_compiler::matrix(policy, &known.facts, &known.subject)
 }
 
-/// `other_walls`: what there is of them too, for which programs are started.
+/// `walls`: how closely it is looked at what there is of other walls; `None`: not at all.
 fn gather(
     policy: &PolicySpec,
     host: &HostContext,
     caller: &Caller,
     store: &Store,
-    other_walls: bool,
+    walls: Option<Look>,
 ) -> Result<Known, Vec<Fault>> {
     let private: Vec<_> = std::iter::once(&caller.keys).chain(&caller.runtime).cloned().collect();
     let mut facts =
@@ -165,9 +166,7 @@ fn gather(
     if policy.mac.is_some() {
         facts.mac = Some(facts::mac());
     }
-    if other_walls {
-        facts.walls = Some(walls::gather(store.path(), &caller.programs, &caller.path_var));
-    }
+    facts.walls = walls.map(|look| walls::gather(store, &caller.programs, &caller.path_var, look));
     let helper = helper::complete(&mut facts, &caller.helper, policy).map_err(|f| vec![f])?;
     tracing::debug!("host's facts gathered");
     let cache = store.cache();

@@ -1,8 +1,10 @@
-//! What this host has of other walls than the native one. Programs are started to tell their versions, so nothing of this
-//! is on the way of a run that asks for none of them.
+//! What this host has of other walls than the native one. Nothing of this is on the way of a run that asks for none of them.
 
+use crate::parts;
+use crate::store::Store;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
+use sr_artifact::{Artifacts, Kind};
 use sr_common::facts::{ProgramFacts, WallFacts};
 use std::ffi::OsStr;
 use std::io::Read;
@@ -28,16 +30,34 @@ pub struct Programs {
     pub cloud_hypervisor: Option<PathBuf>,
 }
 
-/// What there is: of programs by their names on `path`, and by `named`; of artifacts in the run store at `store`.
-pub fn gather(store: &Path, named: &Programs, path: &OsStr) -> WallFacts {
+/// How closely programs are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Whether they are there.
+    Only,
+    /// They are started, each to tell its version.
+    Versions,
+}
+
+/// What there is: of programs `named` ones, else those on `path`; of artifacts those of `store`.
+pub fn gather(store: &Store, named: &Programs, path: &OsStr, look: Look) -> WallFacts {
     let machine = rustix::system::uname();
     let qemu = format!("qemu-system-{}", machine.machine().to_string_lossy());
     let program = |name: &str, named: Option<&PathBuf>| match named {
-        Some(file) => examine(file),
+        Some(file) => examine(file, look),
         None => match on_path(name, path) {
-            Some(file) => examine(&file),
+            Some(file) => examine(&file, look),
             None => missing(format!("there is no {name} on PATH")),
         },
+    };
+    let artifacts = Artifacts::existing(store.path()).map(|artifacts| artifacts.list());
+    // What cannot be read is not there to be used either; who asks for it by name is told why.
+    let artifacts = artifacts.and_then(Result::ok).unwrap_or_default();
+    let names = |kind| {
+        let of_kind = artifacts.iter().filter(|artifact| artifact.kind == kind);
+        let mut names: Vec<String> = of_kind.map(|artifact| artifact.name.clone()).collect();
+        names.sort();
+        names
     };
     WallFacts {
         runsc: program("runsc", named.runsc.as_ref()),
@@ -45,9 +65,13 @@ pub fn gather(store: &Path, named: &Programs, path: &OsStr) -> WallFacts {
         cloud_hypervisor: program("cloud-hypervisor", named.cloud_hypervisor.as_ref()),
         firecracker: program("firecracker", named.firecracker.as_ref()),
         jailer: program("jailer", named.jailer.as_ref()),
+        guest: match parts::own_program() {
+            Ok(driver) => examine(&parts::agent(named, &driver), Look::Only),
+            Err(fault) => missing(fault.found),
+        },
         kvm_blocked: sr_kernel::kvm::blocked(),
-        kernels: names(&store.join("artifacts/names/kernel")),
-        rootfs: names(&store.join("artifacts/names/rootfs")),
+        kernels: names(Kind::Kernel),
+        rootfs: names(Kind::Rootfs),
     }
 }
 
@@ -65,7 +89,7 @@ fn executable(file: &Path) -> bool {
     file.is_file() && accessat(CWD, file, Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
-fn examine(file: &Path) -> ProgramFacts {
+fn examine(file: &Path, look: Look) -> ProgramFacts {
     let shown = file.display();
     let Some(path) = file.to_str().filter(|_| file.is_absolute()) else {
         return missing(format!("{shown} is no absolute path in UTF-8"));
@@ -76,11 +100,15 @@ fn examine(file: &Path) -> ProgramFacts {
     if !executable(file) {
         return missing(format!("{shown} is no file that this user may execute"));
     }
+    let found = |version| ProgramFacts::Found {
+        path: path.to_owned(),
+        version,
+    };
+    if look == Look::Only {
+        return found(None);
+    }
     match said(file) {
-        Ok(text) => ProgramFacts::Found {
-            path: path.to_owned(),
-            version: version(&text),
-        },
+        Ok(text) => found(version(&text)),
         Err(why) => missing(format!("{shown} does not start: {why}")),
     }
 }
@@ -132,19 +160,10 @@ fn version(text: &str) -> Option<String> {
         .map(|word| word.trim_end_matches(',').to_owned())
 }
 
-/// The files in `dir`, sorted; none where there is no such directory.
-fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sr_artifact::Provenance;
     use std::os::unix::fs::PermissionsExt;
 
     fn script(dir: &Path, name: &str, mode: u32, body: &str) -> PathBuf {
@@ -173,15 +192,17 @@ mod tests {
         );
         script(dir.path(), "jailer", 0o755, "kill -9 $$");
         script(dir.path(), "cloud-hypervisor", 0o644, "echo v1");
-        std::fs::create_dir_all(at("artifacts/names/kernel/")).unwrap();
-        for name in ["b", "a"] {
-            std::fs::write(at("artifacts/names/kernel").join(name), "").unwrap();
+        let store = Store::open(&at("store")).unwrap();
+        let artifacts = Artifacts::open(store.path()).unwrap();
+        for (kind, name) in [(Kind::Kernel, "b"), (Kind::Kernel, "a"), (Kind::Rootfs, "c")] {
+            artifacts.add(&b"x"[..], kind, name, Provenance::default()).unwrap();
         }
         let named = Programs {
             firecracker: Some("firecracker".into()),
+            guest: Some(at("runsc")),
             ..Programs::default()
         };
-        let facts = gather(dir.path(), &named, dir.path().as_os_str());
+        let facts = gather(&store, &named, dir.path().as_os_str(), Look::Versions);
         let found = |name: &str, version: Option<&str>| ProgramFacts::Found {
             path: at(name).to_str().unwrap().into(),
             version: version.map(str::to_owned),
@@ -191,10 +212,11 @@ mod tests {
         assert_eq!(why(facts.firecracker), "firecracker is no absolute path in UTF-8");
         assert_eq!(why(facts.cloud_hypervisor), "there is no cloud-hypervisor on PATH");
         assert!(why(facts.qemu).starts_with("there is no qemu-system-"));
-        assert_eq!(
-            (facts.kernels, facts.rootfs),
-            (vec!["a".into(), "b".into()], Vec::new())
-        );
+        assert_eq!(facts.guest, found("runsc", None));
+        let (kernels, rootfs) = (vec!["a".into(), "b".into()], vec!["c".into()]);
+        assert_eq!((facts.kernels, facts.rootfs), (kernels, rootfs));
+        let facts = gather(&store, &named, dir.path().as_os_str(), Look::Only);
+        assert_eq!(facts.runsc, found("runsc", None));
     }
 
     #[test]
@@ -204,17 +226,17 @@ mod tests {
         let broken = dir.path().join("broken");
         std::fs::write(&broken, "\x7fELF").unwrap();
         std::fs::set_permissions(&broken, PermissionsExt::from_mode(0o755)).unwrap();
-        assert!(why(examine(&dir.path().join("none"))).ends_with("does not exist"));
-        assert!(why(examine(&plain)).ends_with("may execute"));
-        assert!(why(examine(dir.path())).ends_with("may execute"));
-        assert!(why(examine(&broken)).contains("does not start: "));
+        assert!(why(examine(&dir.path().join("none"), Look::Versions)).ends_with("does not exist"));
+        assert!(why(examine(&plain, Look::Only)).ends_with("may execute"));
+        assert!(why(examine(dir.path(), Look::Only)).ends_with("may execute"));
+        assert!(why(examine(&broken, Look::Versions)).contains("does not start: "));
     }
 
     #[test]
     fn a_program_that_says_too_much_is_heard_no_further() {
         let dir = tempfile::tempdir().unwrap();
         let flood = script(dir.path(), "flood", 0o755, "echo v9; while :; do echo 0123456789; done");
-        assert!(matches!(examine(&flood), ProgramFacts::Found { version: Some(v), .. } if v == "v9"));
+        assert!(matches!(examine(&flood, Look::Versions), ProgramFacts::Found { version: Some(v), .. } if v == "v9"));
     }
 
     #[test]

@@ -38,6 +38,8 @@ fn main() {
         ("strict_shows_no_directory", strict_shows_no_directory),
         ("tty_is_a_terminal", tty_is_a_terminal),
         ("a_policy_file_runs", a_policy_file_runs),
+        ("the_strongest_wall_is_told_and_why", the_strongest_wall_is_told_and_why),
+        ("a_wall_that_is_not_here_is_refused", a_wall_that_is_not_here_is_refused),
         (
             "nothing_is_kept_of_what_is_not_recorded",
             nothing_is_kept_of_what_is_not_recorded,
@@ -396,6 +398,57 @@ fn a_policy_file_runs(place: &Place) -> Test {
     ran.ok()?;
     ensure!(ran.out == "from a file\n", "{ran}");
     Ok(())
+}
+
+/// Only the native wall tells of denied calls, so it is the strongest for a policy that demands it.
+fn the_strongest_wall_is_told_and_why(place: &Place) -> Test {
+    let policy = POLICY.replace(
+        "runtime: {",
+        "evidence: {denied: calls}\nruntime: {backend: strongest, ",
+    );
+    place.write("policy.yaml", &policy);
+    let ran = place.run(&["--policy", "./policy.yaml"]);
+    ran.ok()?;
+    ensure!(ran.out == "from a file\n", "{ran}");
+    ensure!(
+        ran.err.contains("backend strongest: process, it is the strongest"),
+        "{ran}"
+    );
+    let report = place.report();
+    ensure!(report["backend"] == "process", "{report}");
+    let told = &report["obligations"][0];
+    ensure!(
+        told["clause"] == "runtime.backend" && told["requested"] == "strongest",
+        "{told}"
+    );
+    let reason = told["reason"].as_str().unwrap_or_default();
+    for wall in ["firecracker", "cloud-hypervisor", "qemu", "gvisor"] {
+        ensure!(ran.err.contains(&format!("{wall}: ")), "{wall} is not told of: {ran}");
+        ensure!(reason.contains(&format!("{wall}: ")), "{wall} has no reason: {reason}");
+    }
+    place.tell(&["report", "verify"]).ok()?;
+    place.nothing_left()
+}
+
+/// Nothing of the program runs, and why is on record.
+fn a_wall_that_is_not_here_is_refused(place: &Place) -> Test {
+    place.write("fire.sh", "#!/bin/sh\ntouch started\n");
+    let mut command = place.safe_run(&["run", "--backend", "microvm:firecracker", "--", "sh", "fire.sh"]);
+    command.env("SAFE_RUN_FIRECRACKER", place.root().join("none"));
+    let ran = end(command, b"", LIMIT);
+    ran.ended(125)?;
+    let found = format!("{} does not exist", place.root().join("none").display());
+    ensure!(
+        ran.err.contains("SR-RUN-002 launch.preflight.firecracker: ") && ran.err.contains(&found),
+        "{ran}"
+    );
+    ensure!(!place.project.join("started").exists(), "it was started: {ran}");
+    let report = place.report();
+    ensure!(
+        report["backend"] == "microvm:firecracker" && report["result"]["cause"] == "supervisor",
+        "{report}"
+    );
+    place.nothing_left()
 }
 
 /// The same wall, watched in the same way, and no folder, document or signature of it afterwards.

@@ -47,7 +47,7 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
     let policy = input.policy;
     let row = Row { inner, native };
     match clause {
-        Clause::User => row.besides(inner.word("process.user of config.json", "setresuid by the guest's agent")),
+        Clause::User => row.besides("set by the agent there"),
         Clause::Command => Declaration {
             holds: vec![by(
                 Holder::Supervisor,
@@ -57,21 +57,9 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
             reason: Some("what is executed is not the descriptor that was hashed, but what its path leads to".into()),
             ..native.clone()
         },
-        Clause::Args => row.instead(
-            inner.word("process.args of config.json", "argv of the guest's plan"),
-            None,
-        ),
-        Clause::Env => row.instead(
-            inner.word(
-                "process.env of config.json; nothing is inherited",
-                "environment of the guest's plan; nothing is inherited",
-            ),
-            None,
-        ),
-        Clause::Workdir => row.instead(
-            inner.word("process.cwd of config.json", "chdir by the guest's agent"),
-            None,
-        ),
+        Clause::Args => row.instead("argv of the agent's plan", None),
+        Clause::Env => row.instead("environment of the agent's plan; nothing is inherited", None),
+        Clause::Workdir => row.instead("chdir by the agent there", None),
         Clause::Rootfs if inner.shares_directories() => {
             row.besides(inner.word("its root, shown by the gofer", "its root, shown by 9p over virtio"))
         }
@@ -104,31 +92,30 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
         },
         Clause::Memory => match (inner, policy.resources.memory) {
             (Inner::Gvisor, None) => native.clone(),
-            (Inner::Gvisor, Some(_)) => row.with_reason("the Sentry's own memory counts too"),
-            (Inner::Microvm(_), None) => row.refused(
-                "a guest has a fixed amount of memory",
-                "write a size in resources.memory",
-            ),
+            (Inner::Gvisor, Some(_)) => row.with_reason("there is room for the Sentry's own memory besides"),
+            (Inner::Microvm(_), None) => Declaration {
+                reason: Some("the guest has half as much as the host".into()),
+                ..native.clone()
+            },
             (Inner::Microvm(_), Some(_)) => row.held("cgroup v2 memory.max, in a guest of a fixed size"),
         },
         Clause::Pids if policy.resources.pids.is_none() => native.clone(),
-        Clause::Pids => match inner {
-            Inner::Gvisor => row.with_reason("the Sentry's own threads and processes are what is counted"),
-            Inner::Microvm(_) => row.held("cgroup v2 pids.max"),
-        },
-        Clause::Disk => Declaration {
-            reason: Some("what is captured, and /tmp with /dev/shm, may each be so large".into()),
-            ..row.besides("tmpfs of that size for /tmp and /dev/shm")
-        },
+        Clause::Pids => row.held(inner.word("pids.max of the Sentry's own group", "cgroup v2 pids.max")),
+        Clause::Disk => {
+            let mut declared = row.besides("tmpfs of that size for each of /tmp and /dev/shm");
+            // It is held no more strongly than what is captured.
+            declared.holds[0].strength = None;
+            let reason = "what is captured, /tmp and /dev/shm may each be so large";
+            declared.reason = Some(match (declared.answer, declared.reason.take()) {
+                (Answer::Held, Some(other)) => format!("{other}; {reason}"),
+                (Answer::Held, None) => reason.to_owned(),
+                (_, other) => other.unwrap_or_else(|| reason.to_owned()),
+            });
+            declared
+        }
         Clause::OpenFiles => row.instead("RLIMIT_NOFILE", Some(Strength::PerProcess)),
         Clause::Profile => {
-            let mut row = row.instead(
-                inner.word(
-                    "linux.seccomp of config.json, from the same plan",
-                    "seccomp BPF, the native wall's very program",
-                ),
-                Some(Strength::Kernel),
-            );
+            let mut row = row.instead("seccomp BPF, the native wall's very program", Some(Strength::Kernel));
             let around = format!("another filter, around {}", inner.within());
             row.holds.push(by(Holder::Host, around, Some(Strength::Kernel)));
             row
@@ -199,7 +186,7 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
             Inner::Gvisor => native.clone(),
         },
         Clause::SampleInterval => match inner {
-            Inner::Microvm(_) => row.besides("samples by the guest's agent"),
+            Inner::Microvm(_) => row.besides("samples by the agent there"),
             Inner::Gvisor => native.clone(),
         },
         Clause::Denied => match policy.evidence.denied {
@@ -237,12 +224,9 @@ pub(super) fn promises(inner: Inner, native: &[Declaration], input: Input<'_>) -
     let kept = native.iter().map(|native| {
         let row = Row { inner, native };
         match native.control {
-            Control::Capabilities => row.besides(inner.word("none in config.json", "all sets emptied by the agent")),
-            Control::NoNewPrivileges => row.besides(inner.word("noNewPrivileges of config.json", "set by the agent")),
-            Control::PostureAtExec => match inner {
-                Inner::Gvisor => row.with_reason("it is runsc's; of the program the Sentry shows nothing"),
-                Inner::Microvm(_) => row.besides("the program's, told by the guest's agent at its exec stop"),
-            },
+            Control::Capabilities => row.besides("all sets emptied by the agent"),
+            Control::NoNewPrivileges => row.besides("set by the agent"),
+            Control::PostureAtExec => row.besides("the program's, told by the agent at its exec stop"),
             _ => native.clone(),
         }
     });
@@ -279,15 +263,15 @@ fn kernel_of_its_own(inner: Inner, input: Input<'_>) -> Declaration {
         };
     };
     let computed = vec![by(Holder::Monitor, "instructions computed by QEMU (TCG)", None)];
-    let accel = input.policy.microvm.clone().unwrap_or_default().accel;
-    let blocked = walls.and_then(|walls| walls.kvm_blocked.clone());
     let refused = |reason: String, remedy: &str| Declaration {
         answer: Answer::Refused,
         reason: Some(reason),
         remedy: Some(remedy.to_owned()),
         ..held.clone()
     };
-    match (accel, vmm, blocked) {
+    let asked = input.policy.microvm.clone().unwrap_or_default().accel;
+    let blocked = walls.and_then(|walls| walls.kvm_blocked.clone());
+    match (asked, vmm, blocked) {
         (Accel::Tcg, Vmm::Qemu, _) => Declaration {
             holds: computed,
             ..held

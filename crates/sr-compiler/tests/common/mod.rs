@@ -97,6 +97,7 @@ pub fn walls() -> WallFacts {
         cloud_hypervisor: program("cloud-hypervisor"),
         firecracker: program("firecracker"),
         jailer: program("jailer"),
+        guest: program("sr-guest"),
         kvm_blocked: None,
         kernels: vec!["default".into()],
         rootfs: vec![],

@@ -1,12 +1,13 @@
 //! Archives and layers of strangers, what becomes of them, and the image of that as another reader finds it.
 
 mod erofs;
+mod ext4;
 
 use crate::choices::Choices;
 use crate::{Judgement, require};
+use sr_artifact::image;
 use sr_artifact::tar::{self, Archive, Entry, EntryKind};
 use sr_artifact::tree::{Limits, ROOT, Style, Tree, What};
-use sr_artifact::{erofs as writer, image};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
@@ -61,9 +62,13 @@ pub fn layers(data: &[u8]) -> Judgement {
     let again = self::held(&again)?;
     require(held == again, || format!("{held:?} is archived as {again:?}"))?;
     let mut image = Vec::new();
-    writer::write(&tree, &mut image).map_err(|e| format!("its image: {e}"))?;
+    sr_artifact::erofs::write(&tree, &mut image).map_err(|e| format!("its image: {e}"))?;
     let found = erofs::read(&image)?;
-    require(held == found, || format!("{held:?} has the image {found:?}"))
+    require(held == found, || format!("{held:?} has the erofs image {found:?}"))?;
+    image.clear();
+    sr_artifact::ext4::write(&tree, &mut image).map_err(|e| format!("its image: {e}"))?;
+    let found = ext4::read(&image)?;
+    require(held == found, || format!("{held:?} has the ext4 image {found:?}"))
 }
 
 fn empty(style: Style) -> Result<Tree, String> {

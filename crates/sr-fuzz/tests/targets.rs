@@ -71,7 +71,7 @@ fn archive() {
 
 #[test]
 fn layers() {
-    judged("layers", 1500, 500);
+    judged("layers", 500, 500);
 }
 
 #[test]

@@ -65,8 +65,10 @@ pub fn steps(plan: &GuestPlan) -> Result<Vec<Step>, Failure> {
         ("version", "9p2000.L"),
         // What one request carries at most, near the most that the transport takes.
         ("msize", "500000"),
-        // Nobody else writes there while the guest runs, and whoever does is the policy's own doing.
-        ("cache", "loose"),
+        // What is read is not kept, and what is written goes to the host at once, but for files in memory maps: with more of a
+        // cache this kernel opens each file that is written a second time, which who may not write to it any more (a file
+        // that git makes) cannot.
+        ("cache", "mmap"),
         // The guest looks at owners and modes itself; the monitor is one user to its host.
         ("access", "client"),
     ];

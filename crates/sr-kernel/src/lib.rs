@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod child;
 pub mod clone;
 pub mod confine;
+pub mod counter;
 pub mod cradle;
 pub mod idmap;
 pub mod kvm;

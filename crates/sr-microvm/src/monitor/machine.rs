@@ -4,6 +4,7 @@ use super::Failure;
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -63,7 +64,7 @@ impl Running {
         }
         let mut command = Command::new(program);
         command
-            .args(words)
+            .args(words.iter().map(|word| filled_in(word)))
             .env_clear()
             .stdin(Stdio::null())
             .stdout(complaints_there.try_clone().map_err(|e| Failure::own("a pipe", e))?)
@@ -135,6 +136,19 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.end(Duration::ZERO);
     }
+}
+
+/// The number that a command line for a guest's kernel leaves to be filled in: how fast this machine's counter counts, which
+/// a guest without other clocks must know.
+const COUNTER: &str = "tsc_early_khz=HOST";
+
+/// A word of the command as it is started. A kernel that is told nothing measures it, as well as it can.
+fn filled_in(word: &str) -> String {
+    if !word.contains(COUNTER) {
+        return word.to_owned();
+    }
+    let known = sr_kernel::counter::kilohertz().map(|khz| format!("tsc_early_khz={khz}"));
+    word.replace(COUNTER, &known.unwrap_or_default())
 }
 
 /// The same where no number is of use to anyone else.

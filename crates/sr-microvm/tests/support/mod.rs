@@ -8,7 +8,7 @@ use sr_artifact::cpio::Archive;
 use sr_artifact::modules::{self, Modules};
 use sr_common::guest::{GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot};
 use sr_common::monitor::{MESSAGE, Order, Said};
-use sr_compiler::vmm::qemu::Machine;
+use sr_compiler::vmm::qemu::{Accel, Machine};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
@@ -216,7 +216,7 @@ impl Place {
             kernel: text(&kernel),
             initrd: text(&initrd),
         };
-        Ok(machine.arguments())
+        Ok(machine.arguments_by(Accel::Tcg))
     }
 
     /// The driver, in a mount namespace where the guest's `/usr` is this host's, read-only; with the user's number that the

@@ -2,9 +2,10 @@
 //! `/proc`, `/dev` and scratch directories are the Sentry's own, and whose first process is the agent. What the agent starts, and
 //! under what filter and limits, it hears from the driver.
 
-use crate::bundle::{CompileBundle, FilesystemPlan, ViewEntry, ViewKind};
+use crate::bundle::{CompileBundle, FilesystemPlan, ResourcesPlan, ViewEntry, ViewKind};
 use serde::Serialize;
 use sr_common::path;
+use std::collections::BTreeMap;
 
 /// The version of the OCI runtime specification.
 const OCI: &str = "1.0.2";
@@ -23,16 +24,17 @@ pub const AGENT: &str = "/dev/.safe-run";
 pub const DRIVER_SOCKET: i32 = 10;
 pub const AGENT_SOCKET: i32 = 3;
 
-/// Whether the Sentry sets this resource limit (`RLIMIT_*`); the others it knows by name alone.
-pub fn sets(rlimit: &str) -> bool {
-    matches!(
-        rlimit,
-        "NOFILE" | "CORE" | "FSIZE" | "MEMLOCK" | "NPROC" | "AS" | "STACK"
-    )
+/// The resource limits of the program that the Sentry sets; others it knows by name alone. It counts processes by their user,
+/// and all of the container's are one user's: the limit on them is for all together, and for the agent.
+pub fn rlimits(plan: &ResourcesPlan) -> BTreeMap<String, u64> {
+    let sets = |name: &str| matches!(name, "NOFILE" | "CORE" | "FSIZE" | "MEMLOCK" | "AS" | "STACK");
+    let own = plan.rlimits.iter().filter(|(name, _)| sets(name));
+    let own = own.map(|(name, value)| (name.clone(), *value));
+    let pids = plan.pids.as_ref().map(|limit| ("NPROC".to_owned(), limit.value + 1));
+    own.chain(pids).collect()
 }
 
-/// What the agent does as the container's root: unmount itself, make the processes' control group, map the program's user,
-/// follow the program to its exec.
+/// What the agent does as the container's root: unmount itself, open the program, map its user, follow it to its exec, end it.
 const CAPABILITIES: [&str; 6] = [
     "CAP_DAC_OVERRIDE",
     "CAP_KILL",

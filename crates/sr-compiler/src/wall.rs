@@ -352,12 +352,10 @@ pub fn guest_plan(bundle: &CompileBundle, terminal: bool) -> GuestPlan {
         workdir: process.workdir.clone(),
         user: process.user.inside,
         filter: sr_common::digest::hex(&bpf::bytes(&bundle.syscalls_plan.program)),
-        rlimits: resources
-            .rlimits
-            .iter()
-            .filter(|(name, _)| !sentry || gvisor::sets(name))
-            .map(|(name, value)| (name.clone(), *value))
-            .collect(),
+        rlimits: match sentry {
+            true => gvisor::rlimits(resources),
+            false => resources.rlimits.clone(),
+        },
         limits: GuestLimits {
             memory: value(&resources.memory),
             pids: value(&resources.pids),

@@ -11,15 +11,13 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::{Pid, Signal, kill_process_group};
 use sr_common::guest::{GuestLimits, GuestMount, GuestMountKind, GuestPlan};
-use sr_common::{Control, Observed, Usage};
+use sr_common::{Observed, Usage};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// The descriptor that leads to the host.
 const PORT: i32 = 3;
-/// Where groups are mounted for as long as it takes to make one.
-const GROUPS: &str = "/dev/.groups";
 
 /// The port, and nothing of the agent's left in the view.
 pub fn port() -> Result<Port, Failure> {
@@ -80,78 +78,57 @@ pub fn executable(plan: &GuestPlan) -> Result<OwnedFd, Failure> {
         .map_err(|e| failure(format!("open {} in the view", plan.executable), e.to_string()))
 }
 
-/// The control group of the program, which counts processes alone: memory is counted outside.
-pub struct Group {
-    held: Vec<Observed>,
-    door: OwnedFd,
-    count: OwnedFd,
+/// What the container runs besides this process. The control groups of that kernel do not count exactly (2024): how many
+/// processes there are is held by `RLIMIT_NPROC`, which counts all of a user's, and all are one user's here. Memory is counted
+/// outside.
+pub struct All {
     limits: GuestLimits,
     peaks: Usage,
     full: u64,
     was_full: bool,
 }
 
-impl Group {
-    pub fn make(limits: &GuestLimits) -> Result<Group, Failure> {
-        std::fs::create_dir(GROUPS).map_err(at("make a place for control groups"))?;
-        mount("cgroup", GROUPS, "cgroup", MountFlags::empty(), c"pids").map_err(at("mount the control groups"))?;
-        let group = Self::made(limits);
-        unmount(GROUPS, UnmountFlags::DETACH).map_err(at("unmount the control groups"))?;
-        std::fs::remove_dir(GROUPS).map_err(at("remove the place of the control groups"))?;
-        group
-    }
-
-    fn made(limits: &GuestLimits) -> Result<Group, Failure> {
-        let dir = format!("{GROUPS}/program");
-        std::fs::create_dir(&dir).map_err(at("make the control group"))?;
-        let mut held = Vec::new();
-        if let Some(most) = limits.pids {
-            let path = format!("{dir}/pids.max");
-            std::fs::write(&path, most.to_string()).map_err(at("set pids.max"))?;
-            let found = std::fs::read_to_string(&path).map_err(at("read pids.max"))?;
-            let found = found.trim();
-            held.push(Observed {
-                control: Control::Pids,
-                requested: format!("pids.max {most}"),
-                mechanism: "control group of gVisor's kernel".into(),
-                holds: found.parse() == Ok(most),
-                observed: format!("pids.max: {found}"),
-            });
-        }
-        let open = |name: &str, flags: OFlags| {
-            rustix::fs::open(format!("{dir}/{name}"), flags | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|e| failure(format!("open {name}"), e.to_string()))
-        };
-        Ok(Group {
-            held,
-            door: open("cgroup.procs", OFlags::WRONLY)?,
-            count: open("pids.current", OFlags::RDONLY)?,
+impl All {
+    pub fn of(limits: &GuestLimits) -> All {
+        All {
             limits: limits.clone(),
             peaks: Usage::default(),
             full: 0,
             was_full: false,
-        })
-    }
-
-    fn count(&self) -> Option<u64> {
-        let mut text = [0u8; 32];
-        let read = rustix::io::pread(&self.count, &mut text, 0).ok()?;
-        std::str::from_utf8(text.get(..read)?).ok()?.trim().parse().ok()
+        }
     }
 }
 
-impl Limits for Group {
+/// Threads of all processes but this one.
+fn tasks() -> Option<u64> {
+    let own = std::process::id().to_string();
+    let mut all = 0;
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| **name != own) else {
+            continue;
+        };
+        if name.bytes().all(|byte| byte.is_ascii_digit()) {
+            // One that has just ended has none.
+            all += std::fs::read_dir(entry.path().join("task")).map_or(0, |tasks| tasks.count() as u64);
+        }
+    }
+    Some(all)
+}
+
+impl Limits for All {
+    /// What is read back of it is among the program's resource limits.
     fn held(&self) -> &[Observed] {
-        &self.held
+        &[]
     }
 
-    fn door(&self) -> Result<OwnedFd, Failure> {
-        self.door.as_fd().try_clone_to_owned().map_err(at("copy a descriptor"))
+    fn door(&self) -> Result<Option<OwnedFd>, Failure> {
+        Ok(None)
     }
 
     fn usage(&mut self) -> Usage {
         let now = Usage {
-            pids: self.count(),
+            pids: tasks(),
             ..Usage::default()
         };
         self.peaks = self.peaks.max(now);
@@ -166,11 +143,12 @@ impl Limits for Group {
         self.peaks
     }
 
+    /// The host counts the memory.
     fn limit_of_memory(&self) -> u64 {
         0
     }
 
-    /// That kernel does not count what it refuses: how often the group was seen full.
+    /// That kernel does not count what it refuses: how often there were seen to be as many as may be.
     fn limit_of_processes(&self) -> u64 {
         self.full
     }

@@ -15,8 +15,8 @@ const DIR: &str = "/cgroup/program";
 pub trait Limits {
     /// The limits as they were read back.
     fn held(&self) -> &[Observed];
-    /// What a process joins it by.
-    fn door(&self) -> Result<OwnedFd, Failure>;
+    /// What a process joins it by, where there is something to join.
+    fn door(&self) -> Result<Option<OwnedFd>, Failure>;
     /// What is in use now.
     fn usage(&mut self) -> Usage;
     /// The most that was used at once.
@@ -95,10 +95,12 @@ impl Limits for Group {
         &self.held
     }
 
-    fn door(&self) -> Result<OwnedFd, Failure> {
+    fn door(&self) -> Result<Option<OwnedFd>, Failure> {
         let path = format!("{DIR}/cgroup.procs");
         let opened = rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-        opened.map_err(|e| failure(format!("open {path}"), e.to_string()))
+        opened
+            .map(Some)
+            .map_err(|e| failure(format!("open {path}"), e.to_string()))
     }
 
     fn usage(&mut self) -> Usage {

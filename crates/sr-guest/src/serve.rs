@@ -34,7 +34,7 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
         }
         GuestRoot::Own => {
             container::protect(&plan.mounts)?;
-            Box::new(container::Group::make(&plan.limits)?)
+            Box::new(container::All::of(&plan.limits))
         }
     };
     let group = group.as_mut();

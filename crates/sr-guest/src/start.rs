@@ -53,7 +53,7 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
         GuestRoot::Shared { .. } => None,
         GuestRoot::Own => Some(container::executable(plan)?),
     };
-    let steps = steps(plan, ends, filter, &door, channel, own.as_ref())?;
+    let steps = steps(plan, ends, filter, door.as_ref(), channel, own.as_ref())?;
     let namespaces = match own {
         None => MOUNT_NAMESPACE,
         Some(_) => USER_NAMESPACE,
@@ -141,7 +141,7 @@ fn steps(
     plan: &GuestPlan,
     pipes: Option<&[OwnedFd; 3]>,
     filter: Vec<Instruction>,
-    door: &OwnedFd,
+    door: Option<&OwnedFd>,
     channel: RawFd,
     own: Option<&OwnedFd>,
 ) -> Result<Vec<Step>, Failure> {
@@ -174,11 +174,11 @@ fn steps(
             [Fd::Slot(SLOT_PTY); 3]
         }
     };
+    // What was made for it counts against its limits from here on, and not before.
+    steps.extend(door.map(|door| Step::JoinGroup {
+        tasks: Fd::Inherited(door.as_raw_fd()),
+    }));
     steps.extend([
-        // What was made for it counts against its limits from here on, and not before.
-        Step::JoinGroup {
-            tasks: Fd::Inherited(door.as_raw_fd()),
-        },
         Step::DropBounding,
         Step::DefaultSignals,
         Step::NewSession,

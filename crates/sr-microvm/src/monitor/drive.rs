@@ -33,6 +33,10 @@ const SHOWN: usize = 12;
 /// How often samples are passed on at most.
 const SAMPLES: Duration = Duration::from_millis(20);
 
+/// What `runsc` says that is too old for what it is told.
+const UNKNOWN_FLAG: &str = "flag provided but not defined";
+const NEWER_RUNSC: &str = "install a newer runsc, of 2024-07-29 or later, or name it in SAFE_RUN_RUNSC";
+
 const LOOK: &str = "the run's events and the console's last lines say how far it came";
 const HOSTILE: &str = "the program may have taken over the guest's kernel: nothing of its output is to be trusted";
 
@@ -505,8 +509,15 @@ impl<'a> Drive<'a> {
                     .ended()
                     .map(|status| status.to_string())
                     .unwrap_or_default();
-                let words = format!("the virtual machine ended {when} ({how}): {}", last.join(" | "));
-                Failure::new(monitor, words, LOOK)
+                let what = match self.account {
+                    None => "virtual machine",
+                    Some(_) => "container",
+                };
+                let words = format!("the {what} ended {when} ({how}): {}", last.join(" | "));
+                match self.account.is_some() && words.contains(UNKNOWN_FLAG) {
+                    true => Failure::new("launch.preflight.runsc", words, NEWER_RUNSC),
+                    false => Failure::new(monitor, words, LOOK),
+                }
             }
         }
     }

@@ -75,7 +75,10 @@ impl Running {
         drop((there, command, agent_there, qmp_there, console_there));
         let child = started.map_err(|e| {
             Failure::new(
-                "launch.preflight.vmm",
+                match alone {
+                    true => "launch.preflight.runsc",
+                    false => "launch.preflight.vmm",
+                },
                 format!("{program}: {e}"),
                 "install the virtual machine monitor that the policy names, and see `safe-run doctor`",
             )

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{How, mount, ordinary, policy, root_v1, subject};
+use common::{How, mount, ordinary, policy, root_v1, subject, walls};
 use sr_common::facts::{HostFacts, Image, Subject, WallParts};
 use sr_common::{Backend, Digest};
 use sr_compiler::CompileBundle;
@@ -31,7 +31,11 @@ fn asked() -> (PolicySpec, Subject) {
 }
 
 fn compiled(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> (CompileBundle, WallPlan) {
-    let bundle = sr_compiler::compile(policy, facts, subject).unwrap();
+    let facts = HostFacts {
+        walls: Some(walls()),
+        ..facts.clone()
+    };
+    let bundle = sr_compiler::compile(policy, &facts, subject).unwrap();
     let wall = bundle.wall_plan.clone().unwrap();
     (bundle, wall)
 }
@@ -135,7 +139,11 @@ fn what_the_sentry_cannot_do_is_not_asked_of_it() {
         assert!(!bundle.syscalls_plan.allows(call, &args), "{call} reaches the agent");
     }
     policy.syscalls.on_denied = sr_policy::spec::OnDenied::Log;
-    let faults = sr_compiler::compile(&policy, &root_v1(), &subject).unwrap_err();
+    let facts = HostFacts {
+        walls: Some(walls()),
+        ..root_v1()
+    };
+    let faults = sr_compiler::compile(&policy, &facts, &subject).unwrap_err();
     assert!(
         faults.iter().any(|fault| fault.path == "syscalls.onDenied"),
         "{faults:?}"

@@ -100,7 +100,10 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
             (Inner::Microvm(_), Some(_)) => row.held("cgroup v2 memory.max, in a guest of a fixed size"),
         },
         Clause::Pids if policy.resources.pids.is_none() => native.clone(),
-        Clause::Pids => row.held(inner.word("pids.max of the Sentry's own group", "cgroup v2 pids.max")),
+        Clause::Pids => row.held(inner.word(
+            "RLIMIT_NPROC of the one user that all its processes are of",
+            "cgroup v2 pids.max",
+        )),
         Clause::Disk => {
             let mut declared = row.besides("tmpfs of that size for each of /tmp and /dev/shm");
             // It is held no more strongly than what is captured.

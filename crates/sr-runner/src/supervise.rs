@@ -651,9 +651,8 @@ fn last_sample(s: &mut Supervision<'_>, watch: &mut Watch) {
     if killed && counts_memory(s) && out_of_memory(s) {
         watch.limits_hit.insert("resources.memory");
     }
-    if let Some(group) = s.group.filter(|_| killed && s.monitor.is_none())
-        && group.pids_limit_hits().is_some_and(|n| n > 0)
-    {
+    let own = s.group.filter(|_| killed && s.monitor.is_none());
+    if own.and_then(RunGroup::pids_limit_hits).is_some_and(|n| n > 0) {
         watch.limits_hit.insert("resources.pids");
     }
 }

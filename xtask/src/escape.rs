@@ -5,6 +5,7 @@ mod cell;
 mod ground;
 mod hold;
 mod host;
+mod kernels;
 mod options;
 mod parallel;
 mod results;
@@ -43,7 +44,8 @@ pub fn escape(options: &[&str]) -> Outcome {
     }
     if options.write {
         let path = tree::root().join(DOCUMENT);
-        fs::write(&path, table::document(&results)).map_err(|e| format!("{}: {e}", path.display()))?;
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(&path, table::document(&results, &before)).map_err(|e| format!("{}: {e}", path.display()))?;
         println!("written: {DOCUMENT}");
     }
     results.judged()

@@ -29,7 +29,8 @@ cargo xtask bench microvm [--rounds N] walls with a kernel of their own beside t
 cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but
                                        keeps its own writes; without it, the tests of what this host's kernel may lack, and
                                        escape --rig in the same boot
-cargo xtask escape [--backend process|bubblewrap|runc|control] [--user root|user] [--write] [--keep] [CASE…]
+cargo xtask escape [--backend process|gvisor|microvm|bubblewrap|runc|control] [--user root|user] [--write] [--keep]
+                   [CASE…]
                                        the escape corpus behind every wall and on the bare host → docs/escape-matrix.md
 cargo xtask escape --rig [--write]     what of it harms a machine, controls and all, in the rig → tests/escape/rig.txt
 cargo xtask guest                      the agent of virtual machines, a static program → target/guest/

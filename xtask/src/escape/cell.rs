@@ -77,6 +77,9 @@ fn told(
         }
         _ => {}
     }
+    if let Some(why) = tools.kernels.not_run(column.wall, case) {
+        return Ok(Cell::without(Verdict::NotRun(why.to_owned())));
+    }
     if let (Wall::Control, Control::Void(reason)) = (column.wall, &control)
         && reason.contains("destructive")
     {
@@ -95,6 +98,7 @@ fn told(
             chown(&dir, Some(uid), Some(uid)).map_err(|e| format!("{}: {e}", dir.display()))?;
         }
     }
+    tools.link_kernel(column, &site.store())?;
     let folder = site.path.join("ground/escape");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let corpus = tree::corpus();
@@ -121,7 +125,7 @@ fn told(
         fs::write(&script, wall::script(&before)).map_err(|e| format!("{}: {e}", script.display()))?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(|e| e.to_string())?;
         let seen = if walled { "/escape" } else { host.as_str() };
-        environment.push(("SAFE_RUN".into(), tools.safe_run.display().to_string()));
+        environment.push(("SAFE_RUN".into(), tools.safe_run(column.wall).display().to_string()));
         environment.push(("INSIDE".into(), script.display().to_string()));
         environment.push(("ESCAPE".into(), seen.to_owned()));
     }
@@ -134,7 +138,7 @@ fn told(
     let held = hold::Held {
         uid: user,
         stdin: &case.stdin,
-        seconds: case.seconds,
+        seconds: case.seconds * column.wall.slowness(),
         // What runs on the host itself is an attack that works, or a driver, which may follow what it was left.
         guarded: tree::is_root() && (!walled || case.driver),
         dir: &dir,
@@ -147,7 +151,7 @@ fn told(
     ended.output = plainly(&ended.output, &dir, ground.victim);
     drop(ground);
     let mut verdict = match walled {
-        true => verdict::behind(column.wall, column.root, case, &ended, &trips),
+        true => verdict::behind(column, case, tools.kernels.expected(column.wall, case), &ended, &trips),
         false => verdict::bare(case, &control, &ended, &trips),
     };
     if column.wall == Wall::Runc {
@@ -162,7 +166,7 @@ fn told(
         if ended.end != End::Over && verdict == Verdict::Held {
             verdict = Verdict::Broken("it left a journal behind".into());
         }
-        let words = [tools.safe_run.display().to_string(), "gc".into()];
+        let words = [tools.safe_run(Wall::Process).display().to_string(), "gc".into()];
         let gc = hold::Held {
             stdin: "null",
             seconds: 20,
@@ -328,10 +332,14 @@ mod tests {
                 arrived: false,
                 pushed: false,
             };
-            let verdict = verdict::behind(Wall::Process, true, case, &ended, &cell.trips);
+            let process = Column {
+                wall: Wall::Process,
+                root: true,
+            };
+            let verdict = verdict::behind(process, case, &[], &ended, &cell.trips);
             assert!(matches!(verdict, Verdict::Escaped(_)), "{name}: {verdict:?}");
             // What was not expected is said, even where nothing outside was seen.
-            let verdict = verdict::behind(Wall::Process, true, case, &ended, &[] as &[Trip]);
+            let verdict = verdict::behind(process, case, &[], &ended, &[] as &[Trip]);
             assert!(
                 matches!(verdict, Verdict::Escaped(what) if what.starts_with("call: ")),
                 "{name}"
@@ -398,7 +406,7 @@ mod tests {
             for column in Column::ALL {
                 let cell = one(&tools, &case, column, n, &Mutex::new(Vec::new()));
                 match column.wall {
-                    Wall::Process => assert!(cell.is_err()),
+                    wall if wall.is_ours() => assert!(cell.is_err()),
                     _ => assert_eq!(cell.unwrap().verdict, Verdict::Rig(None), "{}", column.name()),
                 }
             }

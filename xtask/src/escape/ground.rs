@@ -290,7 +290,7 @@ fn counts(wall: Wall, path: &Path, was_there: bool, now: Option<&Entry>) -> bool
     let Ok(name) = path.strip_prefix("project") else {
         return true;
     };
-    if wall == Wall::Process || now.is_some_and(|entry| entry.mode & 0o6000 != 0 || "cb".contains(entry.kind)) {
+    if wall.is_ours() || now.is_some_and(|entry| entry.mode & 0o6000 != 0 || "cb".contains(entry.kind)) {
         return true;
     }
     let first = name.components().next().map(|c| c.as_os_str());

@@ -1,6 +1,7 @@
 //! The corpus, run in every place that is wanted: the cells of the table, and whether they are as it promises.
 
 use super::cell::{Cell, one};
+use super::kernels::Kernels;
 use super::options::Options;
 use super::parallel::at_once;
 use super::rig::{MARK, Record};
@@ -22,8 +23,9 @@ use std::time::{Duration, Instant};
 pub struct Results {
     pub cases: Vec<Case>,
     pub columns: Vec<Column>,
-    /// `bubblewrap 0.8.0`.
-    pub references: Vec<String>,
+    /// Of references and of monitors: `bubblewrap 0.8.0`.
+    pub versions: Vec<String>,
+    pub kernels: Kernels,
     pub absent: Vec<(Column, String)>,
     /// What the rig said last.
     pub record: Record,
@@ -50,20 +52,27 @@ impl Results {
             Some(given) => tree::root().join(given),
             None => tree::safe_run()?,
         };
-        let tools = Tools::new(options.keep, Some(&safe_run))?;
+        let mut tools = Tools::new(options.keep, Some(&safe_run))?;
         tools.build(&cases.iter().collect::<Vec<_>>())?;
         // In the rig it is made, not read.
         let record = if tools.harm { Record::default() } else { Record::kept()? };
         let columns = options.columns();
-        let (mut references, mut absent) = (Vec::new(), Vec::new());
+        let (mut versions, mut absent) = (Vec::new(), Vec::new());
         for column in columns.iter().filter(|c| c.is_reference()) {
             match wall::version(column.wall) {
-                Ok(version) => references.push(format!("{} {version}", column.name())),
+                Ok(version) => versions.push(format!("{} {version}", column.wall.word())),
                 Err(why) => absent.push((*column, why)),
+            }
+        }
+        for wall in [Wall::Gvisor, Wall::Microvm] {
+            if columns.iter().any(|c| c.wall == wall) {
+                versions.push(format!("{} {}", wall.word(), wall::version(wall)?));
+                tools.kernel_of_its_own(wall)?;
             }
         }
         let jobs: Vec<(usize, Column)> = (0..cases.len())
             .flat_map(|i| columns.iter().map(move |c| (i, *c)))
+            .filter(|(i, column)| options.runs(&cases[*i], *column))
             .collect();
         let cells = Mutex::new(BTreeMap::new());
         let runs = Mutex::new(Vec::new());
@@ -97,6 +106,7 @@ impl Results {
             }
         });
         let left = left(&tools, &runs.into_inner().unwrap_or_default());
+        let kernels = std::mem::take(&mut tools.kernels);
         if options.keep {
             println!("kept: {}", tools.scratch.path().display());
             std::mem::forget(tools);
@@ -104,7 +114,8 @@ impl Results {
         Ok(Results {
             cases,
             columns,
-            references,
+            versions,
+            kernels,
             absent,
             record,
             cells: cells.into_inner().unwrap_or_default(),

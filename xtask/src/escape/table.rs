@@ -50,7 +50,7 @@ fn totals(results: &Results, column: Column) -> String {
 
 /// What was in the rig is counted apart, and last.
 pub fn counted(cells: impl Iterator<Item = String>) -> String {
-    const ORDER: [&str; 11] = [
+    const ORDER: [&str; 12] = [
         "held",
         "limit",
         "ESCAPED",
@@ -62,6 +62,7 @@ pub fn counted(cells: impl Iterator<Item = String>) -> String {
         "void",
         "rig",
         "absent",
+        NOT_RUN,
     ];
     let mut counts: BTreeMap<(bool, usize), usize> = BTreeMap::new();
     for text in cells {
@@ -99,28 +100,48 @@ case is and what each word means.
   read-only system directories and the project bound in; runc with what `runc spec` writes and the same files. Neither comes
   with a system-call filter of its own, both were granted writing to the project, and a refusal by any errno counts as held for
   them. **–**: the case tries what only Safe-Run has.
+- *gvisor* and *microvm* are the same policy behind a kernel of the program's own: `--backend gvisor`, and `--backend microvm:qemu`
+  with a processor that is computed (`accel: tcg`). The canaries outside decide there as everywhere; what that kernel answers
+  otherwise than the host's, which reaches nothing outside, stands below each table with its reason. Behind the virtual machine
+  each check runs a sample, and the document has what whole runs saw. **not run**: for the reason below the table, or, without
+  one, not yet.
 ";
 
+/// The cell of what did not run, with or without a reason.
+const NOT_RUN: &str = "not run";
 /// Ends the word of a cell that was run there.
 const IN_THE_RIG: &str = " in the rig";
 /// The cells whose reasons stand below a group, and what stands over those.
-const NOTED: [(&str, &str); 3] = [
+const NOTED: [(&str, &str); 4] = [
     ("void", "Void because:"),
     ("void in the rig", "Void in the rig because:"),
+    (NOT_RUN, "Not run because:"),
     ("limit", "Limits, as SECURITY.md states them:"),
 ];
 
-pub fn document(results: &Results) -> String {
+/// The document of what was seen; columns that were not run are kept as `before` has them.
+pub fn document(results: &Results, before: &str) -> String {
+    let kept = rows(before);
+    let cell = |i: usize, column: Column| match results.verdict(i, column) {
+        Some(verdict) => verdict.whole(),
+        None => {
+            let row = kept.get(&results.cases[i].id());
+            let cell = row.and_then(|row| row.get(column.name()));
+            cell.filter(|cell| !cell.is_empty())
+                .map_or_else(|| NOT_RUN.to_owned(), Clone::clone)
+        }
+    };
     let mut text = HEAD.to_owned();
     text += &format!(
-        "\n{} cases. References: {}.\n\nThe rig: {}.\n\n",
+        "\n{} cases. {VERSIONS}{}.\n\nThe rig: {}.\n\n",
         results.cases.len(),
-        results.references.join(", "),
+        versions(results, before).join(", "),
         results.record.summary()
     );
     text += "| | |\n|---|---|\n";
-    for column in &results.columns {
-        text += &format!("| {} | {} |\n", column.name(), totals(results, *column));
+    for column in Column::ALL {
+        let cells = (0..results.cases.len()).map(|i| cell(i, column));
+        text += &format!("| {} | {} |\n", column.name(), counted(cells));
     }
     for group in GROUPS {
         let cases = results.of_group(group);
@@ -128,13 +149,13 @@ pub fn document(results: &Results) -> String {
             continue;
         }
         text += &format!("\n## {group}\n\n| case | what is tried | source | expected |");
-        for column in &results.columns {
+        for column in Column::ALL {
             text += &format!(" {} |", column.name());
         }
-        text += &format!("\n|---|---|---|---|{}\n", "---|".repeat(results.columns.len()));
+        text += &format!("\n|---|---|---|---|{}\n", "---|".repeat(Column::ALL.len()));
         let mut notes = NOTED.map(|(word, head)| (word, head, Vec::new()));
-        for i in cases {
-            let case = &results.cases[i];
+        for i in &cases {
+            let case = &results.cases[*i];
             text += &format!(
                 "| {} | {} | {} | {} |",
                 case.name,
@@ -142,24 +163,20 @@ pub fn document(results: &Results) -> String {
                 case.source,
                 case.expect.join(" ")
             );
-            for column in &results.columns {
-                let verdict = results.verdict(i, *column);
-                let noted = verdict.and_then(|verdict| match verdict {
-                    Verdict::Void(reason) => Some((0, reason.as_str())),
-                    Verdict::Rig(Some(cell)) => Some((1, cell.strip_prefix("void: ")?)),
-                    Verdict::Limit(reason) => Some((2, reason.as_str())),
-                    _ => None,
-                });
+            for column in Column::ALL {
+                let cell = cell(*i, column);
+                let noted = notes
+                    .iter_mut()
+                    .find_map(|note| Some((cell.strip_prefix(note.0)?.strip_prefix(": ")?.to_owned(), note)));
                 let cell = match noted {
-                    Some((kind, reason)) => {
-                        let (word, _, reasons) = &mut notes[kind];
+                    Some((reason, (word, _, reasons))) => {
                         let at = reasons.iter().position(|r| *r == reason).unwrap_or(reasons.len());
                         if at == reasons.len() {
                             reasons.push(reason);
                         }
                         format!("{word} {}", at + 1)
                     }
-                    None => verdict.map_or_else(String::new, Verdict::whole),
+                    None => cell,
                 };
                 text += &format!(" {cell} |");
             }
@@ -171,8 +188,35 @@ pub fn document(results: &Results) -> String {
                 text += &format!("{}. {reason}\n", i + 1);
             }
         }
+        text += &answers(results, &cases);
     }
     text
+}
+
+const VERSIONS: &str = "Behind and beside: ";
+
+/// The versions of what was run, and of the rest as `before` has them.
+fn versions(results: &Results, before: &str) -> Vec<String> {
+    let line = before.lines().find_map(|line| line.split_once(VERSIONS));
+    let kept = line.map_or("", |(_, rest)| rest.trim_end_matches('.'));
+    let walls = [Wall::Gvisor, Wall::Microvm, Wall::Bubblewrap, Wall::Runc];
+    let known = results.versions.iter().map(String::as_str).chain(kept.split(", "));
+    let of = |wall: Wall| known.clone().find(|v| v.split(' ').next() == Some(wall.word()));
+    walls.into_iter().filter_map(of).map(str::to_owned).collect()
+}
+
+/// What a group's cases may be answered by kernels of the program's own besides, and why.
+fn answers(results: &Results, cases: &[usize]) -> String {
+    let mut text = String::new();
+    for case in cases.iter().map(|i| &results.cases[*i]) {
+        for (wall, answered, reason) in results.kernels.told(case) {
+            text += &format!("- {}, {}: {answered}: {reason}\n", case.name, wall.word());
+        }
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("\nWhat another kernel may answer besides:\n\n{text}"),
+    }
 }
 
 /// What of the document is not what was seen. The references are not compared.
@@ -257,12 +301,13 @@ fn rows(document: &str) -> BTreeMap<String, BTreeMap<String, String>> {
 
 /// Only the columns of Safe-Run and of the controls fail a run.
 pub fn decides(column: Column) -> bool {
-    matches!(column.wall, Wall::Process | Wall::Control)
+    !column.is_reference()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::cell::Cell;
+    use super::super::kernels::Kernels;
     use super::super::rig::Record;
     use super::*;
     use sr_escape::case::Case;
@@ -279,7 +324,8 @@ mod tests {
         Results {
             cases: vec![case("network/a.py"), case("evidence/a.py")],
             columns: Column::ALL.to_vec(),
-            references: vec!["runc 1".into()],
+            versions: vec!["runc 1".into()],
+            kernels: Kernels::default(),
             absent: Vec::new(),
             record: Record::parse("kernel: Linux 6.1.0-1\nnetwork/a | process, root | held\n").unwrap(),
             cells: cells.collect(),
@@ -290,7 +336,7 @@ mod tests {
     #[test]
     fn a_limit_has_its_footnote_and_may_be_held_after_all() {
         let of = |root: Verdict, user: Verdict| {
-            let mut results = results(&[(0, 0, root), (0, 1, user), (0, 5, Verdict::Void("needs root".into()))]);
+            let mut results = results(&[(0, 0, root), (0, 1, user), (0, 9, Verdict::Void("needs root".into()))]);
             results.cases.truncate(1);
             let text = "# title: T\n# source: S\n# expect: EPERM GOT\n# fires: read\n# control: host\n# limit-user: It is so.\n";
             results.cases[0] = Case::parse(Path::new("network/a.py"), text).unwrap();
@@ -298,7 +344,7 @@ mod tests {
         };
         let limit = || Verdict::Limit("It is so.".into());
         let seen = of(Verdict::Held, limit());
-        let document = document(&seen);
+        let document = document(&seen, "");
         assert!(document.contains("| held | limit 1 |"), "{document}");
         assert!(
             document
@@ -310,7 +356,7 @@ mod tests {
         // A race may be lost; then the document holds for who wins it, too.
         let held = of(Verdict::Held, Verdict::Held);
         assert_eq!(differences(&document, &held), [""; 0]);
-        assert_eq!(differences(&super::document(&held), &seen), [""; 0]);
+        assert_eq!(differences(&super::document(&held, ""), &seen), [""; 0]);
         // Elsewhere, and in other words, it is none.
         let wrong = differences(&document, &of(Verdict::Escaped("read: x".into()), limit()));
         assert_eq!(
@@ -334,19 +380,19 @@ mod tests {
         let there = |cell: &str| Verdict::Rig(Some(cell.into()));
         let of = |root: &str, user: Verdict| {
             let mut results = results(&[
-                (0, 2, there("held")),
-                (0, 3, Verdict::Rig(None)),
-                (0, 4, there(root)),
-                (0, 5, user),
-                (1, 4, Verdict::Fired("read".into())),
-                (1, 5, Verdict::Void("no such thing".into())),
+                (0, 6, there("held")),
+                (0, 7, Verdict::Rig(None)),
+                (0, 8, there(root)),
+                (0, 9, user),
+                (1, 8, Verdict::Fired("read".into())),
+                (1, 9, Verdict::Void("no such thing".into())),
             ]);
             results.cases[1] = results.cases[0].clone();
             results.cases[1].name = "b".into();
             results
         };
         let seen = of("fires: call", there("void: needs root"));
-        let document = document(&seen);
+        let document = document(&seen, "");
         let row = "| held in the rig | rig | fires in the rig: call | void in the rig 1 |";
         assert!(document.contains(row), "{document}");
         let notes = "\nVoid because:\n\n1. no such thing\n\nVoid in the rig because:\n\n1. needs root\n";
@@ -369,24 +415,63 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_are_not_run_are_kept() {
+        let [first, mut second] = [(0, 0), (1, 1)].map(|(n, case)| {
+            let mut results = results(&[
+                (case, 2 + n, Verdict::NotRun("it is so".into())),
+                (0, 9 - n, Verdict::Void("needs root".into())),
+                (0, 4 + n, Verdict::Held),
+            ]);
+            results.cases[1].group = "network".into();
+            results.cases[1].name = "b".into();
+            results
+        });
+        second.versions = vec!["gvisor 2".into(), "runc 3".into()];
+        second.kernels = Kernels::parse("gvisor network/b: ENOSYS | the Sentry has none\n").unwrap();
+        let before = document(&first, "");
+        assert_eq!(document(&first, &before), before);
+        let both = document(&second, &before);
+        assert!(
+            both.contains("| not run 1 | not run | held | held | not run | not run | void 1 | void 1 |"),
+            "{both}"
+        );
+        assert!(both.contains("| not run | not run 1 | not run | not run |"), "{both}");
+        assert!(
+            both.contains("\nVoid because:\n\n1. needs root\n\nNot run because:\n\n1. it is so\n"),
+            "{both}"
+        );
+        assert!(
+            both.contains("\nWhat another kernel may answer besides:\n\n- b, gvisor: ENOSYS: the Sentry has none\n")
+        );
+        assert!(
+            before.contains("Behind and beside: runc 1.\n") && both.contains("Behind and beside: gvisor 2, runc 3.\n")
+        );
+        assert_eq!(differences(&both, &first), [""; 0]);
+        assert_eq!(differences(&both, &second), [""; 0]);
+    }
+
+    #[test]
     fn the_document_is_what_was_seen() {
         let mut seen = vec![
             (0, 0, Verdict::Held),
             (0, 1, Verdict::Held),
-            (0, 2, Verdict::Escaped("read: DIR/secret".into())),
-            (0, 4, Verdict::Fired("read".into())),
-            (0, 5, Verdict::Void("needs root".into())),
+            (0, 6, Verdict::Escaped("read: DIR/secret".into())),
+            (0, 8, Verdict::Fired("read".into())),
+            (0, 9, Verdict::Void("needs root".into())),
             (1, 0, Verdict::Held),
-            (1, 5, Verdict::Void("no such thing".into())),
+            (1, 9, Verdict::Void("no such thing".into())),
         ];
-        let document = document(&results(&seen));
+        let document = document(&results(&seen), "");
         assert!(
             document.contains(
-                "| a | T | S | EPERM GOT | held | held | ESCAPED: read: DIR/secret |  | fires: read | void 1 |"
+                "| a | T | S | EPERM GOT | held | held | not run | not run | not run | not run | ESCAPED: read: DIR/secret | not run | fires: read | void 1 |"
             )
         );
         assert!(document.contains("\n1. needs root\n") && document.contains("\n1. no such thing\n"));
-        assert!(document.contains("| process, root | 2 held |") && document.contains("| bubblewrap | 1 ESCAPED |"));
+        assert!(
+            document.contains("| process, root | 2 held |")
+                && document.contains("| bubblewrap | 1 ESCAPED, 1 not run |")
+        );
         assert_eq!(differences(&document, &results(&seen)), [""; 0]);
 
         // A reference may score otherwise, and a part may be run alone.

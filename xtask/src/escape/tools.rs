@@ -1,9 +1,11 @@
 //! Programs and places that all cases share, made once: compiled cases, copies that an ordinary user reaches.
 
+use super::kernels::Kernels;
 use super::parallel::{add, at_once};
+use super::wall::{Column, Wall};
 use super::{USER, rig};
 use crate::scratch::Scratch;
-use crate::{Outcome, tree};
+use crate::{Outcome, guest, needs, tree};
 use sr_escape::case::{Case, Language};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -16,7 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Tools {
     pub scratch: Scratch,
     pub ground: PathBuf,
-    pub safe_run: PathBuf,
+    /// Programs that an ordinary user reaches.
+    bin: PathBuf,
+    /// What other kernels answer.
+    pub kernels: Kernels,
     /// Compiled cases, below their groups.
     built: PathBuf,
     pub keep: bool,
@@ -49,12 +54,88 @@ impl Tools {
         }
         Ok(Tools {
             ground: bin.join("ground"),
-            safe_run: bin.join("safe-run"),
+            bin,
+            kernels: Kernels::kept()?,
             scratch,
             built,
             keep,
             harm,
         })
+    }
+
+    /// Safe-Run, which runs what it is given behind `wall`.
+    pub fn safe_run(&self, wall: Wall) -> PathBuf {
+        match wall {
+            Wall::Gvisor | Wall::Microvm => self.bin.join(wall.word()).join("safe-run"),
+            _ => self.bin.join("safe-run"),
+        }
+    }
+
+    /// The policy that a preset is where the machine's processor is computed.
+    pub fn computed(&self, preset: &str) -> PathBuf {
+        self.bin.join("microvm").join(format!("{preset}.yaml"))
+    }
+
+    /// What `wall` needs: its monitor, the agent and the kernel; and Safe-Run as a program that runs behind it what it is given.
+    pub fn kernel_of_its_own(&self, wall: Wall) -> Outcome {
+        copy(&[&guest::build()?], &self.bin.join("sr-guest"))?;
+        self.scratch.dir(&format!("bin/{}", wall.word()))?;
+        let (more, words) = match wall {
+            Wall::Gvisor => {
+                copy(&[&needs::runsc()?], &self.bin.join("runsc"))?;
+                (String::new(), "--backend gvisor".to_owned())
+            }
+            _ => {
+                for (preset, mounts) in PRESETS {
+                    let text = format!(
+                        "apiVersion: safe-run/v1\nmetadata: {{name: {preset}}}\nextends: {preset}\n\
+                         runtime: {{backend: \"microvm:qemu\", command: /bin/true, args: []}}\n\
+                         mounts: {mounts}\nmicrovm: {{accel: tcg}}\n"
+                    );
+                    let path = self.computed(preset);
+                    fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+                }
+                self.kernel()?;
+                // With a policy of the case's own it would be another wall, or another processor.
+                let ours = self.computed("standard");
+                let dir = self.computed("").with_file_name("").display().to_string();
+                let more = format!(
+                    "case \" $* \" in *' --policy {dir}'*) exec $safe_run run \"$@\";; *' --policy '*) exit 125;; esac\n"
+                );
+                (more, format!("--policy {}", ours.display()))
+            }
+        };
+        let (path, own) = (self.safe_run(wall), self.bin.join("safe-run"));
+        let text = format!(
+            "#!/bin/sh\nsafe_run={}\n[ \"$1\" = run ] || exec $safe_run \"$@\"\nshift\n{more}exec $safe_run run {words} \"$@\"\n",
+            own.display()
+        );
+        fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(|e| e.to_string())
+    }
+
+    /// A store for each user that holds the kernel, which the stores of the cases refer to.
+    fn kernel(&self) -> Outcome {
+        let made = self.scratch.dir("made")?;
+        guest::kernel(&made)?;
+        for root in [true, false] {
+            let store = self.scratch.dir(&format!("{}/kernel", who(root)))?;
+            copy(&[&made.join("artifacts")], &store)?;
+            if let Some(uid) = uid(root) {
+                needs::run(Command::new("chown").arg("-R").arg(format!("{uid}:{uid}")).arg(&store))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the store of a case the kernel, where a column needs one.
+    pub fn link_kernel(&self, column: Column, store: &Path) -> Outcome {
+        if column.wall != Wall::Microvm {
+            return Ok(());
+        }
+        let kept = self.scratch.path().join(who(column.root)).join("kernel/artifacts");
+        let link = store.join("artifacts");
+        std::os::unix::fs::symlink(kept, &link).map_err(|e| format!("{}: {e}", link.display()))
     }
 
     pub fn built(&self, case: &Case) -> PathBuf {
@@ -79,6 +160,9 @@ impl Tools {
     }
 }
 
+/// Presets that cases are run under, and what they mount.
+const PRESETS: [(&str, &str); 2] = [("standard", "[{source: ., captured: true}]"), ("strict", "[]")];
+
 pub fn who(root: bool) -> &'static str {
     if root { "root" } else { "user" }
 }
@@ -94,7 +178,7 @@ pub fn open_to_all(dir: &Path) -> Outcome {
 
 /// By a process of its own: a program that a thread of this one has open for writing cannot be executed.
 pub fn copy(from: &[&Path], to: &Path) -> Outcome {
-    let output = Command::new("cp").arg("--").args(from).arg(to).output();
+    let output = Command::new("cp").args(["-r", "--"]).args(from).arg(to).output();
     let output = output.map_err(|e| format!("cp: {e}"))?;
     match output.status.success() {
         true => Ok(()),

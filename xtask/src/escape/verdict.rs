@@ -1,7 +1,7 @@
 //! What came of a case in one place: behind a wall as the corpus judges it, on the bare host as its control says.
 
 use super::hold::Ended;
-use super::wall::Wall;
+use super::wall::Column;
 use sr_escape::case::{Case, Control};
 use sr_escape::trip::{Canary, Trip};
 use sr_escape::verdict::{self, Wall as Whose, attempts, listed};
@@ -25,6 +25,8 @@ pub enum Verdict {
     Stale(String),
     /// Only in the virtual machine; what it was there, as the record says.
     Rig(Option<String>),
+    /// Not behind this wall, for the reason that is told.
+    NotRun(String),
     /// It tries what only Safe-Run has.
     Apart,
     Absent,
@@ -48,6 +50,7 @@ impl Verdict {
                 Some((word, rest)) => format!("{word} in the rig: {rest}"),
                 None => format!("{cell} in the rig"),
             },
+            Verdict::NotRun(_) => "not run".into(),
             Verdict::Apart => "–".into(),
             Verdict::Absent => "absent".into(),
         }
@@ -58,6 +61,7 @@ impl Verdict {
         let text = match self {
             Verdict::Void(reason) => format!("void: {reason}"),
             Verdict::Limit(limit) => format!("limit: {limit}"),
+            Verdict::NotRun(why) => format!("not run: {why}"),
             verdict => verdict.text(),
         };
         text.replace('|', "/").replace('\n', " ")
@@ -84,13 +88,14 @@ impl From<verdict::Verdict> for Verdict {
     }
 }
 
-/// Behind a wall. `root`: who started it; a stated limit is Safe-Run's alone.
-pub fn behind(wall: Wall, root: bool, case: &Case, ended: &Ended, trips: &[Trip]) -> Verdict {
-    let whose = match wall {
-        Wall::Process => Whose::Ours,
-        _ => Whose::Reference,
-    };
-    let limit = case.limit(root).filter(|_| wall == Wall::Process);
+/// Behind a wall. `more`: what else its own kernel may answer. A stated limit is Safe-Run's alone.
+pub fn behind(column: Column, case: &Case, more: &[String], ended: &Ended, trips: &[Trip]) -> Verdict {
+    let ours = column.wall.is_ours();
+    let whose = if ours { Whose::Ours } else { Whose::Reference };
+    let limit = case.limit(column.root).filter(|_| ours);
+    let mut case = case.clone();
+    case.expect.extend_from_slice(more);
+    let case = &case;
     verdict::behind(whose, case, &ended.end, &ended.output, trips)
         .within(limit, case, trips)
         .into()

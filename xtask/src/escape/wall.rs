@@ -2,7 +2,7 @@
 
 use super::cell::Site;
 use super::tools::Tools;
-use crate::{Outcome, tree};
+use crate::{Outcome, needs, tree};
 use serde_json::{Value, json};
 use sr_escape::case::{Case, Control};
 use std::fs;
@@ -12,6 +12,8 @@ use std::process::Command;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wall {
     Process,
+    Gvisor,
+    Microvm,
     Bubblewrap,
     Runc,
     /// None: the bare host.
@@ -22,11 +24,44 @@ impl Wall {
     pub fn parse(word: &str) -> Option<Wall> {
         Some(match word {
             "process" => Wall::Process,
+            "gvisor" => Wall::Gvisor,
+            "microvm" => Wall::Microvm,
             "bubblewrap" => Wall::Bubblewrap,
             "runc" => Wall::Runc,
             "control" => Wall::Control,
             _ => return None,
         })
+    }
+
+    /// Whether it is one of Safe-Run's.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Wall::Process) || self.has_kernel()
+    }
+
+    /// Whether the program runs on a kernel of its own.
+    pub fn has_kernel(self) -> bool {
+        matches!(self, Wall::Gvisor | Wall::Microvm)
+    }
+
+    /// How many times longer than on the host's own kernel a case may take.
+    pub fn slowness(self) -> u64 {
+        match self {
+            Wall::Gvisor => 4,
+            Wall::Microvm => 12,
+            _ => 1,
+        }
+    }
+
+    /// As an option names it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Wall::Process => "process",
+            Wall::Gvisor => "gvisor",
+            Wall::Microvm => "microvm",
+            Wall::Bubblewrap => "bubblewrap",
+            Wall::Runc => "runc",
+            Wall::Control => "control",
+        }
     }
 }
 
@@ -43,9 +78,13 @@ impl Column {
     }
 
     /// In the order of the table.
-    pub const ALL: [Column; 6] = [
+    pub const ALL: [Column; 10] = [
         Column::new(Wall::Process, true),
         Column::new(Wall::Process, false),
+        Column::new(Wall::Gvisor, true),
+        Column::new(Wall::Gvisor, false),
+        Column::new(Wall::Microvm, true),
+        Column::new(Wall::Microvm, false),
         Column::new(Wall::Bubblewrap, false),
         Column::new(Wall::Runc, true),
         Column::new(Wall::Control, true),
@@ -56,6 +95,10 @@ impl Column {
         match (self.wall, self.root) {
             (Wall::Process, true) => "process, root",
             (Wall::Process, false) => "process, user",
+            (Wall::Gvisor, true) => "gvisor, root",
+            (Wall::Gvisor, false) => "gvisor, user",
+            (Wall::Microvm, true) => "microvm, root",
+            (Wall::Microvm, false) => "microvm, user",
             (Wall::Bubblewrap, _) => "bubblewrap",
             (Wall::Runc, _) => "runc",
             (Wall::Control, true) => "control, root",
@@ -68,10 +111,15 @@ impl Column {
     }
 }
 
-/// A reference's version, or why there is none.
+/// The version of a reference, or of the monitor behind which the program runs; or why there is none.
 pub fn version(wall: Wall) -> Result<String, String> {
-    let program = if wall == Wall::Runc { "runc" } else { "bwrap" };
-    let path = tree::on_path(program).ok_or_else(|| format!("no {program} on PATH"))?;
+    let (program, path) = match wall {
+        Wall::Gvisor => ("runsc", Some(needs::runsc()?)),
+        Wall::Microvm => ("qemu-system-x86_64", tree::on_path("qemu-system-x86_64")),
+        Wall::Runc => ("runc", tree::on_path("runc")),
+        _ => ("bwrap", tree::on_path("bwrap")),
+    };
+    let path = path.ok_or_else(|| format!("no {program} on PATH"))?;
     let output = Command::new(path).arg("--version").output();
     let output = output.map_err(|e| format!("{program}: {e}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -84,17 +132,23 @@ pub fn version(wall: Wall) -> Result<String, String> {
 /// What goes before a command to have it run behind `wall`.
 pub fn words(wall: Wall, tools: &Tools, site: &Site, case: &Case) -> Outcome<Vec<String>> {
     match wall {
-        Wall::Process => Ok(process(tools, site, case)),
+        Wall::Process | Wall::Gvisor | Wall::Microvm => Ok(ours(wall, tools, site, case)),
         Wall::Bubblewrap => bubblewrap(site),
         Wall::Runc => runc(site),
         Wall::Control => Ok(Vec::new()),
     }
 }
 
-fn process(tools: &Tools, site: &Site, case: &Case) -> Vec<String> {
-    let mut words = vec![tools.safe_run.display().to_string(), "run".into(), "--quiet".into()];
+fn ours(wall: Wall, tools: &Tools, site: &Site, case: &Case) -> Vec<String> {
+    let safe_run = tools.safe_run(wall).display().to_string();
+    let mut words = vec![safe_run, "run".into(), "--quiet".into()];
     words.extend(["--mount".into(), format!("{}:/escape:ro", site.ground("escape"))]);
-    words.extend(case.flags.iter().cloned());
+    // A virtual machine is for policies that say it, and a preset says nothing of machines.
+    let word = |word: &String| match (wall, word.as_str()) {
+        (Wall::Microvm, preset @ "strict") => tools.computed(preset).display().to_string(),
+        _ => word.clone(),
+    };
+    words.extend(case.flags.iter().map(word));
     words.push("--".into());
     words
 }

@@ -41,8 +41,35 @@ pub struct GuestPlan {
 pub enum GuestRoot {
     /// A directory of the host's that the monitor shares (9p over virtio), by its tag.
     Shared { tag: String },
+    /// What is on a disk, read-only, with an overlay in the guest's memory above it.
+    Disk {
+        /// Its name in `/dev`.
+        device: String,
+        format: DiskFormat,
+        /// How much the program may write there; `None`: nothing.
+        writable: Option<GuestSpace>,
+        /// Made-up files (`/etc/passwd` …) in the layer above the disk: absolute in the view, and what is in them; mode 0444.
+        files: BTreeMap<String, String>,
+    },
     /// The one that the agent has itself: a container's, in which all else is mounted already.
     Own,
+}
+
+/// The file system of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DiskFormat {
+    Erofs,
+    Squashfs,
+    Ext4,
+}
+
+/// Room in the guest's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GuestSpace {
+    pub bytes: u64,
+    pub inodes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

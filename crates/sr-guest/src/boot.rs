@@ -5,6 +5,7 @@ use crate::port::Port;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
+use sr_microvm::protocol::PORT;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -66,6 +67,38 @@ fn order<'a>(list: &'a str, names: &[&str]) -> Vec<&'a str> {
     }
     found.reverse();
     found
+}
+
+/// Waits for a device of that name in `/dev`.
+pub fn device(name: &str) -> Result<(), Failure> {
+    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let path = std::path::Path::new("/dev").join(name);
+    for _ in 0..TRIES {
+        if plain && path.exists() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(failure(
+        "find the root's disk",
+        format!("{name:?} has not appeared in /dev"),
+    ))
+}
+
+/// A connection to the host's end of the vsock.
+pub fn vsock() -> Result<Port, Failure> {
+    let step = "connect to the host by vsock";
+    let mut last = None;
+    for _ in 0..TRIES {
+        match sr_kernel::vsock::connect_to_host(PORT) {
+            Ok(socket) => return Port::new(socket),
+            // Its device is found while others are.
+            Err(e) => last = Some(e),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let found = last.map_or_else(|| "no try was made".to_owned(), |e| e.to_string());
+    Err(failure(step, found))
 }
 
 /// The one virtio serial port there is.

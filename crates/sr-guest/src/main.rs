@@ -32,22 +32,34 @@ fn main() {
             }
         });
     }
-    if let Err(failure) = run() {
+    // What leads to the host, as the kernel's command line has it.
+    let by_vsock = std::env::args_os().skip(1).any(|word| word == "vsock");
+    if let Err(failure) = run(by_vsock) {
         // The console: the host shows its last lines where the agent could not speak.
         eprintln!("sr-guest: cannot {}: {}", failure.step, failure.found);
     }
     // All that is written to shared directories.
     rustix::fs::sync();
+    let end = match by_vsock {
+        // Such a machine has no switch: its reset is its end.
+        true => RebootCommand::Restart,
+        false => RebootCommand::PowerOff,
+    };
     loop {
-        // Without a way to switch off, the host ends the machine.
-        let _ = reboot(RebootCommand::PowerOff);
+        // Where that does nothing, the host ends the machine.
+        let _ = reboot(end);
         std::thread::sleep(std::time::Duration::from_secs(1));
     }
 }
 
-fn run() -> Result<(), Failure> {
+fn run(by_vsock: bool) -> Result<(), Failure> {
     boot::mounts()?;
-    boot::modules(&["virtio_pci", "virtio_mmio", "virtio_console"])?;
+    boot::modules(&["virtio_pci", "virtio_mmio"])?;
+    if by_vsock {
+        boot::modules(&["vmw_vsock_virtio_transport"])?;
+        return serve(boot::vsock());
+    }
+    boot::modules(&["virtio_console"])?;
     serve(boot::port())
 }
 

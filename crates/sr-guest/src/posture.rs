@@ -1,6 +1,7 @@
 //! What holds at the program's exec, read back from the guest's kernel.
 
 use crate::failure::{Failure, failure};
+use crate::view;
 use rustix::fs::{AtFlags, fstat, statat};
 use sr_common::guest::{GuestMountKind, GuestPlan, GuestRoot};
 use sr_common::{Control, Observed};
@@ -132,7 +133,10 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
     let wrong = wrong_mount(plan, &process, &mounts);
     seen.push(line(
         Control::Filesystem,
-        format!("the shared root and {} places", plan.mounts.len()),
+        match plan.root {
+            GuestRoot::Disk { .. } => format!("the disk's root and {} places", plan.mounts.len()),
+            GuestRoot::Shared { .. } | GuestRoot::Own => format!("the shared root and {} places", plan.mounts.len()),
+        },
         match own {
             true => "the container's mounts",
             false => "fsmount, move_mount, mount_setattr",
@@ -267,11 +271,27 @@ fn wrong_mount(plan: &GuestPlan, process: &Process, mountinfo: &str) -> Option<S
     // What was mounted last on a place is what is seen there.
     let at = |place: &str| mounts.iter().rev().find(|mount| mount.place == escaped(place));
     let has = |mount: &Mount<'_>, wanted: &[&str]| wanted.iter().all(|option| mount.options.contains(option));
-    let GuestRoot::Shared { tag } = &plan.root else {
-        return wrong_in_container(plan, process, &mounts);
+    // What of the root's own is shown above other mounts, and the root, which may be such a thing and a layer.
+    let (lower, whole) = match &plan.root {
+        GuestRoot::Own => return wrong_in_container(plan, process, &mounts),
+        GuestRoot::Shared { tag } => (("9p", tag.clone()), ("9p", tag.as_str(), false)),
+        GuestRoot::Disk {
+            device,
+            format,
+            writable,
+            ..
+        } => (
+            (view::module(*format), format!("/dev/{device}")),
+            ("overlay", "overlay", writable.is_none()),
+        ),
     };
+    let (kind, source, read_only) = whole;
     match at("/") {
-        Some(root) if root.kind == "9p" && root.source == tag && has(root, &["nosuid", "nodev"]) => {}
+        Some(root)
+            if root.kind == kind
+                && root.source == source
+                && has(root, &["nosuid", "nodev"])
+                && (!read_only || has(root, &["ro"])) => {}
         other => return Some(format!("mountinfo has for the root {other:?}")),
     }
     for planned in &plan.mounts {
@@ -282,7 +302,7 @@ fn wrong_mount(plan: &GuestPlan, process: &Process, mountinfo: &str) -> Option<S
             GuestMountKind::Dev => right("tmpfs", &["ro", "nosuid", "noexec"]),
             GuestMountKind::Tmpfs { .. } => right("tmpfs", &["nosuid", "nodev"]),
             GuestMountKind::Shared { .. } => {
-                found.is_some_and(|mount| mount.source == tag) && right("9p", &["nosuid", "nodev"])
+                found.is_some_and(|mount| mount.source == lower.1) && right(lower.0, &["nosuid", "nodev"])
             }
             GuestMountKind::Masked | GuestMountKind::ReadOnly => found.map_or_else(
                 || !process.sees(&planned.target),

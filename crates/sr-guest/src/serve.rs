@@ -7,6 +7,7 @@ use crate::group::{Group, Limits};
 use crate::port::Port;
 use crate::start::{self, Held};
 use crate::streams::{End, Streams};
+use crate::view;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -30,6 +31,11 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
         GuestRoot::Shared { .. } => {
             // What the program's root is made of.
             boot::modules(&["9pnet_virtio", "9p"])?;
+            Box::new(Group::make(&plan.limits)?)
+        }
+        GuestRoot::Disk { device, format, .. } => {
+            boot::modules(&["virtio_blk", "overlay", "crc32c_generic", view::module(*format)])?;
+            boot::device(device)?;
             Box::new(Group::make(&plan.limits)?)
         }
         GuestRoot::Own => {
@@ -64,7 +70,7 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
     port.guest.exited(&mut port.out, &end).map_err(violation)?;
     port.flush()?;
     match plan.root {
-        GuestRoot::Shared { .. } => port.wait_for_the_end(),
+        GuestRoot::Shared { .. } | GuestRoot::Disk { .. } => port.wait_for_the_end(),
         // It ends with this process.
         GuestRoot::Own => {}
     }

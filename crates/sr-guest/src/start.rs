@@ -50,7 +50,7 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
     let length = filter.len();
     let ends = pipes.as_ref().map(|(_, ends)| ends);
     let own = match plan.root {
-        GuestRoot::Shared { .. } => None,
+        GuestRoot::Shared { .. } | GuestRoot::Disk { .. } => None,
         GuestRoot::Own => Some(container::executable(plan)?),
     };
     let steps = steps(plan, ends, filter, door.as_ref(), channel, own.as_ref())?;
@@ -91,7 +91,7 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
 /// Whom the program's streams belong to, by the agent's count.
 fn owner(plan: &GuestPlan) -> u32 {
     match plan.root {
-        GuestRoot::Shared { .. } => plan.user,
+        GuestRoot::Shared { .. } | GuestRoot::Disk { .. } => plan.user,
         GuestRoot::Own => 0,
     }
 }

@@ -1,23 +1,33 @@
-//! The steps that make what the program sees: the shared root, and the guest's own file systems on it.
+//! The steps that make what the program sees: the root, which is shared or on a disk, and the guest's own file systems on it.
 
 use crate::failure::{Failure, failure};
-use sr_common::guest::{GuestMountKind, GuestPlan, GuestRoot};
+use sr_common::guest::{DiskFormat, GuestMountKind, GuestPlan, GuestRoot, GuestSpace};
 use sr_kernel::step::{Fd, MountFlags, Step};
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 
 /// The root directory of the view.
 pub const SLOT_ROOT: u16 = 0;
 const SLOT_TREE: u16 = 1;
+/// Between these are the program's file and its terminal.
+const SLOT_OVERLAY: u16 = 4;
 const FIRST_SLOT: u16 = 16;
 
 /// Where what is shared is mounted, and where the root is until it is the root.
 const SHARE: &str = "/share";
 const ROOT: &str = "/root";
+/// What is written above a disk.
+const LAYER: &str = "/layer/upper";
 /// Where things are made that are mounted elsewhere then.
 const STAGE: &CStr = c"/stage";
 const EMPTY_FILE: &CStr = c"/stage/empty/file";
 const EMPTY_DIRECTORY: &CStr = c"/stage/empty/directory";
 const DEV: &CStr = c"/stage/dev";
+/// In a root that nothing is written to: what is mounted on is made.
+const PLACES: GuestSpace = GuestSpace {
+    bytes: 1 << 20,
+    inodes: 1024,
+};
 
 /// The numbers are Linux's (devices.txt).
 const DEVICES: [(&str, u32, u32); 6] = [
@@ -55,59 +65,45 @@ fn below_root(path: &str) -> Result<CString, Failure> {
 
 /// In the mount namespace of the program's process. At the end its root is the view's.
 pub fn steps(plan: &GuestPlan) -> Result<Vec<Step>, Failure> {
-    let GuestRoot::Shared { tag } = &plan.root else {
-        return Ok(Vec::new());
-    };
     let mut steps = vec![Step::PrivateMounts];
-    let shared = [
-        ("source", tag.as_str()),
-        ("trans", "virtio"),
-        ("version", "9p2000.L"),
-        // What one request carries at most, near the most that the transport takes.
-        ("msize", "500000"),
-        // What is read is not kept, and what is written goes to the host at once, but for files in memory maps: with more of a
-        // cache this kernel opens each file that is written a second time, which who may not write to it any more (a file
-        // that git makes) cannot.
-        ("cache", "mmap"),
-        // The guest looks at owners and modes itself; the monitor is one user to its host.
-        ("access", "client"),
-    ];
-    let flags = MountFlags::default();
     let (share, root) = (text(SHARE)?, text(ROOT)?);
+    let flags = MountFlags::default();
+    for path in [&share, &root, &STAGE.to_owned()] {
+        steps.push(Step::Mkdir {
+            path: path.clone(),
+            mode: 0o755,
+        });
+    }
     let tree = Fd::Slot(SLOT_TREE);
+    match &plan.root {
+        GuestRoot::Own => return Ok(Vec::new()),
+        GuestRoot::Shared { tag } => {
+            steps.extend([
+                shared(tag)?,
+                Step::AttachAt {
+                    tree,
+                    path: share.clone(),
+                },
+                Step::OpenTree {
+                    path: share,
+                    recursive: false,
+                    no_symlinks: true,
+                    slot: SLOT_TREE,
+                },
+                Step::AttachAt {
+                    tree,
+                    path: root.clone(),
+                },
+            ]);
+        }
+        GuestRoot::Disk {
+            device,
+            format,
+            writable,
+            files,
+        } => disk(&mut steps, device, *format, *writable, files)?,
+    }
     steps.extend([
-        Step::Mkdir {
-            path: share.clone(),
-            mode: 0o755,
-        },
-        Step::Mkdir {
-            path: root.clone(),
-            mode: 0o755,
-        },
-        Step::Mkdir {
-            path: STAGE.to_owned(),
-            mode: 0o755,
-        },
-        Step::NewFs {
-            fs: c"9p",
-            options: options(&shared)?,
-            flags,
-            slot: SLOT_TREE,
-        },
-        Step::AttachAt {
-            tree,
-            path: share.clone(),
-        },
-        Step::OpenTree {
-            path: share,
-            recursive: false,
-            no_symlinks: true,
-            slot: SLOT_TREE,
-        },
-        Step::AttachAt {
-            tree,
-            path: root.clone(),
-        },
         Step::OpenDir {
             path: root.clone(),
             slot: SLOT_ROOT,
@@ -141,6 +137,12 @@ pub fn steps(plan: &GuestPlan) -> Result<Vec<Step>, Failure> {
         let path = below_root(&mount.target)?;
         let (tree, root) = (Fd::Slot(slot), Fd::Slot(SLOT_ROOT));
         let no_exec = MountFlags { no_exec: true, ..flags };
+        if let (GuestRoot::Disk { .. }, GuestMountKind::Proc | GuestMountKind::Dev | GuestMountKind::Tmpfs { .. }) =
+            (&plan.root, &mount.what)
+        {
+            // A disk is made without knowing what a policy mounts.
+            place(&mut steps, &mount.target, true)?;
+        }
         match &mount.what {
             // What is not the program's own is not its business.
             GuestMountKind::Proc => steps.extend([
@@ -210,19 +212,145 @@ pub fn steps(plan: &GuestPlan) -> Result<Vec<Step>, Failure> {
             }),
         }
     }
+    if let GuestRoot::Disk { writable: None, .. } = plan.root {
+        // Now that all has its place.
+        steps.push(Step::Flags {
+            tree: Fd::Slot(SLOT_OVERLAY),
+            flags: MountFlags {
+                read_only: true,
+                ..flags
+            },
+        });
+    }
     steps.extend([Step::ChangeDir(top), Step::TakeRootHere]);
     Ok(steps)
 }
 
-/// Something to mount on, in a file system of the guest's own that was mounted above it.
-fn place(steps: &mut Vec<Step>, target: &str, directory: bool) -> Result<(), Failure> {
-    let ends = target.match_indices('/').skip(1).map(|(at, _)| at);
-    for end in ends {
-        steps.push(Step::Mkdir {
-            path: text(&format!("{ROOT}{}", &target[..end]))?,
-            mode: 0o755,
+/// The file system that the host shares.
+fn shared(tag: &str) -> Result<Step, Failure> {
+    let list = [
+        ("source", tag),
+        ("trans", "virtio"),
+        ("version", "9p2000.L"),
+        // What one request carries at most, near the most that the transport takes.
+        ("msize", "500000"),
+        // What is read is not kept, and what is written goes to the host at once, but for files in memory maps: with more of a
+        // cache this kernel opens each file that is written a second time, which who may not write to it any more (a file
+        // that git makes) cannot.
+        ("cache", "mmap"),
+        // The guest looks at owners and modes itself; the monitor is one user to its host.
+        ("access", "client"),
+    ];
+    Ok(Step::NewFs {
+        fs: c"9p",
+        options: options(&list)?,
+        flags: MountFlags::default(),
+        slot: SLOT_TREE,
+    })
+}
+
+/// The module of a format, which has its name.
+pub fn module(format: DiskFormat) -> &'static str {
+    match format {
+        DiskFormat::Erofs => "erofs",
+        DiskFormat::Squashfs => "squashfs",
+        DiskFormat::Ext4 => "ext4",
+    }
+}
+
+/// The disk on [`SHARE`]; a layer in memory above it; both together on [`ROOT`].
+fn disk(
+    steps: &mut Vec<Step>,
+    device: &str,
+    format: DiskFormat,
+    writable: Option<GuestSpace>,
+    files: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    let flags = MountFlags::default();
+    let read_only = MountFlags {
+        read_only: true,
+        ..flags
+    };
+    let fs = match format {
+        DiskFormat::Erofs => c"erofs",
+        DiskFormat::Squashfs => c"squashfs",
+        DiskFormat::Ext4 => c"ext4",
+    };
+    let source = format!("/dev/{device}");
+    let mut list = vec![("source", source.as_str()), ("ro", "")];
+    if format == DiskFormat::Ext4 {
+        // A journal that was not played back is nothing that could be written now.
+        list.push(("noload", ""));
+    }
+    let space = writable.unwrap_or(PLACES);
+    let (bytes, inodes) = (space.bytes.to_string(), space.inodes.to_string());
+    let layer = [("size", bytes.as_str()), ("nr_inodes", &inodes), ("mode", "0755")];
+    let overlay = [
+        ("source", "overlay"),
+        ("lowerdir", SHARE),
+        ("upperdir", LAYER),
+        ("workdir", "/layer/work"),
+        // Nothing of the layer outlives the machine.
+        ("volatile", ""),
+    ];
+    let mkdir = |path: &CStr| Step::Mkdir {
+        path: path.to_owned(),
+        mode: 0o755,
+    };
+    let tree = Fd::Slot(SLOT_TREE);
+    steps.extend([
+        Step::NewFs {
+            fs,
+            options: options(&list)?,
+            flags: read_only,
+            slot: SLOT_TREE,
+        },
+        Step::AttachAt {
+            tree,
+            path: text(SHARE)?,
+        },
+        mkdir(c"/layer"),
+        Step::NewFs {
+            fs: c"tmpfs",
+            options: options(&layer)?,
+            flags,
+            slot: SLOT_TREE,
+        },
+        Step::AttachAt {
+            tree,
+            path: c"/layer".to_owned(),
+        },
+        mkdir(c"/layer/upper"),
+        mkdir(c"/layer/work"),
+    ]);
+    for (path, content) in files {
+        // Whatever the disk has there, a link or nothing, is below it.
+        let below = below_root(path)?;
+        directories(steps, LAYER, path)?;
+        steps.push(Step::File {
+            path: text(&format!("{LAYER}/{}", below.to_string_lossy()))?,
+            content: content.clone().into_bytes(),
+            writable: false,
         });
     }
+    steps.extend([
+        Step::NewFs {
+            fs: c"overlay",
+            options: options(&overlay)?,
+            flags,
+            slot: SLOT_OVERLAY,
+        },
+        Step::AttachAt {
+            tree: Fd::Slot(SLOT_OVERLAY),
+            path: text(ROOT)?,
+        },
+    ]);
+    Ok(())
+}
+
+/// Something to mount on, in a file system of the guest's own that was mounted above it.
+fn place(steps: &mut Vec<Step>, target: &str, directory: bool) -> Result<(), Failure> {
+    directories(steps, ROOT, target)?;
     let path = text(&format!("{ROOT}{target}"))?;
     steps.push(match directory {
         true => Step::Mkdir { path, mode: 0o755 },
@@ -232,6 +360,17 @@ fn place(steps: &mut Vec<Step>, target: &str, directory: bool) -> Result<(), Fai
             writable: false,
         },
     });
+    Ok(())
+}
+
+/// All that lead to `target` below `top`.
+fn directories(steps: &mut Vec<Step>, top: &str, target: &str) -> Result<(), Failure> {
+    for (end, _) in target.match_indices('/').skip(1) {
+        steps.push(Step::Mkdir {
+            path: text(&format!("{top}{}", &target[..end]))?,
+            mode: 0o755,
+        });
+    }
     Ok(())
 }
 

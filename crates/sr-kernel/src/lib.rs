@@ -20,6 +20,7 @@ pub mod quota;
 pub mod seccomp;
 pub mod selinux;
 pub mod step;
+pub mod vsock;
 pub mod wire;
 
 pub use step::{Fd, Step};

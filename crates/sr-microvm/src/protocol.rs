@@ -13,6 +13,9 @@ use std::fmt;
 /// The largest plan, as JSON: a program's arguments and environment are the most of it.
 pub const MOST_PLAN: usize = 4 << 20;
 
+/// Where the host listens for the agent, where a vsock leads to it.
+pub const PORT: u32 = 1024;
+
 /// The longest name of a kernel's release that is believed.
 const MOST_RELEASE: usize = 64;
 

@@ -6,7 +6,7 @@ mod support;
 
 use rustix::process::{Pid, Signal, kill_process};
 use sr_common::Control;
-use sr_common::guest::{GuestMount, GuestMountKind, GuestPlan};
+use sr_common::guest::{DiskFormat, GuestMount, GuestMountKind, GuestPlan, GuestRoot, GuestSpace};
 use sr_common::monitor::{Clause, EventName, Order, Said};
 use sr_microvm::protocol::frame::{self, Kind};
 use sr_microvm::protocol::guest::Guest;
@@ -48,6 +48,7 @@ fn main() {
             "processes_beyond_the_limit_are_refused",
             processes_beyond_the_limit_are_refused,
         ),
+        ("a_root_on_a_disk", a_root_on_a_disk),
         ("a_program_that_is_not_there", a_program_that_is_not_there),
         (
             "what_cannot_be_written_is_no_success",
@@ -405,6 +406,50 @@ fn processes_beyond_the_limit_are_refused(place: &Place) -> Test {
         "{}",
         ran.shown()
     );
+    Ok(())
+}
+
+/// Each file system that a disk can have; what was made up stands above it, and writes reach the guest's memory alone.
+fn a_root_on_a_disk(place: &Place) -> Test {
+    let script = "\
+echo \"$(cat /etc/made) $(cat /etc/plain) $(cat /deep/down/made)\"
+cat /link; ls -ld /etc/made | cut -c1-10
+(echo x >/etc/made) 2>/dev/null && echo made-up file written
+(echo x >/work/new) 2>/dev/null && cat /work/new || echo read-only";
+    for (format, writable, expected) in [
+        (DiskFormat::Erofs, true, "x"),
+        (DiskFormat::Squashfs, false, "read-only"),
+        (DiskFormat::Ext4, false, "read-only"),
+    ] {
+        let disk = place.disk(format)?;
+        let mut plan = plan(script);
+        plan.root = GuestRoot::Disk {
+            device: "vda".into(),
+            format,
+            writable: writable.then_some(GuestSpace {
+                bytes: 1 << 20,
+                inodes: 100,
+            }),
+            files: [("/etc/made", "up"), ("/deep/down/made", "too"), ("/link", "no link\n")]
+                .map(|(path, content)| (path.to_owned(), content.to_owned()))
+                .into(),
+        };
+        plan.mounts.retain(|mount| mount.target != "/dev/shm");
+        let mut argv = place.machine()?;
+        let drive = format!("if=none,id=disk,format=raw,readonly=on,file={}", disk.display());
+        argv.extend(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"].map(str::to_owned));
+        let mut driver = place.start(argv, plan, piped());
+        let streams = Streams::of(&mut driver.child, Vec::new());
+        let held = driver.until(|said| matches!(said, Said::Held { .. } | Said::Failed { .. }))?;
+        let Said::Held { posture } = &held else {
+            return fail(format!("{format:?}: {held:?}"));
+        };
+        ensure!(posture.iter().all(|seen| seen.holds), "{format:?}: {posture:?}");
+        driver.order(&Order::Go);
+        let ran = driver.end(streams)?;
+        let wanted = format!("up plain too\nno link\n-r--r--r--\n{expected}\n");
+        ensure!(ran.out == wanted.as_bytes(), "{format:?}: {}", ran.shown());
+    }
     Ok(())
 }
 

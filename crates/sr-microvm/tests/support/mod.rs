@@ -6,7 +6,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use sr_artifact::cpio::Archive;
 use sr_artifact::modules::{self, Modules};
-use sr_common::guest::{GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot};
+use sr_common::guest::{DiskFormat, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot};
 use sr_common::monitor::{MESSAGE, Order, Said};
 use sr_compiler::vmm::qemu::{Accel, Machine};
 use std::fs;
@@ -145,9 +145,8 @@ pub fn images() -> Result<(PathBuf, PathBuf), End> {
     }
     let made = INITRD.get_or_init(|| {
         let dir = rig.join("lib/modules").join(release.trim());
-        let wanted = ["virtio_pci", "virtio_mmio", "virtio_console", "9pnet_virtio", "9p"];
         let modules = Modules::read(&dir)
-            .and_then(|all| all.closure(&wanted))
+            .and_then(|all| all.closure(&modules::GUEST))
             .map_err(|fault| fault.to_string())?;
         let mut bytes = modules::archive(release.trim(), &modules);
         let mut archive = Archive::default();
@@ -201,6 +200,49 @@ impl Place {
         }
         fs::set_permissions(root.join("work"), fs::Permissions::from_mode(0o777)).unwrap();
         root
+    }
+
+    /// An image with a shell, some files, and nothing to mount on.
+    pub fn disk(&self, format: DiskFormat) -> Result<PathBuf, End> {
+        let tree = self.path().join("tree");
+        let image = self.path().join(format!("{format:?}"));
+        for name in ["bin", "etc", "work", "lib/x86_64-linux-gnu", "lib64"] {
+            fs::create_dir_all(tree.join(name))?;
+        }
+        fs::set_permissions(tree.join("work"), fs::Permissions::from_mode(0o777))?;
+        let libraries =
+            ["libc.so.6", "libselinux.so.1", "libpcre2-8.so.0"].map(|name| format!("lib/x86_64-linux-gnu/{name}"));
+        let programs = ["bin/sh", "bin/cat", "bin/ls", "lib64/ld-linux-x86-64.so.2"].map(str::to_owned);
+        for file in programs.iter().chain(&libraries) {
+            fs::copy(Path::new("/").join(file), tree.join(file))?;
+        }
+        fs::copy("/usr/bin/cut", tree.join("bin/cut"))?;
+        fs::write(tree.join("etc/plain"), "plain")?;
+        if !tree.join("link").is_symlink() {
+            std::os::unix::fs::symlink("/etc/plain", tree.join("link"))?;
+        }
+        let (program, words): (_, &[&std::ffi::OsStr]) = match format {
+            DiskFormat::Erofs => ("mkfs.erofs", &[image.as_os_str(), tree.as_os_str()]),
+            DiskFormat::Squashfs => ("mksquashfs", &[tree.as_os_str(), image.as_os_str()]),
+            DiskFormat::Ext4 => {
+                fs::File::create(&image)?.set_len(32 << 20)?;
+                (
+                    "mkfs.ext4",
+                    &["-q".as_ref(), "-d".as_ref(), tree.as_os_str(), image.as_os_str()],
+                )
+            }
+        };
+        let made = Command::new(program)
+            .args(words)
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdout(Stdio::null())
+            .output()?;
+        ensure!(
+            made.status.success(),
+            "{program}: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        Ok(image)
     }
 
     /// The machine that tests boot, with its root mounted by [`Place::start`].

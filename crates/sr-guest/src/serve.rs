@@ -60,7 +60,7 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
         GuestRoot::Shared { .. } => {
             rustix::fs::syncfs(&executable).map_err(at("hand over all that the program wrote"))?;
         }
-        GuestRoot::Own => rustix::fs::sync(),
+        GuestRoot::Own | GuestRoot::Disk { .. } => rustix::fs::sync(),
     }
     let end = GuestEnd {
         status,

@@ -43,7 +43,7 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
         (false, _) => Some(streams::pipes(owner(plan))?),
         (true, GuestRoot::Own) => Some(container::terminal()?),
         // Of the program's own view, by its own process.
-        (true, GuestRoot::Shared { .. }) => None,
+        (true, GuestRoot::Shared { .. } | GuestRoot::Disk { .. }) => None,
     };
     let door = group.door()?;
     let filter = filter(&plan.filter)?;

@@ -87,12 +87,6 @@ fn accel(input: Input<'_>) -> Accel {
 
 /// `runsc` in the monitor's place.
 fn sentry(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &mut Vec<Fault>) -> Option<WallPlan> {
-    if input.policy.syscalls.on_denied == OnDenied::Log {
-        let found = "gVisor's kernel logs no system call";
-        let remedy = "write errno or kill, or use another backend";
-        faults.push(Fault::new(Code::Run001, "syscalls.onDenied", found, remedy));
-        return None;
-    }
     let asked = &input.policy.resources;
     let each = input.facts.cpus.max(1).saturating_add(2);
     let room = Room {

@@ -1,6 +1,7 @@
 //! `cargo xtask escape`: every case of the escape corpus behind every wall that exists, behind the references, and on the
 //! bare host. tests/escape/README.md is the contract.
 
+mod behind;
 mod cell;
 mod ground;
 mod hold;
@@ -17,6 +18,7 @@ mod wall;
 
 use crate::tally::Tally;
 use crate::{Outcome, plain, tree};
+pub use behind::{Walls, totals};
 use options::Options;
 use results::Results;
 pub use rig::{MARK, Record};
@@ -24,6 +26,8 @@ use sr_escape::case::Case;
 use std::fs;
 use std::time::Instant;
 use tools::Tools;
+pub use tools::compiled;
+pub use wall::{Column, Wall};
 
 /// The ordinary user that root lets start runs.
 const USER: u32 = 1000;

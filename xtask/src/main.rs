@@ -8,6 +8,7 @@ mod guest;
 mod needs;
 mod plain;
 mod rig;
+mod risk;
 mod scratch;
 mod soak;
 mod stage;
@@ -33,6 +34,7 @@ cargo xtask escape [--backend process|gvisor|microvm|bubblewrap|runc|control] [-
                    [CASE…]
                                        the escape corpus behind every wall and on the bare host → docs/escape-matrix.md
 cargo xtask escape --rig [--write]     what of it harms a machine, controls and all, in the rig → tests/escape/rig.txt
+cargo xtask risk [--write]             what a program reaches on the bare host and behind each wall → docs/risk-surface.md
 cargo xtask guest                      the agent of virtual machines, a static program → target/guest/
 cargo xtask runsc                      gVisor's runsc: the one on PATH, else Debian's, fetched → target/tools/
 cargo xtask acceptance [FILE]          every command of docs/acceptance.md, checked
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         ["bench", "learn", options @ ..] => bench::learn::learn(options),
         ["rig", words @ ..] => rig::rig(words),
         ["escape", options @ ..] => escape::escape(options),
+        ["risk", options @ ..] => risk::risk(options),
         ["guest"] => guest::guest(),
         ["runsc"] => needs::runsc().map(|found| println!("{}", found.display())),
         ["acceptance", files @ ..] => acceptance::acceptance(files),

@@ -111,7 +111,7 @@ fn told(
 
     let mut ground = Ground::new(tools, site.path.join("ground"), user)?;
     let walled = column.wall != Wall::Control;
-    let before = wall::words(column.wall, tools, &site, case)?;
+    let before = wall::words(column.wall, tools, &site, &case.flags)?;
     let host = folder.display().to_string();
     let mut environment = environment(tools, &site, column, ground.tool_word());
     let mut words = match (walled, case.driver) {
@@ -147,7 +147,11 @@ fn told(
     };
     let mut ended = hold::run(tools, &held)?;
     let store = site.store();
-    let trips = ground.tripped(&ended, column.wall, &[&store]);
+    // The kernels are no places where a run leaves something, and large.
+    let left = fs::read_dir(&store).into_iter().flatten().flatten().map(|e| e.path());
+    let left: Vec<PathBuf> = left.filter(|path| !path.ends_with("artifacts")).collect();
+    let left: Vec<&Path> = left.iter().map(PathBuf::as_path).collect();
+    let trips = ground.tripped(&ended, column.wall, &left);
     ended.output = plainly(&ended.output, &dir, ground.victim);
     drop(ground);
     let mut verdict = match walled {
@@ -199,7 +203,7 @@ fn plainly(output: &[u8], dir: &Path, victim: u32) -> Vec<u8> {
 }
 
 /// What the tool under test finds in its environment: its own places, and a canary.
-fn environment(tools: &Tools, site: &Site, column: Column, word: &str) -> Vec<(String, String)> {
+pub fn environment(tools: &Tools, site: &Site, column: Column, word: &str) -> Vec<(String, String)> {
     let own = tools.scratch.path().join(who(column.root));
     let at = |name: &str| own.join(name).display().to_string();
     let bin = tools.scratch.path().join("bin");

@@ -36,7 +36,9 @@ pub struct Results {
 
 impl Results {
     pub fn of_run(options: &Options) -> Outcome<Results> {
-        let mut cases = Case::all(&tree::corpus(), |group, name| options.takes(group, name))?;
+        // The document keeps what of it does not run.
+        let wanted = |group: &str, name: &str| options.write && !options.rig || options.takes(group, name);
+        let mut cases = Case::all(&tree::corpus(), wanted)?;
         cases.retain(|case| !options.rig || case.harms());
         if cases.is_empty() {
             return Err("no case is called so".into());

@@ -103,8 +103,8 @@ case is and what each word means.
 - *gvisor* and *microvm* are the same policy behind a kernel of the program's own: `--backend gvisor`, and `--backend microvm:qemu`
   with a processor that is computed (`accel: tcg`). The canaries outside decide there as everywhere; what that kernel answers
   otherwise than the host's, which reaches nothing outside, stands below each table with its reason. Behind the virtual machine
-  each check runs a sample, and the document has what whole runs saw. **not run**: for the reason below the table, or, without
-  one, not yet.
+  each check runs a sample; the rest is what a run by hand saw (`--write --backend microvm`). **not run**: for the reason below the
+  table, or, without one, because nobody has run it yet. The versions below are runsc's and QEMU's.
 ";
 
 /// The cell of what did not run, with or without a reason.
@@ -119,7 +119,7 @@ const NOTED: [(&str, &str); 4] = [
     ("limit", "Limits, as SECURITY.md states them:"),
 ];
 
-/// The document of what was seen; columns that were not run are kept as `before` has them.
+/// The document of what was seen; what was not run is kept as `before` has them.
 pub fn document(results: &Results, before: &str) -> String {
     let kept = rows(before);
     let cell = |i: usize, column: Column| match results.verdict(i, column) {

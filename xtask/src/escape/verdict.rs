@@ -4,7 +4,7 @@ use super::hold::Ended;
 use super::wall::Column;
 use sr_escape::case::{Case, Control};
 use sr_escape::trip::{Canary, Trip};
-use sr_escape::verdict::{self, Wall as Whose, attempts, listed};
+use sr_escape::verdict::{self, End, Wall as Whose, attempts, listed};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -96,10 +96,21 @@ pub fn behind(column: Column, case: &Case, more: &[String], ended: &Ended, trips
     let mut case = case.clone();
     case.expect.extend_from_slice(more);
     let case = &case;
-    verdict::behind(whose, case, &ended.end, &ended.output, trips)
-        .within(limit, case, trips)
-        .into()
+    let verdict = verdict::behind(whose, case, &ended.end, &ended.output, trips);
+    let silent = matches!(ended.end, End::Exit(0)) && attempts(&ended.output).is_empty();
+    match verdict.within(limit, case, trips) {
+        // By the monitor, or by the kernel of its own.
+        verdict::Verdict::Broken(_) if more.iter().any(|m| m == ENDED) && (silent || ended.end == FAILED) => {
+            Verdict::Held
+        }
+        verdict => verdict.into(),
+    }
 }
+
+/// Among what another kernel may answer: it ends the case, or the run fails, and nothing outside is reached.
+const ENDED: &str = "ENDED";
+/// As a run ends that Safe-Run itself ended.
+const FAILED: End = End::Exit(125);
 
 /// On the bare host, where `control` says that it fires.
 pub fn bare(case: &Case, control: &Control, ended: &Ended, trips: &[Trip]) -> Verdict {
@@ -119,8 +130,8 @@ pub fn bare(case: &Case, control: &Control, ended: &Ended, trips: &[Trip]) -> Ve
 
 #[cfg(test)]
 mod tests {
+    use super::super::wall::Wall;
     use super::*;
-    use sr_escape::verdict::End;
     use std::path::Path;
 
     fn case(more: &str) -> Case {
@@ -147,6 +158,37 @@ mod tests {
         assert_eq!(rig(Some("open: a: b")), "open in the rig: a: b");
         assert_eq!(Verdict::Void("a | b".into()).whole(), "void: a / b");
         assert_eq!(Verdict::Broken("a\nb".into()).whole(), "broken: a b");
+    }
+
+    #[test]
+    fn another_kernel_may_answer_otherwise_and_reach_nothing() {
+        let case = case("# expect: EPERM\n# fires: read\n");
+        let of = |more: &[&str], end, output: &str, trips: &[Trip]| {
+            let column = Column {
+                wall: Wall::Gvisor,
+                root: true,
+            };
+            let more: Vec<String> = more.iter().map(|m| (*m).to_owned()).collect();
+            behind(column, &case, &more, &ended(end, output), trips).text()
+        };
+        let got = "attempt a: GOT\n";
+        assert_eq!(of(&[], End::Exit(0), got, &[]), "ESCAPED: call: a");
+        assert_eq!(of(&["GOT"], End::Exit(0), got, &[]), "held");
+        assert_eq!(
+            of(&["GOT"], End::Exit(0), "attempt a: EIO\n", &[]),
+            "broken: a: EIO is not expected"
+        );
+        // Nothing makes up for what was seen outside.
+        let read = [Trip::new(Canary::Read, "DIR/secret")];
+        assert_eq!(
+            of(&["GOT", ENDED], End::Exit(0), "", &read),
+            "ESCAPED: read: DIR/secret"
+        );
+        assert_eq!(of(&[], End::Exit(0), "", &[]), "broken: no attempt");
+        assert_eq!(of(&[ENDED], End::Exit(0), "", &[]), "held");
+        assert_eq!(of(&[ENDED], FAILED, "attempt a: EPERM\n", &[]), "held");
+        assert_eq!(of(&[ENDED], FAILED, got, &[]), "ESCAPED: call: a");
+        assert_eq!(of(&[ENDED], End::Exit(3), "", &[]), "broken: it ended with status 3");
     }
 
     #[test]

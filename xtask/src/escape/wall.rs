@@ -4,7 +4,7 @@ use super::cell::Site;
 use super::tools::Tools;
 use crate::{Outcome, needs, tree};
 use serde_json::{Value, json};
-use sr_escape::case::{Case, Control};
+use sr_escape::case::Control;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -47,7 +47,7 @@ impl Wall {
     pub fn slowness(self) -> u64 {
         match self {
             Wall::Gvisor => 4,
-            Wall::Microvm => 12,
+            Wall::Microvm => 30,
             _ => 1,
         }
     }
@@ -129,17 +129,17 @@ pub fn version(wall: Wall) -> Result<String, String> {
     Ok(version.unwrap_or("of an unknown version").to_owned())
 }
 
-/// What goes before a command to have it run behind `wall`.
-pub fn words(wall: Wall, tools: &Tools, site: &Site, case: &Case) -> Outcome<Vec<String>> {
+/// What goes before a command to have it run behind `wall`; `flags` are more for Safe-Run.
+pub fn words(wall: Wall, tools: &Tools, site: &Site, flags: &[String]) -> Outcome<Vec<String>> {
     match wall {
-        Wall::Process | Wall::Gvisor | Wall::Microvm => Ok(ours(wall, tools, site, case)),
+        Wall::Process | Wall::Gvisor | Wall::Microvm => Ok(ours(wall, tools, site, flags)),
         Wall::Bubblewrap => bubblewrap(site),
         Wall::Runc => runc(site),
         Wall::Control => Ok(Vec::new()),
     }
 }
 
-fn ours(wall: Wall, tools: &Tools, site: &Site, case: &Case) -> Vec<String> {
+fn ours(wall: Wall, tools: &Tools, site: &Site, flags: &[String]) -> Vec<String> {
     let safe_run = tools.safe_run(wall).display().to_string();
     let mut words = vec![safe_run, "run".into(), "--quiet".into()];
     words.extend(["--mount".into(), format!("{}:/escape:ro", site.ground("escape"))]);
@@ -148,7 +148,7 @@ fn ours(wall: Wall, tools: &Tools, site: &Site, case: &Case) -> Vec<String> {
         (Wall::Microvm, preset @ "strict") => tools.computed(preset).display().to_string(),
         _ => word.clone(),
     };
-    words.extend(case.flags.iter().map(word));
+    words.extend(flags.iter().map(word));
     words.push("--".into());
     words
 }

@@ -13,10 +13,26 @@ pub const MESSAGE: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Order {
-    /// First: the monitor's program and arguments, and what its guest is told.
-    Start { argv: Vec<String>, plan: Box<GuestPlan> },
+    /// First: how the monitor is spoken with, its program and arguments, and what its guest is told.
+    Start {
+        speech: Speech,
+        argv: Vec<String>,
+        plan: Box<GuestPlan>,
+    },
     /// The program may run.
     Go,
+}
+
+/// How a monitor is spoken with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Speech {
+    /// It inherits sockets: one that is the guest's port, one for QMP, one that is the console.
+    Qemu,
+    /// It inherits one socket for the agent in its container.
+    Gvisor,
+    /// It inherits pipes for its log and its metrics; the guest connects to this Unix socket.
+    Firecracker { agent: String },
 }
 
 /// From the driver.
@@ -70,6 +86,8 @@ pub enum EventName {
     MonitorStarted,
     /// It has ended.
     MonitorEnded,
+    /// What it counted, by its own account.
+    MonitorCounted,
     /// The guest's kernel panicked.
     GuestPanicked,
     /// It reset the machine.

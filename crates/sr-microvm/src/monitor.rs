@@ -5,6 +5,8 @@
 
 mod console;
 mod drive;
+mod firecracker;
+mod kind;
 mod machine;
 mod output;
 mod qmp;

@@ -7,8 +7,9 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketFlags,
     SocketType, recvmsg, sendmsg,
 };
-use sr_common::monitor::{MESSAGE, Order, Said};
+use sr_common::monitor::{MESSAGE, Order, Said, Speech};
 use sr_common::{Code, Control, Fault, Observed};
+use sr_compiler::bundle::MonitorPlan;
 use sr_compiler::{CompileBundle, guest_plan};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
@@ -73,9 +74,13 @@ impl Monitor {
         let Some(wall) = &bundle.wall_plan else {
             return Ok(());
         };
+        let speech = match &wall.monitor {
+            MonitorPlan::Qemu { .. } => Speech::Qemu,
+            MonitorPlan::Gvisor { .. } => Speech::Gvisor,
+        };
         let argv = wall.monitor.argv().to_vec();
         let plan = Box::new(guest_plan(bundle, terminal));
-        self.order(&Order::Start { argv, plan })
+        self.order(&Order::Start { speech, argv, plan })
     }
 
     /// Lets the program go that the guest holds.

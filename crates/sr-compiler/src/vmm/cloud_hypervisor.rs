@@ -179,8 +179,8 @@ fn share((tag, socket): &(String, String)) -> Fs {
     }
 }
 
-/// What the guest's kernel is told.
-const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 oops=panic cgroup_no_v1=all audit=0";
+/// What the guest's kernel is told; the last word is for the agent.
+const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 oops=panic cgroup_no_v1=all audit=0 vsock";
 
 #[cfg(test)]
 mod tests {

@@ -106,7 +106,8 @@ pub struct Logger {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Level {
-    Warning,
+    /// What a guest does wrong is a warning, as often as it likes.
+    Error,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -153,7 +154,7 @@ impl Machine {
             entropy: Entropy {},
             logger: Logger {
                 log_path: format!("/proc/self/fd/{LOG}"),
-                level: Level::Warning,
+                level: Level::Error,
                 show_level: true,
                 show_log_origin: false,
             },
@@ -164,10 +165,10 @@ impl Machine {
     }
 }
 
-/// What the guest's kernel is told. It has no PCI bus, and no way to switch off: what ends it resets the machine by the
-/// keyboard's controller, which ends Firecracker.
-const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 oops=panic cgroup_no_v1=all audit=0 reboot=k pci=off \
-                            i8042.noaux i8042.nomux i8042.dumbkbd";
+/// What the guest's kernel is told. It has no way to switch off: what ends it resets the machine by the keyboard's controller,
+/// which ends Firecracker. The last word is for the agent.
+const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 oops=panic cgroup_no_v1=all audit=0 reboot=k \
+                            i8042.noaux i8042.nomux i8042.dumbkbd vsock";
 
 /// What the jailer that starts Firecracker as root is told. It makes a directory of its own for the root of each machine, gives
 /// it up to `uid` and `gid` with the few devices there are, and executes a copy of Firecracker in it.

@@ -17,10 +17,10 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// `source` is non-blocking.
-    pub fn new(source: OwnedFd) -> Tail {
+    /// `source` is non-blocking, if there is one.
+    pub fn new(source: Option<OwnedFd>) -> Tail {
         Tail {
-            source: Some(source),
+            source,
             last: VecDeque::new(),
         }
     }
@@ -82,7 +82,7 @@ mod tests {
     fn tail(text: &[u8]) -> Tail {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut tail = Tail::new(ours.into());
+        let mut tail = Tail::new(Some(ours.into()));
         for piece in text.chunks(4096) {
             std::io::Write::write_all(&mut &theirs, piece).unwrap();
             tail.read();

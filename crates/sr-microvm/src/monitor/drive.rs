@@ -1,9 +1,9 @@
 //! The monitor's loop: one thread, which waits for all descriptors at once and for none of them alone.
 
 use super::console::Tail;
-use super::machine::{Ends, Running};
+use super::kind::{self, Agent, Door, Monitor, Parting, Prepared, Seen};
+use super::machine::Running;
 use super::output::{Output, Written};
-use super::qmp::{Qmp, Seen};
 use super::sentry::Account;
 use super::supervisor::Supervisor;
 use super::{Ending, Failure};
@@ -44,15 +44,22 @@ pub fn drive(supervisor: &mut Supervisor) -> Result<Ending, Failure> {
     let signals = sr_kernel::process::signal_descriptor(&SIGNALS)
         .and_then(super::machine::high)
         .map_err(|e| Failure::own("signals", e))?;
-    let Order::Start { argv, plan } = supervisor.wait()? else {
+    let Order::Start { speech, argv, plan } = supervisor.wait()? else {
         return Err(Failure::own("the supervisor's order", "nothing is started yet"));
     };
-    let (running, ends) = Running::start(&argv, plan.root == GuestRoot::Own)?;
+    let (complaints, complaints_there) = kind::pipe()?;
+    let mut prepared = kind::prepare(&speech, &complaints_there)?;
+    let output = match prepared.output.take() {
+        Some(output) => output,
+        None => complaints_there.try_clone().map_err(|e| Failure::own("a pipe", e))?,
+    };
+    let inherited = std::mem::take(&mut prepared.inherited);
+    let running = Running::start(&argv, inherited, output.into(), complaints_there, prepared.preflight)?;
     supervisor.tell(Told::Event {
         name: EventName::MonitorStarted,
         detail: argv.first().cloned().unwrap_or_default(),
     })?;
-    let mut drive = Drive::new(&plan, supervisor, signals, running, ends)?;
+    let mut drive = Drive::new(&plan, supervisor, signals, running, prepared, complaints)?;
     loop {
         if let Some(ending) = drive.turn()? {
             return Ok(ending);
@@ -69,8 +76,10 @@ struct Drive<'a> {
     running: Running,
     console: Tail,
     complaints: Tail,
-    qmp: Qmp,
-    /// `None`: the other end is closed.
+    monitor: Box<dyn Monitor>,
+    /// Where the agent is still to come from.
+    door: Option<Door>,
+    /// `None`: it has not come, or the other end is closed.
     agent: Option<OwnedFd>,
     decoder: Decoder,
     host: Host,
@@ -99,7 +108,8 @@ enum Of {
     Machine,
     Console,
     Complaints,
-    Qmp,
+    Monitor,
+    Door,
     Agent,
     Input,
     Output(usize),
@@ -111,7 +121,8 @@ impl<'a> Drive<'a> {
         supervisor: &'a mut Supervisor,
         signals: OwnedFd,
         running: Running,
-        ends: Ends,
+        prepared: Prepared,
+        complaints: OwnedFd,
     ) -> Result<Drive<'a>, Failure> {
         let own = |fd| sr_kernel::process::inherited(fd).map_err(|e| Failure::own("a standard stream", e));
         let (input, output, error) = (own(0)?, own(1)?, own(2)?);
@@ -129,16 +140,21 @@ impl<'a> Drive<'a> {
         }
         let terminal = plan.terminal;
         let account = (plan.root == GuestRoot::Own).then(|| Account::of(running.pid()));
+        let (agent, door) = match prepared.agent {
+            Agent::Connected(agent) => (Some(agent), None),
+            Agent::Awaited(door) => (None, Some(door)),
+        };
         Ok(Drive {
             plan,
             supervisor,
             signals,
             early: Vec::new(),
             running,
-            console: Tail::new(ends.console),
-            complaints: Tail::new(ends.complaints),
-            qmp: Qmp::new(ends.qmp),
-            agent: Some(ends.agent),
+            console: Tail::new(prepared.console),
+            complaints: Tail::new(Some(complaints)),
+            monitor: prepared.monitor,
+            door,
+            agent,
             decoder: Decoder::default(),
             host: Host::new(plan),
             out: Vec::new(),
@@ -173,7 +189,8 @@ impl<'a> Drive<'a> {
                 Of::Machine => drop(self.running.ended()),
                 Of::Console => self.console.read(),
                 Of::Complaints => self.complaints.read(),
-                Of::Qmp => self.qmp(came)?,
+                Of::Monitor => self.monitor(came)?,
+                Of::Door => self.welcome()?,
                 Of::Agent => self.agent(came)?,
                 Of::Input => self.input()?,
                 Of::Output(place) => self.output(place)?,
@@ -205,8 +222,11 @@ impl<'a> Drive<'a> {
                 .into_iter()
                 .filter_map(|(of, fd)| Some((of, fd?.as_fd(), PollFlags::IN))),
         );
-        if let Some(socket) = self.qmp.socket() {
-            list.push((Of::Qmp, socket.as_fd(), also(self.qmp.has_to_write())));
+        if let Some(source) = self.monitor.source() {
+            list.push((Of::Monitor, source.as_fd(), also(self.monitor.has_to_write())));
+        }
+        if let Some(door) = &self.door {
+            list.push((Of::Door, door.socket.as_fd(), PollFlags::IN));
         }
         if let Some(agent) = &self.agent
             && self.end.is_none()
@@ -280,17 +300,28 @@ impl<'a> Drive<'a> {
         }
     }
 
-    fn qmp(&mut self, came: PollFlags) -> Result<(), Failure> {
-        if came.contains(PollFlags::OUT) {
-            self.qmp.write();
+    /// The agent, if it has come: the one that is heard. Nobody comes after it.
+    fn welcome(&mut self) -> Result<(), Failure> {
+        if let Some(door) = &self.door
+            && let Some(agent) = door.accept()?
+        {
+            self.agent = Some(agent);
+            self.door = None;
         }
-        for seen in self.qmp.read() {
+        Ok(())
+    }
+
+    fn monitor(&mut self, came: PollFlags) -> Result<(), Failure> {
+        if came.contains(PollFlags::OUT) {
+            self.monitor.write();
+        }
+        for seen in self.monitor.read() {
             let name = match seen {
                 Seen::Panicked => EventName::GuestPanicked,
                 Seen::Reset => EventName::GuestReset,
                 Seen::Shutdown => EventName::GuestShutdown,
             };
-            self.event(name, "as the monitor says (QMP)".to_owned())?;
+            self.event(name, "as the monitor says".to_owned())?;
         }
         Ok(())
     }
@@ -372,7 +403,9 @@ impl<'a> Drive<'a> {
             Said::Event(event) => self.guest_event(event),
             Said::Exited(end) => {
                 self.end = Some(end);
-                self.qmp.quit();
+                if self.monitor.quit() == Parting::Closed {
+                    self.agent = None;
+                }
                 Ok(())
             }
             Said::Failed(failure) => {
@@ -472,6 +505,9 @@ impl<'a> Drive<'a> {
             Some(status) => status.to_string(),
             None => "it closed its socket".to_owned(),
         };
+        if let Some(counts) = self.monitor.counted() {
+            self.event(EventName::MonitorCounted, counts)?;
+        }
         self.event(EventName::MonitorEnded, how)
     }
 
@@ -484,7 +520,7 @@ impl<'a> Drive<'a> {
             while output.waits().is_some() && !matches!(output.write(), Written::Bytes(0) | Written::Unread(_)) {}
         }
         let panic = self.console.panic();
-        let told = self.qmp(PollFlags::empty()).and_then(|()| match &panic {
+        let told = self.monitor(PollFlags::empty()).and_then(|()| match &panic {
             Some(console) => self.event(EventName::GuestPanicked, console.join(" | ")),
             None => Ok(()),
         });

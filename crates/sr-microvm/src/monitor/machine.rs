@@ -1,8 +1,6 @@
-//! The virtual machine monitor as a child process, and the sockets that lead to it.
+//! The virtual machine monitor as a child process.
 
 use super::Failure;
-use rustix::fs::OFlags;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,10 +10,6 @@ use std::time::{Duration, Instant};
 
 const AGAIN: Duration = Duration::from_millis(5);
 
-/// The numbers at which the monitor finds its sockets: to the agent, for QMP, for the console.
-const AGENT: i32 = 10;
-const QMP: i32 = 11;
-const CONSOLE: i32 = 12;
 /// Above these, and all else that is open, lies what is this process's own.
 const OWN: i32 = 32;
 
@@ -28,57 +22,32 @@ pub struct Running {
     pub pidfd: OwnedFd,
 }
 
-/// Our ends of what leads to it, non-blocking.
-#[derive(Debug)]
-pub struct Ends {
-    pub agent: OwnedFd,
-    pub console: OwnedFd,
-    pub qmp: OwnedFd,
-    /// What the program itself says.
-    pub complaints: OwnedFd,
-}
-
 impl Running {
-    /// `argv` is complete; the first is the program. `alone`: it is given the agent's socket and nothing else.
-    pub fn start(argv: &[String], alone: bool) -> Result<(Running, Ends), Failure> {
-        let own = |what: &'static str| move |e: rustix::io::Errno| Failure::own(what, e);
+    /// `argv` is complete; the first is the program. `preflight`: where it is missed, if it is.
+    pub fn start(
+        argv: &[String],
+        inherited: Vec<OwnedFd>,
+        output: Stdio,
+        complaints: OwnedFd,
+        preflight: &'static str,
+    ) -> Result<Running, Failure> {
         let (program, words) = argv
             .split_first()
             .ok_or_else(|| Failure::own("the machine's command", "it is empty"))?;
-        let pair = || {
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let (ours, theirs) =
-                socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(own("a socket"))?;
-            let up = |fd| high(fd).map_err(|e| Failure::own("a socket", e));
-            Ok::<_, Failure>((up(ours)?, up(theirs)?))
-        };
-        let ((agent, agent_there), (console, console_there), (qmp, qmp_there)) = (pair()?, pair()?, pair()?);
-        let (complaints, complaints_there) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(own("a pipe"))?;
-        let up = |fd| high(fd).map_err(|e| Failure::own("a pipe", e));
-        let (complaints, complaints_there) = (up(complaints)?, up(complaints_there)?);
-        rustix::fs::fcntl_setfl(&complaints, OFlags::NONBLOCK).map_err(own("a pipe"))?;
-        let mut there = vec![at(&agent_there, AGENT)?];
-        if !alone {
-            there.extend([at(&qmp_there, QMP)?, at(&console_there, CONSOLE)?]);
-        }
         let mut command = Command::new(program);
         command
             .args(words.iter().map(|word| filled_in(word)))
             .env_clear()
             .stdin(Stdio::null())
-            .stdout(complaints_there.try_clone().map_err(|e| Failure::own("a pipe", e))?)
-            .stderr(complaints_there)
+            .stdout(output)
+            .stderr(complaints)
             // A signal for the program in the guest is sent to this process's group.
             .process_group(0);
         let started = command.spawn();
-        drop((there, command, agent_there, qmp_there, console_there));
+        drop((inherited, command));
         let child = started.map_err(|e| {
             Failure::new(
-                match alone {
-                    true => "launch.preflight.runsc",
-                    false => "launch.preflight.vmm",
-                },
+                preflight,
                 format!("{program}: {e}"),
                 "install the virtual machine monitor that the policy names, and see `safe-run doctor`",
             )
@@ -93,20 +62,11 @@ impl Running {
                 return Err(Failure::own("the machine's process", "it cannot be watched"));
             }
         };
-        let running = Running {
+        Ok(Running {
             child,
             ended: None,
             pidfd,
-        };
-        Ok((
-            running,
-            Ends {
-                agent,
-                console,
-                qmp,
-                complaints,
-            },
-        ))
+        })
     }
 
     pub fn pid(&self) -> u32 {
@@ -160,7 +120,7 @@ pub fn high(fd: OwnedFd) -> std::io::Result<OwnedFd> {
 }
 
 /// A copy at exactly `number`, which the child inherits.
-fn at(fd: &OwnedFd, number: i32) -> Result<OwnedFd, Failure> {
+pub fn at(fd: &OwnedFd, number: i32) -> Result<OwnedFd, Failure> {
     let copy = rustix::io::fcntl_dupfd_cloexec(fd, number).map_err(|e| Failure::own("a descriptor", e))?;
     if copy.as_raw_fd() != number {
         return Err(Failure::own("a descriptor", format!("{number} is in use")));

@@ -1,6 +1,7 @@
 //! The few words of QMP that are needed: capabilities, the events that tell how a machine fares, and `quit`. The program at
 //! the other end has read a guest's bytes, so lines are bounded and what is not understood is passed over.
 
+use super::kind::{Monitor, Parting, Seen};
 use rustix::io::Errno;
 use serde_json::Value;
 use std::os::fd::OwnedFd;
@@ -8,14 +9,6 @@ use std::os::fd::OwnedFd;
 const MOST_LINE: usize = 64 << 10;
 /// More than these are not told of.
 const MOST_EVENTS: usize = 32;
-
-/// What is told of: everything else is of no interest here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    Panicked,
-    Reset,
-    Shutdown,
-}
 
 /// A connection.
 #[derive(Debug)]
@@ -37,21 +30,24 @@ impl Qmp {
             told: 0,
         }
     }
+}
 
-    pub fn socket(&self) -> Option<&OwnedFd> {
+impl Monitor for Qmp {
+    fn source(&self) -> Option<&OwnedFd> {
         self.socket.as_ref()
     }
 
-    pub fn has_to_write(&self) -> bool {
+    fn has_to_write(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    pub fn quit(&mut self) {
+    fn quit(&mut self) -> Parting {
         self.waiting.extend(b"{\"execute\":\"quit\"}\n");
         self.write();
+        Parting::Stays
     }
 
-    pub fn write(&mut self) {
+    fn write(&mut self) {
         let Some(socket) = &self.socket else { return };
         match rustix::net::send(socket, &self.waiting, rustix::net::SendFlags::NOSIGNAL) {
             Ok(n) => drop(self.waiting.drain(..n)),
@@ -60,8 +56,7 @@ impl Qmp {
         }
     }
 
-    /// Takes what is there: the events in it.
-    pub fn read(&mut self) -> Vec<Seen> {
+    fn read(&mut self) -> Vec<Seen> {
         let Some(socket) = &self.socket else { return Vec::new() };
         let mut buffer = [0u8; 4096];
         let read = match rustix::io::read(socket, &mut buffer) {
@@ -139,7 +134,7 @@ mod tests {
         assert_eq!(told, MOST_EVENTS);
         drop(theirs);
         qmp.read();
-        assert!(qmp.socket().is_none());
+        assert!(qmp.source().is_none());
     }
 
     #[test]
@@ -148,7 +143,7 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         let mut qmp = Qmp::new(ours.into());
         let mut sent = 0;
-        while qmp.socket().is_some() {
+        while qmp.source().is_some() {
             theirs.write_all(&[b'x'; 4096]).unwrap();
             sent += 4096;
             qmp.read();

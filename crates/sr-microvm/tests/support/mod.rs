@@ -1,13 +1,14 @@
 //! What the tests of the driver share: a place with a root directory for a guest, the supervisor's end of a driver, the
 //! parts of a machine. The driver is this very test program, started once more.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code)] // Each test program uses a part of it.
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use sr_artifact::cpio::Archive;
 use sr_artifact::modules::{self, Modules};
 use sr_common::guest::{DiskFormat, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot};
-use sr_common::monitor::{MESSAGE, Order, Said};
+use sr_common::monitor::{MESSAGE, Order, Said, Speech};
 use sr_compiler::vmm::qemu::{Accel, Machine};
 use std::fs;
 use std::io::{Read, Write};
@@ -135,14 +136,6 @@ pub fn images() -> Result<(PathBuf, PathBuf), End> {
     let Ok(release) = fs::read_to_string(rig.join("release")) else {
         return skip(format!("no kernel in {}: `cargo xtask rig` fetches it", rig.display()));
     };
-    if Command::new("qemu-system-x86_64")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_err()
-    {
-        return skip("no qemu-system-x86_64 on PATH");
-    }
     let made = INITRD.get_or_init(|| {
         let dir = rig.join("lib/modules").join(release.trim());
         let modules = Modules::read(&dir)
@@ -247,6 +240,14 @@ impl Place {
 
     /// The machine that tests boot, with its root mounted by [`Place::start`].
     pub fn machine(&self) -> Result<Vec<String>, End> {
+        if Command::new("qemu-system-x86_64")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status()
+            .is_err()
+        {
+            return skip("no qemu-system-x86_64 on PATH");
+        }
         let (kernel, initrd) = images()?;
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let machine = Machine {
@@ -264,6 +265,11 @@ impl Place {
     /// The driver, in a mount namespace where the guest's `/usr` is this host's, read-only; with the user's number that the
     /// program has in the guest, and without any privilege.
     pub fn start(&self, argv: Vec<String>, plan: GuestPlan, stdio: [Stdio; 3]) -> Driver {
+        self.start_as(Speech::Qemu, argv, plan, stdio)
+    }
+
+    /// The same with a monitor of another kind.
+    pub fn start_as(&self, speech: Speech, argv: Vec<String>, plan: GuestPlan, stdio: [Stdio; 3]) -> Driver {
         const SCRIPT: &str = "\
 root=$1; shift; if [ -d \"$root/usr\" ]; then mount --rbind /usr \"$root/usr\"; mount -o remount,bind,ro \"$root/usr\"; fi
 if [ -d \"$root/small\" ]; then mount -t tmpfs -o size=1m,mode=777 tmpfs \"$root/small\"; fi
@@ -295,6 +301,7 @@ exec unshare --map-user=1000 --map-group=1000 \"$@\"";
             started: Instant::now(),
         };
         driver.order(&Order::Start {
+            speech,
             argv,
             plan: Box::new(plan),
         });

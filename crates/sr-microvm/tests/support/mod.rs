@@ -130,7 +130,7 @@ fn agent() -> &'static Path {
 }
 
 /// A kernel of Debian's, and an initrd with its modules and the agent, made once.
-pub fn images() -> Result<(PathBuf, PathBuf), End> {
+fn images(place: &Place) -> Result<(PathBuf, PathBuf), End> {
     static INITRD: OnceLock<Result<Vec<u8>, String>> = OnceLock::new();
     let rig = target().join("tools/rig-6.1");
     let Ok(release) = fs::read_to_string(rig.join("release")) else {
@@ -152,16 +152,9 @@ pub fn images() -> Result<(PathBuf, PathBuf), End> {
         Ok(bytes)
     });
     let bytes = made.as_ref().map_err(|why| End::from(why.clone()))?;
-    // For one test program at a time, and as small as an initrd is.
-    static WRITTEN: OnceLock<PathBuf> = OnceLock::new();
-    let initrd = WRITTEN.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("safe-run-test-initrd-{}", rustix::process::geteuid().as_raw()));
-        let new = path.with_extension(std::process::id().to_string());
-        fs::write(&new, bytes).unwrap();
-        fs::rename(&new, &path).unwrap();
-        path
-    });
-    Ok((rig.join("vmlinux"), initrd.clone()))
+    let initrd = place.path().join("initrd");
+    fs::write(&initrd, bytes)?;
+    Ok((rig.join("vmlinux"), initrd))
 }
 
 /// A directory of a test's own.
@@ -248,7 +241,7 @@ impl Place {
         {
             return skip("no qemu-system-x86_64 on PATH");
         }
-        let (kernel, initrd) = images()?;
+        let (kernel, initrd) = images(self)?;
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let machine = Machine {
             program: "/usr/bin/qemu-system-x86_64".into(),

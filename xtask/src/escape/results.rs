@@ -76,6 +76,9 @@ impl Results {
             .flat_map(|i| columns.iter().map(move |c| (i, *c)))
             .filter(|(i, column)| options.runs(&cases[*i], *column))
             .collect();
+        if jobs.is_empty() {
+            return Err("no case is called so, or it runs in none of these places".into());
+        }
         let cells = Mutex::new(BTreeMap::new());
         let runs = Mutex::new(Vec::new());
         // A change of the host's settings is seen by whoever runs then, and so is harm to the machine.

@@ -6,6 +6,7 @@ mod native;
 mod table;
 
 use crate::compile::Input;
+use crate::vmm::version;
 use native::Native;
 use sr_common::facts::{ProgramFacts, WallFacts};
 use sr_common::{
@@ -213,11 +214,19 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
     );
     let mut lacks = Vec::new();
     for (stage, program, remedy) in programs.iter().chain([&agent]) {
-        if let ProgramFacts::Missing { why } = program {
+        let (why, remedy) = match program {
+            ProgramFacts::Missing { why } => (Some(why.clone()), *remedy),
+            ProgramFacts::Found { version: said, .. } if *stage != "guest" => {
+                let refused = vmm.and_then(|vmm| version::refused(vmm, said.as_deref()));
+                (refused, "install a newer release of it")
+            }
+            ProgramFacts::Found { .. } => (None, *remedy),
+        };
+        if let Some(found) = why {
             lacks.push(Lack {
                 path: format!("launch.preflight.{stage}"),
-                found: why.clone(),
-                remedy: (*remedy).to_owned(),
+                found,
+                remedy: remedy.to_owned(),
             });
         }
     }

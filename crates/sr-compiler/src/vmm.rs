@@ -3,3 +3,4 @@
 pub mod cloud_hypervisor;
 pub mod firecracker;
 pub mod qemu;
+pub mod version;

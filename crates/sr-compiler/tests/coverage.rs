@@ -334,6 +334,44 @@ fn what_a_host_lacks_is_named_with_the_walls_that_need_it() {
 }
 
 #[test]
+fn a_monitor_with_a_known_way_out_of_it_is_not_taken() {
+    let lacks = |version: Option<&str>| {
+        let mut facts = host();
+        let program = || ProgramFacts::Found {
+            path: "/usr/bin/x".into(),
+            version: version.map(str::to_owned),
+        };
+        let walls = facts.walls.as_mut().unwrap();
+        (walls.firecracker, walls.jailer, walls.cloud_hypervisor) = (program(), program(), program());
+        // Of these no version is too old.
+        (walls.qemu, walls.runsc) = (program(), program());
+        let matrix = matrix(&policy(), &facts, &subject());
+        let lacks = |coverage: &Coverage| -> Vec<(String, String)> {
+            let lacks = coverage.lacks.iter();
+            lacks.map(|lack| (lack.path.clone(), lack.found.clone())).collect()
+        };
+        assert_eq!(lacks(of(&matrix, QEMU)), []);
+        assert_eq!(lacks(of(&matrix, GVISOR)), []);
+        let mut all = lacks(of(&matrix, FIRECRACKER));
+        all.extend(lacks(of(&matrix, CLOUD)));
+        all
+    };
+    assert_eq!(lacks(Some("v52.0.0")), []);
+    let places = |all: &[(String, String)]| all.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+    let all = ["firecracker", "jailer", "cloudHypervisor"].map(|stage| format!("launch.preflight.{stage}"));
+    for old in [Some("v1.16.1"), Some("v60.0.0-dev"), None] {
+        assert_eq!(places(&lacks(old)), all, "{old:?}");
+    }
+    // Each has its own oldest.
+    assert_eq!(places(&lacks(Some("v51.0"))), all[2..]);
+    let old = lacks(Some("v1.16.1"));
+    assert!(
+        old[0].1.contains("CVE-2026-122192") && old[2].1.contains("CVE-2026-45782"),
+        "{old:?}"
+    );
+}
+
+#[test]
 fn without_kvm_a_guest_is_computed_only_where_that_is_written_or_accepted() {
     let mut facts = host();
     facts.walls.as_mut().unwrap().kvm_blocked = Some("there is no /dev/kvm".into());

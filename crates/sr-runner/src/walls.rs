@@ -43,13 +43,16 @@ pub enum Look {
 pub fn gather(store: &Store, named: &Programs, path: &OsStr, look: Look) -> WallFacts {
     let machine = rustix::system::uname();
     let qemu = format!("qemu-system-{}", machine.machine().to_string_lossy());
-    let program = |name: &str, named: Option<&PathBuf>| match named {
+    let looked_at = |name: &str, named: Option<&PathBuf>, look| match named {
         Some(file) => examine(file, look),
         None => match on_path(name, path) {
             Some(file) => examine(&file, look),
             None => missing(format!("there is no {name} on PATH")),
         },
     };
+    let program = |name, named| looked_at(name, named, look);
+    // Not all versions of these are taken.
+    let judged = |name, named| looked_at(name, named, Look::Versions);
     let artifacts = Artifacts::existing(store.path()).map(|artifacts| artifacts.list());
     // What cannot be read is not there to be used either; who asks for it by name is told why.
     let artifacts = artifacts.and_then(Result::ok).unwrap_or_default();
@@ -62,9 +65,9 @@ pub fn gather(store: &Store, named: &Programs, path: &OsStr, look: Look) -> Wall
     WallFacts {
         runsc: program("runsc", named.runsc.as_ref()),
         qemu: program(&qemu, named.qemu.as_ref()),
-        cloud_hypervisor: program("cloud-hypervisor", named.cloud_hypervisor.as_ref()),
-        firecracker: program("firecracker", named.firecracker.as_ref()),
-        jailer: program("jailer", named.jailer.as_ref()),
+        cloud_hypervisor: judged("cloud-hypervisor", named.cloud_hypervisor.as_ref()),
+        firecracker: judged("firecracker", named.firecracker.as_ref()),
+        jailer: judged("jailer", named.jailer.as_ref()),
         guest: match parts::own_program() {
             Ok(driver) => examine(&parts::agent(named, &driver), Look::Only),
             Err(fault) => missing(fault.found),
@@ -217,6 +220,14 @@ mod tests {
         assert_eq!((facts.kernels, facts.rootfs), (kernels, rootfs));
         let facts = gather(&store, &named, dir.path().as_os_str(), Look::Only);
         assert_eq!(facts.runsc, found("runsc", None));
+        // Of which not all versions are taken.
+        let firecracker = script(dir.path(), "firecracker", 0o755, "echo Firecracker v1.16.2");
+        let named = Programs {
+            firecracker: Some(firecracker),
+            ..named
+        };
+        let facts = gather(&store, &named, dir.path().as_os_str(), Look::Only);
+        assert_eq!(facts.firecracker, found("firecracker", Some("v1.16.2")));
     }
 
     #[test]

@@ -116,7 +116,8 @@ impl Port {
 
     /// The host ends the machine when it has heard the last word; some time later the machine ends itself.
     pub fn wait_for_the_end(&mut self) {
-        let mut wait = [PollFd::new(&self.fd, PollFlags::empty())];
+        // A port hangs up; of a connection that the host has closed this side's half is still open.
+        let mut wait = [PollFd::new(&self.fd, PollFlags::RDHUP)];
         let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
         // Whatever comes of it, the machine is over.
         let _ = poll(&mut wait, Some(&patience));

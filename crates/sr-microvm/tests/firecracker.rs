@@ -46,7 +46,7 @@ struct Prepared {
 
 fn prepare(place: &Place, script: &str) -> Result<Prepared, End> {
     let program = program()?;
-    let (kernel, initrd) = support::images()?;
+    let (kernel, initrd) = support::images(place)?;
     let config = place.path().join("machine.json");
     let machine = Machine {
         program,

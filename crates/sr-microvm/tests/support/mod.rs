@@ -130,7 +130,7 @@ fn agent() -> &'static Path {
 }
 
 /// A kernel of Debian's, and an initrd with its modules and the agent, made once.
-fn images(place: &Place) -> Result<(PathBuf, PathBuf), End> {
+pub fn images(place: &Place) -> Result<(PathBuf, PathBuf), End> {
     static INITRD: OnceLock<Result<Vec<u8>, String>> = OnceLock::new();
     let rig = target().join("tools/rig-6.1");
     let Ok(release) = fs::read_to_string(rig.join("release")) else {

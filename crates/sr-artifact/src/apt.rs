@@ -160,7 +160,9 @@ fn sources(here: &str, codename: &str) -> Result<String, Fault> {
 
 fn lines(text: &str, here: &str, codename: &str) -> Option<String> {
     let mut lines = format!("deb {} {codename} main\n", of_codename(text, here)?);
-    if let Some(security) = of_codename(text, &format!("{here}-security")) {
+    // Backports are a part of a release, and have none of their own.
+    let security = of_codename(text, &format!("{here}-security")).filter(|_| !codename.contains('-'));
+    if let Some(security) = security {
         lines += &format!("deb {security} {codename}-security main\n");
     }
     Some(lines)
@@ -205,6 +207,8 @@ mod tests {
                  deb http://example.com/security/ thirteen-security main\n"
             )
         );
+        let backports = "deb http://example.com/debian/ twelve-backports main\n";
+        assert_eq!(lines(text, "twelve", "twelve-backports").as_deref(), Some(backports));
         let text = "twelve http://example.com/debian/\n";
         let without = "deb http://example.com/debian/ thirteen main\n";
         assert_eq!(lines(text, "twelve", "thirteen").as_deref(), Some(without));

@@ -19,6 +19,9 @@ pub struct GuestPlan {
     pub hostname: String,
     /// Absolute in the view.
     pub executable: String,
+    /// What the executable is told to interpret, if it is a script: absolute in the view.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub script: Option<String>,
     pub argv: Vec<String>,
     /// Complete.
     pub env: BTreeMap<String, String>,

@@ -341,6 +341,7 @@ pub fn guest_plan(bundle: &CompileBundle, terminal: bool) -> GuestPlan {
         mounts: guest_mounts(&bundle.filesystem_plan),
         hostname: process.hostname.clone(),
         executable: process.executable.clone(),
+        script: process.script.clone(),
         argv: process.argv.clone(),
         env: process.env.clone(),
         workdir: process.workdir.clone(),

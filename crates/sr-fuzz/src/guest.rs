@@ -87,6 +87,7 @@ fn plan() -> GuestPlan {
         mounts: Vec::new(),
         hostname: "guest".into(),
         executable: "/bin/true".into(),
+        script: None,
         argv: vec!["true".into()],
         env: Default::default(),
         workdir: "/".into(),

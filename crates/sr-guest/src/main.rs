@@ -6,6 +6,7 @@
 
 mod boot;
 mod container;
+mod digests;
 mod failure;
 mod group;
 mod port;

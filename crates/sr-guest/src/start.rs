@@ -1,6 +1,7 @@
 //! From a plan to the program, held before its first instruction.
 
 use crate::container;
+use crate::digests;
 use crate::failure::{Failure, at, failure};
 use crate::group::Limits;
 use crate::posture;
@@ -80,6 +81,7 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
     };
     let mut posture = posture::observe(plan, pid, &executable, length)?;
     posture.extend_from_slice(group.held());
+    posture.extend(digests::observe(plan, pid, &executable)?);
     Ok(Held {
         pid,
         streams,

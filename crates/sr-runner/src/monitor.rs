@@ -11,6 +11,7 @@ use sr_common::monitor::{MESSAGE, Order, Said, Speech};
 use sr_common::{Code, Control, Fault, Observed};
 use sr_compiler::bundle::MonitorPlan;
 use sr_compiler::{CompileBundle, guest_plan};
+use sr_evidence::report::FileDigest;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -205,6 +206,24 @@ pub fn mismatch(posture: &[Observed]) -> Option<Fault> {
     ))
 }
 
+/// What the guest is about to execute and that was not what the host hashed, if there is anything.
+pub fn exchanged(posture: &[Observed], executed: &[FileDigest]) -> Option<Fault> {
+    let shown = |file: &FileDigest| {
+        let digest = file.digest.to_string();
+        let is = |line: &&Observed| line.control == Control::ExecutableDigest && line.requested == file.path;
+        posture.iter().filter(is).any(|line| line.observed == digest)
+    };
+    let file = executed.iter().find(|file| !shown(file))?;
+    let found = format!("{} changed between its hashing and its start in the guest", file.path);
+    let remedy = "run it again when nothing else writes there; or mount a copy";
+    Some(Fault::new(
+        Code::Run002,
+        "launch.posture.guest.executableDigest",
+        found,
+        remedy,
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +271,31 @@ mod tests {
         assert!(fault.found.contains("more than 65536 bytes"), "{}", fault.found);
         drop(theirs);
         assert!(matches!(monitor.hear(), Ok(Some(Heard::Gone))) && monitor.interest().is_none());
+    }
+
+    #[test]
+    fn what_was_exchanged_on_the_way_is_not_let_go() {
+        let file = |path: &str, content: &[u8]| FileDigest {
+            path: path.into(),
+            digest: sr_common::Digest::of(content),
+        };
+        let line = |path: &str, content: &[u8]| Observed {
+            control: Control::ExecutableDigest,
+            requested: path.into(),
+            mechanism: "m".into(),
+            observed: sr_common::Digest::of(content).to_string(),
+            holds: true,
+        };
+        let executed = [file("/bin/sh", b"sh"), file("/work/job", b"job")];
+        let posture = [line("/bin/sh", b"sh"), line("/work/job", b"job")];
+        assert_eq!(exchanged(&posture, &executed), None);
+        for other in [
+            &posture[..1],
+            &[line("/bin/sh", b"sh"), line("/work/job", b"other")],
+            &[line("/bin/sh", b"job"), line("/work/job", b"sh")],
+        ] {
+            assert!(exchanged(other, &executed).is_some(), "{other:?}");
+        }
     }
 
     #[test]

@@ -436,6 +436,13 @@ impl<'a> Run<'a> {
             view: &around.filesystem_plan,
             mounts: &around.evidence_plan.mounts,
             monitor,
+            executed: self
+                .digests
+                .executable
+                .iter()
+                .chain(&self.digests.script)
+                .cloned()
+                .collect(),
             group: self.group.as_ref(),
             helper: self.helper.as_ref(),
             writable: writable.as_fd(),

@@ -17,7 +17,7 @@ use sr_common::monitor::Said;
 use sr_common::{Cause, Code, Fault, Observed, Usage};
 use sr_compiler::bundle::{FilesystemPlan, Limit, LimitMechanism, MountEvidence, ResourcesPlan, SyscallsPlan};
 use sr_evidence::log::EventLog;
-use sr_evidence::report::DeniedOperation;
+use sr_evidence::report::{DeniedOperation, FileDigest};
 use sr_kernel::cgroup::RunGroup;
 use sr_observe::learn::Observation;
 use sr_process::{Ended, Running};
@@ -50,6 +50,8 @@ pub struct Supervision<'a> {
     pub mounts: &'a [MountEvidence],
     /// Where the program has a kernel of its own.
     pub monitor: Option<Monitor>,
+    /// What was hashed for it to execute.
+    pub executed: Vec<FileDigest>,
     pub group: Option<&'a RunGroup>,
     /// Who is to remove the group.
     pub helper: Option<&'a Helper>,
@@ -352,7 +354,7 @@ fn append(s: &mut Supervision<'_>, watch: &Watch, name: &str, data: serde_json::
 /// The guest holds the program: what its kernel shows is recorded, and if all of it holds the program goes.
 fn held(s: &mut Supervision<'_>, watch: &mut Watch, posture: Vec<Observed>) -> Result<(), Fault> {
     append(s, watch, "guest.posture", json!({ "posture": posture }))?;
-    if let Some(fault) = monitor::mismatch(&posture) {
+    if let Some(fault) = monitor::mismatch(&posture).or_else(|| monitor::exchanged(&posture, &s.executed)) {
         return Err(fault);
     }
     watch.posture = posture;

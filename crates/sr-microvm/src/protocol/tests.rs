@@ -14,6 +14,7 @@ fn plan(argument: &str) -> GuestPlan {
         mounts: Vec::new(),
         hostname: "guest".into(),
         executable: "/bin/true".into(),
+        script: None,
         argv: vec!["true".into(), argument.into()],
         env: Default::default(),
         workdir: "/".into(),

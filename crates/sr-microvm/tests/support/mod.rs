@@ -483,6 +483,7 @@ pub fn plan(script: &str) -> GuestPlan {
         ],
         hostname: "sandbox".into(),
         executable: "/bin/sh".into(),
+        script: None,
         argv: ["sh", "-c", script].map(str::to_owned).into(),
         env: [
             ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),

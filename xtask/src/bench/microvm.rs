@@ -285,6 +285,8 @@ fn measure(place: &Place, setting: &Setting, pair: &Pair, rounds: u32) -> Outcom
 fn first(mut command: Command) -> Outcome<Duration> {
     let start = Instant::now();
     let mut child = command
+        // Never /dev/null: runsc, started by root, gives its standard streams to another user.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

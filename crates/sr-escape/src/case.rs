@@ -62,6 +62,8 @@ pub struct Case {
     pub stdin: String,
     pub flags: Vec<String>,
     pub only_process: bool,
+    /// It uses up what all of its user's programs share.
+    pub alone: bool,
     /// Run by root with nothing to hold it, it would touch nothing but the ground: the program carries it.
     pub harmless: bool,
     pub seconds: u64,
@@ -146,6 +148,7 @@ impl Case {
             stdin: "null".into(),
             flags: Vec::new(),
             only_process: false,
+            alone: false,
             harmless: false,
             seconds: 10,
         };
@@ -232,6 +235,7 @@ impl Case {
             "stdin" => self.stdin = one_of(&["null", "dir", "file", "socket", "terminal"])?,
             "flags" => self.flags = value.split_whitespace().map(str::to_owned).collect(),
             "only" => self.only_process = one_of(&["process"])? == "process",
+            "alone" => self.alone = one_of(&["yes"])? == "yes",
             "harmless" => self.harmless = one_of(&["yes"])? == "yes",
             "seconds" => {
                 let seconds = value.parse().ok().filter(|s| (1..=60).contains(s));

@@ -5,6 +5,7 @@ expect:  EMFILE
 fires:   call
 control: host
 runs:    outside
+alone:   yes
 seconds: 40
 
 What a namespace uses is charged to whoever made it too. While the program holds as much as it can get, the driver tries to get

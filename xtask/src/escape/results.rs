@@ -89,7 +89,7 @@ impl Results {
             let case = &cases[i];
             let cell = match absent.iter().any(|(c, _)| *c == column) {
                 true => Ok(Cell::without(Verdict::Absent)),
-                false if case.fires == Canary::Host || harms_here(case, column) => {
+                false if case.alone || case.fires == Canary::Host || harms_here(case, column) => {
                     let _alone = alone.write();
                     one(&tools, case, column, n, &runs)
                 }

@@ -34,6 +34,9 @@ pub(crate) fn bundle<'a>(
     }
     let mut recorded = bundle.clone();
     recorded.inputs.policy = recorded_policy;
+    if let Some(wall) = &mut recorded.wall_plan {
+        wall.around.inputs.policy = recorded_policy;
+    }
     for (name, value) in &mut recorded.process_plan.env {
         if policy.runtime.env.contains_key(name) {
             *value = WITHHELD.into();
@@ -63,5 +66,40 @@ mod tests {
         assert!(recorded.contains("TOKEN") && !recorded.contains("hunter2"));
         let flags = overlay(&serde_json::json!({"env": {"TOKEN": "hunter2"}, "cpu": 1}));
         assert_eq!(flags, serde_json::json!({"env": {"TOKEN": WITHHELD}, "cpu": 1}));
+    }
+
+    /// A digest over values without salt, of the sandbox around a monitor as of the program's own.
+    #[test]
+    fn no_digest_over_values_stays_in_a_bundle() {
+        let mut spec = sr_policy::preset("standard").unwrap();
+        spec.mounts.clear();
+        spec.runtime.command = Some("/bin/true".into());
+        spec.runtime.env.insert("TOKEN".into(), "hunter2".into());
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::Store::open(&dir.path().join("store")).unwrap();
+        let caller = crate::Caller {
+            cwd: dir.path().canonicalize().unwrap(),
+            path_var: "/usr/bin:/bin".into(),
+            pyenv_version: None,
+            home: None,
+            keys: dir.path().join("keys"),
+            runtime: None,
+            id_base: 0x7000_0000,
+            broker: Vec::new(),
+            helper: Vec::new(),
+            programs: Default::default(),
+        };
+        let compiled = crate::compile_for_host(&spec, &Default::default(), &caller, &store).unwrap();
+        let mut made = compiled.bundle;
+        let secret = made.inputs.policy;
+        made.wall_plan = Some(sr_compiler::bundle::WallPlan {
+            monitor: sr_compiler::bundle::MonitorPlan::Gvisor { argv: Vec::new() },
+            root: "/guest".into(),
+            images: Vec::new(),
+            around: Box::new(made.clone()),
+        });
+        let recorded = serde_json::to_string(&bundle(&made, &spec, Digest::of(b"recorded"))).unwrap();
+        assert!(serde_json::to_string(&made).unwrap().contains(&secret.to_string()));
+        assert!(!recorded.contains(&secret.to_string()));
     }
 }

@@ -213,7 +213,6 @@ pub fn number(arch: Arch, name: &str) -> u32 {
 }
 
 /// What a virtual machine is made of.
-#[allow(dead_code)]
 pub fn with_parts(subject: Subject) -> Subject {
     let image = |role: &str| sr_common::facts::Image {
         role: role.into(),

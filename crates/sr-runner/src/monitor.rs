@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// From the monitor's start until its guest holds the program, without help by the processor, on a busy host.
 pub const BOOT: Duration = Duration::from_secs(120);
+/// Events, limits and ends that are recorded: who has taken the driver over must not fill the disk with them.
+const MOST_TOLD: usize = 4096;
 /// What the kernel lets a message have, as a rule (`net.core.wmem_default`).
 const ORDER: usize = 200 << 10;
 
@@ -46,6 +48,8 @@ pub struct Monitor {
     stage: Stage,
     held: bool,
     guest_counts_memory: bool,
+    /// Of what is recorded each time.
+    told: usize,
 }
 
 /// What the driver said that its turn allows.
@@ -66,6 +70,7 @@ impl Monitor {
             stage: Stage::Starting,
             held: false,
             guest_counts_memory,
+            told: 0,
         };
         Ok((monitor, theirs))
     }
@@ -158,6 +163,13 @@ impl Monitor {
             (_, Said::Failed { .. }) => Stage::Over,
             (_, said) => return Err(self.out_of_turn(&format!("{said:?}").chars().take(60).collect::<String>())),
         };
+        self.told += usize::from(matches!(
+            said,
+            Said::Event { .. } | Said::Limit { .. } | Said::Ended { .. }
+        ));
+        if self.told > MOST_TOLD {
+            return Err(self.out_of_turn(&format!("more than {MOST_TOLD} events")));
+        }
         self.held |= self.stage == Stage::Held;
         Ok(Some(Heard::Said(said)))
     }
@@ -260,6 +272,18 @@ mod tests {
             let heard = told(out_of_turn);
             assert!(heard.last().is_some_and(Result::is_err), "{out_of_turn:?}");
         }
+    }
+
+    #[test]
+    fn a_flood_of_events_ends_the_run() {
+        let (mut monitor, theirs) = Monitor::new(true).unwrap();
+        let event = br#"{"event":{"name":"guestReset","detail":""}}"#;
+        let mut hear = || {
+            rustix::net::send(theirs.as_fd(), event, SendFlags::NOSIGNAL).unwrap();
+            monitor.hear()
+        };
+        assert!((0..MOST_TOLD).all(|_| matches!(hear(), Ok(Some(Heard::Said(_))))));
+        assert!(hear().is_err());
     }
 
     #[test]

@@ -122,6 +122,7 @@ struct Watch {
     posture: Vec<Observed>,
     /// What the guest's kernel counted, at most.
     inside: Usage,
+    inside_recorded: Usage,
 }
 
 /// A program that ignores this many requests to end is ended.
@@ -149,6 +150,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         deadline: start + s.monitor.as_ref().map_or(s.wall_time, |_| monitor::BOOT),
         posture: Vec::new(),
         inside: Usage::default(),
+        inside_recorded: Usage::default(),
     };
     let view = match s.calls.looks_at_paths() {
         true => seen_by(&mut s, &mut watch),
@@ -323,7 +325,13 @@ fn hear(s: &mut Supervision<'_>, watch: &mut Watch) -> bool {
         Said::Held { posture } => held(s, watch, posture),
         Said::Sample { usage } => {
             watch.inside = watch.inside.max(usage);
-            append(s, watch, "guest.sample", json!(usage))
+            match outgrown(&usage, &watch.inside_recorded) {
+                true => {
+                    watch.inside_recorded = watch.inside;
+                    append(s, watch, "guest.sample", json!(usage))
+                }
+                false => Ok(()),
+            }
         }
         Said::Ended { agent_bytes } => append(s, watch, "guest.ended", json!({ "agentBytes": agent_bytes })),
         Said::Limit { clause } => {
@@ -675,12 +683,7 @@ fn look(s: &mut Supervision<'_>, watch: &mut Watch, mut usage: Usage, now: Insta
     if watch.killed_for.is_none() {
         enforce(s, watch, &usage, now);
     }
-    let grown = |new: Option<u64>, old: Option<u64>| new.unwrap_or(0) > old.unwrap_or(0).saturating_mul(5) / 4;
-    let worth = watch.samples == 1
-        || grown(usage.memory_bytes, watch.recorded.memory_bytes)
-        || grown(usage.pids, watch.recorded.pids)
-        || grown(usage.disk_bytes, watch.recorded.disk_bytes)
-        || watch.samples.is_multiple_of(100);
+    let worth = watch.samples == 1 || outgrown(&usage, &watch.recorded) || watch.samples.is_multiple_of(100);
     if worth && watch.evidence.is_none() {
         watch.recorded = watch.recorded.max(usage);
         if let Err(fault) = s.log.append("supervisor", "resource.sample", json!(usage)) {
@@ -692,6 +695,15 @@ fn look(s: &mut Supervision<'_>, watch: &mut Watch, mut usage: Usage, now: Insta
 /// Whether the host's kernel has ended something for want of memory.
 fn out_of_memory(s: &Supervision<'_>) -> bool {
     s.group.and_then(RunGroup::oom_kills).is_some_and(|n| n > 0)
+}
+
+/// Whether something of `usage` is more than what was recorded by more than a quarter: however often one looks, that is told
+/// a few times.
+fn outgrown(usage: &Usage, recorded: &Usage) -> bool {
+    let grown = |new: Option<u64>, old: Option<u64>| new.unwrap_or(0) > old.unwrap_or(0).saturating_mul(5) / 4;
+    grown(usage.memory_bytes, recorded.memory_bytes)
+        || grown(usage.pids, recorded.pids)
+        || grown(usage.disk_bytes, recorded.disk_bytes)
 }
 
 fn exact_memory(s: &Supervision<'_>, watch: &Watch) -> Option<u64> {

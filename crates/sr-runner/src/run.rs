@@ -27,9 +27,10 @@ pub(crate) use resources::group_posture;
 use resources::{group_fault, quota_posture};
 use serde::Serialize;
 use serde_json::json;
+use sr_common::facts::Image;
 use sr_common::{Choice, Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
 use sr_compiler::CompileBundle;
-use sr_compiler::bundle::{DeniedAction, ViewKind, WallPlan};
+use sr_compiler::bundle::{DeniedAction, ViewKind};
 use sr_evidence::attestation::Subject as Attested;
 use sr_evidence::event::{RUN_END, RUN_START, end_data, start_data};
 use sr_evidence::files;
@@ -555,7 +556,7 @@ impl<'a> Run<'a> {
         if let Some(wall) = &self.bundle.wall_plan {
             let own = &self.bundle.evidence_plan.mounts;
             let parts = mounted.split_off(own.len().min(mounted.len()));
-            self.digests.wall = images_as_planned(wall, parts)?;
+            self.digests.wall = images_as_planned(&wall.images, parts)?;
             for (seen, mount) in mounted.iter_mut().zip(own) {
                 seen.target.clone_from(&mount.target);
             }
@@ -663,15 +664,15 @@ impl<'a> Run<'a> {
 }
 
 /// The digests of the monitor and its images, which must be those that the bundle names.
-fn images_as_planned(wall: &WallPlan, parts: Vec<MountDigest>) -> Result<Vec<FileDigest>, Fault> {
-    for (image, part) in wall.images.iter().zip(&parts) {
-        if part.digest != Some(image.digest) {
+fn images_as_planned(images: &[Image], parts: Vec<MountDigest>) -> Result<Vec<FileDigest>, Fault> {
+    for (at, image) in images.iter().enumerate() {
+        let seen = parts.get(at).and_then(|part| part.digest);
+        if seen != Some(image.digest) {
             let found = format!(
                 "{} is not the {} that was planned: its digest is {}, not {}",
                 image.path,
                 image.role,
-                part.digest
-                    .map_or_else(|| "unknown".to_owned(), |digest| digest.to_string()),
+                seen.map_or_else(|| "unknown".to_owned(), |digest| digest.to_string()),
                 image.digest
             );
             let remedy = "`safe-run artifact verify` says what is damaged; build or import it anew";
@@ -715,5 +716,38 @@ impl Ends {
         self.output = vec![OutputPump::new(copy()?, rustix::stdio::stdout()).map_err(fault)?];
         self.input = Some(InputPump::new(stdin, copy()?).map_err(fault)?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel that was exchanged after it was found, and one that nobody hashed.
+    #[test]
+    fn an_image_that_is_not_the_planned_one_is_refused() {
+        let image = |role: &str| Image {
+            role: role.into(),
+            path: format!("/store/{role}"),
+            digest: Digest::of(role.as_bytes()),
+        };
+        let part = |role: &str, digest| MountDigest {
+            source: Some(format!("/store/{role}")),
+            target: format!("/wall/{role}"),
+            digest,
+        };
+        let images = [image("kernel"), image("initrd")];
+        let kernel = part("kernel", Some(images[0].digest));
+        let planned = vec![kernel.clone(), part("initrd", Some(images[1].digest))];
+        let judged = |parts| images_as_planned(&images, parts).map_err(|fault| (fault.code, fault.path));
+        assert_eq!(judged(planned).unwrap().len(), 2);
+        let refused = Err((Code::Run002, "launch.preflight.initrd".to_owned()));
+        for parts in [
+            vec![kernel.clone(), part("initrd", Some(Digest::of(b"other")))],
+            vec![kernel.clone(), part("initrd", None)],
+            vec![kernel],
+        ] {
+            assert_eq!(judged(parts), refused);
+        }
     }
 }

@@ -47,6 +47,17 @@ pub(crate) fn plan(input: Input<'_>, bundle: &CompileBundle, faults: &mut Vec<Fa
     if input.sentry {
         return sentry(input, bundle, parts, faults);
     }
+    if !input
+        .facts
+        .system
+        .iter()
+        .any(|dir| path::within(&parts.monitor, &dir.path))
+    {
+        let found = format!("{} lies outside the system directories", parts.monitor);
+        let remedy = "name a QEMU that is installed in them: it is shown its own files there";
+        faults.push(Fault::new(Code::Run002, "launch.preflight.qemu", found, remedy));
+        return None;
+    }
     let memory = guest_memory(input);
     let machine = vmm::qemu::Machine {
         program: parts.monitor.clone(),

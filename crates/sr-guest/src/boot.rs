@@ -26,7 +26,9 @@ pub fn mounts() -> Result<(), Failure> {
             Err(e) => return Err(failure(format!("mount {fs}"), e.to_string())),
         }
     }
-    Ok(())
+    // A program is given what it asks for and ended at its limit, as on a host that has more memory than a guest.
+    let setting = "/proc/sys/vm/overcommit_memory";
+    std::fs::write(setting, "1").map_err(|e| failure(format!("write {setting}"), e.to_string()))
 }
 
 /// Loads `names` and what each needs, before it. A module that the list does not have is the kernel's own, or of no use to it.

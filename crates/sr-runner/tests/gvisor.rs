@@ -8,8 +8,8 @@ use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::process::Command;
+use support::guest::{agent, failed, target};
 use support::{End, Going, LIMIT, Place, Ran, Test, end, is_root, skip};
 
 fn main() {
@@ -44,12 +44,6 @@ fn main() {
     ]);
 }
 
-fn target() -> PathBuf {
-    // target/debug/deps/gvisor-0a1b
-    let own = std::env::current_exe().unwrap();
-    own.ancestors().nth(3).unwrap().to_owned()
-}
-
 /// `runsc`: the one that is named, one on PATH, or the one that was fetched for the tests.
 fn runsc() -> Result<PathBuf, End> {
     if let Some(given) = std::env::var_os("SAFE_RUN_RUNSC") {
@@ -64,26 +58,6 @@ fn runsc() -> Result<PathBuf, End> {
         Some(found) => Ok(found),
         None => skip("no runsc is installed, and none is in target/tools: `cargo xtask runsc` fetches it"),
     }
-}
-
-/// The agent, built if this can build it.
-fn agent() -> &'static Path {
-    static FOUND: OnceLock<PathBuf> = OnceLock::new();
-    FOUND.get_or_init(|| {
-        if let Some(given) = std::env::var_os("SAFE_RUN_GUEST") {
-            return given.into();
-        }
-        if let Some(cargo) = std::env::var_os("CARGO") {
-            let built = Command::new(cargo)
-                .args(["xtask", "guest"])
-                .stdout(Stdio::null())
-                .status();
-            assert!(built.is_ok_and(|status| status.success()), "the agent does not build");
-        }
-        let built = target().join("guest/x86_64-unknown-linux-gnu/guest/sr-guest");
-        assert!(built.is_file(), "{} is not there: cargo xtask guest", built.display());
-        built
-    })
 }
 
 /// `safe-run run --backend gvisor WORDS`.
@@ -461,15 +435,6 @@ fn runsc_killed(place: &Place) -> Test {
     let status = going.wait()?;
     ensure!(status == 125, "ended with {status}");
     place.nothing_left()
-}
-
-fn failed(ran: &Ran, path: &str, what: &str) -> Test {
-    ran.ended(125)?;
-    ensure!(
-        ran.err.contains("SR-RUN-002") && ran.err.contains(path) && ran.err.contains(what) && ran.err.contains("fix:"),
-        "wanted {path}: {what}; {ran}"
-    );
-    Ok(())
 }
 
 fn no_runsc(place: &Place) -> Test {

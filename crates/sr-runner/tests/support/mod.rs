@@ -5,6 +5,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod apparmor;
+pub mod guest;
 pub mod selinux;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};

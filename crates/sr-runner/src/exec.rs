@@ -234,7 +234,8 @@ impl Supervisor {
                             "the supervisor of run {} cannot be reached: {e}",
                             joining.run.id.short()
                         ),
-                        "a run that is starting or ending cannot be joined; nor can one without a supervisor: `safe-run gc`",
+                        "a run that is starting or ending cannot be joined, nor one on a kernel of its own (gvisor, microvm), nor one without a \
+                         supervisor: `safe-run gc`",
                     ));
                 }
             }

@@ -295,7 +295,7 @@ fn kernel_of_its_own(inner: Inner, input: Input<'_>) -> Declaration {
         },
         (Accel::Kvm, Vmm::Qemu, Some(why)) => refused(
             why,
-            "give the user /dev/kvm, write microvm: {accel: tcg}, or accept that with degrade: [hardwareVirtualization]",
+            "write microvm: {accel: tcg}, or accept that with degrade: [hardwareVirtualization]",
         ),
         (Accel::Kvm, _, Some(why)) => refused(why, "give the user /dev/kvm, on hardware that has it"),
     }

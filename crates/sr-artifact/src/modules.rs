@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const STAGE: &str = "build.modules";
 
 /// What a guest may be started with: devices of every monitor, and what its root can be made of.
-pub const GUEST: [&str; 16] = [
+pub const GUEST: [&str; 17] = [
     "virtio_pci",
     "virtio_mmio",
     "virtio_console",
@@ -19,6 +19,7 @@ pub const GUEST: [&str; 16] = [
     "virtio_rng",
     "virtio_balloon",
     "9pnet_virtio",
+    "9pnet_fd",
     "9p",
     "virtiofs",
     "overlay",

@@ -44,6 +44,8 @@ pub struct GuestPlan {
 pub enum GuestRoot {
     /// A directory of the host's that the monitor shares (9p over virtio), by its tag.
     Shared { tag: String },
+    /// One that the monitor's driver shares (9p over vsock), at a port of the host's.
+    Served { port: u32 },
     /// What is on a disk, read-only, with an overlay in the guest's memory above it.
     Disk {
         /// Its name in `/dev`.

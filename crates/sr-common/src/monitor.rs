@@ -31,8 +31,26 @@ pub enum Speech {
     Qemu,
     /// It inherits one socket for the agent in its container.
     Gvisor,
-    /// It inherits pipes for its log and its metrics; the guest connects to this Unix socket.
-    Firecracker { agent: String },
+    /// It inherits pipes for its log and its metrics; the guest connects to Unix sockets.
+    Firecracker { sockets: GuestSockets },
+}
+
+/// Where the connections of a guest arrive, each a Unix socket that the driver makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GuestSockets {
+    /// Its agent's.
+    pub agent: String,
+    /// Its files'; `None`: it has all that it needs.
+    pub share: Option<Share>,
+}
+
+/// A directory that the driver serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Share {
+    pub socket: String,
+    pub directory: String,
 }
 
 /// From the driver.

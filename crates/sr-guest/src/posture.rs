@@ -135,7 +135,9 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
         Control::Filesystem,
         match plan.root {
             GuestRoot::Disk { .. } => format!("the disk's root and {} places", plan.mounts.len()),
-            GuestRoot::Shared { .. } | GuestRoot::Own => format!("the shared root and {} places", plan.mounts.len()),
+            GuestRoot::Shared { .. } | GuestRoot::Served { .. } | GuestRoot::Own => {
+                format!("the shared root and {} places", plan.mounts.len())
+            }
         },
         match own {
             true => "the container's mounts",
@@ -275,6 +277,7 @@ fn wrong_mount(plan: &GuestPlan, process: &Process, mountinfo: &str) -> Option<S
     let (lower, whole) = match &plan.root {
         GuestRoot::Own => return wrong_in_container(plan, process, &mounts),
         GuestRoot::Shared { tag } => (("9p", tag.clone()), ("9p", tag.as_str(), false)),
+        GuestRoot::Served { .. } => (("9p", view::SERVED.to_owned()), ("9p", view::SERVED, false)),
         GuestRoot::Disk {
             device,
             format,

@@ -33,6 +33,10 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
             boot::modules(&["9pnet_virtio", "9p"])?;
             Box::new(Group::make(&plan.limits)?)
         }
+        GuestRoot::Served { .. } => {
+            boot::modules(&["9pnet_fd", "9p"])?;
+            Box::new(Group::make(&plan.limits)?)
+        }
         GuestRoot::Disk { device, format, .. } => {
             boot::modules(&["virtio_blk", "overlay", "crc32c_generic", view::module(*format)])?;
             boot::device(device)?;
@@ -57,7 +61,7 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
     // What it wrote to shared directories is the host's before its end is told.
     match plan.root {
         // It was told itself only of what it waited for.
-        GuestRoot::Shared { .. } => {
+        GuestRoot::Shared { .. } | GuestRoot::Served { .. } => {
             rustix::fs::syncfs(&executable).map_err(at("hand over all that the program wrote"))?;
         }
         GuestRoot::Own | GuestRoot::Disk { .. } => rustix::fs::sync(),
@@ -70,7 +74,7 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
     port.guest.exited(&mut port.out, &end).map_err(violation)?;
     port.flush()?;
     match plan.root {
-        GuestRoot::Shared { .. } | GuestRoot::Disk { .. } => port.wait_for_the_end(),
+        GuestRoot::Shared { .. } | GuestRoot::Served { .. } | GuestRoot::Disk { .. } => port.wait_for_the_end(),
         // It ends with this process.
         GuestRoot::Own => {}
     }

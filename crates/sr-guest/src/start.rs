@@ -44,17 +44,24 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
         (false, _) => Some(streams::pipes(owner(plan))?),
         (true, GuestRoot::Own) => Some(container::terminal()?),
         // Of the program's own view, by its own process.
-        (true, GuestRoot::Shared { .. } | GuestRoot::Disk { .. }) => None,
+        (true, GuestRoot::Shared { .. } | GuestRoot::Served { .. } | GuestRoot::Disk { .. }) => None,
     };
     let door = group.door()?;
     let filter = filter(&plan.filter)?;
     let length = filter.len();
     let ends = pipes.as_ref().map(|(_, ends)| ends);
     let own = match plan.root {
-        GuestRoot::Shared { .. } | GuestRoot::Disk { .. } => None,
+        GuestRoot::Shared { .. } | GuestRoot::Served { .. } | GuestRoot::Disk { .. } => None,
         GuestRoot::Own => Some(container::executable(plan)?),
     };
-    let steps = steps(plan, ends, filter, door.as_ref(), channel, own.as_ref())?;
+    let served = match plan.root {
+        GuestRoot::Served { port } => {
+            Some(sr_kernel::vsock::connect_to_host(port).map_err(at("connect to the files that are shared"))?)
+        }
+        _ => None,
+    };
+    let served_at = served.as_ref().map(AsRawFd::as_raw_fd);
+    let steps = steps(plan, ends, filter, door.as_ref(), channel, own.as_ref(), served_at)?;
     let namespaces = match own {
         None => MOUNT_NAMESPACE,
         Some(_) => USER_NAMESPACE,
@@ -93,7 +100,7 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
 /// Whom the program's streams belong to, by the agent's count.
 fn owner(plan: &GuestPlan) -> u32 {
     match plan.root {
-        GuestRoot::Shared { .. } | GuestRoot::Disk { .. } => plan.user,
+        GuestRoot::Shared { .. } | GuestRoot::Served { .. } | GuestRoot::Disk { .. } => plan.user,
         GuestRoot::Own => 0,
     }
 }
@@ -146,6 +153,7 @@ fn steps(
     door: Option<&OwnedFd>,
     channel: RawFd,
     own: Option<&OwnedFd>,
+    served: Option<RawFd>,
 ) -> Result<Vec<Step>, Failure> {
     let mut steps = vec![Step::Await {
         channel,
@@ -153,7 +161,7 @@ fn steps(
     }];
     let executable = own.map_or(Fd::Slot(SLOT_EXECUTABLE), |own| Fd::Inherited(own.as_raw_fd()));
     if own.is_none() {
-        steps.extend(view::steps(plan)?);
+        steps.extend(view::steps(plan, served)?);
         steps.extend([
             Step::OpenAndSend {
                 root: Fd::Slot(SLOT_ROOT),

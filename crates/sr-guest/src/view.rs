@@ -5,6 +5,7 @@ use sr_common::guest::{DiskFormat, GuestMountKind, GuestPlan, GuestRoot, GuestSp
 use sr_kernel::step::{Fd, MountFlags, Step};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
+use std::os::fd::RawFd;
 
 /// The root directory of the view.
 pub const SLOT_ROOT: u16 = 0;
@@ -12,6 +13,9 @@ const SLOT_TREE: u16 = 1;
 /// Between these are the program's file and its terminal.
 const SLOT_OVERLAY: u16 = 4;
 const FIRST_SLOT: u16 = 16;
+
+/// The source of what the monitor's driver serves, in the list of mounts.
+pub const SERVED: &str = "host";
 
 /// Where what is shared is mounted, and where the root is until it is the root.
 const SHARE: &str = "/share";
@@ -63,8 +67,9 @@ fn below_root(path: &str) -> Result<CString, Failure> {
     }
 }
 
-/// In the mount namespace of the program's process. At the end its root is the view's.
-pub fn steps(plan: &GuestPlan) -> Result<Vec<Step>, Failure> {
+/// In the mount namespace of the program's process. At the end its root is the view's. `served`: what leads to the share of
+/// the monitor's driver, where the root is one.
+pub fn steps(plan: &GuestPlan, served: Option<RawFd>) -> Result<Vec<Step>, Failure> {
     let mut steps = vec![Step::PrivateMounts];
     let (share, root) = (text(SHARE)?, text(ROOT)?);
     let flags = MountFlags::default();
@@ -77,9 +82,9 @@ pub fn steps(plan: &GuestPlan) -> Result<Vec<Step>, Failure> {
     let tree = Fd::Slot(SLOT_TREE);
     match &plan.root {
         GuestRoot::Own => return Ok(Vec::new()),
-        GuestRoot::Shared { tag } => {
+        GuestRoot::Shared { .. } | GuestRoot::Served { .. } => {
             steps.extend([
-                shared(tag)?,
+                shared(&plan.root, served)?,
                 Step::AttachAt {
                     tree,
                     path: share.clone(),
@@ -227,10 +232,19 @@ pub fn steps(plan: &GuestPlan) -> Result<Vec<Step>, Failure> {
 }
 
 /// The file system that the host shares.
-fn shared(tag: &str) -> Result<Step, Failure> {
-    let list = [
-        ("source", tag),
-        ("trans", "virtio"),
+fn shared(root: &GuestRoot, served: Option<RawFd>) -> Result<Step, Failure> {
+    let number = served.map(|fd| fd.to_string());
+    let mut list = match (root, &number) {
+        (GuestRoot::Shared { tag }, _) => vec![("source", tag.as_str()), ("trans", "virtio")],
+        (_, Some(number)) => vec![
+            ("source", SERVED),
+            ("trans", "fd"),
+            ("rfdno", number.as_str()),
+            ("wfdno", number.as_str()),
+        ],
+        (_, None) => return Err(failure("mount the root", "nothing leads to what is shared")),
+    };
+    list.extend([
         ("version", "9p2000.L"),
         // What one request carries at most, near the most that the transport takes.
         ("msize", "500000"),
@@ -240,7 +254,7 @@ fn shared(tag: &str) -> Result<Step, Failure> {
         ("cache", "mmap"),
         // The guest looks at owners and modes itself; the monitor is one user to its host.
         ("access", "client"),
-    ];
+    ]);
     Ok(Step::NewFs {
         fs: c"9p",
         options: options(&list)?,

@@ -11,6 +11,7 @@ mod machine;
 mod output;
 mod qmp;
 mod sentry;
+mod share;
 mod supervisor;
 
 use supervisor::Supervisor;

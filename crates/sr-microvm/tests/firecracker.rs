@@ -6,7 +6,7 @@ mod support;
 
 use rustix::process::{Pid, Signal, kill_process};
 use sr_common::guest::{DiskFormat, GuestPlan, GuestRoot};
-use sr_common::monitor::{EventName, Order, Said, Speech};
+use sr_common::monitor::{EventName, GuestSockets, Order, Said, Speech};
 use sr_compiler::vmm::firecracker::{self, Machine};
 use sr_microvm::protocol::PORT;
 use std::fs;
@@ -70,7 +70,12 @@ fn prepare(place: &Place, script: &str) -> Result<Prepared, End> {
     Ok(Prepared {
         argv: machine.arguments(),
         plan,
-        speech: Speech::Firecracker { agent: socket.clone() },
+        speech: Speech::Firecracker {
+            sockets: GuestSockets {
+                agent: socket.clone(),
+                share: None,
+            },
+        },
         socket,
     })
 }

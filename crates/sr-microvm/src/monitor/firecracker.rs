@@ -4,8 +4,10 @@
 use super::Failure;
 use super::kind::{Agent, Door, Monitor, Parting, Prepared, Seen, pipe};
 use super::machine::at;
+use super::share;
 use rustix::io::Errno;
 use serde_json::Value;
+use sr_common::monitor::{GuestSockets, Share};
 use std::os::fd::OwnedFd;
 
 /// The numbers under which its configuration names the two pipes.
@@ -33,14 +35,16 @@ pub struct Firecracker {
 }
 
 impl Firecracker {
-    /// `agent`: the path at which the guest's connections arrive.
-    pub fn prepare(agent: &str, complaints: &OwnedFd) -> Result<Prepared, Failure> {
+    pub fn prepare(sockets: &GuestSockets, complaints: &OwnedFd) -> Result<Prepared, Failure> {
+        if let Some(Share { socket, directory }) = &sockets.share {
+            share::serve(Door::open(socket)?, directory)?;
+        }
         let (console, console_there) = pipe()?;
         let (metrics, metrics_there) = pipe()?;
         Ok(Prepared {
             preflight: "launch.preflight.firecracker",
             monitor: Box::new(Firecracker::new(metrics)),
-            agent: Agent::Awaited(Door::open(agent)?),
+            agent: Agent::Awaited(Door::open(&sockets.agent)?),
             console: Some(console),
             inherited: vec![at(complaints, LOG)?, at(&metrics_there, METRICS)?],
             output: Some(console_there),

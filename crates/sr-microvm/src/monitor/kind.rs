@@ -147,7 +147,7 @@ pub fn prepare(speech: &Speech, complaints: &OwnedFd) -> Result<Prepared, Failur
                 output: None,
             })
         }
-        Speech::Firecracker { agent } => Firecracker::prepare(agent, complaints),
+        Speech::Firecracker { sockets } => Firecracker::prepare(sockets, complaints),
     }
 }
 

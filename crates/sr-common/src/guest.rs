@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 /// The version of this document, and of what is said between host and guest.
 pub const GUEST_VERSION: u16 = 1;
 
+/// Where a guest's connections arrive on its host, where a vsock leads to it: its agent's, and the one for its files.
+pub const AGENT_PORT: u32 = 1024;
+pub const FILES_PORT: u32 = 1025;
+
 /// One program in one guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

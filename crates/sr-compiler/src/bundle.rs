@@ -79,17 +79,24 @@ pub enum MonitorPlan {
     Gvisor {
         argv: Vec<String>,
     },
+    /// Its configuration stands in its view. The guest's connections arrive at these sockets there: the agent's, and the
+    /// one for its files.
+    Firecracker {
+        argv: Vec<String>,
+        agent: String,
+        files: String,
+    },
 }
 
 impl MonitorPlan {
     /// Whether the guest's kernel keeps the account of its memory. Else that is the monitor's, and the host counts it.
     pub fn guest_counts_memory(&self) -> bool {
-        matches!(self, MonitorPlan::Qemu { .. })
+        !matches!(self, MonitorPlan::Gvisor { .. })
     }
 
     pub fn argv(&self) -> &[String] {
         match self {
-            MonitorPlan::Qemu { argv } | MonitorPlan::Gvisor { argv } => argv,
+            MonitorPlan::Qemu { argv } | MonitorPlan::Gvisor { argv } | MonitorPlan::Firecracker { argv, .. } => argv,
         }
     }
 }
@@ -217,6 +224,8 @@ pub enum ViewKind {
     Dev,
     /// A devpts instance of the sandbox's own.
     Devpts,
+    /// KVM's device, in a `/dev` that has no others but its own.
+    Kvm,
 }
 
 impl ViewKind {
@@ -224,7 +233,7 @@ impl ViewKind {
     pub fn is_directory(&self) -> bool {
         match self {
             ViewKind::ReadOnly { directory, .. } | ViewKind::Writable { directory, .. } => *directory,
-            ViewKind::File { .. } | ViewKind::Copy { .. } => false,
+            ViewKind::File { .. } | ViewKind::Copy { .. } | ViewKind::Kvm => false,
             _ => true,
         }
     }

@@ -18,7 +18,12 @@ use sr_policy::spec::BackendChoice;
 use table::Inner;
 
 /// The walls that this build can start. The others are told of, and refused.
-const IN_THIS_BUILD: [Backend; 3] = [Backend::Process, Backend::Gvisor, Backend::Microvm(Vmm::Qemu)];
+const IN_THIS_BUILD: [Backend; 4] = [
+    Backend::Process,
+    Backend::Gvisor,
+    Backend::Microvm(Vmm::Qemu),
+    Backend::Microvm(Vmm::Firecracker),
+];
 
 /// The clause of what a wall has whatever the policy says.
 const PROMISES: &str = "runtime.backend";
@@ -194,18 +199,11 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
             &walls.cloud_hypervisor,
             "have Cloud Hypervisor on PATH, or name it in SAFE_RUN_CLOUD_HYPERVISOR",
         )],
-        Some(Vmm::Firecracker) => &[
-            (
-                "firecracker",
-                &walls.firecracker,
-                "have Firecracker on PATH, or name it in SAFE_RUN_FIRECRACKER",
-            ),
-            (
-                "jailer",
-                &walls.jailer,
-                "have Firecracker's jailer on PATH, or name it in SAFE_RUN_JAILER",
-            ),
-        ],
+        Some(Vmm::Firecracker) => &[(
+            "firecracker",
+            &walls.firecracker,
+            "have Firecracker on PATH, or name it in SAFE_RUN_FIRECRACKER",
+        )],
     };
     let agent = (
         "guest",

@@ -11,14 +11,18 @@ use crate::compile::Input;
 use crate::syscalls::{self, Arch, bpf};
 use crate::{filesystem, gvisor, resources, vmm};
 use sr_common::facts::{Command, WallParts};
-use sr_common::guest::{GUEST_VERSION, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot};
-use sr_common::{Backend, ByteSize, Code, Digest, Fault, Subject, path};
+use sr_common::guest::{
+    AGENT_PORT, FILES_PORT, GUEST_VERSION, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot,
+};
+use sr_common::{Backend, ByteSize, Code, Digest, Fault, Subject, Vmm, path};
 use sr_policy::PolicySpec;
 use sr_policy::spec::{Accel, DeniedScope, ObserveScope, OnDenied, RequiredStrength, SyscallProfile, Syscalls};
 use std::collections::BTreeMap;
 
 /// Where the program's view stands in the monitor's.
 pub(crate) const ROOT: &str = "/guest";
+/// Where the sockets of a guest begin that has a vsock.
+const GUEST_SOCKET: &str = "/tmp/guest";
 const DRIVER: &str = "/wall/safe-run";
 /// By what the guest knows the share that holds its root.
 const TAG: &str = "root";
@@ -44,9 +48,17 @@ pub(crate) fn plan(input: Input<'_>, bundle: &CompileBundle, faults: &mut Vec<Fa
         faults.push(Fault::new(Code::Cmp002, "runtime.backend", found, remedy));
         return None;
     };
-    if input.sentry {
-        return sentry(input, bundle, parts, faults);
+    match bundle.backend {
+        Backend::Process => None,
+        Backend::Gvisor => sentry(input, bundle, parts, faults),
+        Backend::Microvm(Vmm::Qemu) => qemu(input, bundle, parts, faults),
+        Backend::Microvm(Vmm::Firecracker) => firecracker(input, bundle, parts, faults),
+        // Coverage has refused it.
+        Backend::Microvm(Vmm::CloudHypervisor) => None,
     }
+}
+
+fn qemu(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &mut Vec<Fault>) -> Option<WallPlan> {
     if !input
         .facts
         .system
@@ -68,19 +80,68 @@ pub(crate) fn plan(input: Input<'_>, bundle: &CompileBundle, faults: &mut Vec<Fa
         kernel: place("kernel"),
         initrd: place("initrd"),
     };
-    let room = Room {
-        memory: Some(memory.saturating_add(MONITOR)),
-        pids: Some(MONITOR_PIDS),
+    let accel = accel(input);
+    let places = match accel {
+        Accel::Kvm => vec![kvm()],
+        Accel::Tcg => Vec::new(),
     };
-    let around = around(input, bundle, parts, room, faults)?;
+    let around = around(input, bundle, parts, room(memory), places, faults)?;
     Some(WallPlan {
         monitor: MonitorPlan::Qemu {
-            argv: machine.arguments_by(accel(input)),
+            argv: machine.arguments_by(accel),
         },
         root: ROOT.to_owned(),
         images: parts.images.clone(),
         around: Box::new(around),
     })
+}
+
+fn firecracker(
+    input: Input<'_>,
+    bundle: &CompileBundle,
+    parts: &WallParts,
+    faults: &mut Vec<Fault>,
+) -> Option<WallPlan> {
+    let memory = guest_memory(input);
+    let machine = vmm::firecracker::Machine {
+        program: place("firecracker"),
+        config: place("machine.json"),
+        memory: memory.div_ceil(1 << 20),
+        cpus: guest_cpus(input),
+        kernel: place("kernel"),
+        initrd: place("initrd"),
+        disks: Vec::new(),
+        socket: GUEST_SOCKET.to_owned(),
+    };
+    let content = rendered(serde_json::to_string_pretty(&machine.configuration()), faults)?;
+    let program = read_only((machine.program.clone(), parts.monitor.clone()));
+    let config = (machine.config.clone(), ViewKind::File { content });
+    let places = vec![kvm(), program, config];
+    let around = around(input, bundle, parts, room(memory), places, faults)?;
+    let socket = |port| vmm::firecracker::socket(GUEST_SOCKET, port);
+    Some(WallPlan {
+        monitor: MonitorPlan::Firecracker {
+            argv: machine.arguments(),
+            agent: socket(AGENT_PORT)?,
+            files: socket(FILES_PORT)?,
+        },
+        root: ROOT.to_owned(),
+        images: parts.images.clone(),
+        around: Box::new(around),
+    })
+}
+
+/// What is shown to a monitor that has the processor's help.
+fn kvm() -> (String, ViewKind) {
+    ("/dev/kvm".to_owned(), ViewKind::Kvm)
+}
+
+/// What a monitor of a guest that has `memory` takes.
+fn room(memory: u64) -> Room {
+    Room {
+        memory: Some(memory.saturating_add(MONITOR)),
+        pids: Some(MONITOR_PIDS),
+    }
 }
 
 /// How the guest's instructions are carried out: coverage has judged whether that may be.
@@ -106,7 +167,10 @@ fn sentry(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &
             .pids
             .map(|pids| pids.saturating_mul(each).saturating_add(SENTRY_PIDS)),
     };
-    let around = around(input, bundle, parts, room, faults)?;
+    let program = read_only((gvisor::PROGRAM.to_owned(), parts.monitor.clone()));
+    let content = rendered(gvisor::text(&gvisor::config(bundle, ROOT)), faults)?;
+    let config = (gvisor::CONFIG.to_owned(), ViewKind::File { content });
+    let around = around(input, bundle, parts, room, vec![program, config], faults)?;
     Some(WallPlan {
         monitor: MonitorPlan::Gvisor {
             argv: gvisor::arguments(),
@@ -148,12 +212,22 @@ fn place(role: &str) -> String {
     format!("/wall/{role}")
 }
 
-/// The native sandbox of the monitor.
+/// A file of the host's at a place of the monitor's view.
+fn read_only((place, source): (String, String)) -> (String, ViewKind) {
+    let what = ViewKind::ReadOnly {
+        source,
+        directory: false,
+    };
+    (place, what)
+}
+
+/// The native sandbox of the monitor. `places`: what stands in its view besides the driver and the images.
 fn around(
     input: Input<'_>,
     bundle: &CompileBundle,
     parts: &WallParts,
     room: Room,
+    places: Vec<(String, ViewKind)>,
     faults: &mut Vec<Fault>,
 ) -> Option<CompileBundle> {
     let policy = policy_around(input.policy, room);
@@ -179,21 +253,12 @@ fn around(
         spare_init: false,
     };
     let arch = Arch::parse(&input.facts.arch)?;
-    let read_only = |(place, source): (String, String)| {
-        let what = ViewKind::ReadOnly {
-            source,
-            directory: false,
-        };
-        (place, what)
-    };
-    let mut places: Vec<(String, ViewKind)> = files(input, parts).into_iter().map(read_only).collect();
+    let places = files(input, parts).into_iter().map(read_only).chain(places).collect();
     let syscalls_plan = if input.sentry {
         // The program's memory is one file of the Sentry's, and its address spaces are the Sentry's processes'.
         for name in ["AS", "FSIZE"] {
             resources_plan.rlimits.remove(name);
         }
-        places.push(read_only((gvisor::PROGRAM.to_owned(), parts.monitor.clone())));
-        places.push((gvisor::CONFIG.to_owned(), config(bundle, faults)?));
         syscalls::gvisor::plan(arch, faults)?
     } else {
         syscalls::plan(&policy.syscalls, arch, asked, faults)?
@@ -276,17 +341,11 @@ fn files(input: Input<'_>, parts: &WallParts) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What `runsc` is told of its container.
-fn config(bundle: &CompileBundle, faults: &mut Vec<Fault>) -> Option<ViewKind> {
-    let config = gvisor::config(bundle, ROOT);
-    match gvisor::text(&config) {
-        Ok(content) => Some(ViewKind::File { content }),
-        Err(e) => {
-            let remedy = "this is a defect of Safe-Run: please report it";
-            faults.push(Fault::new(Code::Cmp002, "runtime.backend", e.to_string(), remedy));
-            None
-        }
-    }
+/// A rendering, as text of the view.
+fn rendered(text: Result<String, serde_json::Error>, faults: &mut Vec<Fault>) -> Option<String> {
+    let remedy = "this is a defect of Safe-Run: please report it";
+    text.map_err(|e| faults.push(Fault::new(Code::Cmp002, "runtime.backend", e.to_string(), remedy)))
+        .ok()
 }
 
 fn process_around(bundle: &CompileBundle) -> ProcessPlan {
@@ -309,9 +368,11 @@ fn evidence_around(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts) 
         target: path::join(ROOT, mount.target.trim_start_matches('/')),
         ..mount.clone()
     });
-    let monitor = match input.sentry {
-        true => gvisor::PROGRAM.to_owned(),
-        false => parts.monitor.clone(),
+    let monitor = match bundle.backend {
+        Backend::Gvisor => gvisor::PROGRAM.to_owned(),
+        Backend::Microvm(Vmm::Firecracker) => place("firecracker"),
+        // Among its own files.
+        _ => parts.monitor.clone(),
     };
     let wall = files(input, parts)
         .into_iter()
@@ -345,9 +406,10 @@ pub fn guest_plan(bundle: &CompileBundle, terminal: bool) -> GuestPlan {
     let value = |limit: &Option<crate::bundle::Limit>| limit.as_ref().map(|limit| limit.value);
     GuestPlan {
         version: GUEST_VERSION,
-        root: match sentry {
-            true => GuestRoot::Own,
-            false => GuestRoot::Shared { tag: TAG.to_owned() },
+        root: match bundle.backend {
+            Backend::Gvisor => GuestRoot::Own,
+            Backend::Microvm(Vmm::Firecracker | Vmm::CloudHypervisor) => GuestRoot::Served { port: FILES_PORT },
+            _ => GuestRoot::Shared { tag: TAG.to_owned() },
         },
         mounts: guest_mounts(&bundle.filesystem_plan),
         hostname: process.hostname.clone(),

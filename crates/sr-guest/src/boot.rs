@@ -5,7 +5,7 @@ use crate::port::Port;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
-use sr_microvm::protocol::PORT;
+use sr_common::guest::AGENT_PORT;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ pub fn vsock() -> Result<Port, Failure> {
     let step = "connect to the host by vsock";
     let mut last = None;
     for _ in 0..TRIES {
-        match sr_kernel::vsock::connect_to_host(PORT) {
+        match sr_kernel::vsock::connect_to_host(AGENT_PORT) {
             Ok(socket) => return Port::new(socket),
             // Its device is found while others are.
             Err(e) => last = Some(e),

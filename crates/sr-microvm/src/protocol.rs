@@ -13,12 +13,6 @@ use std::fmt;
 /// The largest plan, as JSON: a program's arguments and environment are the most of it.
 pub const MOST_PLAN: usize = 4 << 20;
 
-/// Where the host listens for the agent, where a vsock leads to it.
-pub const PORT: u32 = 1024;
-
-/// And the one to which it connects for the files that the driver serves.
-pub const SHARE_PORT: u32 = 1025;
-
 /// The longest name of a kernel's release that is believed.
 const MOST_RELEASE: usize = 64;
 

@@ -5,10 +5,9 @@
 mod support;
 
 use rustix::process::{Pid, Signal, kill_process};
-use sr_common::guest::{DiskFormat, GuestPlan, GuestRoot};
+use sr_common::guest::{AGENT_PORT, DiskFormat, GuestPlan, GuestRoot};
 use sr_common::monitor::{EventName, GuestSockets, Order, Said, Speech};
 use sr_compiler::vmm::firecracker::{self, Machine};
-use sr_microvm::protocol::PORT;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -66,7 +65,7 @@ fn prepare(place: &Place, script: &str) -> Result<Prepared, End> {
         writable: None,
         files: [("/etc/made".to_owned(), "up".to_owned())].into(),
     };
-    let socket = firecracker::socket(&machine.socket, PORT).unwrap();
+    let socket = firecracker::socket(&machine.socket, AGENT_PORT).unwrap();
     Ok(Prepared {
         argv: machine.arguments(),
         plan,

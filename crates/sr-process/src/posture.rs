@@ -468,6 +468,12 @@ fn expected_mounts(plan: &FilesystemPlan, devices: Devices) -> BTreeMap<String, 
                 }
                 continue;
             }
+            ViewKind::Kvm => {
+                if devices == Devices::Mounts {
+                    mounts.insert(entry.target.clone(), with_devices);
+                }
+                continue;
+            }
             ViewKind::Directory { .. } | ViewKind::Symlink { .. } | ViewKind::File { .. } | ViewKind::Copy { .. } => {
                 continue;
             }

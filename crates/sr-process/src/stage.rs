@@ -9,8 +9,11 @@ use sr_common::Fault;
 use sr_compiler::bundle::{FilesystemPlan, IdMap, ProcessPlan, ViewKind};
 use std::os::fd::OwnedFd;
 
-/// The device nodes of the minimal `/dev`, with their numbers (Linux's devices.txt).
-pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
+/// A name in the host's `/dev`, with its numbers (Linux's devices.txt).
+pub(crate) type Device = (&'static str, u32, u32);
+
+/// The device nodes of the minimal `/dev`.
+pub(crate) const DEVICES: [Device; 6] = [
     ("null", 1, 3),
     ("zero", 1, 5),
     ("full", 1, 7),
@@ -18,6 +21,8 @@ pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
     ("urandom", 1, 9),
     ("tty", 5, 0),
 ];
+
+pub(crate) const KVM: Device = ("kvm", 10, 232);
 
 /// Where on it the view's root is made.
 pub(crate) const ROOT: &str = "r";
@@ -45,10 +50,14 @@ pub(crate) fn devices<'a>(plan: &'a FilesystemPlan, process: &ProcessPlan) -> (D
     }
 }
 
-/// A detached tmpfs that belongs to `owner`, with the nodes in `dev` of [`ROOT`]. `None` where this process may make none
-/// after all.
-pub(crate) fn with_devices(owner: u32, dev: &str) -> Result<Option<OwnedFd>, Fault> {
-    match make(owner, &format!("{ROOT}{dev}")) {
+/// A detached tmpfs that belongs to `owner`, with `nodes` in `dev` of [`ROOT`]. `None` where this process may make none after
+/// all.
+pub(crate) fn with_devices<'a>(
+    owner: u32,
+    dev: &str,
+    nodes: impl Iterator<Item = (&'a str, u32, u32)>,
+) -> Result<Option<OwnedFd>, Fault> {
+    match make(owner, &format!("{ROOT}{dev}"), nodes) {
         Ok(stage) => Ok(Some(stage)),
         Err(Errno::PERM) => Ok(None),
         Err(e) => Err(init_fault(
@@ -59,7 +68,7 @@ pub(crate) fn with_devices(owner: u32, dev: &str) -> Result<Option<OwnedFd>, Fau
     }
 }
 
-fn make(owner: u32, dev: &str) -> rustix::io::Result<OwnedFd> {
+fn make<'a>(owner: u32, dev: &str, nodes: impl Iterator<Item = (&'a str, u32, u32)>) -> rustix::io::Result<OwnedFd> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let id = owner.to_string();
     for (key, value) in [("mode", "0755"), ("uid", &id), ("gid", &id)] {
@@ -70,21 +79,26 @@ fn make(owner: u32, dev: &str) -> rustix::io::Result<OwnedFd> {
     let stage = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     // Of these modes nothing is taken away.
     let umask = rustix::process::umask(Mode::empty());
-    let filled = fill(&stage, owner, dev);
+    let filled = fill(&stage, owner, dev, nodes);
     rustix::process::umask(umask);
     filled.map(|()| stage)
 }
 
-fn fill(stage: &OwnedFd, owner: u32, dev: &str) -> rustix::io::Result<()> {
+fn fill<'a>(
+    stage: &OwnedFd,
+    owner: u32,
+    dev: &str,
+    nodes: impl Iterator<Item = (&'a str, u32, u32)>,
+) -> rustix::io::Result<()> {
     for (end, _) in dev.match_indices('/').chain([(dev.len(), "")]) {
         let dir = &dev[..end];
         rustix::fs::mkdirat(stage, dir, Mode::from_raw_mode(0o755))?;
         let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
         rustix::fs::chownat(stage, dir, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    for (name, major, minor) in DEVICES {
+    for (place, major, minor) in nodes {
         let (kind, mode) = (FileType::CharacterDevice, Mode::from_raw_mode(0o666));
-        rustix::fs::mknodat(stage, format!("{dev}/{name}"), kind, mode, makedev(major, minor))?;
+        rustix::fs::mknodat(stage, format!("{ROOT}{place}"), kind, mode, makedev(major, minor))?;
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ pub fn build(
     else {
         return builder.finish(plan, channel, root, None);
     };
-    match stage::with_devices(*base, dev)? {
+    match stage::with_devices(*base, dev, builder.nodes())? {
         Some(stage) => builder.finish(plan, channel, root, Some(stage)),
         None => {
             let (builder, root) = begin(plan, process, options, Devices::Mounts)?;
@@ -400,6 +400,7 @@ impl Builder<'_> {
                 self.fresh(target, c"devpts", &options, true)
             }
             ViewKind::Dev => self.dev(target),
+            ViewKind::Kvm => self.device(target, stage::KVM),
         }
     }
 
@@ -473,24 +474,33 @@ impl Builder<'_> {
         for (name, to) in DEVICE_LINKS {
             self.entry(&format!("{target}/{name}"), &ViewKind::Symlink { to: to.into() })?;
         }
-        if self.devices == Devices::Nodes {
-            for (name, major, minor) in DEVICES {
-                self.item(&format!("{target}/{name}"), What::Node { major, minor });
-            }
-            return Ok(());
-        }
-        for (name, ..) in DEVICES {
-            let flags = MountFlags {
-                no_exec: true,
-                devices: true,
-                ..Default::default()
-            };
-            let tree = self.source(&format!("/dev/{name}"), flags, None)?;
-            let place = format!("{target}/{name}");
-            self.mount_point(&place, false)?;
-            self.attach(tree, &place)?;
+        for device in DEVICES {
+            self.device(&format!("{target}/{}", device.0), device)?;
         }
         Ok(())
+    }
+
+    fn device(&mut self, place: &str, (name, major, minor): stage::Device) -> Result<(), Fault> {
+        if self.devices == Devices::Nodes {
+            self.item(place, What::Node { major, minor });
+            return Ok(());
+        }
+        let flags = MountFlags {
+            no_exec: true,
+            devices: true,
+            ..Default::default()
+        };
+        let tree = self.source(&format!("/dev/{name}"), flags, None)?;
+        self.mount_point(place, false)?;
+        self.attach(tree, place)
+    }
+
+    /// Of those that the supervisor makes: place, major and minor number.
+    fn nodes(&self) -> impl Iterator<Item = (&str, u32, u32)> {
+        self.skeleton.iter().filter_map(|item| match item.what {
+            What::Node { major, minor } => Some((item.target.as_str(), major, minor)),
+            _ => None,
+        })
     }
 
     fn own(&mut self, path: &str) -> Result<(), Fault> {

@@ -7,7 +7,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketFlags,
     SocketType, recvmsg, sendmsg,
 };
-use sr_common::monitor::{MESSAGE, Order, Said, Speech};
+use sr_common::monitor::{GuestSockets, MESSAGE, Order, Said, Share, Speech};
 use sr_common::{Code, Control, Fault, Observed};
 use sr_compiler::bundle::MonitorPlan;
 use sr_compiler::{CompileBundle, guest_plan};
@@ -83,6 +83,15 @@ impl Monitor {
         let speech = match &wall.monitor {
             MonitorPlan::Qemu { .. } => Speech::Qemu,
             MonitorPlan::Gvisor { .. } => Speech::Gvisor,
+            MonitorPlan::Firecracker { agent, files, .. } => Speech::Firecracker {
+                sockets: GuestSockets {
+                    agent: agent.clone(),
+                    share: Some(Share {
+                        socket: files.clone(),
+                        directory: wall.root.clone(),
+                    }),
+                },
+            },
         };
         let argv = wall.monitor.argv().to_vec();
         let plan = Box::new(guest_plan(bundle, terminal));

@@ -32,7 +32,8 @@ pub fn find(
     };
     let monitor = match vmm {
         Vmm::Qemu => monitor("qemu", "qemu-system-x86_64", programs.qemu.as_deref(), path_var)?,
-        Vmm::Firecracker | Vmm::CloudHypervisor => return Ok(None),
+        Vmm::Firecracker => monitor("firecracker", "firecracker", programs.firecracker.as_deref(), path_var)?,
+        Vmm::CloudHypervisor => return Ok(None),
     };
     let driver = own_program()?;
     let guest = policy.microvm.clone().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the rig is made of, fetched once from Debian's archive through apt and unpacked into `target/tools/rig-SERIES`: a
+//! What the rig is made of, fetched once from Debian's archive through apt and unpacked into `target/tools/rig-SERIES-EDITION`: a
 //! generic kernel of Debian's as an ELF image, its modules, and two programs for use inside. Nothing of it is installed.
 
 use crate::{Outcome, needs, tree};
@@ -37,8 +37,10 @@ impl Series {
     }
 }
 
-/// What the rig needs of the modules that Debian builds for real hardware: virtual devices.
-const DRIVERS: [&str; 4] = ["block", "char", "vhost", "virtio"];
+/// What the rig needs of the modules that Debian builds for real hardware: virtual devices, and what KVM stands on.
+const DRIVERS: [&str; 5] = ["block", "char", "crypto", "vhost", "virtio"];
+/// More than was unpacked under an older name.
+const EDITION: u32 = 2;
 
 /// The parts, unpacked.
 pub struct Parts {
@@ -50,7 +52,7 @@ pub struct Parts {
 impl Parts {
     /// Those that were fetched before, or now.
     pub fn get(series: Series) -> Outcome<Parts> {
-        let name = format!("rig-{}", series.version());
+        let name = format!("rig-{}-{EDITION}", series.version());
         let dir = tree::tools().join(&name);
         let release = |dir: &Path| fs::read_to_string(dir.join("release"));
         if let Ok(release) = release(&dir) {

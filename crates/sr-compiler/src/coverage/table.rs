@@ -6,7 +6,7 @@ use super::native::by;
 use crate::compile::Input;
 use sr_common::facts::ProgramFacts;
 use sr_common::{Answer, Control, Declaration, Hold, Holder, Strength, Vmm};
-use sr_policy::spec::{Accel, DeniedScope, ObserveScope, OnDenied, RootWritable};
+use sr_policy::spec::{Accel, DeniedScope, ObserveScope, OnDenied};
 
 /// A wall with a kernel of its own, within the native one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +29,13 @@ impl Inner {
         self.word("runsc", "the monitor")
     }
 
-    /// Whether it shows directories of the host's as they are, and not as they were.
-    fn shares_directories(self) -> bool {
-        matches!(self, Inner::Gvisor | Inner::Microvm(Vmm::Qemu))
+    /// How its kernel is shown the view.
+    fn shown(self) -> &'static str {
+        match self {
+            Inner::Gvisor => "shown by the gofer",
+            Inner::Microvm(Vmm::Qemu) => "shown by 9p over virtio",
+            Inner::Microvm(Vmm::Firecracker | Vmm::CloudHypervisor) => "shown by 9p over vsock",
+        }
     }
 
     fn word(self, gvisor: &'static str, guest: &'static str) -> &'static str {
@@ -60,16 +64,8 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
         Clause::Args => row.instead("argv of the agent's plan", None),
         Clause::Env => row.instead("environment of the agent's plan; nothing is inherited", None),
         Clause::Workdir => row.instead("chdir by the agent there", None),
-        Clause::Rootfs if inner.shares_directories() => {
-            row.besides(inner.word("its root, shown by the gofer", "its root, shown by 9p over virtio"))
-        }
-        Clause::Rootfs if policy.rootfs.writable == RootWritable::Overlay => row.refused(NOT_READ_BACK, FOR_SHARING),
-        Clause::Rootfs => row.besides("an image of the view on a read-only virtio disk"),
-        Clause::Mount(i) => match policy.mounts.get(i) {
-            _ if inner.shares_directories() => row.besides(inner.word("shown by the gofer", "shown by 9p over virtio")),
-            Some(mount) if !mount.read_only => row.refused(NOT_READ_BACK, FOR_SHARING),
-            _ => row.besides("in the image of the view, as it was at the start"),
-        },
+        Clause::Rootfs => row.besides(&format!("its root, {}", inner.shown())),
+        Clause::Mount(_) => row.besides(inner.shown()),
         Clause::Installation
         | Clause::Hide
         | Clause::Session
@@ -217,9 +213,6 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
         },
     }
 }
-
-const NOT_READ_BACK: &str = "it shares no directory of the host's, and what is written to its disks is not read back";
-const FOR_SHARING: &str = "write readOnly, or backend: microvm:qemu, which shares directories";
 
 /// What the wall has whatever the policy says: its own kernel, and the native wall's promises, kept around it.
 pub(super) fn promises(inner: Inner, native: &[Declaration], input: Input<'_>) -> Vec<Declaration> {

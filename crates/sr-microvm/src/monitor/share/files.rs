@@ -431,7 +431,7 @@ impl Files {
             (stat.st_ctime, stat.st_ctime_nsec),
         ] {
             writer.u64(seconds as u64);
-            writer.u64(nanos as u64);
+            writer.u64(nanos);
         }
         // Its birth, generation and version are not told.
         for _ in 0..4 {

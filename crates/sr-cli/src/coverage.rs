@@ -188,20 +188,16 @@ fn said(declared: &Declaration) -> String {
 fn verdicts(out: &mut String, matrix: &Matrix, style: Style) {
     for coverage in &matrix.backends {
         let name = format!("  {}", coverage.backend.name());
-        let (mut said, good) = match (coverage.covers, coverage.available) {
-            (true, true) => ("covers the policy".to_owned(), true),
-            (true, false) => (
-                "covers the policy, and is not available in this build".to_owned(),
-                false,
-            ),
-            (false, _) => (format!("no: {}", coverage.reasons().join("; ")), false),
+        let said = match coverage.covers {
+            true => "covers the policy".to_owned(),
+            false => format!("no: {}", coverage.reasons().join("; ")),
         };
-        if !coverage.covers && !coverage.available {
-            said.push_str("; not available in this build");
-        }
         let mut text = String::new();
         wrapped(&mut text, &name, 28, &clean(&said));
-        out.push_str(&if good { style.good(&text) } else { text });
+        out.push_str(&match coverage.covers {
+            true => style.good(&text),
+            false => text,
+        });
     }
     let strongest = match &matrix.strongest {
         Some(choice) => format!("{}: {}", choice.picked, choice.because()),
@@ -289,7 +285,6 @@ mod tests {
             };
             Coverage {
                 backend,
-                available: backend == Backend::Process,
                 covers: odd != Answer::Refused,
                 declarations: vec![
                     declared(
@@ -314,7 +309,6 @@ mod tests {
                 qemu: missing(),
                 cloud_hypervisor: missing(),
                 firecracker: missing(),
-                jailer: missing(),
                 guest: missing(),
                 kvm_blocked: None,
                 kernels: Vec::new(),
@@ -342,7 +336,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("fix: do something else") && text.contains("nothing covers the policy here"));
-        assert!(text.contains("covers the policy, and is not available in this build"));
+        assert!(text.contains("covers the policy"));
     }
 
     #[test]

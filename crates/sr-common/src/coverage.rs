@@ -112,8 +112,6 @@ pub struct Lack {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Coverage {
     pub backend: Backend,
-    /// Whether this build can start it.
-    pub available: bool,
     /// Whether it holds every clause, but for what the policy degrades, and the host has what it needs.
     pub covers: bool,
     /// One a clause; several for `runtime.backend`.

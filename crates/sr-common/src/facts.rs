@@ -59,7 +59,6 @@ pub struct WallFacts {
     pub qemu: ProgramFacts,
     pub cloud_hypervisor: ProgramFacts,
     pub firecracker: ProgramFacts,
-    pub jailer: ProgramFacts,
     /// The agent in guests and containers.
     pub guest: ProgramFacts,
     /// Why no guest can be made with KVM here; `None` where one can.

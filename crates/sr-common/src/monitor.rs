@@ -33,6 +33,9 @@ pub enum Speech {
     Gvisor,
     /// It inherits pipes for its log and its metrics; the guest connects to Unix sockets.
     Firecracker { sockets: GuestSockets },
+    /// It inherits a socket for its API, by which it is told the document at `config`, and a pipe for its events; the guest
+    /// connects to Unix sockets.
+    CloudHypervisor { sockets: GuestSockets, config: String },
 }
 
 /// Where the connections of a guest arrive, each a Unix socket that the driver makes.

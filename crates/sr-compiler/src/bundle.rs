@@ -86,6 +86,13 @@ pub enum MonitorPlan {
         agent: String,
         files: String,
     },
+    /// The same; its configuration, at `config`, is told it by its API.
+    CloudHypervisor {
+        argv: Vec<String>,
+        config: String,
+        agent: String,
+        files: String,
+    },
 }
 
 impl MonitorPlan {
@@ -96,7 +103,10 @@ impl MonitorPlan {
 
     pub fn argv(&self) -> &[String] {
         match self {
-            MonitorPlan::Qemu { argv } | MonitorPlan::Gvisor { argv } | MonitorPlan::Firecracker { argv, .. } => argv,
+            MonitorPlan::Qemu { argv }
+            | MonitorPlan::Gvisor { argv }
+            | MonitorPlan::Firecracker { argv, .. }
+            | MonitorPlan::CloudHypervisor { argv, .. } => argv,
         }
     }
 }

@@ -17,14 +17,6 @@ use sr_policy::PolicySpec;
 use sr_policy::spec::BackendChoice;
 use table::Inner;
 
-/// The walls that this build can start. The others are told of, and refused.
-const IN_THIS_BUILD: [Backend; 4] = [
-    Backend::Process,
-    Backend::Gvisor,
-    Backend::Microvm(Vmm::Qemu),
-    Backend::Microvm(Vmm::Firecracker),
-];
-
 /// The clause of what a wall has whatever the policy says.
 const PROMISES: &str = "runtime.backend";
 
@@ -63,7 +55,7 @@ pub(crate) struct Chosen {
     pub coverage: Option<Coverage>,
 }
 
-/// Which wall `input`'s policy gets here: one that covers it and that this build can start, or every reason why not.
+/// Which wall `input`'s policy gets here: one that covers it, or every reason why not.
 pub(crate) fn choose(input: Input<'_>) -> Result<Chosen, Vec<Fault>> {
     let asked = input.policy.runtime.backend;
     let mut faults = Vec::new();
@@ -85,7 +77,6 @@ pub(crate) fn choose(input: Input<'_>) -> Result<Chosen, Vec<Fault>> {
     let native = match native::native(input) {
         Ok(native) => native,
         Err(found) => {
-            faults.extend(only.and_then(|backend| not_in_this_build(backend, None)));
             faults.extend(found);
             return Err(faults);
         }
@@ -101,7 +92,6 @@ pub(crate) fn choose(input: Input<'_>) -> Result<Chosen, Vec<Fault>> {
             }
         },
     };
-    faults.extend(not_in_this_build(backend, choice.as_ref()));
     let own = all.into_iter().find(|coverage| coverage.backend == backend);
     faults.extend(own.iter().flat_map(refusals));
     match faults.is_empty() {
@@ -125,8 +115,7 @@ fn none_covers(asked: BackendChoice, passed_over: &[PassedOver]) -> Fault {
     Fault::new(Code::Run001, PROMISES, found, remedy)
 }
 
-/// The strongest of `all` that covers the policy, whether this build has it or not: who asks for the strongest is not given
-/// a weaker one because of that.
+/// The strongest of `all` that covers the policy.
 fn pick(asked: BackendChoice, all: &[Coverage]) -> Result<Choice, Vec<PassedOver>> {
     let mut passed_over = Vec::new();
     for coverage in all.iter().rev() {
@@ -169,7 +158,6 @@ fn coverage(backend: Backend, native: &Native, input: Input<'_>) -> Coverage {
     let held = declarations.iter().all(|d| d.answer != Answer::Refused);
     Coverage {
         backend,
-        available: IN_THIS_BUILD.contains(&backend),
         covers: held && lacks.is_empty(),
         declarations,
         lacks,
@@ -269,32 +257,7 @@ fn refusals(coverage: &Coverage) -> Vec<Fault> {
 }
 
 /// The stages of what a wall is made of.
-const PARTS: [&str; 7] = [
-    "runsc",
-    "qemu",
-    "cloudHypervisor",
-    "firecracker",
-    "jailer",
-    "guest",
-    "kernel",
-];
-
-/// The one place where a wall is refused because nothing here can start it.
-fn not_in_this_build(backend: Backend, choice: Option<&Choice>) -> Option<Fault> {
-    if IN_THIS_BUILD.contains(&backend) {
-        return None;
-    }
-    let found = match choice {
-        None => format!("the backend `{backend}` is not available in this build"),
-        Some(choice) => format!(
-            "`{}` picks `{backend}` ({}), which is not available in this build",
-            choice.asked,
-            choice.because()
-        ),
-    };
-    let remedy = "write auto or process, or use a build that has it";
-    Some(Fault::new(Code::Run001, PROMISES, found, remedy))
-}
+const PARTS: [&str; 6] = ["runsc", "qemu", "cloudHypervisor", "firecracker", "guest", "kernel"];
 
 fn not_looked_at() -> Fault {
     let found = "nothing is known of what this host has of other walls than the native one";

@@ -24,6 +24,12 @@ pub(crate) const ROOT: &str = "/guest";
 /// Where the sockets of a guest begin that has a vsock.
 const GUEST_SOCKET: &str = "/tmp/guest";
 const DRIVER: &str = "/wall/safe-run";
+/// Below `/wall`: monitors that are one file, and what they are told of their machine.
+const FIRECRACKER: &str = "firecracker";
+const CLOUD_HYPERVISOR: &str = "cloud-hypervisor";
+/// Cloud Hypervisor asks this version for its own rules. Those around it hold either way.
+const OWN_LANDLOCK: u32 = 3;
+const CONFIG: &str = "machine.json";
 /// By what the guest knows the share that holds its root.
 const TAG: &str = "root";
 
@@ -53,8 +59,7 @@ pub(crate) fn plan(input: Input<'_>, bundle: &CompileBundle, faults: &mut Vec<Fa
         Backend::Gvisor => sentry(input, bundle, parts, faults),
         Backend::Microvm(Vmm::Qemu) => qemu(input, bundle, parts, faults),
         Backend::Microvm(Vmm::Firecracker) => firecracker(input, bundle, parts, faults),
-        // Coverage has refused it.
-        Backend::Microvm(Vmm::CloudHypervisor) => None,
+        Backend::Microvm(Vmm::CloudHypervisor) => cloud_hypervisor(input, bundle, parts, faults),
     }
 }
 
@@ -104,8 +109,8 @@ fn firecracker(
 ) -> Option<WallPlan> {
     let memory = guest_memory(input);
     let machine = vmm::firecracker::Machine {
-        program: place("firecracker"),
-        config: place("machine.json"),
+        program: place(FIRECRACKER),
+        config: place(CONFIG),
         memory: memory.div_ceil(1 << 20),
         cpus: guest_cpus(input),
         kernel: place("kernel"),
@@ -113,18 +118,55 @@ fn firecracker(
         disks: Vec::new(),
         socket: GUEST_SOCKET.to_owned(),
     };
-    let content = rendered(serde_json::to_string_pretty(&machine.configuration()), faults)?;
-    let program = read_only((machine.program.clone(), parts.monitor.clone()));
-    let config = (machine.config.clone(), ViewKind::File { content });
-    let places = vec![kvm(), program, config];
-    let around = around(input, bundle, parts, room(memory), places, faults)?;
-    let socket = |port| vmm::firecracker::socket(GUEST_SOCKET, port);
+    let monitor = MonitorPlan::Firecracker {
+        argv: machine.arguments(),
+        agent: vmm::guest_socket(GUEST_SOCKET, AGENT_PORT)?,
+        files: vmm::guest_socket(GUEST_SOCKET, FILES_PORT)?,
+    };
+    let config = serde_json::to_string_pretty(&machine.configuration());
+    configured(input, bundle, parts, (monitor, machine.program, config), faults)
+}
+
+fn cloud_hypervisor(
+    input: Input<'_>,
+    bundle: &CompileBundle,
+    parts: &WallParts,
+    faults: &mut Vec<Fault>,
+) -> Option<WallPlan> {
+    let machine = vmm::cloud_hypervisor::Machine {
+        program: place(CLOUD_HYPERVISOR),
+        memory: guest_memory(input).next_multiple_of(1 << 20),
+        cpus: guest_cpus(input),
+        kernel: place("kernel"),
+        initrd: place("initrd"),
+        disks: Vec::new(),
+        socket: GUEST_SOCKET.to_owned(),
+        landlock: input.facts.landlock_abi >= OWN_LANDLOCK,
+    };
+    let monitor = MonitorPlan::CloudHypervisor {
+        argv: machine.arguments(),
+        config: place(CONFIG),
+        agent: vmm::guest_socket(GUEST_SOCKET, AGENT_PORT)?,
+        files: vmm::guest_socket(GUEST_SOCKET, FILES_PORT)?,
+    };
+    let config = serde_json::to_string_pretty(&machine.configuration());
+    configured(input, bundle, parts, (monitor, machine.program, config), faults)
+}
+
+/// A monitor with KVM, its place, and the document that says what its machine is.
+fn configured(
+    input: Input<'_>,
+    bundle: &CompileBundle,
+    parts: &WallParts,
+    (monitor, program, config): (MonitorPlan, String, Result<String, serde_json::Error>),
+    faults: &mut Vec<Fault>,
+) -> Option<WallPlan> {
+    let program = read_only((program, parts.monitor.clone()));
+    let content = rendered(config, faults)?;
+    let places = vec![kvm(), program, (place(CONFIG), ViewKind::File { content })];
+    let around = around(input, bundle, parts, room(guest_memory(input)), places, faults)?;
     Some(WallPlan {
-        monitor: MonitorPlan::Firecracker {
-            argv: machine.arguments(),
-            agent: socket(AGENT_PORT)?,
-            files: socket(FILES_PORT)?,
-        },
+        monitor,
         root: ROOT.to_owned(),
         images: parts.images.clone(),
         around: Box::new(around),
@@ -370,7 +412,8 @@ fn evidence_around(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts) 
     });
     let monitor = match bundle.backend {
         Backend::Gvisor => gvisor::PROGRAM.to_owned(),
-        Backend::Microvm(Vmm::Firecracker) => place("firecracker"),
+        Backend::Microvm(Vmm::Firecracker) => place(FIRECRACKER),
+        Backend::Microvm(Vmm::CloudHypervisor) => place(CLOUD_HYPERVISOR),
         // Among its own files.
         _ => parts.monitor.clone(),
     };

@@ -119,7 +119,7 @@ fn firecrackers(cpus: u32, disks: usize) -> Value {
     serde_json::to_value(machine.configuration()).unwrap()
 }
 
-fn cloud_hypervisors(cpus: u32, disks: usize, shares: usize) -> Value {
+fn cloud_hypervisors(cpus: u32, disks: usize) -> Value {
     let machine = cloud_hypervisor::Machine {
         program: "/wall/cloud-hypervisor".into(),
         memory: 512 << 20,
@@ -127,10 +127,8 @@ fn cloud_hypervisors(cpus: u32, disks: usize, shares: usize) -> Value {
         kernel: "/wall/kernel".into(),
         initrd: "/wall/initrd".into(),
         disks: (0..disks).map(|number| format!("/wall/disk{number}")).collect(),
-        shares: (0..shares)
-            .map(|n| (format!("tag{n}"), format!("/tmp/share{n}")))
-            .collect(),
         socket: "/tmp/guest".into(),
+        landlock: cpus % 2 == 1,
     };
     serde_json::to_value(machine.configuration()).unwrap()
 }
@@ -148,8 +146,8 @@ fn what_firecracker_reads_is_as_it_describes_it() {
 #[test]
 fn what_cloud_hypervisor_reads_is_as_it_describes_it() {
     for cpus in [0, 1, 3, 64] {
-        for (disks, shares) in [(0, 0), (1, 0), (2, 2)] {
-            let document = cloud_hypervisors(cpus, disks, shares);
+        for disks in 0..3 {
+            let document = cloud_hypervisors(cpus, disks);
             assert_eq!(
                 Api::cloud_hypervisor().errors(&document),
                 Vec::<String>::new(),
@@ -163,7 +161,7 @@ fn what_cloud_hypervisor_reads_is_as_it_describes_it() {
 fn no_machine_has_a_network() {
     for (document, name) in [
         (firecrackers(2, 1), "network-interfaces"),
-        (cloud_hypervisors(2, 1, 1), "net"),
+        (cloud_hypervisors(2, 1), "net"),
     ] {
         assert!(document.get(name).is_none(), "{document}");
     }
@@ -216,7 +214,7 @@ fn a_document_that_is_not_as_described_is_found() {
     ] {
         assert_eq!(change(pointer, to), [expected]);
     }
-    let mut document = cloud_hypervisors(2, 1, 1);
+    let mut document = cloud_hypervisors(2, 1);
     document["serial"]["mode"] = json!("Loud");
     let errors = Api::cloud_hypervisor().errors(&document);
     assert_eq!(errors, ["/serial/mode: \"Loud\" is no ConsoleMode"]);

@@ -88,6 +88,80 @@ fn the_programs_view_stands_in_the_monitors_as_it_is_natively() {
     assert_eq!(bundle.filesystem_plan.landlock, None);
 }
 
+/// Those that are one file and have the processor's help: what they are shown, told, and where their guest finds its files.
+#[test]
+fn a_monitor_that_shares_nothing_has_its_files_served() {
+    for (vmm, program) in [
+        (Vmm::Firecracker, "/wall/firecracker"),
+        (Vmm::CloudHypervisor, "/wall/cloud-hypervisor"),
+    ] {
+        let (mut policy, subject) = asked();
+        policy.runtime.backend = BackendChoice::This(Backend::Microvm(vmm));
+        policy.microvm = None;
+        let mut facts = host();
+        facts.landlock_abi = 3;
+        let bundle = sr_compiler::compile(&policy, &facts, &subject).unwrap();
+        let around = bundle.around();
+        assert_eq!(at(around, "/dev/kvm"), Some(&ViewKind::Kvm));
+        let monitor = Some(&ViewKind::ReadOnly {
+            source: "/usr/bin/qemu-system-x86_64".into(),
+            directory: false,
+        });
+        assert_eq!(at(around, program), monitor);
+        let hashed = around.evidence_plan.mounts.iter().find(|mount| mount.target == program);
+        assert!(hashed.is_some_and(|mount| mount.hashed));
+        let Some(ViewKind::File { content }) = at(around, "/wall/machine.json") else {
+            panic!("{vmm:?} is told of no machine");
+        };
+        let machine: serde_json::Value = serde_json::from_str(content).unwrap();
+        assert_eq!(
+            machine["vsock"]
+                .as_object()
+                .unwrap()
+                .values()
+                .filter(|v| *v == "/tmp/guest")
+                .count(),
+            1
+        );
+        let wall = bundle.wall_plan.as_ref().unwrap();
+        let (argv, agent, files) = match &wall.monitor {
+            MonitorPlan::Firecracker { argv, agent, files } => (argv, agent, files),
+            MonitorPlan::CloudHypervisor {
+                argv,
+                config,
+                agent,
+                files,
+            } => {
+                assert_eq!(config, "/wall/machine.json");
+                assert_eq!(machine["landlock_enable"], true);
+                (argv, agent, files)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(argv[0], program);
+        assert_eq!((agent.as_str(), files.as_str()), ("/tmp/guest_1024", "/tmp/guest_1025"));
+        let plan = sr_compiler::guest_plan(&bundle, false);
+        assert_eq!(plan.root, GuestRoot::Served { port: 1025 });
+    }
+}
+
+/// QEMU has the device where it is to use it, and nowhere else.
+#[test]
+fn kvm_is_shown_to_who_uses_it() {
+    let (mut policy, subject) = asked();
+    let shown = |policy: &PolicySpec| {
+        let bundle = sr_compiler::compile(policy, &host(), &subject).unwrap();
+        assert_eq!(at(&bundle, "/dev/kvm"), None);
+        at(bundle.around(), "/dev/kvm").is_some()
+    };
+    assert!(!shown(&policy));
+    policy.microvm = Some(Microvm::default());
+    assert!(shown(&policy));
+    policy.runtime.backend = BackendChoice::This(Backend::Gvisor);
+    policy.microvm = None;
+    assert!(!shown(&policy));
+}
+
 #[test]
 fn what_is_shown_below_memory_of_the_guests_is_mounted_there_again() {
     let (_, plan) = compiled();

@@ -301,7 +301,6 @@ fn walls(c: &mut Choices<'_>) -> WallFacts {
         qemu: program(c),
         cloud_hypervisor: program(c),
         firecracker: program(c),
-        jailer: program(c),
         guest: program(c),
         kvm_blocked: c.some(|_| "there is no /dev/kvm".into()),
         kernels: c.list(2, |c| c.word(&["default", "a.b"]).to_owned()),

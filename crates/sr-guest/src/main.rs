@@ -34,16 +34,18 @@ fn main() {
         });
     }
     // What leads to the host, as the kernel's command line has it.
-    let by_vsock = std::env::args_os().skip(1).any(|word| word == "vsock");
+    let told = |name: &str| std::env::args_os().skip(1).any(|word| word == name);
+    let by_vsock = told("vsock");
     if let Err(failure) = run(by_vsock) {
         // The console: the host shows its last lines where the agent could not speak.
         eprintln!("sr-guest: cannot {}: {}", failure.step, failure.found);
     }
     // All that is written to shared directories.
     rustix::fs::sync();
-    let end = match by_vsock {
+    let end = match by_vsock && !told("poweroff") {
         // Such a machine has no switch: its reset is its end.
         true => RebootCommand::Restart,
+        // A reset would be another beginning.
         false => RebootCommand::PowerOff,
     };
     loop {

@@ -3,9 +3,11 @@
 //! signals on, and ends as the program in the guest ended. It knows no policies: what it starts and what the agent is told
 //! come from its supervisor, complete.
 
+mod cloud_hypervisor;
 mod console;
 mod drive;
 mod firecracker;
+mod http;
 mod kind;
 mod machine;
 mod output;

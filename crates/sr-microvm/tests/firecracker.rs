@@ -7,7 +7,8 @@ mod support;
 use rustix::process::{Pid, Signal, kill_process};
 use sr_common::guest::{AGENT_PORT, DiskFormat, GuestPlan, GuestRoot};
 use sr_common::monitor::{EventName, GuestSockets, Order, Said, Speech};
-use sr_compiler::vmm::firecracker::{self, Machine};
+use sr_compiler::vmm::firecracker::Machine;
+use sr_compiler::vmm::guest_socket;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -65,7 +66,7 @@ fn prepare(place: &Place, script: &str) -> Result<Prepared, End> {
         writable: None,
         files: [("/etc/made".to_owned(), "up".to_owned())].into(),
     };
-    let socket = firecracker::socket(&machine.socket, AGENT_PORT).unwrap();
+    let socket = guest_socket(&machine.socket, AGENT_PORT).unwrap();
     Ok(Prepared {
         argv: machine.arguments(),
         plan,

@@ -84,13 +84,13 @@ impl Monitor {
             MonitorPlan::Qemu { .. } => Speech::Qemu,
             MonitorPlan::Gvisor { .. } => Speech::Gvisor,
             MonitorPlan::Firecracker { agent, files, .. } => Speech::Firecracker {
-                sockets: GuestSockets {
-                    agent: agent.clone(),
-                    share: Some(Share {
-                        socket: files.clone(),
-                        directory: wall.root.clone(),
-                    }),
-                },
+                sockets: sockets(agent, files, &wall.root),
+            },
+            MonitorPlan::CloudHypervisor {
+                config, agent, files, ..
+            } => Speech::CloudHypervisor {
+                sockets: sockets(agent, files, &wall.root),
+                config: config.clone(),
             },
         };
         let argv = wall.monitor.argv().to_vec();
@@ -189,6 +189,16 @@ impl Monitor {
             "run.monitor",
             format!("the driver of the monitor said out of turn: {what}"),
         )
+    }
+}
+
+fn sockets(agent: &str, files: &str, root: &str) -> GuestSockets {
+    GuestSockets {
+        agent: agent.to_owned(),
+        share: Some(Share {
+            socket: files.to_owned(),
+            directory: root.to_owned(),
+        }),
     }
 }
 

@@ -33,7 +33,10 @@ pub fn find(
     let monitor = match vmm {
         Vmm::Qemu => monitor("qemu", "qemu-system-x86_64", programs.qemu.as_deref(), path_var)?,
         Vmm::Firecracker => monitor("firecracker", "firecracker", programs.firecracker.as_deref(), path_var)?,
-        Vmm::CloudHypervisor => return Ok(None),
+        Vmm::CloudHypervisor => {
+            let (what, name) = ("cloudHypervisor", "cloud-hypervisor");
+            monitor(what, name, programs.cloud_hypervisor.as_deref(), path_var)?
+        }
     };
     let driver = own_program()?;
     let guest = policy.microvm.clone().unwrap_or_default();
@@ -78,7 +81,10 @@ fn text(path: &Path) -> Result<String, Fault> {
 
 /// The canonical path of a monitor: the one that is named, else the first of that name in `path_var` that can be executed.
 fn monitor(what: &str, name: &str, named: Option<&Path>, path_var: &OsStr) -> Result<String, Fault> {
-    let variable = format!("SAFE_RUN_{}", what.to_ascii_uppercase());
+    let variable = match what {
+        "cloudHypervisor" => "SAFE_RUN_CLOUD_HYPERVISOR".to_owned(),
+        what => format!("SAFE_RUN_{}", what.to_ascii_uppercase()),
+    };
     let found = match named {
         Some(path) => {
             let bad = |found: String| {

@@ -26,7 +26,6 @@ pub struct Programs {
     pub qemu: Option<PathBuf>,
     pub runsc: Option<PathBuf>,
     pub firecracker: Option<PathBuf>,
-    pub jailer: Option<PathBuf>,
     pub cloud_hypervisor: Option<PathBuf>,
 }
 
@@ -67,7 +66,6 @@ pub fn gather(store: &Store, named: &Programs, path: &OsStr, look: Look) -> Wall
         qemu: program(&qemu, named.qemu.as_ref()),
         cloud_hypervisor: judged("cloud-hypervisor", named.cloud_hypervisor.as_ref()),
         firecracker: judged("firecracker", named.firecracker.as_ref()),
-        jailer: judged("jailer", named.jailer.as_ref()),
         guest: match parts::own_program() {
             Ok(driver) => examine(&parts::agent(named, &driver), Look::Only),
             Err(fault) => missing(fault.found),
@@ -193,7 +191,7 @@ mod tests {
             0o755,
             "[ \"$1\" = --version ] && echo runsc version release-20260101.0",
         );
-        script(dir.path(), "jailer", 0o755, "kill -9 $$");
+        let mute = script(dir.path(), "mute", 0o755, "kill -9 $$");
         script(dir.path(), "cloud-hypervisor", 0o644, "echo v1");
         let store = Store::open(&at("store")).unwrap();
         let artifacts = Artifacts::open(store.path()).unwrap();
@@ -211,7 +209,7 @@ mod tests {
             version: version.map(str::to_owned),
         };
         assert_eq!(facts.runsc, found("runsc", Some("release-20260101.0")));
-        assert_eq!(facts.jailer, found("jailer", None));
+        assert_eq!(examine(&mute, Look::Versions), found("mute", None));
         assert_eq!(why(facts.firecracker), "firecracker is no absolute path in UTF-8");
         assert_eq!(why(facts.cloud_hypervisor), "there is no cloud-hypervisor on PATH");
         assert!(why(facts.qemu).starts_with("there is no qemu-system-"));

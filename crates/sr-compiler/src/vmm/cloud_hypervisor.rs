@@ -11,8 +11,7 @@ pub const EVENTS: i32 = 11;
 /// The guest's address on its vsock; the host's is 2.
 pub const GUEST: u32 = 3;
 
-/// A virtual machine for Cloud Hypervisor: no network, what it boots, its disks, what it shares, and one socket for the agent
-/// in the guest.
+/// A virtual machine for Cloud Hypervisor: no network, what it boots, its disks, and one socket for the agent in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// The program.
@@ -25,10 +24,11 @@ pub struct Machine {
     pub initrd: String,
     /// Read-only, in the order in which the guest finds them: `/dev/vda` first.
     pub disks: Vec<String>,
-    /// What virtio-fs shares: a tag, and the socket of the daemon that serves it.
-    pub shares: Vec<(String, String)>,
     /// What the guest's connections come to: the socket at this path, `_` and the port behind it.
     pub socket: String,
+    /// It allows itself the files of this document and no others. It asks Landlock's third version for that, whole, and makes no
+    /// machine where the kernel has an older one.
+    pub landlock: bool,
 }
 
 /// `VmConfig`.
@@ -39,11 +39,9 @@ pub struct VmConfig {
     pub payload: Payload,
     pub disks: Vec<Disk>,
     pub rng: Rng,
-    pub fs: Vec<Fs>,
     pub serial: Console,
     pub console: Console,
     pub vsock: Vsock,
-    /// It allows itself the files of this document and no others.
     pub landlock_enable: bool,
 }
 
@@ -58,8 +56,6 @@ pub struct Cpus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Memory {
     pub size: u64,
-    /// With the daemons of virtio-fs: they read and write it.
-    pub shared: bool,
     /// With other processes' by content, which tells by its time what they hold.
     pub mergeable: bool,
 }
@@ -88,14 +84,6 @@ pub enum ImageType {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rng {
     pub src: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fs {
-    pub tag: String,
-    pub socket: String,
-    pub num_queues: u32,
-    pub queue_size: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -137,7 +125,6 @@ impl Machine {
             },
             memory: Memory {
                 size: self.memory,
-                shared: !self.shares.is_empty(),
                 mergeable: false,
             },
             payload: Payload {
@@ -149,14 +136,13 @@ impl Machine {
             rng: Rng {
                 src: "/dev/urandom".to_owned(),
             },
-            fs: self.shares.iter().map(share).collect(),
             serial: Console { mode: ConsoleMode::Tty },
             console: Console { mode: ConsoleMode::Off },
             vsock: Vsock {
                 cid: GUEST,
                 socket: self.socket.clone(),
             },
-            landlock_enable: true,
+            landlock_enable: self.landlock,
         }
     }
 }
@@ -170,17 +156,9 @@ fn disk(path: &str) -> Disk {
     }
 }
 
-fn share((tag, socket): &(String, String)) -> Fs {
-    Fs {
-        tag: tag.clone(),
-        socket: socket.clone(),
-        num_queues: 1,
-        queue_size: 1024,
-    }
-}
-
-/// What the guest's kernel is told; the last word is for the agent.
-const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 oops=panic cgroup_no_v1=all audit=0 vsock";
+/// What the guest's kernel is told. A reset is another beginning, which the driver does not let come; the last words are for the
+/// agent, which switches off.
+const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 oops=panic cgroup_no_v1=all audit=0 vsock poweroff";
 
 #[cfg(test)]
 mod tests {
@@ -194,8 +172,8 @@ mod tests {
             kernel: "/wall/kernel".into(),
             initrd: "/wall/initrd".into(),
             disks: vec!["/wall/rootfs".into()],
-            shares: vec![("root".into(), "/tmp/share".into())],
             socket: "/tmp/guest".into(),
+            landlock: true,
         }
     }
 
@@ -203,16 +181,6 @@ mod tests {
     fn the_whole_document() {
         insta::assert_json_snapshot!("cloud_hypervisor_configuration", machine().configuration());
         insta::assert_json_snapshot!("cloud_hypervisor_arguments", machine().arguments());
-    }
-
-    #[test]
-    fn memory_is_shared_only_where_a_directory_is() {
-        assert!(machine().configuration().memory.shared);
-        let alone = Machine {
-            shares: Vec::new(),
-            ..machine()
-        };
-        assert!(!alone.configuration().memory.shared);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Firecracker's configuration, its arguments, and its jailer's. The configuration is the document that its API describes
+//! Firecracker's configuration and its arguments. The configuration is the document that its API describes
 //! (`FullVmConfiguration`), read once at the start: there is no API socket then that anyone could reach. A network interface
 //! is nothing that these types can say.
 
@@ -10,8 +10,6 @@ pub const METRICS: i32 = 11;
 
 /// The guest's address on its vsock; the host's is 2.
 pub const GUEST: u32 = 3;
-/// The most bytes that the path of a Unix socket has, without its last zero.
-pub const MOST_SOCKET: usize = 107;
 /// More processors than these it does not give.
 const MOST_CPUS: u32 = 32;
 
@@ -170,124 +168,6 @@ impl Machine {
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 oops=panic cgroup_no_v1=all audit=0 reboot=k \
                             i8042.noaux i8042.nomux i8042.dumbkbd vsock";
 
-/// What the jailer that starts Firecracker as root is told. It makes a directory of its own for the root of each machine, gives
-/// it up to `uid` and `gid` with the few devices there are, and executes a copy of Firecracker in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Jailer {
-    /// The program.
-    pub program: String,
-    pub id: JailId,
-    /// Firecracker: absolute on the host.
-    pub exec_file: String,
-    pub uid: u32,
-    pub gid: u32,
-    /// Where the roots of all machines are.
-    pub chroot_base: String,
-    pub cgroup: JailCgroup,
-    /// The file of a network namespace to join.
-    pub netns: Option<String>,
-    /// Bytes that a file may have.
-    pub file_size: Option<u64>,
-    /// One more than the greatest descriptor.
-    pub open_files: Option<u64>,
-    pub new_pid_ns: bool,
-}
-
-/// The name of a machine: what is made for it on the host has it for a part of its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JailId(String);
-
-impl JailId {
-    /// Letters, digits and hyphens of ASCII, 64 at most.
-    pub fn new(text: &str) -> Option<JailId> {
-        let fits = (1..=64).contains(&text.len());
-        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        (fits && plain).then(|| JailId(text.to_owned()))
-    }
-}
-
-/// The control group that it is moved to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JailCgroup {
-    /// One that is there, of the second version, below its root.
-    Joined { parent: String },
-    /// One made below `parent`, with what is written to its files.
-    Made {
-        version: CgroupVersion,
-        parent: String,
-        values: Vec<(String, String)>,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CgroupVersion {
-    V1,
-    V2,
-}
-
-impl Jailer {
-    /// The program and its arguments, and behind them those of `machine`, whose paths are below the root that the jailer makes.
-    pub fn arguments(&self, machine: &Machine) -> Vec<String> {
-        let mut all = vec![self.program.clone()];
-        let mut add = |name: &str, value: String| all.extend([name.to_owned(), value]);
-        add("--id", self.id.0.clone());
-        add("--exec-file", self.exec_file.clone());
-        add("--uid", self.uid.to_string());
-        add("--gid", self.gid.to_string());
-        add("--chroot-base-dir", self.chroot_base.clone());
-        match &self.cgroup {
-            JailCgroup::Joined { parent } => {
-                add("--cgroup-version", "2".to_owned());
-                add("--parent-cgroup", parent.clone());
-            }
-            JailCgroup::Made {
-                version,
-                parent,
-                values,
-            } => {
-                let version = match version {
-                    CgroupVersion::V1 => "1",
-                    CgroupVersion::V2 => "2",
-                };
-                add("--cgroup-version", version.to_owned());
-                add("--parent-cgroup", parent.clone());
-                for (file, value) in values {
-                    add("--cgroup", format!("{file}={value}"));
-                }
-            }
-        }
-        if let Some(netns) = &self.netns {
-            add("--netns", netns.clone());
-        }
-        for (name, value) in [("fsize", self.file_size), ("no-file", self.open_files)] {
-            if let Some(value) = value {
-                add("--resource-limit", format!("{name}={value}"));
-            }
-        }
-        if self.new_pid_ns {
-            all.push("--new-pid-ns".to_owned());
-        }
-        all.push("--".to_owned());
-        // The jailer says the program and its id itself.
-        let own = machine.arguments().into_iter().skip(3);
-        all.extend(own);
-        all
-    }
-
-    /// Where on the host a path of the machine's is.
-    pub fn outside(&self, inside: &str) -> String {
-        let name = self.exec_file.rsplit('/').next().unwrap_or_default();
-        let base = self.chroot_base.trim_end_matches('/');
-        format!("{base}/{name}/{}/root/{}", self.id.0, inside.trim_start_matches('/'))
-    }
-}
-
-/// The socket at which a connection of the guest's to `port` arrives, where its path can be one.
-pub fn socket(base: &str, port: u32) -> Option<String> {
-    let path = format!("{base}_{port}");
-    (path.len() <= MOST_SOCKET).then_some(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,29 +185,6 @@ mod tests {
         }
     }
 
-    fn jailer() -> Jailer {
-        Jailer {
-            program: "/usr/bin/jailer".into(),
-            id: JailId::new("run-7").unwrap(),
-            exec_file: "/usr/bin/firecracker".into(),
-            uid: 1000,
-            gid: 1001,
-            chroot_base: "/srv/jail".into(),
-            cgroup: JailCgroup::Made {
-                version: CgroupVersion::V2,
-                parent: "machines".into(),
-                values: vec![
-                    ("memory.max".into(), "1073741824".into()),
-                    ("pids.max".into(), "32".into()),
-                ],
-            },
-            netns: Some("/run/netns/empty".into()),
-            file_size: Some(1 << 30),
-            open_files: Some(256),
-            new_pid_ns: true,
-        }
-    }
-
     #[test]
     fn the_whole_document() {
         insta::assert_json_snapshot!("firecracker_configuration", machine().configuration());
@@ -335,52 +192,15 @@ mod tests {
     }
 
     #[test]
-    fn the_jailers_whole_list() {
-        insta::assert_json_snapshot!("jailer", jailer().arguments(&machine()));
-        let joined = Jailer {
-            cgroup: JailCgroup::Joined {
-                parent: "machines/one".into(),
-            },
-            netns: None,
-            file_size: None,
-            open_files: None,
-            new_pid_ns: false,
-            ..jailer()
-        };
-        insta::assert_json_snapshot!("jailer_joined", joined.arguments(&machine()));
-        assert_eq!(
-            joined.outside("/tmp/guest"),
-            "/srv/jail/firecracker/run-7/root/tmp/guest"
-        );
-    }
-
-    #[test]
     fn its_own_filters_are_never_touched() {
-        for words in [machine().arguments(), jailer().arguments(&machine())] {
-            assert!(!words.iter().any(|word| word.contains("seccomp")), "{words:?}");
-            assert!(words.iter().any(|word| word == "--no-api"), "{words:?}");
-        }
+        let words = machine().arguments();
+        assert!(!words.iter().any(|word| word.contains("seccomp")), "{words:?}");
+        assert!(words.iter().any(|word| word == "--no-api"), "{words:?}");
     }
 
     #[test]
     fn processors_are_as_many_as_it_gives() {
         let count = |cpus| Machine { cpus, ..machine() }.configuration().machine_config.vcpu_count;
         assert_eq!([0, 1, 3, 32, 64].map(count), [1, 1, 3, 32, 32]);
-    }
-
-    #[test]
-    fn an_id_is_no_path_and_no_option_value_of_another_kind() {
-        for bad in ["", "..", "a/b", "a b", "ä", "a_b", &"x".repeat(65)] {
-            assert_eq!(JailId::new(bad), None, "{bad:?}");
-        }
-        assert!(JailId::new(&"x".repeat(64)).is_some());
-    }
-
-    #[test]
-    fn a_socket_has_a_path_that_a_socket_can_have() {
-        assert_eq!(socket("/tmp/guest", 52).as_deref(), Some("/tmp/guest_52"));
-        let longest = "/".repeat(MOST_SOCKET - 3);
-        assert!(socket(&longest, 52).is_some_and(|path| path.len() == MOST_SOCKET));
-        assert_eq!(socket(&longest, 520), None);
     }
 }

@@ -97,7 +97,6 @@ pub fn walls() -> WallFacts {
         qemu: program("qemu-system-x86_64"),
         cloud_hypervisor: program("cloud-hypervisor"),
         firecracker: program("firecracker"),
-        jailer: program("jailer"),
         guest: program("sr-guest"),
         kvm_blocked: None,
         kernels: vec!["default".into()],

@@ -10,7 +10,7 @@ use super::{Ending, Failure};
 use crate::protocol::frame::Decoder;
 use crate::protocol::host::{Host, Said};
 use crate::protocol::{GuestEnd, GuestEvent, Stream, Violation};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, tcgetattr, tcgetwinsize, tcsetattr};
@@ -196,7 +196,10 @@ impl<'a> Drive<'a> {
                 Of::Output(place) => self.output(place)?,
             }
         }
-        Ok(None)
+        match self.monitor.fault() {
+            Some(failure) => Err(self.with_complaints(failure)),
+            None => Ok(None),
+        }
     }
 
     fn wait(&mut self) -> Result<Vec<(Of, PollFlags)>, Failure> {
@@ -225,6 +228,11 @@ impl<'a> Drive<'a> {
         if let Some(source) = self.monitor.source() {
             list.push((Of::Monitor, source.as_fd(), also(self.monitor.has_to_write())));
         }
+        list.extend(
+            self.monitor
+                .events()
+                .map(|events| (Of::Monitor, events.as_fd(), PollFlags::IN)),
+        );
         if let Some(door) = &self.door {
             list.push((Of::Door, door.socket.as_fd(), PollFlags::IN));
         }
@@ -246,7 +254,8 @@ impl<'a> Drive<'a> {
             .iter()
             .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
             .collect();
-        match poll(&mut wait, None) {
+        let left = self.monitor.deadline().map(until);
+        match poll(&mut wait, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(Failure::own("poll", e)),
         }
@@ -319,6 +328,10 @@ impl<'a> Drive<'a> {
             let name = match seen {
                 Seen::Panicked => EventName::GuestPanicked,
                 Seen::Reset => EventName::GuestReset,
+                Seen::Restarts => {
+                    self.running.end(Duration::ZERO);
+                    EventName::GuestReset
+                }
                 Seen::Shutdown => EventName::GuestShutdown,
             };
             self.event(name, "as the monitor says".to_owned())?;
@@ -485,7 +498,7 @@ impl<'a> Drive<'a> {
 
     /// The program has ended, and all that it wrote is written.
     fn finish(&mut self, end: GuestEnd) -> Result<Ending, Failure> {
-        self.running.end(PATIENCE);
+        self.part()?;
         let usage = self.latest.unwrap_or_default().max(end.peaks);
         let usage = Usage {
             memory_bytes: usage.memory_bytes.max(self.most_memory),
@@ -498,6 +511,42 @@ impl<'a> Drive<'a> {
         self.monitor_ended()?;
         self.supervisor.finish()?;
         Ok(Ending::of(end.status))
+    }
+
+    /// Hears the monitor until its machine is gone. One that does not go is killed.
+    fn part(&mut self) -> Result<(), Failure> {
+        let end = Instant::now() + PATIENCE;
+        while self.running.ended().is_none() && Instant::now() < end {
+            let mut wait = vec![PollFd::new(&self.running.pidfd, PollFlags::IN)];
+            let out = if self.monitor.has_to_write() {
+                PollFlags::OUT
+            } else {
+                PollFlags::empty()
+            };
+            wait.extend(
+                self.monitor
+                    .source()
+                    .map(|source| PollFd::new(source, PollFlags::IN | out)),
+            );
+            wait.extend(self.monitor.events().map(|events| PollFd::new(events, PollFlags::IN)));
+            match poll(&mut wait, Some(&until(end))) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(Failure::own("poll", e)),
+            }
+            self.monitor(out)?;
+        }
+        self.running.end(Duration::ZERO);
+        Ok(())
+    }
+
+    /// And what it says itself.
+    fn with_complaints(&mut self, mut failure: Failure) -> Failure {
+        self.complaints.finish();
+        let said = self.complaints.lines(SHOWN);
+        if !said.is_empty() {
+            failure.found = format!("{}: {}", failure.found, said.join(" | "));
+        }
+        failure
     }
 
     fn monitor_ended(&mut self) -> Result<(), Failure> {
@@ -529,7 +578,7 @@ impl<'a> Drive<'a> {
         }
         let (guest, monitor, when) = match self.booted {
             true => ("run.guest", "run.monitor", "while the program ran, or was about to"),
-            false => ("launch.boot", "launch.boot", "before its agent spoke"),
+            false => ("launch.boot", self.monitor.stage(), "before its agent spoke"),
         };
         match panic {
             Some(console) => Failure::new(
@@ -564,6 +613,16 @@ impl<'a> Drive<'a> {
             format!("the guest does not keep to the protocol: {violation}"),
             HOSTILE,
         )
+    }
+}
+
+/// How long it is until then.
+fn until(then: Instant) -> Timespec {
+    // Not a moment less, which would be waited for in vain again and again.
+    let left = then.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+    Timespec {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
     }
 }
 

@@ -2,12 +2,11 @@
 //! where its complaints go, and its metrics are lines of JSON in a pipe.
 
 use super::Failure;
-use super::kind::{Agent, Door, Monitor, Parting, Prepared, Seen, pipe};
+use super::kind::{Agent, Monitor, Parting, Prepared, Seen, pipe};
 use super::machine::at;
-use super::share;
 use rustix::io::Errno;
 use serde_json::Value;
-use sr_common::monitor::{GuestSockets, Share};
+use sr_common::monitor::GuestSockets;
 use std::os::fd::OwnedFd;
 
 /// The numbers under which its configuration names the two pipes.
@@ -36,15 +35,12 @@ pub struct Firecracker {
 
 impl Firecracker {
     pub fn prepare(sockets: &GuestSockets, complaints: &OwnedFd) -> Result<Prepared, Failure> {
-        if let Some(Share { socket, directory }) = &sockets.share {
-            share::serve(Door::open(socket)?, directory)?;
-        }
         let (console, console_there) = pipe()?;
         let (metrics, metrics_there) = pipe()?;
         Ok(Prepared {
             preflight: "launch.preflight.firecracker",
             monitor: Box::new(Firecracker::new(metrics)),
-            agent: Agent::Awaited(Door::open(&sockets.agent)?),
+            agent: Agent::awaited(sockets)?,
             console: Some(console),
             inherited: vec![at(complaints, LOG)?, at(&metrics_there, METRICS)?],
             output: Some(console_there),

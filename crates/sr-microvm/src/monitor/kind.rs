@@ -2,15 +2,18 @@
 //! it tells of its machine.
 
 use super::Failure;
+use super::cloud_hypervisor::CloudHypervisor;
 use super::firecracker::Firecracker;
 use super::machine::{at, high};
 use super::qmp::Qmp;
+use super::share;
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
-use sr_common::monitor::Speech;
+use sr_common::monitor::{GuestSockets, Share, Speech};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// The numbers at which QEMU finds its sockets: to the agent, for QMP, for the console. `runsc` is given the first.
 const AGENT: i32 = 10;
@@ -22,6 +25,8 @@ const CONSOLE: i32 = 12;
 pub enum Seen {
     Panicked,
     Reset,
+    /// The same, and it is about to begin again.
+    Restarts,
     Shutdown,
 }
 
@@ -29,6 +34,11 @@ pub enum Seen {
 pub trait Monitor {
     /// Where it speaks: non-blocking; `None` if it does not, or no more.
     fn source(&self) -> Option<&OwnedFd>;
+
+    /// Where it tells of its machine, if that is elsewhere: non-blocking.
+    fn events(&self) -> Option<&OwnedFd> {
+        None
+    }
 
     /// Whether it is to be told something.
     fn has_to_write(&self) -> bool {
@@ -39,6 +49,21 @@ pub trait Monitor {
 
     /// Takes what is there.
     fn read(&mut self) -> Vec<Seen>;
+
+    /// Until when it has to have answered.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Why its machine cannot be, if it cannot: looked at whenever something has come, and at the deadline.
+    fn fault(&mut self) -> Option<Failure> {
+        None
+    }
+
+    /// The path of what is told where it ends before the agent has spoken.
+    fn stage(&self) -> &'static str {
+        "launch.boot"
+    }
 
     /// The program in the guest has ended: the machine is to. What does not is killed some time later.
     fn quit(&mut self) -> Parting;
@@ -63,6 +88,16 @@ pub enum Agent {
     Connected(OwnedFd),
     /// It connects to this.
     Awaited(Door),
+}
+
+impl Agent {
+    /// Whose guest connects by a vsock, for its files too where they are shared with it.
+    pub fn awaited(sockets: &GuestSockets) -> Result<Agent, Failure> {
+        if let Some(Share { socket, directory }) = &sockets.share {
+            share::serve(Door::open(socket)?, directory)?;
+        }
+        Ok(Agent::Awaited(Door::open(&sockets.agent)?))
+    }
 }
 
 /// A Unix socket that listens, and goes with its path.
@@ -148,6 +183,7 @@ pub fn prepare(speech: &Speech, complaints: &OwnedFd) -> Result<Prepared, Failur
             })
         }
         Speech::Firecracker { sockets } => Firecracker::prepare(sockets, complaints),
+        Speech::CloudHypervisor { sockets, config } => CloudHypervisor::prepare(sockets, config),
     }
 }
 
@@ -168,7 +204,7 @@ impl Monitor for Silent {
     }
 }
 
-fn up(fd: OwnedFd) -> Result<OwnedFd, Failure> {
+pub fn up(fd: OwnedFd) -> Result<OwnedFd, Failure> {
     high(fd).map_err(|e| Failure::own("a descriptor", e))
 }
 

@@ -64,6 +64,8 @@ pub struct WallPlan {
     pub root: String,
     /// Hashed on the opened file before the launch.
     pub images: Vec<Image>,
+    /// From the monitor's start until its guest holds the program: then it is no launch.
+    pub boot_timeout: Millis,
     /// The sandbox of the monitor.
     pub around: Box<CompileBundle>,
 }

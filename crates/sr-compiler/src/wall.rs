@@ -14,7 +14,7 @@ use sr_common::facts::{Command, WallParts};
 use sr_common::guest::{
     AGENT_PORT, FILES_PORT, GUEST_VERSION, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot,
 };
-use sr_common::{Backend, ByteSize, Code, Digest, Fault, Subject, Vmm, path};
+use sr_common::{Backend, ByteSize, Code, Digest, Fault, Millis, Subject, Vmm, path};
 use sr_policy::PolicySpec;
 use sr_policy::spec::{Accel, DeniedScope, ObserveScope, OnDenied, RequiredStrength, SyscallProfile, Syscalls};
 use std::collections::BTreeMap;
@@ -97,6 +97,7 @@ fn qemu(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &mu
         },
         root: ROOT.to_owned(),
         images: parts.images.clone(),
+        boot_timeout: boot_timeout(input),
         around: Box::new(around),
     })
 }
@@ -169,6 +170,7 @@ fn configured(
         monitor,
         root: ROOT.to_owned(),
         images: parts.images.clone(),
+        boot_timeout: boot_timeout(input),
         around: Box::new(around),
     })
 }
@@ -199,6 +201,10 @@ fn accel(input: Input<'_>) -> Accel {
     }
 }
 
+fn boot_timeout(input: Input<'_>) -> Millis {
+    input.policy.microvm.clone().unwrap_or_default().boot_timeout
+}
+
 /// `runsc` in the monitor's place.
 fn sentry(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &mut Vec<Fault>) -> Option<WallPlan> {
     let asked = &input.policy.resources;
@@ -219,6 +225,7 @@ fn sentry(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &
         },
         root: ROOT.to_owned(),
         images: parts.images.clone(),
+        boot_timeout: boot_timeout(input),
         around: Box::new(around),
     })
 }

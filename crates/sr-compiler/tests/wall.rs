@@ -6,7 +6,7 @@ mod common;
 use common::{How, mount, policy, root_v1, subject, walls, with_parts};
 use sr_common::facts::{HostFacts, Subject};
 use sr_common::guest::{GuestMountKind, GuestPlan, GuestRoot};
-use sr_common::{Backend, Strength, Vmm};
+use sr_common::{Backend, Millis, Strength, Vmm};
 use sr_compiler::bundle::{CompileBundle, LimitMechanism, MonitorPlan, ViewKind};
 use sr_policy::spec::{Accel, BackendChoice, Microvm, PolicySpec};
 
@@ -43,6 +43,25 @@ fn at<'a>(bundle: &'a CompileBundle, target: &str) -> Option<&'a ViewKind> {
         .iter()
         .find(|entry| entry.target == target)
         .map(|entry| &entry.what)
+}
+
+#[test]
+fn a_guest_has_as_long_to_boot_as_the_policy_says_or_two_minutes() {
+    let (mut policy, subject) = asked();
+    policy.microvm.as_mut().unwrap().boot_timeout = Millis(9000);
+    let bundle = sr_compiler::compile(&policy, &host(), &subject).unwrap();
+    assert_eq!(bundle.wall_plan.unwrap().boot_timeout, Millis(9000));
+    let told = bundle.obligations.iter().find(|o| o.clause == "microvm.bootTimeout");
+    let told = told.unwrap();
+    assert!(
+        told.enforced && told.requested == "9s" && told.mechanism.contains("timer"),
+        "{told:?}"
+    );
+    // gVisor's agent starts within it too, where no policy can speak of a guest.
+    policy.microvm = None;
+    policy.runtime.backend = BackendChoice::This(Backend::Gvisor);
+    let bundle = sr_compiler::compile(&policy, &host(), &subject).unwrap();
+    assert_eq!(bundle.wall_plan.unwrap().boot_timeout, Millis(120_000));
 }
 
 #[test]

@@ -325,6 +325,7 @@ fn wall(spec: &mut PolicySpec, c: &mut Choices<'_>) {
         kernel: name(c),
         rootfs: c.some(name),
         accel: if c.flag() { Accel::Tcg } else { Accel::Kvm },
+        boot_timeout: Millis([1000, 30_000, 120_000, 600_000, 10, 3_600_000][c.below(6)]),
     });
 }
 

@@ -240,6 +240,8 @@ section! {
         rootfs: Word,
         /// Default `kvm`. `tcg`: QEMU computes the guest's instructions itself, where there is no KVM.
         accel: Accel,
+        /// How long the guest may take until it holds the program, 1s to 10min. Default `120s`.
+        boot_timeout: Millis,
     }
 }
 

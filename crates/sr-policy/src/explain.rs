@@ -100,8 +100,9 @@ fn wall_lines(spec: &PolicySpec) -> Vec<String> {
         format!(" and the root file system {}", printable(&name))
     });
     let mut lines = vec![format!(
-        "It runs in a virtual machine of its own with the kernel {}{root}, under {monitor}.",
-        printable(&guest.kernel)
+        "It runs in a virtual machine of its own with the kernel {}{root}, under {monitor}; that has {} to hold it.",
+        printable(&guest.kernel),
+        guest.boot_timeout
     )];
     if guest.accel == Accel::Tcg || spec.degrade.contains(&Control::HardwareVirtualization) {
         lines.push("Without KVM its instructions are computed one by one, which takes many times as long.".into());
@@ -324,7 +325,7 @@ mod tests {
             ("gvisor", "behind gVisor"),
             ("strongest", "the strongest wall that covers"),
             ("microvm", "under the strongest monitor"),
-            ("microvm:qemu", "with the kernel default, under qemu"),
+            ("microvm:qemu", "with the kernel default, under qemu; that has 2min to"),
         ] {
             spec.runtime.backend = backend.parse().unwrap();
             let text = explain(&spec);

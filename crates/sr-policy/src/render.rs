@@ -69,6 +69,7 @@ pub fn render_yaml(spec: &PolicySpec) -> String {
         out.line(1, "kernel", &guest.kernel);
         out.some(1, "rootfs", guest.rootfs.as_ref());
         out.line(1, "accel", &guest.accel);
+        out.line(1, "bootTimeout", &guest.boot_timeout);
     }
     out.open("evidence");
     out.line(1, "sign", &spec.evidence.sign);

@@ -244,5 +244,6 @@ fn microvm(section: MicrovmSection) -> Microvm {
     };
     set(&mut guest.kernel, section.kernel.map(|w| w.0));
     set(&mut guest.accel, section.accel);
+    set(&mut guest.boot_timeout, section.boot_timeout);
     guest
 }

@@ -287,6 +287,8 @@ pub struct Microvm {
     /// A root file system among the run store's artifacts, by its name. `None`: what `rootfs` says.
     pub rootfs: Option<String>,
     pub accel: Accel,
+    /// From the monitor's start until its guest holds the program.
+    pub boot_timeout: Millis,
 }
 
 impl Default for Microvm {
@@ -296,6 +298,8 @@ impl Default for Microvm {
             kernel: "default".into(),
             rootfs: None,
             accel: Accel::Kvm,
+            // Without the processor's help, on a busy host.
+            boot_timeout: Millis(120_000),
         }
     }
 }

@@ -8,16 +8,13 @@ use rustix::net::{
     SocketType, recvmsg, sendmsg,
 };
 use sr_common::monitor::{GuestSockets, MESSAGE, Order, Said, Share, Speech};
-use sr_common::{Code, Control, Fault, Observed};
-use sr_compiler::bundle::MonitorPlan;
+use sr_common::{Code, Control, Fault, Millis, Observed};
+use sr_compiler::bundle::{MonitorPlan, WallPlan};
 use sr_compiler::{CompileBundle, guest_plan};
 use sr_evidence::report::FileDigest;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
-/// From the monitor's start until its guest holds the program, without help by the processor, on a busy host.
-pub const BOOT: Duration = Duration::from_secs(120);
 /// Events, limits and ends that are recorded: who has taken the driver over must not fill the disk with them.
 const MOST_TOLD: usize = 4096;
 /// What the kernel lets a message have, as a rule (`net.core.wmem_default`).
@@ -48,6 +45,7 @@ pub struct Monitor {
     stage: Stage,
     held: bool,
     guest_counts_memory: bool,
+    boot_timeout: Millis,
     /// Of what is recorded each time.
     told: usize,
 }
@@ -60,8 +58,12 @@ pub enum Heard {
 }
 
 impl Monitor {
-    /// And the driver's end. `guest_counts_memory`: see [`sr_compiler::bundle::MonitorPlan`].
-    pub fn new(guest_counts_memory: bool) -> Result<(Monitor, OwnedFd), Fault> {
+    /// And the driver's end.
+    pub fn new(wall: &WallPlan) -> Result<(Monitor, OwnedFd), Fault> {
+        Monitor::of(wall.monitor.guest_counts_memory(), wall.boot_timeout)
+    }
+
+    fn of(guest_counts_memory: bool, boot_timeout: Millis) -> Result<(Monitor, OwnedFd), Fault> {
         let (socket, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(|e| fault("launch.prepare.socket", std::io::Error::from(e).to_string()))?;
@@ -70,6 +72,7 @@ impl Monitor {
             stage: Stage::Starting,
             held: false,
             guest_counts_memory,
+            boot_timeout,
             told: 0,
         };
         Ok((monitor, theirs))
@@ -137,6 +140,11 @@ impl Monitor {
     /// Whether the host's account of memory is the program's too, with the monitor's.
     pub fn shares_memory(&self) -> bool {
         !self.guest_counts_memory
+    }
+
+    /// From its start until the guest holds the program.
+    pub fn boot_timeout(&self) -> Millis {
+        self.boot_timeout
     }
 
     /// Whether the guest has held the program.
@@ -261,7 +269,7 @@ mod tests {
     use rustix::fd::AsFd;
 
     fn told(messages: &[&[u8]]) -> Vec<Result<Option<Heard>, Fault>> {
-        let (mut monitor, theirs) = Monitor::new(true).unwrap();
+        let (mut monitor, theirs) = Monitor::of(true, Millis(1000)).unwrap();
         let mut all = Vec::new();
         for message in messages {
             rustix::net::send(theirs.as_fd(), message, SendFlags::NOSIGNAL).unwrap();
@@ -295,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_events_ends_the_run() {
-        let (mut monitor, theirs) = Monitor::new(true).unwrap();
+        let (mut monitor, theirs) = Monitor::of(true, Millis(1000)).unwrap();
         let event = br#"{"event":{"name":"guestReset","detail":""}}"#;
         let mut hear = || {
             rustix::net::send(theirs.as_fd(), event, SendFlags::NOSIGNAL).unwrap();
@@ -307,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_message_beyond_its_bound_and_an_end() {
-        let (mut monitor, theirs) = Monitor::new(true).unwrap();
+        let (mut monitor, theirs) = Monitor::of(true, Millis(1000)).unwrap();
         assert!(matches!(monitor.hear(), Ok(None)));
         rustix::net::send(theirs.as_fd(), &vec![b' '; MESSAGE + 1], SendFlags::NOSIGNAL).unwrap();
         let fault = monitor.hear().err().unwrap();

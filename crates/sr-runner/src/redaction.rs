@@ -96,6 +96,7 @@ mod tests {
             monitor: sr_compiler::bundle::MonitorPlan::Gvisor { argv: Vec::new() },
             root: "/guest".into(),
             images: Vec::new(),
+            boot_timeout: sr_common::Millis(1000),
             around: Box::new(made.clone()),
         });
         let recorded = serde_json::to_string(&bundle(&made, &spec, Digest::of(b"recorded"))).unwrap();

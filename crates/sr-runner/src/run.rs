@@ -302,10 +302,7 @@ impl<'a> Run<'a> {
         let (stdio, mut ends) = self.make_stdio()?;
         let around = self.bundle.around();
         let wall = self.bundle.wall_plan.as_ref();
-        let (monitor, extra) = wall
-            .map(|wall| Monitor::new(wall.monitor.guest_counts_memory()))
-            .transpose()?
-            .unzip();
+        let (monitor, extra) = wall.map(Monitor::new).transpose()?.unzip();
         let process = &self.bundle.process_plan;
         let building = sr_process::begin(
             namespaces,

@@ -147,7 +147,10 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         evidence: None,
         asked: 0,
         broker: None,
-        deadline: start + s.monitor.as_ref().map_or(s.wall_time, |_| monitor::BOOT),
+        deadline: start
+            + s.monitor
+                .as_ref()
+                .map_or(s.wall_time, |monitor| monitor.boot_timeout().duration()),
         posture: Vec::new(),
         inside: Usage::default(),
         inside_recorded: Usage::default(),
@@ -301,8 +304,8 @@ fn counts_memory(s: &Supervision<'_>) -> bool {
 fn time_is_up(s: &Supervision<'_>, watch: &mut Watch) {
     match &s.monitor {
         Some(monitor) if !monitor.has_run() => {
-            let found = format!("the guest held no program within {} s", monitor::BOOT.as_secs());
-            let remedy = "see the run's events; where the processor's help is used (accel: kvm), it may not work here";
+            let found = format!("the guest held no program within {}", monitor.boot_timeout());
+            let remedy = "see the run's events; raise microvm.bootTimeout if the host is slow; where the processor's help is used (accel: kvm), it may not work here";
             unrecordable(s, watch, Fault::new(Code::Run002, "launch.boot", found, remedy));
         }
         _ => end(s, watch, Cause::Timeout, "resources.wallTime"),

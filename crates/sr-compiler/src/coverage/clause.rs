@@ -37,6 +37,7 @@ pub(super) enum Clause {
     Kernel,
     GuestRoot,
     Accel,
+    BootTimeout,
     Sign,
     SampleInterval,
     Hash,
@@ -79,7 +80,7 @@ impl Clause {
         only(guest.is_some_and(|guest| guest.vmm.is_some()), &[Clause::Vmm]);
         only(guest.is_some(), &[Clause::Kernel]);
         only(guest.is_some_and(|guest| guest.rootfs.is_some()), &[Clause::GuestRoot]);
-        only(guest.is_some(), &[Clause::Accel]);
+        only(guest.is_some(), &[Clause::Accel, Clause::BootTimeout]);
         only(true, &[Clause::Sign, Clause::SampleInterval, Clause::Hash]);
         only(true, &[Clause::Durability, Clause::Denied, Clause::Observe]);
         all
@@ -118,6 +119,7 @@ impl Clause {
             Clause::Kernel => "microvm.kernel",
             Clause::GuestRoot => "microvm.rootfs",
             Clause::Accel => "microvm.accel",
+            Clause::BootTimeout => "microvm.bootTimeout",
             Clause::Sign => "evidence.sign",
             Clause::SampleInterval => "evidence.sampleInterval",
             Clause::Hash => "evidence.hash",
@@ -146,6 +148,7 @@ impl Clause {
             Clause::Kernel => (guest.kernel, Control::HardwareVirtualization),
             Clause::GuestRoot => (guest.rootfs.unwrap_or_default(), Control::Filesystem),
             Clause::Accel => (crate::obligations::word(&guest.accel), Control::HardwareVirtualization),
+            Clause::BootTimeout => (guest.boot_timeout.to_string(), Control::WallTime),
             _ => (String::new(), Control::Filesystem),
         }
     }

@@ -61,7 +61,7 @@ pub(super) fn native(input: Input<'_>) -> Result<Native, Vec<Fault>> {
                     remedy: None,
                 };
                 match clause {
-                    Clause::Vmm | Clause::Kernel | Clause::GuestRoot | Clause::Accel => {
+                    Clause::Vmm | Clause::Kernel | Clause::GuestRoot | Clause::Accel | Clause::BootTimeout => {
                         declared.holds = vec![by(Holder::Supervisor, "there is no guest", None)];
                     }
                     _ if refuse(&mut declared, &mut faults) => {}

@@ -184,6 +184,10 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
             },
             Inner::Gvisor => native.clone(),
         },
+        Clause::BootTimeout => row.of(
+            Holder::Supervisor,
+            "timer, from the monitor's start until the agent holds the program",
+        ),
         Clause::SampleInterval => match inner {
             Inner::Microvm(_) => row.besides("samples by the agent there"),
             Inner::Gvisor => native.clone(),

@@ -3,7 +3,7 @@
 use super::Rule;
 use crate::spec::{Accel, BackendChoice, PolicySpec, RootfsSource};
 use crate::text::printable;
-use sr_common::{Backend, Fault, Vmm};
+use sr_common::{Backend, Fault, Millis, Vmm};
 
 const BACKEND: Rule = Rule::new(
     "SR-RULE-microvm-backend",
@@ -25,8 +25,11 @@ const ROOT: Rule = Rule::new(
     "SR-RULE-microvm-root",
     "A guest has one root: `microvm.rootfs`, or `rootfs: {source: dir}`.",
 );
+const BOOT: Rule = Rule::new("SR-RULE-microvm-boot-range", "`bootTimeout` is 1s to 10min.");
 
-pub(super) const RULES: &[Rule] = &[BACKEND, VMM, ACCEL, NAME, ROOT];
+pub(super) const RULES: &[Rule] = &[BACKEND, VMM, ACCEL, NAME, ROOT, BOOT];
+
+const MINUTE: u64 = 60_000;
 
 pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
     let Some(guest) = &spec.microvm else { return };
@@ -62,6 +65,10 @@ pub(super) fn check(spec: &PolicySpec, faults: &mut Vec<Fault>) {
     if guest.rootfs.is_some() && spec.rootfs.source == RootfsSource::Dir {
         let found = "a root file system, and a directory as root in `rootfs`";
         faults.push(ROOT.fault("microvm.rootfs", found, "write one of the two"));
+    }
+    if !(Millis(1000)..=Millis(10 * MINUTE)).contains(&guest.boot_timeout) {
+        let found = guest.boot_timeout.to_string();
+        faults.push(BOOT.fault("microvm.bootTimeout", found, "write 1s to 10min"));
     }
 }
 
@@ -111,6 +118,24 @@ mod tests {
             assert_eq!(tcg.contains(&ACCEL.id), named != Vmm::Qemu);
             let alone = broken(BackendChoice::Microvm, guest(Accel::Tcg));
             assert_eq!(alone.contains(&ACCEL.id), written != Vmm::Qemu);
+        }
+    }
+
+    #[test]
+    fn a_boot_has_a_second_at_least_and_not_for_ever() {
+        for (millis, good) in [
+            (1, false),
+            (999, false),
+            (1000, true),
+            (600_000, true),
+            (600_001, false),
+        ] {
+            let guest = Microvm {
+                boot_timeout: Millis(millis),
+                ..Microvm::default()
+            };
+            let expected: &[&str] = if good { &[] } else { &[BOOT.id] };
+            assert_eq!(broken(BackendChoice::Microvm, guest), expected, "{millis}");
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::control::Observed;
 use crate::guest::GuestPlan;
 use crate::outcome::Usage;
+use crate::quantity::Millis;
 use serde::{Deserialize, Serialize};
 
 /// The most bytes of a message from the driver.
@@ -18,10 +19,15 @@ pub enum Order {
         speech: Speech,
         argv: Vec<String>,
         plan: Box<GuestPlan>,
+        /// From the monitor's start until its guest holds the program.
+        boot_timeout: Millis,
     },
     /// The program may run.
     Go,
 }
+
+/// The oldest QEMU that is taken: those before it make no machine without a keyboard's controller.
+pub const OLDEST_QEMU: [u32; 3] = [7, 0, 0];
 
 /// How a monitor is spoken with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -553,7 +553,7 @@ fn a_monitor_that_is_not_there(place: &Place) -> Test {
     let ran = with_monitor(place, &["/no/such/vmm"])?;
     ensure!(ran.status.code() == Some(125), "{}", ran.shown());
     ensure!(
-        ran.failure().is_some_and(|(path, _)| path == "launch.preflight.vmm"),
+        ran.failure().is_some_and(|(path, _)| path == "launch.preflight.qemu"),
         "{}",
         ran.shown()
     );

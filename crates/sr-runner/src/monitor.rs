@@ -98,7 +98,12 @@ impl Monitor {
         };
         let argv = wall.monitor.argv().to_vec();
         let plan = Box::new(guest_plan(bundle, terminal));
-        self.order(&Order::Start { speech, argv, plan })
+        self.order(&Order::Start {
+            speech,
+            argv,
+            plan,
+            boot_timeout: wall.boot_timeout,
+        })
     }
 
     /// Lets the program go that the guest holds.

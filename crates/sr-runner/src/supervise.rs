@@ -13,7 +13,7 @@ use crate::told::{self, Denied, Pace, Told};
 use crate::usage;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::json;
-use sr_common::monitor::Said;
+use sr_common::monitor::{EventName, Said};
 use sr_common::{Cause, Code, Fault, Observed, Usage};
 use sr_compiler::bundle::{FilesystemPlan, Limit, LimitMechanism, MountEvidence, ResourcesPlan, SyscallsPlan};
 use sr_evidence::log::EventLog;
@@ -35,6 +35,8 @@ const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 const SIGWINCH: i32 = 28;
 
+/// The driver keeps the time of its guest's boot, and knows what the guest said last. One that does not is ended so much later.
+const GRACE: Duration = Duration::from_secs(5);
 /// With less than this left a project counts as full.
 const QUOTA_SPARE: u64 = 64 << 10;
 /// How long a limit on processes or disk must stay used up before a sandbox that does not stop by itself is ended.
@@ -97,6 +99,8 @@ pub struct Supervised {
     pub denied: Vec<DeniedOperation>,
     /// Of the program in its guest.
     pub posture: Vec<Observed>,
+    /// The guest's kernel had no memory left for what it ended.
+    pub guest_out_of_memory: bool,
 }
 
 struct Watch {
@@ -123,6 +127,7 @@ struct Watch {
     /// What the guest's kernel counted, at most.
     inside: Usage,
     inside_recorded: Usage,
+    guest_out_of_memory: bool,
 }
 
 /// A program that ignores this many requests to end is ended.
@@ -150,10 +155,11 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         deadline: start
             + s.monitor
                 .as_ref()
-                .map_or(s.wall_time, |monitor| monitor.boot_timeout().duration()),
+                .map_or(s.wall_time, |monitor| monitor.boot_timeout().duration() + GRACE),
         posture: Vec::new(),
         inside: Usage::default(),
         inside_recorded: Usage::default(),
+        guest_out_of_memory: false,
     };
     let view = match s.calls.looks_at_paths() {
         true => seen_by(&mut s, &mut watch),
@@ -281,6 +287,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         seen: watch.seen,
         denied: watch.denied,
         posture: watch.posture,
+        guest_out_of_memory: watch.guest_out_of_memory,
     }
 }
 
@@ -304,8 +311,11 @@ fn counts_memory(s: &Supervision<'_>) -> bool {
 fn time_is_up(s: &Supervision<'_>, watch: &mut Watch) {
     match &s.monitor {
         Some(monitor) if !monitor.has_run() => {
-            let found = format!("the guest held no program within {}", monitor.boot_timeout());
-            let remedy = "see the run's events; raise microvm.bootTimeout if the host is slow; where the processor's help is used (accel: kvm), it may not work here";
+            let found = format!(
+                "the guest held no program within {}, and the monitor's driver does not say why",
+                monitor.boot_timeout()
+            );
+            let remedy = "see the run's events; raise microvm.bootTimeout if this host is slow";
             unrecordable(s, watch, Fault::new(Code::Run002, "launch.boot", found, remedy));
         }
         _ => end(s, watch, Cause::Timeout, "resources.wallTime"),
@@ -341,10 +351,16 @@ fn hear(s: &mut Supervision<'_>, watch: &mut Watch) -> bool {
             watch.limits_hit.insert(clause.path());
             append(s, watch, "guest.limit", json!({"clause": clause.path()}))
         }
-        Said::Event { name, detail } => append(s, watch, "guest.event", json!({"event": name, "detail": detail})),
+        Said::Event { name, detail } => {
+            if name == EventName::GuestOutOfMemory {
+                watch.guest_out_of_memory = true;
+                watch.limits_hit.insert("resources.memory");
+            }
+            append(s, watch, "guest.event", json!({"event": name, "detail": detail}))
+        }
         // Where the host's kernel had to end something, that is why.
-        Said::Failed { .. } if counts_memory(s) && out_of_memory(s) => {
-            end(s, watch, Cause::Memory, "resources.memory");
+        Said::Failed { .. } if out_of_memory(s) => {
+            memory_used_up(s, watch);
             Ok(())
         }
         Said::Failed { path, found, remedy } => Err(Fault::new(Code::Run002, path, found, remedy)),
@@ -753,17 +769,24 @@ fn disk(s: &Supervision<'_>, watch: &mut Watch, usage: &mut Usage, now: Instant)
     }
 }
 
-fn enforce(s: &Supervision<'_>, watch: &mut Watch, usage: &Usage, now: Instant) {
+/// The memory that the host counts is used up.
+fn memory_used_up(s: &mut Supervision<'_>, watch: &mut Watch) {
+    if counts_memory(s) {
+        return end(s, watch, Cause::Memory, "resources.memory");
+    }
+    // The guest has its own account: this is the monitor's.
+    let found =
+        "the monitor of the guest used up the memory that is the guest's and its own, or the host had none left";
+    let recorded = append(s, watch, "monitor.outOfMemory", json!({"found": found}));
+    let remedy = "free memory on the host, or raise resources.memory";
+    let fault = Fault::new(Code::Run002, "run.monitor", found, remedy);
+    unrecordable(s, watch, recorded.err().unwrap_or(fault));
+}
+
+fn enforce(s: &mut Supervision<'_>, watch: &mut Watch, usage: &Usage, now: Instant) {
     if let Some(group) = s.group {
-        let out_of_memory = out_of_memory(s);
-        if out_of_memory && !counts_memory(s) {
-            // The guest has its own account: this is the monitor's.
-            let found = "the monitor of the guest used up the memory that is the guest's and its own";
-            let remedy = "raise resources.memory";
-            return unrecordable(s, watch, Fault::new(Code::Run002, "run.monitor", found, remedy));
-        }
-        if out_of_memory {
-            return end(s, watch, Cause::Memory, "resources.memory");
+        if out_of_memory(s) {
+            return memory_used_up(s, watch);
         }
         if let Some(hits) = group.pids_limit_hits().filter(|_| s.monitor.is_none()) {
             if hits > watch.last_hits {
@@ -778,7 +801,7 @@ fn enforce(s: &Supervision<'_>, watch: &mut Watch, usage: &Usage, now: Instant) 
         && usage.memory_bytes.is_some_and(|used| used > memory.value)
         && exact_memory(s, watch).is_none_or(|used| used > memory.value)
     {
-        return end(s, watch, Cause::Memory, "resources.memory");
+        return memory_used_up(s, watch);
     }
     if let Some(pids) = &s.plan.pids
         && pids.mechanism == LimitMechanism::Rlimit

@@ -26,6 +26,7 @@ pub(crate) fn verdict(
     status: i32,
     killed_for: Option<Cause>,
     hit: &BTreeSet<&str>,
+    guest_out_of_memory: bool,
     bundle: &CompileBundle,
 ) -> RunResult {
     let signal = (status & 0x7f != 0).then_some(status & 0x7f);
@@ -59,6 +60,9 @@ pub(crate) fn verdict(
             "the wall time of {} was used up (resources.wallTime)",
             resources.wall_time
         )),
+        Cause::Memory if guest_out_of_memory => Some(
+            "the guest's kernel had no memory left, though the program kept to its limit (resources.memory)".to_owned(),
+        ),
         Cause::Memory => Some(format!(
             "the memory limit of {} was used up (resources.memory)",
             sr_common::ByteSize(value(&resources.memory))

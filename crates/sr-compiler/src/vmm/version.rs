@@ -1,7 +1,8 @@
 //! Versions of monitors, and the oldest that are taken: below them stands a known way out of their machines, or past their
-//! jailers.
+//! jailers; or they lack what is asked of them.
 
 use sr_common::Vmm;
+use sr_common::monitor::OLDEST_QEMU;
 
 /// The oldest version that is taken, and what the ones before it are known for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,28 +11,35 @@ pub struct Oldest {
     pub known: &'static str,
 }
 
-/// `None`: a distribution mends this one's faults without a new number.
-pub fn oldest(vmm: Vmm) -> Option<Oldest> {
+pub fn oldest(vmm: Vmm) -> Oldest {
     match vmm {
-        Vmm::Firecracker => Some(Oldest {
+        Vmm::Firecracker => Oldest {
             version: [1, 16, 2],
             // And before it CVE-2026-5747 (1.14.4, 1.15.1) and CVE-2026-1386 of the jailer (1.13.2, 1.14.1).
             known: "CVE-2026-122192: a guest reaches Firecracker's memory",
-        }),
-        Vmm::CloudHypervisor => Some(Oldest {
+        },
+        Vmm::CloudHypervisor => Oldest {
             version: [52, 0, 0],
             // And before it CVE-2026-27211 (51.1).
             known: "CVE-2026-45782: memory of a disk's requests is used after it was freed",
-        }),
-        Vmm::Qemu => None,
+        },
+        // A distribution mends this one's faults without a new number.
+        Vmm::Qemu => Oldest {
+            version: OLDEST_QEMU,
+            known: "no machine without a keyboard's controller",
+        },
     }
 }
 
 /// Why this version is not taken, if it is not: `said` is what the program says of itself (`v1.17.0`, `v52.0`).
 pub fn refused(vmm: Vmm, said: Option<&str>) -> Option<String> {
-    let oldest = oldest(vmm)?;
+    let oldest = oldest(vmm);
     let written = shown(oldest.version);
     let Some(said) = said else {
+        // It tells the driver, within the wall, and is not started before that.
+        if vmm == Vmm::Qemu {
+            return None;
+        }
         return Some(format!(
             "it does not say its version, of which {written} is the oldest that is taken"
         ));
@@ -88,6 +96,8 @@ mod tests {
             (Vmm::CloudHypervisor, "v51.1.0", false),
             (Vmm::CloudHypervisor, "v6.0", false),
             (Vmm::Qemu, "7.2.11", true),
+            (Vmm::Qemu, "10.0.2", true),
+            (Vmm::Qemu, "6.2.0", false),
         ] {
             assert_eq!(refused(vmm, Some(said)).is_none(), taken, "{vmm:?} {said}");
         }

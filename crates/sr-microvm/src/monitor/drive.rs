@@ -14,9 +14,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, tcgetattr, tcgetwinsize, tcsetattr};
-use sr_common::Usage;
 use sr_common::guest::{GuestPlan, GuestRoot};
-use sr_common::monitor::{Clause, EventName, Order, Said as Told};
+use sr_common::monitor::{Clause, EventName, OLDEST_QEMU, Order, Said as Told};
+use sr_common::{Millis, Usage};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -36,16 +36,33 @@ const SAMPLES: Duration = Duration::from_millis(20);
 /// What `runsc` says that is too old for what it is told.
 const UNKNOWN_FLAG: &str = "flag provided but not defined";
 const NEWER_RUNSC: &str = "install a newer runsc, of 2024-07-29 or later, or name it in SAFE_RUN_RUNSC";
+/// What QEMU says that is too old for what it is told.
+const UNKNOWN_OPTION: [&str; 2] = ["' not found", "invalid option"];
+const NEWER_QEMU: &str = "install QEMU 7.0 or later, or name it in SAFE_RUN_QEMU";
 
 const LOOK: &str = "the run's events and the console's last lines say how far it came";
+const SLOW: &str = "raise microvm.bootTimeout if this host is slow; else the kernel or the agent is not what it should be: build them \
+                    anew (`safe-run artifact build kernel`, `cargo xtask guest`)";
+const STRANGE: &str = "the agent is of another build, or the kernel artifact is not what it should be: build them anew (`cargo xtask \
+                       guest`, `safe-run artifact build kernel`)";
 const HOSTILE: &str = "the program may have taken over the guest's kernel: nothing of its output is to be trusted";
 
 pub fn drive(supervisor: &mut Supervisor) -> Result<Ending, Failure> {
     let signals = sr_kernel::process::signal_descriptor(&SIGNALS)
         .and_then(super::machine::high)
         .map_err(|e| Failure::own("signals", e))?;
-    let Order::Start { speech, argv, plan } = supervisor.wait()? else {
+    let Order::Start {
+        speech,
+        argv,
+        plan,
+        boot_timeout,
+    } = supervisor.wait()?
+    else {
         return Err(Failure::own("the supervisor's order", "nothing is started yet"));
+    };
+    let boot = Boot {
+        until: Instant::now() + boot_timeout.duration(),
+        timeout: boot_timeout,
     };
     let (complaints, complaints_there) = kind::pipe()?;
     let mut prepared = kind::prepare(&speech, &complaints_there)?;
@@ -60,11 +77,19 @@ pub fn drive(supervisor: &mut Supervisor) -> Result<Ending, Failure> {
         detail: argv.first().cloned().unwrap_or_default(),
     })?;
     let mut drive = Drive::new(&plan, supervisor, signals, running, prepared, complaints)?;
+    drive.boot = Some(boot);
     loop {
         if let Some(ending) = drive.turn()? {
             return Ok(ending);
         }
     }
+}
+
+/// How long the guest has until it holds the program.
+#[derive(Clone, Copy)]
+struct Boot {
+    until: Instant,
+    timeout: Millis,
 }
 
 struct Drive<'a> {
@@ -88,6 +113,8 @@ struct Drive<'a> {
     /// `None`: it is at its end.
     input: Option<OwnedFd>,
     outputs: [Output; 2],
+    /// `None`: it holds the program.
+    boot: Option<Boot>,
     booted: bool,
     /// The program was let go.
     went: bool,
@@ -160,6 +187,7 @@ impl<'a> Drive<'a> {
             out: Vec::new(),
             input: Some(input),
             outputs: [Output::new(Some(output)), Output::new((!terminal).then_some(error))],
+            boot: None,
             booted: false,
             went: false,
             sampled: None,
@@ -180,6 +208,9 @@ impl<'a> Drive<'a> {
         }
         if self.agent.is_none() && self.running.ended().is_some() && self.end.is_none() {
             return Err(self.ended_early());
+        }
+        if let Some(boot) = self.boot.filter(|boot| Instant::now() >= boot.until) {
+            return Err(self.not_booted(boot.timeout));
         }
         for (of, came) in self.wait()? {
             match of {
@@ -254,7 +285,12 @@ impl<'a> Drive<'a> {
             .iter()
             .map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
             .collect();
-        let left = self.monitor.deadline().map(until);
+        let next = self
+            .boot
+            .map(|boot| boot.until)
+            .into_iter()
+            .chain(self.monitor.deadline());
+        let left = next.min().map(until);
         match poll(&mut wait, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(Failure::own("poll", e)),
@@ -333,6 +369,12 @@ impl<'a> Drive<'a> {
                     EventName::GuestReset
                 }
                 Seen::Shutdown => EventName::GuestShutdown,
+                Seen::Version(version) if version < OLDEST_QEMU => {
+                    let shown = |[major, minor, micro]: [u32; 3]| format!("{major}.{minor}.{micro}");
+                    let found = format!("QEMU {} is older than {}", shown(version), shown(OLDEST_QEMU));
+                    return Err(Failure::new("launch.preflight.qemu", found, NEWER_QEMU));
+                }
+                Seen::Version(_) => continue,
             };
             self.event(name, "as the monitor says".to_owned())?;
         }
@@ -389,6 +431,7 @@ impl<'a> Drive<'a> {
                 self.supervisor.tell(Told::Booted { kernel })
             }
             Said::Posture(posture) => {
+                self.boot = None;
                 self.window()?;
                 for signal in std::mem::take(&mut self.early) {
                     self.host.signal(&mut self.out, signal).map_err(ours)?;
@@ -599,20 +642,40 @@ impl<'a> Drive<'a> {
                     Some(_) => "container",
                 };
                 let words = format!("the {what} ended {when} ({how}): {}", last.join(" | "));
-                match self.account.is_some() && words.contains(UNKNOWN_FLAG) {
-                    true => Failure::new("launch.preflight.runsc", words, NEWER_RUNSC),
-                    false => Failure::new(monitor, words, LOOK),
+                let old = !self.booted && UNKNOWN_OPTION.iter().any(|text| words.contains(text));
+                match self.account {
+                    Some(_) if words.contains(UNKNOWN_FLAG) => {
+                        Failure::new("launch.preflight.runsc", words, NEWER_RUNSC)
+                    }
+                    None if old => Failure::new("launch.preflight.qemu", words, NEWER_QEMU),
+                    _ => Failure::new(monitor, words, LOOK),
                 }
             }
         }
     }
 
+    /// The machine runs, and its guest does not hold the program.
+    fn not_booted(&mut self, timeout: Millis) -> Failure {
+        self.console.finish();
+        self.complaints.finish();
+        let mut last = self.complaints.lines(SHOWN);
+        last.extend(self.console.lines(SHOWN));
+        let came = match self.booted {
+            true => "the agent speaks, but holds no program",
+            false => "its agent has not spoken",
+        };
+        let found = format!("the guest did not boot within {timeout}: {came}: {}", last.join(" | "));
+        Failure::new("launch.boot", found, SLOW)
+    }
+
     fn hostile(&self, violation: &Violation) -> Failure {
-        Failure::new(
-            "run.guest",
-            format!("the guest does not keep to the protocol: {violation}"),
-            HOSTILE,
-        )
+        // Before the program runs nobody but the agent can be at fault.
+        let (path, remedy) = match self.went {
+            true => ("run.guest", HOSTILE),
+            false => ("launch.guest", STRANGE),
+        };
+        let found = format!("the guest does not keep to the protocol: {violation}");
+        Failure::new(path, found, remedy)
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Seen {
     /// The same, and it is about to begin again.
     Restarts,
     Shutdown,
+    /// What it is, by its own word.
+    Version([u32; 3]),
 }
 
 /// A monitor that runs, by what leads to it besides the agent and the console.
@@ -159,7 +161,7 @@ pub fn prepare(speech: &Speech, complaints: &OwnedFd) -> Result<Prepared, Failur
         Speech::Qemu => {
             let ((agent, agent_there), (console, console_there), (qmp, qmp_there)) = (pair()?, pair()?, pair()?);
             Ok(Prepared {
-                preflight: "launch.preflight.vmm",
+                preflight: "launch.preflight.qemu",
                 monitor: Box::new(Qmp::new(qmp)),
                 agent: Agent::Connected(agent),
                 console: Some(console),

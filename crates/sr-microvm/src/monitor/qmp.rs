@@ -90,6 +90,9 @@ impl Monitor for Qmp {
 /// What the guest did, of what a line tells.
 fn event(line: &[u8]) -> Option<Seen> {
     let said: Value = serde_json::from_slice(line).ok()?;
+    if let Some(greeting) = said.get("QMP") {
+        return version(greeting).map(Seen::Version);
+    }
     let reason = || said.get("data")?.get("reason")?.as_str();
     match (said.get("event")?.as_str()?, reason()) {
         ("GUEST_PANICKED", _) | ("SHUTDOWN", Some("guest-panic")) => Some(Seen::Panicked),
@@ -97,6 +100,12 @@ fn event(line: &[u8]) -> Option<Seen> {
         ("SHUTDOWN", Some("guest-shutdown")) => Some(Seen::Shutdown),
         _ => None,
     }
+}
+
+fn version(greeting: &Value) -> Option<[u32; 3]> {
+    let numbers = greeting.get("version")?.get("qemu")?;
+    let number = |name| u32::try_from(numbers.get(name)?.as_u64()?).ok();
+    Some([number("major")?, number("minor")?, number("micro")?])
 }
 
 #[cfg(test)]
@@ -135,6 +144,21 @@ mod tests {
         drop(theirs);
         qmp.read();
         assert!(qmp.source().is_none());
+    }
+
+    #[test]
+    fn a_greeting_has_a_version_or_none() {
+        for (line, expected) in [
+            (
+                r#"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":"Debian"},"capabilities":[]}}"#,
+                Some([7, 2, 22]),
+            ),
+            (r#"{"QMP":{"version":{"qemu":{"micro":-1,"minor":2,"major":7}}}}"#, None),
+            (r#"{"QMP":{"version":{"qemu":{"minor":2,"major":7}}}}"#, None),
+            (r#"{"QMP":7}"#, None),
+        ] {
+            assert_eq!(event(line.as_bytes()), expected.map(Seen::Version), "{line}");
+        }
     }
 
     #[test]

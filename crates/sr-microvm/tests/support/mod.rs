@@ -7,6 +7,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use sr_artifact::cpio::Archive;
 use sr_artifact::modules::{self, Modules};
+use sr_common::Millis;
 use sr_common::guest::{DiskFormat, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot};
 use sr_common::monitor::{MESSAGE, Order, Said, Speech};
 use sr_compiler::vmm::qemu::{Accel, Machine};
@@ -297,6 +298,7 @@ exec unshare --map-user=1000 --map-group=1000 \"$@\"";
             speech,
             argv,
             plan: Box::new(plan),
+            boot_timeout: Millis(limit().as_millis() as u64),
         });
         driver
     }

@@ -50,7 +50,13 @@ impl Run<'_> {
         if self.bundle.syscalls_plan.observed {
             self.observed(&seen.seen)?;
         }
-        let result = verdict(seen.ended.status, seen.killed_for, &limits_hit, self.bundle);
+        let result = verdict(
+            seen.ended.status,
+            seen.killed_for,
+            &limits_hit,
+            seen.guest_out_of_memory,
+            self.bundle,
+        );
         if let Some(message) = &result.message {
             self.notes.push(message.clone());
         }

@@ -1,9 +1,10 @@
 //! What walls with a kernel of their own need of the tests' machine: the agent, and a kernel in a run store.
 
-use super::{End, Ran, Test, skip};
+use super::{End, LIMIT, Place, Ran, Test, end, needs, skip};
 use sr_artifact::modules::{self, Modules};
 use sr_artifact::{Artifacts, Kind, Provenance};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -59,6 +60,104 @@ pub fn kernel(store: &Path) -> Result<Artifacts, End> {
         .add(image, Kind::Kernel, "default", Provenance { with, ..how() })
         .map_err(plain)?;
     Ok(artifacts)
+}
+
+/// An agent that is none, of `guest.c` and of that kind; in front of the real one, where it becomes that.
+pub fn hostile_agent(place: &Place, what: &str) -> Result<PathBuf, End> {
+    needs(place, "gcc")?;
+    let (program, agent_too) = (place.home.join(what), place.home.join(format!("{what}-agent")));
+    let mut gcc = place.command("gcc");
+    gcc.args(["-static", "-O1", "-o"])
+        .arg(&program)
+        .arg(format!("-DWHAT={what}"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest.c"));
+    end(gcc, b"", LIMIT).ok()?;
+    let mut bytes = fs::read(&program)?;
+    let agent = fs::read(agent())?;
+    bytes.extend(&agent);
+    bytes.extend((agent.len() as u64).to_le_bytes());
+    fs::write(&agent_too, bytes)?;
+    fs::set_permissions(&agent_too, fs::Permissions::from_mode(0o755))?;
+    Ok(agent_too)
+}
+
+/// The monitor below the supervisor: it descends from it.
+pub fn monitor_below(supervisor: u32) -> Result<rustix::process::Pid, End> {
+    let mut all: Vec<(u32, u32, String)> = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // PID (NAME) STATE PARENT …; it may have ended meanwhile.
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((before, after)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        let parent = after.split(' ').nth(1).and_then(|text| text.parse().ok());
+        let name = before.split_once('(').map_or("", |(_, name)| name).to_owned();
+        all.extend(parent.map(|parent| (pid, parent, name)));
+    }
+    let below = |pid: u32| {
+        let parent = |of: u32| all.iter().find(|(pid, ..)| *pid == of).map(|(_, parent, _)| *parent);
+        std::iter::successors(Some(pid), |pid| parent(*pid)).any(|pid| pid == supervisor)
+    };
+    let found = all
+        .iter()
+        .find(|(pid, _, name)| name.starts_with("qemu-system") && below(*pid));
+    let found = found.and_then(|(pid, ..)| rustix::process::Pid::from_raw(*pid as i32));
+    found.ok_or_else(|| End::from(format!("no monitor below {supervisor}: {all:?}")))
+}
+
+/// The last run was lost there, for that, and what to do is said: in its evidence, which is whole.
+pub fn lost(place: &Place, path: &str, what: &str) -> Test {
+    let failed = place.events("run.failed");
+    let [failed] = failed.as_slice() else {
+        return super::fail(format!("{} failures: {failed:?}", failed.len()));
+    };
+    let data = &failed["data"];
+    let text = |field: &str| data[field].as_str().unwrap_or_default();
+    crate::ensure!(
+        text("code") == "SR-RUN-002" && text("path") == path && text("found").contains(what),
+        "wanted {path}: {what}; {data}"
+    );
+    crate::ensure!(!text("remedy").is_empty(), "{data}");
+    let result = &place.report()["result"];
+    crate::ensure!(
+        result["cause"] == "supervisor" && result["status"] == 125,
+        "its result: {result}"
+    );
+    place.tell(&["report", "verify"]).ok()
+}
+
+/// What a run of a virtual machine could leave besides: mounts, sockets, artifacts half made, files that are no evidence.
+pub fn nothing_left_of_guests(place: &Place) -> Test {
+    const EVIDENCE: [&str; 9] = [
+        "attestation.sigstore.json",
+        "bundle.json",
+        "changes.json",
+        "events.jsonl",
+        "head.launch.json",
+        "layers",
+        "policy.json",
+        "run_report.json",
+        "signer.pub",
+    ];
+    place.nothing_left()?;
+    let here = place.root().display().to_string();
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    crate::ensure!(!mounts.contains(&here), "mounts are left: {mounts}");
+    let sockets = fs::read_to_string("/proc/net/unix")?;
+    crate::ensure!(!sockets.contains(&here), "sockets are left: {sockets}");
+    let making = fs::read_dir(place.store.join("artifacts/making"))?.count();
+    crate::ensure!(making == 0, "{making} artifacts are half made");
+    for run in place.runs() {
+        for entry in fs::read_dir(&run)? {
+            let name = entry?.file_name();
+            let known = name.to_str().is_some_and(|name| EVIDENCE.contains(&name));
+            crate::ensure!(known, "{} has {}", run.display(), name.display());
+        }
+    }
+    Ok(())
 }
 
 /// The launch failed there, for that, and what to do is said.

@@ -657,21 +657,29 @@ fn heard_go(socket: &mut std::os::unix::net::UnixStream) {
 
 fn hostile_guests(place: &Place) -> Test {
     let own = std::env::current_exe()?;
-    for (what, found) in [
-        ("garbage", "no known kind"),
-        ("a frame without end", "a frame of 2147483647 bytes"),
-        ("another version", "version 9, where 1 is spoken"),
-        ("an end before a beginning", "Exited while it is Begin"),
-        ("an end before the program's", "Exited while it is Planned"),
-        ("output before the go", "Bytes while it is Held"),
-        ("a posture that is none", "a posture that is none"),
-        ("more output than there is room for", "of a stream with room for"),
-        ("credit for nothing", "credit for 4294967295 bytes more"),
-        ("events without end", "more than 1000 events"),
+    for (what, at, found) in [
+        ("garbage", "launch.guest", "no known kind"),
+        ("a frame without end", "launch.guest", "a frame of 2147483647 bytes"),
+        ("another version", "launch.guest", "version 9, where 1 is spoken"),
+        ("an end before a beginning", "launch.guest", "Exited while it is Begin"),
+        (
+            "an end before the program's",
+            "launch.guest",
+            "Exited while it is Planned",
+        ),
+        ("output before the go", "launch.guest", "Bytes while it is Held"),
+        ("a posture that is none", "launch.guest", "a posture that is none"),
+        (
+            "more output than there is room for",
+            "run.guest",
+            "of a stream with room for",
+        ),
+        ("credit for nothing", "run.guest", "credit for 4294967295 bytes more"),
+        ("events without end", "run.guest", "more than 1000 events"),
     ] {
         let ran = with_monitor(place, &[own.to_str().unwrap(), STAND_IN, what])?;
         ensure!(ran.status.code() == Some(125), "{what}: {}", ran.shown());
-        let right = |(path, why): (&str, &str)| path == "run.guest" && why.contains(found);
+        let right = |(path, why): (&str, &str)| path == at && why.contains(found);
         ensure!(ran.failure().is_some_and(right), "{what}: {:?}", ran.failure());
     }
     Ok(())

@@ -36,6 +36,7 @@ fn main() {
         ("microvm_a_store_that_is_full", a_store_that_is_full),
         ("microvm_out_of_memory_in_the_guest", out_of_memory_in_the_guest),
         ("microvm_out_of_memory_outside", out_of_memory_outside),
+        ("microvm_a_monitor_that_takes_too_much", a_monitor_that_takes_too_much),
     ]);
 }
 
@@ -575,5 +576,17 @@ fn outside(place: &Place, group: &std::path::Path) -> Test {
             && inside.iter().all(|event| event["data"]["event"] != "guestOutOfMemory"),
         "{inside:?}"
     );
+    nothing_left_of_guests(place)
+}
+
+/// A stand-in that takes more than the guest's memory and its own: by control group or by samples, as this user has them.
+fn a_monitor_that_takes_too_much(place: &Place) -> Test {
+    const HOG: &str = "#!/usr/bin/python3\nimport signal\nx = bytearray(700 << 20)\nsignal.pause()\n";
+    kernel(&place.store)?;
+    needs(place, "python3")?;
+    let ran = with_monitor(place, HOG, &["--memory", "100MiB", "--", "true"])?;
+    failed(&ran, "run.monitor", "the monitor of the guest used up the memory")?;
+    lost(place, "run.monitor", "the monitor of the guest used up the memory")?;
+    ensure!(place.events("monitor.outOfMemory").len() == 1, "{ran}");
     nothing_left_of_guests(place)
 }

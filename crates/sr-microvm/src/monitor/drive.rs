@@ -642,7 +642,8 @@ impl<'a> Drive<'a> {
                     Some(_) => "container",
                 };
                 let words = format!("the {what} ended {when} ({how}): {}", last.join(" | "));
-                let old = !self.booted && UNKNOWN_OPTION.iter().any(|text| words.contains(text));
+                let complaints = self.complaints.lines(SHOWN).join(" | ");
+                let old = !self.booted && UNKNOWN_OPTION.iter().any(|text| complaints.contains(text));
                 match self.account {
                     Some(_) if words.contains(UNKNOWN_FLAG) => {
                         Failure::new("launch.preflight.runsc", words, NEWER_RUNSC)

@@ -158,14 +158,31 @@ pub fn spawn(
     Ok(Child { pid, pidfd })
 }
 
-/// The same for who waits for all its children alike, on kernels too that know no descriptors of processes.
+/// The same for who waits for all its children alike, on kernels too that know no descriptors of processes, and where a
+/// filter, which cannot see what clone3 is asked for, lets nobody call it.
 pub fn spawn_child(namespaces: u64, steps: &[Step], channel: RawFd, close: &[RawFd]) -> io::Result<i32> {
     let args = CloneArgs {
         flags: namespaces,
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
-    clone(&args, steps, channel, close)
+    match clone(&args, steps, channel, close) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => clone_of_old(namespaces, steps, channel, close),
+        done => done,
+    }
+}
+
+/// clone(2), whose flags are a number.
+fn clone_of_old(namespaces: u64, steps: &[Step], channel: RawFd, close: &[RawFd]) -> io::Result<i32> {
+    let flags = namespaces | libc::SIGCHLD as u64;
+    // SAFETY: without CLONE_VM and with no stack given the child runs on a copy of this stack, like fork(2), and
+    // `child::run` never returns; no other argument is looked at without its flag.
+    let answer = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) };
+    match answer {
+        0 => child::run(steps, channel, close),
+        pid if pid > 0 => Ok(pid as i32),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn clone(args: &CloneArgs, steps: &[Step], channel: RawFd, close: &[RawFd]) -> io::Result<i32> {

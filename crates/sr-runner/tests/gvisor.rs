@@ -22,6 +22,7 @@ fn main() {
         ("gvisor_is_another_kernel", is_another_kernel),
         ("gvisor_user_and_capabilities", user_and_capabilities),
         ("gvisor_denied_calls", denied_calls),
+        ("gvisor_barriers", barriers),
         ("gvisor_the_agent_is_out_of_reach", the_agent_is_out_of_reach),
         ("gvisor_host_files_stay_away", host_files_stay_away),
         (
@@ -34,6 +35,7 @@ fn main() {
         ("gvisor_wall_time_and_output", wall_time_and_output),
         ("gvisor_posture_is_reported", posture_is_reported),
         ("gvisor_the_host_holds_runsc", the_host_holds_runsc),
+        ("gvisor_start_counts", start_counts),
         ("gvisor_nothing_left_of_a_killed_run", nothing_left_of_a_killed_run),
         ("gvisor_runsc_killed", runsc_killed),
         ("gvisor_no_runsc", no_runsc),
@@ -199,6 +201,19 @@ print('unix ok')
         ],
     )?;
     ran.ended(128 + 31)
+}
+
+/// That `runsc` may register for no barriers of its own takes none from the program.
+fn barriers(place: &Place) -> Test {
+    let script = "import ctypes, os\n\
+                  number = 324 if os.uname().machine == 'x86_64' else 283\n\
+                  call = lambda command: ctypes.CDLL(None).syscall(number, command, 0, 0)\n\
+                  query, register, private, everywhere = 0, 16, 8, 1\n\
+                  print(call(query) & 25, call(register), call(private), call(everywhere))";
+    let ran = run(place, &["--quiet", "--", "python3", "-c", script])?;
+    ran.ok()?;
+    ensure!(ran.out == "25 0 0 0\n", "{ran}");
+    Ok(())
 }
 
 /// That kernel would let a program end the first process.
@@ -367,7 +382,17 @@ fn the_host_holds_runsc(place: &Place) -> Test {
         };
         ensure!(word("NoNewPrivs") == "1" && word("Seccomp") == "2", "{kind}: {status}");
         if kind == "/wall/runsc" {
-            ensure!(word("CapEff") == "0000000000000000", "{kind}: {status}");
+            // What it is root of is a namespace of its own, whose one user is the sandbox's.
+            let map = fs::read_to_string(format!("/proc/{pid}/uid_map"))?;
+            let map: Vec<&str> = map.split_whitespace().collect();
+            let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user"));
+            let driver = word("PPid");
+            ensure!(map[0] == "0" && map[2] == "1", "{kind}: {map:?}");
+            ensure!(namespace(&pid.to_string())? != namespace(&driver)?, "{kind}: {status}");
+            let driver = fs::read_to_string(format!("/proc/{driver}/status"))?;
+            for set in ["CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                ensure!(driver.contains(&format!("{set}:\t0000000000000000\n")), "{driver}");
+            }
         } else {
             // A filter of its own on top of the wall's.
             ensure!(word("Seccomp_filters") == "2", "{kind}: {status}");
@@ -382,6 +407,28 @@ fn the_host_holds_runsc(place: &Place) -> Test {
     found.sort_unstable();
     found.dedup();
     ensure!(found.len() == 3, "{found:?}");
+    Ok(())
+}
+
+/// What a start costs in processes and in waiting for the kernel: `runsc` does not start itself once more for a user namespace,
+/// and the tables of descriptors, of the Sentry and of the gofer, are large from their beginning.
+fn start_counts(place: &Place) -> Test {
+    let words = ["--quiet", "--", "sh", "-c", "echo ready; sleep 30"];
+    let going = Going::start(command(place, &words)?)?;
+    let mut found = Vec::new();
+    for (pid, line) in descendants(u64::from(going.pid())) {
+        let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        // The processes in which the program's code runs show no arguments.
+        if !exe.ends_with("runsc") || line.is_empty() {
+            continue;
+        }
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:\t"));
+        ensure!(size == Some("1024"), "{line}: {status}");
+        found.push(line.split(' ').next().unwrap_or_default().to_owned());
+    }
+    found.sort_unstable();
+    ensure!(found == ["/wall/runsc", "runsc-gofer", "runsc-sandbox"], "{found:?}");
     Ok(())
 }
 

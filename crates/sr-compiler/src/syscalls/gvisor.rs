@@ -4,7 +4,7 @@
 
 use super::profiles::{self, words};
 use super::{Arch, disagreement, render, table};
-use crate::bundle::{ConditionalRule, DeniedAction, SyscallsPlan};
+use crate::bundle::{ArgumentTest, ConditionalRule, DeniedAction, SyscallsPlan};
 use sr_common::{Code, Fault};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -53,6 +53,10 @@ const CALLS: [(&str, &str); 9] = [
     ("the launch", "sendmsg read close"),
 ];
 
+/// Of `membarrier`: which commands there are, and a barrier over all processes.
+const QUERY: u32 = 0;
+const GLOBAL: u32 = 1;
+
 /// The plan for `arch`.
 pub(crate) fn plan(arch: Arch, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> {
     let names = || CALLS.iter().flat_map(|(_, names)| words(names));
@@ -65,6 +69,8 @@ pub(crate) fn plan(arch: Arch, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> 
     // Namespaces are what it makes; how many lie in each other the kernel bounds.
     rules.remove("clone");
     rules.extend(profiles::rule("clone3").map(|rule| (rule.syscall.clone(), rule)));
+    let barrier = barriers();
+    rules.insert(barrier.syscall.clone(), barrier);
     let rows = table::TABLE
         .iter()
         .filter(|row| arch.number(row).is_some() && !rules.contains_key(row.0) && names().any(|name| name == row.0));
@@ -88,6 +94,26 @@ pub(crate) fn plan(arch: Arch, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> 
             faults.push(Fault::new(Code::Cmp002, "runtime.backend", text, remedy));
             None
         }
+    }
+}
+
+/// What the Sentry asks the host for when the program wants a barrier: one over all processes, and whether there is such a
+/// thing. `runsc` registers besides, at each of its starts, of which a container takes five, for barriers of its own process,
+/// which no platform but KVM uses; and each time that waits for a grace period of the kernel's.
+fn barriers() -> ConditionalRule {
+    let command = |value| ArgumentTest {
+        index: 0,
+        mask: u32::MAX,
+        value,
+    };
+    ConditionalRule {
+        syscall: "membarrier".to_owned(),
+        allow: [QUERY, GLOBAL].map(command).to_vec(),
+        deny: Vec::new(),
+        otherwise_errno: None,
+        told: false,
+        only_for: Vec::new(),
+        reason: None,
     }
 }
 
@@ -123,6 +149,20 @@ mod tests {
         }
         const NEWUSER: u64 = 0x1000_0000;
         assert!(plan.allows("clone", &[NEWUSER, 0, 0, 0, 0, 0]) && plan.allows("mount", &[0; 6]));
+        // A barrier for the program, and none that each start of `runsc` would wait for.
+        const REGISTER_PRIVATE_EXPEDITED: u64 = 1 << 4;
+        for (command, allowed) in [
+            (0, true),
+            (1, true),
+            (REGISTER_PRIVATE_EXPEDITED, false),
+            (1 << 3, false),
+        ] {
+            assert_eq!(
+                plan.allows("membarrier", &[command, 0, 0, 0, 0, 0]),
+                allowed,
+                "{command}"
+            );
+        }
         for (family, allowed) in [(1, true), (2, false), (16, false)] {
             assert_eq!(plan.allows("socket", &[family, 1, 0, 0, 0, 0]), allowed, "{family}");
         }

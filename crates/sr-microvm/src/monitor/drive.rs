@@ -2,7 +2,7 @@
 
 use super::console::Tail;
 use super::kind::{self, Agent, Door, Monitor, Parting, Prepared, Seen};
-use super::machine::Running;
+use super::machine::{self, How, Running};
 use super::output::{Output, Written};
 use super::sentry::Account;
 use super::supervisor::Supervisor;
@@ -39,6 +39,8 @@ const NEWER_RUNSC: &str = "install a newer runsc, of 2024-07-29 or later, or nam
 /// What QEMU says that is too old for what it is told.
 const UNKNOWN_OPTION: [&str; 2] = ["' not found", "invalid option"];
 const NEWER_QEMU: &str = "install QEMU 7.0 or later, or name it in SAFE_RUN_QEMU";
+/// What it says at each of its starts, since the filter around lets it not, and needs for nothing here.
+const EXPECTED: &str = "membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) failed";
 
 const LOOK: &str = "the run's events and the console's last lines say how far it came";
 const SLOW: &str = "raise microvm.bootTimeout if this host is slow; else the kernel or the agent is not what it should be: build them \
@@ -71,7 +73,14 @@ pub fn drive(supervisor: &mut Supervisor) -> Result<Ending, Failure> {
         None => complaints_there.try_clone().map_err(|e| Failure::own("a pipe", e))?,
     };
     let inherited = std::mem::take(&mut prepared.inherited);
-    let running = Running::start(&argv, inherited, output.into(), complaints_there, prepared.preflight)?;
+    let command = machine::Command {
+        argv: &argv,
+        inherited,
+        output,
+        complaints: complaints_there,
+        preflight: prepared.preflight,
+    };
+    let running = Running::start(command, How::of(&speech))?;
     supervisor.tell(Told::Event {
         name: EventName::MonitorStarted,
         detail: argv.first().cloned().unwrap_or_default(),
@@ -631,6 +640,7 @@ impl<'a> Drive<'a> {
             ),
             None => {
                 let mut last = self.complaints.lines(SHOWN);
+                last.retain(|line| !line.contains(EXPECTED));
                 last.extend(self.console.lines(SHOWN));
                 let how = self
                     .running

@@ -65,6 +65,21 @@ impl Place {
     }
 }
 
+/// The parts of `known` that are named behind `--parts`, or all.
+fn parts_named<'a>(options: &[&'a str], known: &[&'a str]) -> Outcome<Vec<&'a str>> {
+    let Some(at) = options.iter().position(|o| *o == "--parts") else {
+        return Ok(known.to_vec());
+    };
+    let named: Vec<&str> = options.get(at + 1).map(|n| n.split(',').collect()).unwrap_or_default();
+    if named.is_empty() || !named.iter().all(|name| known.contains(name)) {
+        return Err(format!(
+            "--parts wants names of {}, with commas between",
+            known.join(", ")
+        ));
+    }
+    Ok(named)
+}
+
 pub fn start(options: &[&str]) -> Outcome {
     let rounds = plain::number(options, "--rounds", 40)?;
     let place = Place::new("bench")?;

@@ -96,17 +96,7 @@ pub fn wall(options: &[&str]) -> Outcome {
 
 /// The parts that are named behind `--parts`, or all.
 fn chosen(options: &[&str]) -> Outcome<Vec<(&'static str, u32, Measure)>> {
-    let Some(at) = options.iter().position(|o| *o == "--parts") else {
-        return Ok(PARTS.into());
-    };
-    let named: Vec<&str> = options.get(at + 1).map(|n| n.split(',').collect()).unwrap_or_default();
-    let known = PARTS.map(|(name, ..)| name);
-    if named.is_empty() || !named.iter().all(|name| known.contains(name)) {
-        return Err(format!(
-            "--parts wants names of {}, with commas between",
-            known.join(", ")
-        ));
-    }
+    let named = super::parts_named(options, &PARTS.map(|(name, ..)| name))?;
     Ok(PARTS.into_iter().filter(|(name, ..)| named.contains(name)).collect())
 }
 

@@ -4,10 +4,13 @@
  * fires:   call
  * control: host
  * harmless: yes
+ *
+ * There are kernels to which each filter is more work than the one before it: as many as go into three seconds.
  */
 #include "lib.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <time.h>
 
 static struct sock_filter all[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
 static struct sock_fprog program = {.len = 1, .filter = all};
@@ -37,8 +40,11 @@ int run(void)
         syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, tries[i].flags, &program);
         denied(tries[i].name);
     }
-    for (int i = 0; i < 200; i++)
-        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
-    denied("after two hundred more");
+    time_t end = time(NULL) + 3;
+    int more = 0;
+    while (more < 200 && time(NULL) < end && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0)
+        more++;
+    printf("%d\n", more);
+    denied("after many more");
     return 0;
 }

@@ -59,7 +59,7 @@ with Place() as place:
         for kind, mount in kinds.items():
             got, started, until = b"", 0, time.monotonic() + 5
             if INSIDE:
-                for _ in range(20):
+                for _ in range(tries(20)):
                     done = run(mount, "cat /data/secret /data 2>/dev/null; true")
                     started += done.returncode == 0
                     got += done.stdout

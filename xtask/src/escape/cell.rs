@@ -128,6 +128,7 @@ fn told(
         environment.push(("SAFE_RUN".into(), tools.safe_run(column.wall).display().to_string()));
         environment.push(("INSIDE".into(), script.display().to_string()));
         environment.push(("ESCAPE".into(), seen.to_owned()));
+        environment.push(("SLOWNESS".into(), column.wall.slowness().to_string()));
     }
     words.extend(case.command(if walled && !case.driver { "/escape" } else { &host }));
     words.push(format!("where={}", if inside { "inside" } else { "outside" }));

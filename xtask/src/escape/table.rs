@@ -7,11 +7,12 @@ use sr_escape::case::Case;
 use sr_escape::case::GROUPS;
 use std::collections::BTreeMap;
 
-/// For people: a line for each case.
+/// For people: a line for each case that ran.
 pub fn print(results: &Results) {
     let width = results.cases.iter().map(|c| c.name.len()).max().unwrap_or(0);
     for group in GROUPS {
-        let cases: Vec<usize> = results.of_group(group);
+        let ran = |i: &usize| results.columns.iter().any(|c| results.verdict(*i, *c).is_some());
+        let cases: Vec<usize> = results.of_group(group).into_iter().filter(ran).collect();
         if cases.is_empty() {
             continue;
         }

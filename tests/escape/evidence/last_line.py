@@ -6,6 +6,7 @@ fires:   call
 control: host
 runs:    outside
 only:    process
+seconds: 20
 
 With --json the last line is an object of its own whatever the program printed last. On the bare host a wrapper prints after its
 program, as scripts do.

@@ -6,6 +6,7 @@ fires:   call
 control: host
 runs:    outside
 only:    process
+seconds: 20
 
 The report tells an exit with 137 from a kill, and a kill by itself from a limit's. On the bare host the reader has the status alone,
 as `timeout` and container tools give it.

@@ -72,6 +72,15 @@ def contained(*command, **how):
     return subprocess.run([os.environ["INSIDE"], *command], **how)
 
 
+def ended_by_limit(done):
+    """In a driver: the error that stands for how a contained command ended, which did not get what it wanted of memory. One that
+    never ran says nothing of limits."""
+    if done.returncode == 125:
+        sys.exit(f"it did not run: {done.stdout[-300:]!r}")
+    number = errno.ETIMEDOUT if done.returncode == 124 else errno.ENOMEM
+    raise OSError(number, os.strerror(number))
+
+
 def tries(n):
     """In a driver: how many runs a race gets, fewer where a machine is booted for each of them and its processor is computed."""
     return n if int(os.environ.get("SLOWNESS", "1")) < 10 else min(n, 8)

@@ -48,9 +48,10 @@ int run(void)
             try(keys[n], options);
             seen++;
         }
-        /* What part of which file system is shown, tried as a path to write to: /w/u0 beside /w/s1. */
-        char root[4096];
-        if (sscanf(line, "%*s %*s %*s %4095s", root) == 1 && strlen(root) > 1)
+        /* What part of which file system is shown, tried as a path to write to: /w/u0 beside /w/s1. A guest shows the project, which
+         * may be written, as the part of that path. */
+        char root[4096], own[4096];
+        if (sscanf(line, "%*s %*s %*s %4095s", root) == 1 && strlen(root) > 1 && getcwd(own, sizeof own) && strcmp(root, own))
             try(NULL, root + 1);
     }
     static const char *const guesses[] = {"w/u0", "w/k0", "l0", "u0", "w", "upper", "work", "old", ".old", "oldroot", "newroot"};

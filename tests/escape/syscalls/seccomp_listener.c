@@ -5,7 +5,8 @@
  * control: host
  * harmless: yes
  *
- * The wall tells its supervisor of socket() by such a filter itself: a newer one with the same answer would take its place.
+ * The wall tells its supervisor of socket() by such a filter itself: a newer one with the same answer would take its place. A
+ * kernel that has no listener yet grants one; what counts is the call of which it says that it may go on.
  */
 #include "lib.h"
 #include <linux/filter.h>
@@ -51,9 +52,9 @@ static void try_call(const char *name, long nr, long first, unsigned flags, int 
     if (pid == 0) {
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         int listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
-        int had = listener >= 0;
-        attempt(name, listener);
-        if (!had || send_fd(pair[1], listener) < 0)
+        if (listener < 0)
+            attempt(name, listener);
+        if (listener < 0 || send_fd(pair[1], listener) < 0)
             _exit(1);
         close(listener);
         if (inject)

@@ -176,7 +176,7 @@ fn all(yes: bool, boot: &Boot<'_>, results: &mut Results, shown: &mut Shown) -> 
     let parts = parts(boot.series, yes)?;
     let programs = match boot.tests {
         [] => Vec::new(),
-        _ => binaries::test_programs(&["sr-kernel", "sr-helper", "sr-runner"])?,
+        _ => binaries::test_programs(&["sr-kernel", "sr-helper", "sr-microvm", "sr-runner"])?,
     };
     // As in the tests themselves, another build can be named.
     let safe_run = match std::env::var_os("SAFE_RUN_BIN") {

@@ -24,6 +24,9 @@ pub const TESTS: &[Run<'_>] = &[
     ("sr-runner cgroup_v2", Who::Root, &[]),
     ("sr-runner other_kernel", Who::Root, &[]),
     ("sr-runner mac", Who::Root, &[]),
+    // QEMU with KVM, a machine in the machine; other monitors where their programs are named.
+    ("sr-runner kvm", Who::Root, &[]),
+    ("sr-microvm sr_microvm", Who::Root, &["whatever_is"]),
     ("sr-helper hostile_callers", Who::Root, &["thousand", "any_bytes"]),
     ("sr-runner helper", Who::Root, &[]),
     (
@@ -89,7 +92,7 @@ const MARK: &str = "== rig: ";
 /// A user's subtree as systemd would delegate it: all its files that make groups are his, and he is in one of them.
 const PREPARE: &str = "\
 exec 2>&1; cd /
-/run/modprobe loop || exit 1
+/run/modprobe loop && /run/modprobe kvm-amd || exit 1
 subtree=/sys/fs/cgroup/user
 mkdir -p $subtree && echo +memory +cpu +pids +io > $subtree/cgroup.subtree_control && mkdir -p $subtree/session
 mkdir -p /tmp/root /tmp/user/tmp && chown -R 65534:65534 $subtree /tmp/user || exit 1

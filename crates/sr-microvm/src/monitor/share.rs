@@ -73,3 +73,52 @@ fn answer_all(mut guest: File, mut files: Files) -> std::io::Result<()> {
         guest.write_all(&files.answer(&message))?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// What this directory's kernel makes of the share, in a mount namespace of its own.
+    const SCRIPT: &str = r#"
+set -e; cd "$1"; mkdir there; mount -t 9p -o trans=unix,version=9p2000.L,msize=500000,cache=mmap,access=client "$1/door" there
+cd there; test "$(cat given)" = 0123456789; printf abc > made; mkdir -p a/b; mv made a/b/moved; ln a/b/moved hard; ln -s moved a/b/link
+test "$(cat a/b/link)$(stat -c %h hard)" = abc2; chmod 640 hard; touch -d @7 hard; test "$(stat -c %a-%Y hard)" = 640-7
+head -c 3000000 /dev/urandom > big; cp big copy; cmp big copy; truncate -s 5 big; test "$(stat -c %s big)" = 5
+seq 500 | (cd a; xargs touch); test "$(ls a | wc -l)" = 501; rm -r a; mkfifo pipe; (echo through > pipe &); test "$(cat pipe)" = through
+exec 3<>gone; rm gone; echo x >&3; ! mknod node c 1 3 2> /dev/null; test "$(ls | tr '\n' ' ')" = "big copy given hard pipe "
+"#;
+
+    #[test]
+    fn a_kernel_mounts_what_is_shared() {
+        if std::env::var_os("SAFE_RUN_TEST_RIG").is_none() {
+            println!("SKIP a_kernel_mounts_what_is_shared: only on the rig: SAFE_RUN_TEST_RIG is not set");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        std::fs::create_dir(path("shared")).unwrap();
+        std::fs::write(path("shared/given"), "0123456789").unwrap();
+        serve(Door::open(&path("door")).unwrap(), &path("shared")).unwrap();
+        let words = ["--mount", "sh", "-c", SCRIPT, "sh", dir.path().to_str().unwrap()];
+        let ran = Command::new("unshare").args(words).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        assert_eq!(std::fs::read(path("shared/hard")).unwrap(), b"abc");
+        // There was one guest, and nobody else can come.
+        assert!(!dir.path().join("door").exists());
+    }
+
+    #[test]
+    fn a_guest_that_says_how_long_nothing_can_be_is_heard_no_further() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = dir.path().join("door");
+        serve(
+            Door::open(door.to_str().unwrap()).unwrap(),
+            dir.path().to_str().unwrap(),
+        )
+        .unwrap();
+        let mut guest = std::os::unix::net::UnixStream::connect(&door).unwrap();
+        guest.write_all(&u32::MAX.to_le_bytes()).unwrap();
+        assert_eq!(guest.read(&mut [0]).unwrap(), 0);
+    }
+}

@@ -133,7 +133,7 @@ fn agent() -> &'static Path {
 /// A kernel of Debian's, and an initrd with its modules and the agent, made once.
 pub fn images(place: &Place) -> Result<(PathBuf, PathBuf), End> {
     static INITRD: OnceLock<Result<Vec<u8>, String>> = OnceLock::new();
-    let rig = target().join("tools/rig-6.1");
+    let rig = target().join("tools/rig-6.1-2");
     let Ok(release) = fs::read_to_string(rig.join("release")) else {
         return skip(format!("no kernel in {}: `cargo xtask rig` fetches it", rig.display()));
     };

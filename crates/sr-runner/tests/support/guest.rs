@@ -37,7 +37,7 @@ pub fn agent() -> &'static Path {
 
 /// Puts the rig's kernel and modules among the artifacts of the run store at `store`.
 pub fn kernel(store: &Path) -> Result<Artifacts, End> {
-    let rig = target().join("tools/rig-6.1");
+    let rig = target().join("tools/rig-6.1-2");
     let Ok(release) = fs::read_to_string(rig.join("release")) else {
         return skip(format!("no kernel in {}: `cargo xtask rig` fetches it", rig.display()));
     };
@@ -81,6 +81,9 @@ pub fn hostile_agent(place: &Place, what: &str) -> Result<PathBuf, End> {
     Ok(agent_too)
 }
 
+/// As the kernel names their processes, with at most fifteen letters.
+const MONITORS: [&str; 3] = ["qemu-system", "firecracker", "cloud-hyperviso"];
+
 /// The monitor below the supervisor: it descends from it.
 pub fn monitor_below(supervisor: u32) -> Result<rustix::process::Pid, End> {
     let mut all: Vec<(u32, u32, String)> = Vec::new();
@@ -101,9 +104,8 @@ pub fn monitor_below(supervisor: u32) -> Result<rustix::process::Pid, End> {
         let parent = |of: u32| all.iter().find(|(pid, ..)| *pid == of).map(|(_, parent, _)| *parent);
         std::iter::successors(Some(pid), |pid| parent(*pid)).any(|pid| pid == supervisor)
     };
-    let found = all
-        .iter()
-        .find(|(pid, _, name)| name.starts_with("qemu-system") && below(*pid));
+    let is_monitor = |name: &str| MONITORS.iter().any(|monitor| name.starts_with(monitor));
+    let found = all.iter().find(|(pid, _, name)| is_monitor(name) && below(*pid));
     let found = found.and_then(|(pid, ..)| rustix::process::Pid::from_raw(*pid as i32));
     found.ok_or_else(|| End::from(format!("no monitor below {supervisor}: {all:?}")))
 }

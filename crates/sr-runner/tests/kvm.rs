@@ -1,0 +1,317 @@
+//! Virtual machines that have the processor's help: Firecracker and Cloud Hypervisor where their programs are named, QEMU where
+//! it is installed, each behind the native wall. They run where KVM runs guests: nested in the rig, or on hardware by
+//! `SAFE_RUN_TEST_KVM=1`. What needs no guest runs everywhere.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use rustix::process::Signal;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::Duration;
+use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests};
+use support::{End, Going, Place, Ran, Test, end, needs, skip, slow};
+
+/// A boot of a guest within a guest, on a host that is busy with other things.
+const BOOT: Duration = Duration::from_secs(180);
+
+/// A monitor: its name in a policy, where its program is named, and what its process is called.
+#[derive(Clone, Copy)]
+struct Vmm {
+    name: &'static str,
+    variable: &'static str,
+}
+
+const QEMU: Vmm = Vmm {
+    name: "qemu",
+    variable: "SAFE_RUN_QEMU",
+};
+const FIRECRACKER: Vmm = Vmm {
+    name: "firecracker",
+    variable: "SAFE_RUN_FIRECRACKER",
+};
+const CLOUD_HYPERVISOR: Vmm = Vmm {
+    name: "cloud-hypervisor",
+    variable: "SAFE_RUN_CLOUD_HYPERVISOR",
+};
+
+fn main() {
+    support::main(&[
+        ("kvm_a_program_in_qemu", |place| a_program(place, QEMU)),
+        ("kvm_a_program_in_firecracker", |place| a_program(place, FIRECRACKER)),
+        ("kvm_a_program_in_cloud_hypervisor", |place| {
+            a_program(place, CLOUD_HYPERVISOR)
+        }),
+        ("kvm_files_in_firecracker", |place| files(place, FIRECRACKER)),
+        ("kvm_files_in_cloud_hypervisor", |place| files(place, CLOUD_HYPERVISOR)),
+        ("kvm_limits_in_firecracker", |place| limits(place, FIRECRACKER)),
+        ("kvm_limits_in_cloud_hypervisor", |place| {
+            limits(place, CLOUD_HYPERVISOR)
+        }),
+        ("kvm_a_firecracker_that_is_killed", |place| {
+            a_monitor_that_is_killed(place, FIRECRACKER)
+        }),
+        ("kvm_a_cloud_hypervisor_that_is_killed", |place| {
+            a_monitor_that_is_killed(place, CLOUD_HYPERVISOR)
+        }),
+        ("kvm_a_silent_guest_in_firecracker", |place| {
+            a_silent_guest(place, FIRECRACKER)
+        }),
+        ("kvm_a_silent_guest_in_cloud_hypervisor", |place| {
+            a_silent_guest(place, CLOUD_HYPERVISOR)
+        }),
+        ("kvm_that_runs_no_guest", that_runs_no_guest),
+        (
+            "kvm_monitors_that_are_missing_or_too_old",
+            monitors_that_are_missing_or_too_old,
+        ),
+        ("kvm_a_program_that_is_no_monitor", a_program_that_is_no_monitor),
+    ]);
+}
+
+/// Where KVM runs guests, by what is said of this machine: that its device can be opened says nothing of it.
+fn runs_guests() -> Test {
+    if std::env::var_os("SAFE_RUN_TEST_RIG").is_none() && std::env::var_os("SAFE_RUN_TEST_KVM").is_none() {
+        return skip("KVM: neither SAFE_RUN_TEST_RIG nor SAFE_RUN_TEST_KVM is set");
+    }
+    match sr_kernel::kvm::blocked() {
+        None => Ok(()),
+        Some(why) => skip(format!("KVM: {why}")),
+    }
+}
+
+/// `safe-run run` of a policy with that monitor, whose program is there; the guest has so long to boot.
+fn within(place: &Place, vmm: Vmm, boot: &str, words: &[&str]) -> Result<Command, End> {
+    runs_guests()?;
+    match vmm.name {
+        "qemu" => needs(place, "qemu-system-x86_64")?,
+        name if std::env::var_os(vmm.variable).is_none() => {
+            return skip(format!("{} names no {name}", vmm.variable));
+        }
+        _ => {}
+    }
+    kernel(&place.store)?;
+    let mut command = asked(place, vmm, boot, words)?;
+    command.env("SAFE_RUN_GUEST", agent());
+    Ok(command)
+}
+
+fn asked(place: &Place, vmm: Vmm, boot: &str, words: &[&str]) -> Result<Command, End> {
+    let policy = format!(
+        "apiVersion: safe-run/v1\nmetadata: {{name: k}}\nextends: standard\n\
+         runtime: {{backend: \"microvm:{}\", args: []}}\nmounts: [{{source: ., target: /work, captured: true}}]\n\
+         microvm: {{bootTimeout: {boot}}}\n",
+        vmm.name
+    );
+    fs::write(place.home.join("policy.yaml"), policy)?;
+    let policy = place.home.join("policy.yaml");
+    let first = ["run", "--quiet", "--policy", policy.to_str().expect("UTF-8")];
+    let mut command = place.safe_run(&[&first[..], words].concat());
+    for vmm in [FIRECRACKER, CLOUD_HYPERVISOR] {
+        command.envs(std::env::var_os(vmm.variable).map(|program| (vmm.variable, program)));
+    }
+    Ok(command)
+}
+
+fn run(place: &Place, vmm: Vmm, words: &[&str]) -> Result<Ran, End> {
+    Ok(end(within(place, vmm, "170s", words)?, b"in\n", slow(BOOT)))
+}
+
+/// From its policy to its report.
+fn a_program(place: &Place, vmm: Vmm) -> Test {
+    place.write("old", "text\n");
+    let script = "cat; cat old; id -u; uname -r; echo new > made; rm old; test ! -e /dev/kvm && exit 7";
+    let ran = run(place, vmm, &["--", "sh", "-c", script])?;
+    ran.ended(7)?;
+    ensure!(ran.out.starts_with("in\ntext\n1000\n6.1."), "{ran}");
+    ensure!(
+        place.project.join("old").exists() && !place.project.join("made").exists(),
+        "written through"
+    );
+    let report = place.report();
+    ensure!(report["backend"] == format!("microvm:{}", vmm.name), "{report}");
+    let wall = report["digests"]["wall"].as_array().expect("digests");
+    ensure!(wall.len() == 4, "kernel, initrd, monitor, driver: {wall:?}");
+    let posture = report["posture"].as_array().expect("a posture");
+    let inside = |line: &&serde_json::Value| line["mechanism"].as_str().is_some_and(|m| m.ends_with("in the guest"));
+    ensure!(
+        posture.iter().filter(inside).count() > 8 && posture.iter().all(|line| line["holds"] == true),
+        "{posture:?}"
+    );
+    for kind in ["guest.booted", "guest.posture", "guest.ended"] {
+        ensure!(place.events(kind).len() == 1, "{kind}: {:?}", place.events(kind));
+    }
+    // Those that count how often the host had to answer for the guest tell of it.
+    let counted = place
+        .events("guest.event")
+        .iter()
+        .any(|event| event["data"]["event"] == "monitorCounted");
+    ensure!(counted != (vmm.name == "qemu"), "{:?}", place.events("guest.event"));
+    place.tell(&["report", "verify"]).ok()?;
+    place.tell(&["apply", "last", "made", "old"]).ok()?;
+    ensure!(
+        !place.project.join("old").exists() && place.project.join("made").exists(),
+        "not applied"
+    );
+    nothing_left_of_guests(place)
+}
+
+/// What programs do with files, over what the driver serves.
+fn files(place: &Place, vmm: Vmm) -> Test {
+    needs(place, "python3")?;
+    place.write("given", "0123456789");
+    let job = r#"
+import fcntl, hashlib, mmap, os, socket, stat, subprocess
+os.mkdir('d', 0o750); os.symlink('../given', 'd/link'); os.link('given', 'd/hard')
+assert open('d/link').read() == '0123456789' and os.stat('given').st_nlink == 2
+assert stat.S_IMODE(os.stat('d').st_mode) == 0o750 and os.path.samefile('given', 'd/hard')
+big = os.urandom(3 << 20)
+with open('big', 'wb') as f: f.write(big)
+assert hashlib.sha256(open('big', 'rb').read()).digest() == hashlib.sha256(big).digest()
+with open('big', 'r+b') as f:
+    m = mmap.mmap(f.fileno(), 0); m[5:9] = b'mmap'; m.flush(); m.close(); f.truncate(100)
+assert open('big', 'rb').read()[5:9] == b'mmap' and os.path.getsize('big') == 100
+with open('log', 'a') as f: f.write('one\n')
+with open('log', 'a') as f: f.write('two\n')
+assert open('log').read() == 'one\ntwo\n'
+fd = os.open('gone', os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444); os.unlink('gone')
+os.write(fd, b'x'); assert os.pread(fd, 1, 0) == b'x'; os.close(fd)
+for n in range(300): open(f'd/{n:03}', 'w').close()
+assert len(os.listdir('d')) == 302
+os.rename('d', 'e'); os.utime('log', (1, 2)); os.chmod('log', 0o600)
+assert (os.stat('log').st_mtime, stat.S_IMODE(os.stat('log').st_mode)) == (2, 0o600)
+os.mkfifo('pipe'); p = subprocess.Popen(['sh', '-c', 'echo through > pipe'])
+assert open('pipe').read() == 'through\n' and p.wait() == 0
+s = socket.socket(socket.AF_UNIX); s.bind('door'); s.listen(1)
+c = socket.socket(socket.AF_UNIX); c.connect('door')
+f = open('log'); fcntl.flock(f, fcntl.LOCK_EX)
+for name in ('big', 'pipe', 'door'): os.unlink(name)
+try: open('/usr/new', 'w'); raise SystemExit('wrote to /usr')
+except OSError: pass
+print('all')
+"#;
+    let ran = run(place, vmm, &["--", "python3", "-c", job])?;
+    ran.ended(0)?;
+    ensure!(ran.out == "all\n", "{ran}");
+    place.tell(&["apply", "last", "--all"]).ok()?;
+    let project = &place.project;
+    ensure!(fs::read_to_string(project.join("log"))? == "one\ntwo\n", "the log");
+    ensure!(fs::read_dir(project.join("e"))?.count() == 302, "the directory");
+    ensure!(fs::read_link(project.join("e/link"))?.ends_with("given"), "the link");
+    nothing_left_of_guests(place)
+}
+
+fn limits(place: &Place, vmm: Vmm) -> Test {
+    needs(place, "python3")?;
+    let ran = run(
+        place,
+        vmm,
+        &["--memory", "100MiB", "--", "python3", "-c", "x = bytearray(300 << 20)"],
+    )?;
+    ran.ended(137)?;
+    let result = &place.report()["result"];
+    ensure!(result["cause"] == "memory", "{result}");
+    let ran = run(place, vmm, &["--timeout", "2s", "--", "sleep", "60"])?;
+    ran.ended(124)?;
+    let result = &place.report()["result"];
+    ensure!(result["cause"] == "timeout", "{result}");
+    nothing_left_of_guests(place)
+}
+
+fn a_monitor_that_is_killed(place: &Place, vmm: Vmm) -> Test {
+    let words = ["--", "sh", "-c", "echo ready; sleep 60", &place.mark()];
+    let mut going = Going::start(within(place, vmm, "170s", &words)?)?;
+    let monitor = monitor_below(going.pid())?;
+    rustix::process::kill_process(monitor, Signal::KILL)?;
+    ensure!(going.wait()? == 125, "its status");
+    lost(place, "run.monitor", "signal: 9")?;
+    nothing_left_of_guests(place)
+}
+
+fn a_silent_guest(place: &Place, vmm: Vmm) -> Test {
+    let mut command = within(place, vmm, "20s", &["--", "true"])?;
+    command.env("SAFE_RUN_GUEST", hostile_agent(place, "SILENT")?);
+    let ran = end(command, b"", slow(BOOT));
+    failed(&ran, "launch.boot", "the guest did not boot within 20s")?;
+    nothing_left_of_guests(place)
+}
+
+/// The device is there, and may be opened, and makes machines; but no guest comes up in them.
+fn that_runs_no_guest(place: &Place) -> Test {
+    if let Some(why) = sr_kernel::kvm::blocked() {
+        return skip(format!("KVM: {why}"));
+    }
+    if std::env::var_os("SAFE_RUN_TEST_RIG").is_some() {
+        return skip("KVM: it runs guests here");
+    }
+    needs(place, "qemu-system-x86_64")?;
+    kernel(&place.store)?;
+    let mut command = asked(place, QEMU, "6s", &["--", "true"])?;
+    command.env("SAFE_RUN_GUEST", agent());
+    let ran = end(command, b"", slow(BOOT));
+    if ran.status == 0 {
+        return skip("KVM: it runs guests here");
+    }
+    failed(&ran, "launch.boot", "")?;
+    nothing_left_of_guests(place)
+}
+
+fn monitors_that_are_missing_or_too_old(place: &Place) -> Test {
+    for (vmm, stage, says) in [
+        (FIRECRACKER, "launch.preflight.firecracker", "Firecracker v1.0.0"),
+        (
+            CLOUD_HYPERVISOR,
+            "launch.preflight.cloudHypervisor",
+            "cloud-hypervisor v20.0",
+        ),
+    ] {
+        let program = place.home.join(vmm.name);
+        let with = |what: &str| -> Test {
+            let mut command = asked(place, vmm, "5s", &["--", "true"])?;
+            command.env(vmm.variable, &program).env("SAFE_RUN_GUEST", agent());
+            failed(&end(command, b"", slow(BOOT)), stage, what)
+        };
+        with("does not exist")?;
+        fs::write(&program, format!("#!/bin/sh\necho '{says}'\n"))?;
+        with("no file that this user may execute")?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        with("is older than")?;
+        fs::write(&program, "#!/bin/sh\necho nothing\n")?;
+        with("is the oldest that is taken")?;
+        let mut command = asked(place, vmm, "5s", &["--", "true"])?;
+        command.env_remove(vmm.variable).env("SAFE_RUN_GUEST", agent());
+        failed(&end(command, b"", slow(BOOT)), stage, "on PATH")?;
+    }
+    nothing_left_of_guests_or_no_store(place)
+}
+
+/// Says the right version, and is nothing else.
+fn a_program_that_is_no_monitor(place: &Place) -> Test {
+    if let Some(why) = sr_kernel::kvm::blocked() {
+        return skip(format!("KVM: {why}"));
+    }
+    kernel(&place.store)?;
+    for (vmm, says) in [
+        (FIRECRACKER, "Firecracker v99.0.0"),
+        (CLOUD_HYPERVISOR, "cloud-hypervisor v999.0"),
+    ] {
+        let program = place.home.join(vmm.name);
+        let text =
+            format!("#!/bin/sh\n[ \"$1\" = --version ] && echo '{says}' && exit; echo nothing of it >&2; exit 3\n");
+        fs::write(&program, text)?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        let mut command = asked(place, vmm, "60s", &["--", "true"])?;
+        command.env(vmm.variable, &program).env("SAFE_RUN_GUEST", agent());
+        failed(&end(command, b"", slow(BOOT)), "launch.", "nothing of it")?;
+        nothing_left_of_guests(place)?;
+    }
+    Ok(())
+}
+
+fn nothing_left_of_guests_or_no_store(place: &Place) -> Test {
+    match place.store.join("artifacts").exists() {
+        true => nothing_left_of_guests(place),
+        false => place.nothing_left(),
+    }
+}

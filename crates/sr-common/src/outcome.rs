@@ -1,5 +1,6 @@
 //! How a run ended and what it used.
 
+use crate::canonical::MAX_INTEGER;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -81,5 +82,14 @@ impl Usage {
             // These only grow.
             waited: self.waited.max(other.waited),
         }
+    }
+
+    /// Whether a document can hold all of it: a figure beyond that measures nothing.
+    pub fn can_be_written(&self) -> bool {
+        let waited = self.waited.unwrap_or_default();
+        let own = [self.cpu_micros, self.memory_bytes, self.pids, self.disk_bytes];
+        let waited = [waited.cpu_micros, waited.memory_micros, waited.io_micros];
+        let mut all = own.into_iter().flatten().chain(waited);
+        all.all(|figure| figure <= MAX_INTEGER)
     }
 }

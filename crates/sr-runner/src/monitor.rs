@@ -7,6 +7,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, SocketFlags,
     SocketType, recvmsg, sendmsg,
 };
+use sr_common::canonical::MAX_INTEGER;
 use sr_common::monitor::{GuestSockets, MESSAGE, Order, Said, Share, Speech};
 use sr_common::{Code, Control, Fault, Millis, Observed};
 use sr_compiler::bundle::{MonitorPlan, WallPlan};
@@ -177,6 +178,14 @@ impl Monitor {
         }
         let said: Said = serde_json::from_slice(message.get(..read).unwrap_or_default())
             .map_err(|e| self.out_of_turn(&format!("what nobody can read ({e})")))?;
+        let writable = match &said {
+            Said::Sample { usage } => usage.can_be_written(),
+            Said::Ended { agent_bytes } => *agent_bytes <= MAX_INTEGER,
+            _ => true,
+        };
+        if !writable {
+            return Err(self.out_of_turn("a figure that no document can hold"));
+        }
         self.stage = match (self.stage, &said) {
             (Stage::Starting, Said::Booted { .. }) => Stage::Booted,
             (Stage::Booted, Said::Held { .. }) => Stage::Held,
@@ -297,6 +306,12 @@ mod tests {
             &[BOOTED, BOOTED],
             &[BOOTED, SAMPLE],
             &[BOOTED, HELD_NOTHING, HELD_NOTHING],
+            &[
+                BOOTED,
+                HELD_NOTHING,
+                br#"{"sample":{"usage":{"cpuMicros":9007199254740992,"memoryBytes":2,"pids":3,"diskBytes":null,"waited":null}}}"#,
+            ],
+            &[BOOTED, HELD_NOTHING, br#"{"ended":{"agentBytes":18446744073709551615}}"#],
             &[b"{}"],
             &[b"\xff"],
             &[br#"{"booted":{"kernel":"6.1","more":1}}"#],

@@ -37,6 +37,7 @@ fn main() {
         ("microvm_out_of_memory_in_the_guest", out_of_memory_in_the_guest),
         ("microvm_out_of_memory_outside", out_of_memory_outside),
         ("microvm_a_monitor_that_takes_too_much", a_monitor_that_takes_too_much),
+        ("microvm_a_guest_that_floods_its_host", a_guest_that_floods_its_host),
     ]);
 }
 
@@ -588,5 +589,49 @@ fn a_monitor_that_takes_too_much(place: &Place) -> Test {
     failed(&ran, "run.monitor", "the monitor of the guest used up the memory")?;
     lost(place, "run.monitor", "the monitor of the guest used up the memory")?;
     ensure!(place.events("monitor.outOfMemory").len() == 1, "{ran}");
+    nothing_left_of_guests(place)
+}
+
+/// A stand-in for a guest that was taken over once its program ran: all that it says may be said, and there is no end of it.
+/// The run is ended as every other is, and what was recorded of it is small.
+fn a_guest_that_floods_its_host(place: &Place) -> Test {
+    const FLOOD: &str = "#!/usr/bin/python3
+import hashlib, json, socket, struct
+port = socket.socket(fileno=10)
+port.setblocking(True)
+def say(kind, payload):
+    port.sendall(kind + struct.pack('<I', len(payload)) + payload)
+def hear(last):
+    whole = b''
+    while True:
+        kind, length = struct.unpack('<cI', port.recv(5, socket.MSG_WAITALL))
+        payload = port.recv(length, socket.MSG_WAITALL) if length else b''
+        if kind == b'P':
+            whole += payload
+        if kind == last:
+            return whole
+say(b'H', struct.pack('<H', 1) + b'6.1.0')
+program = json.loads(hear(b'p'))['executable']
+digest = hashlib.sha256(open('/guest' + program, 'rb').read()).hexdigest()
+line = lambda control, asked, seen: dict(control=control, requested=asked, mechanism='m', observed=seen, holds=True)
+held = ['seccomp', 'noNewPrivileges', 'capabilities', 'userNamespace', 'filesystem']
+posture = [line(name, 'a', 'a') for name in held] + [line('executableDigest', program, 'sha256:' + digest)]
+say(b'O', json.dumps(posture).encode())
+hear(b'G')
+say(b'B', b'\\x01running')
+number = 0
+while True:
+    number += 1
+    say(b'U', json.dumps(dict(cpuMicros=number, memoryBytes=1 << number % 53, pids=number % 7, diskBytes=None, waited=None)).encode())
+";
+    kernel(&place.store)?;
+    needs(place, "python3")?;
+    let ran = with_monitor(place, FLOOD, &["--timeout", "3s", "--", "/usr/bin/true"])?;
+    ran.ended(124)?;
+    ensure!(ran.out == "running", "{ran}");
+    let result = &place.report()["result"];
+    ensure!(result["cause"] == "timeout", "{result}");
+    let samples = place.events("guest.sample").len();
+    ensure!((1..=200).contains(&samples), "{samples} samples were recorded");
     nothing_left_of_guests(place)
 }

@@ -5,6 +5,7 @@ use super::frame::{self, Frame, Kind, MOST_PAYLOAD};
 use super::{
     GuestEnd, GuestEvent, GuestFailure, MOST_EVENTS, MOST_PLAN, MOST_RELEASE, Stream, Violation, document, written,
 };
+use sr_common::canonical::MAX_INTEGER;
 use sr_common::guest::{GUEST_VERSION, GuestPlan};
 use sr_common::{Observed, Usage};
 
@@ -116,7 +117,13 @@ impl Host {
                 self.input.grant(bytes)?;
                 Ok(Said::Room)
             }
-            (At::Running, Kind::Sample) => Ok(Said::Sample(document("a sample", payload)?)),
+            (At::Running, Kind::Sample) => {
+                let usage: Usage = document("a sample", payload)?;
+                match usage.can_be_written() {
+                    true => Ok(Said::Sample(usage)),
+                    false => Err(no("a sample")),
+                }
+            }
             (At::Running, Kind::Event) => {
                 self.events += 1;
                 if self.events > MOST_EVENTS {
@@ -126,7 +133,11 @@ impl Host {
             }
             (At::Running, Kind::Exited) => {
                 self.at = At::Ended;
-                Ok(Said::Exited(document("an end", payload)?))
+                let end: GuestEnd = document("an end", payload)?;
+                match end.peaks.can_be_written() && end.agent_bytes <= MAX_INTEGER {
+                    true => Ok(Said::Exited(end)),
+                    false => Err(no("an end")),
+                }
             }
             (at, kind) => Err(Violation::new(format!("{kind:?} while it is {at:?}"))),
         }

@@ -149,6 +149,33 @@ fn a_guest_that_floods_is_out_of_order() {
     assert_eq!(taken, MOST_EVENTS);
 }
 
+/// A report with one of them could not be written.
+#[test]
+fn figures_that_no_document_can_hold_are_refused() {
+    let largest = sr_common::canonical::MAX_INTEGER;
+    for (figure, taken) in [(largest, true), (largest + 1, false), (u64::MAX, false)] {
+        let usage = Usage {
+            memory_bytes: Some(figure),
+            ..Usage::default()
+        };
+        let mut said = [Vec::new(), Vec::new(), Vec::new()];
+        let (_, guest) = running(&plan(""));
+        guest.sample(&mut said[0], &usage).unwrap();
+        for (up, (peaks, agent_bytes)) in said[1..].iter_mut().zip([(usage, 1), (Usage::default(), figure)]) {
+            let end = GuestEnd {
+                status: 0,
+                peaks,
+                agent_bytes,
+            };
+            guest.exited(up, &end).unwrap();
+        }
+        for up in said {
+            let (mut host, _) = running(&plan(""));
+            each(&up, |frame| assert_eq!(host.take(frame).is_ok(), taken, "{figure}"));
+        }
+    }
+}
+
 #[test]
 fn frames_out_of_order_are_refused() {
     let json = br#"{"status":0,"peaks":{}}"#;

@@ -6,10 +6,9 @@
 #define FLOOD 4   /* greets the host, without end */
 /* Becomes the agent, and has a child that waits for a program called sleep: */
 #define PANICS 5 /* and then has the kernel panic */
-#define HOGS 6   /* and then takes memory until that program is gone, which the kernel ends before it */
+#define HOGS 6   /* and then takes memory until the kernel has ended what else can be ended */
 #include <dirent.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,11 +82,21 @@ static void set(const char *file, const char *text)
         perror(file);
 }
 
+/* Whether the kernel has ended a process of the program's: the group is the agent's. A process can be seen longer. */
+static int ended(int events)
+{
+    char text[512] = "";
+    if (pread(events, text, sizeof text - 1, 0) < 0)
+        return 1;
+    char *kills = strstr(text, "oom_kill ");
+    return !kills || atoi(kills + strlen("oom_kill "));
+}
+
 static void take_memory(void)
 {
-    int program = runs("sleep");
+    int events = open("/cgroup/program/memory.events", O_RDONLY);
     set("/proc/self/oom_score_adj", "-1000");
-    while (program && !kill(program, 0))
+    while (!ended(events))
         memset(mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, 1 << 20);
 }
 

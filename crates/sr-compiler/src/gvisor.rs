@@ -167,8 +167,9 @@ pub fn text(config: &Config) -> Result<String, serde_json::Error> {
 
 /// The complete command line.
 ///
-/// `--rootless`: it makes a user namespace of its own. `--directfs=false`: the Sentry opens no file, the gofer does, which is
-/// another process. `--overlay2=none`: what the program writes is written to its view, which captures it.
+/// `--rootless`: it is root of a user namespace of its own and no more, which its driver has made. `--directfs=false`: the Sentry
+/// opens no file, the gofer does, which is another process. `--overlay2=none`: what the program writes is written to its view,
+/// which captures it.
 pub fn arguments() -> Vec<String> {
     [
         PROGRAM,

@@ -148,13 +148,14 @@ fn a_program(place: &Place, vmm: Vmm) -> Test {
         .iter()
         .any(|event| event["data"]["event"] == "monitorCounted");
     ensure!(counted != (vmm.name == "qemu"), "{:?}", place.events("guest.event"));
+    nothing_left_of_guests(place)?;
     place.tell(&["report", "verify"]).ok()?;
     place.tell(&["apply", "last", "made", "old"]).ok()?;
     ensure!(
         !place.project.join("old").exists() && place.project.join("made").exists(),
         "not applied"
     );
-    nothing_left_of_guests(place)
+    Ok(())
 }
 
 /// What programs do with files, over what the driver serves.
@@ -194,12 +195,13 @@ print('all')
     let ran = run(place, vmm, &["--", "python3", "-c", job])?;
     ran.ended(0)?;
     ensure!(ran.out == "all\n", "{ran}");
+    nothing_left_of_guests(place)?;
     place.tell(&["apply", "last", "--all"]).ok()?;
     let project = &place.project;
     ensure!(fs::read_to_string(project.join("log"))? == "one\ntwo\n", "the log");
     ensure!(fs::read_dir(project.join("e"))?.count() == 302, "the directory");
     ensure!(fs::read_link(project.join("e/link"))?.ends_with("given"), "the link");
-    nothing_left_of_guests(place)
+    Ok(())
 }
 
 fn limits(place: &Place, vmm: Vmm) -> Test {

@@ -158,16 +158,18 @@ fn a_program(place: &Place, vmm: Vmm) -> Test {
     Ok(())
 }
 
-/// What programs do with files, over what the driver serves.
+/// What programs do with files, over what the driver serves: little of each, since an exit of a nested guest takes long.
 fn files(place: &Place, vmm: Vmm) -> Test {
     needs(place, "python3")?;
     place.write("given", "0123456789");
     let job = r#"
 import fcntl, hashlib, mmap, os, socket, stat, subprocess
-os.mkdir('d', 0o750); os.symlink('../given', 'd/link'); os.link('given', 'd/hard')
-assert open('d/link').read() == '0123456789' and os.stat('given').st_nlink == 2
-assert stat.S_IMODE(os.stat('d').st_mode) == 0o750 and os.path.samefile('given', 'd/hard')
-big = os.urandom(3 << 20)
+assert open('given').read() == '0123456789'
+with open('own', 'w') as f: f.write('own')
+os.mkdir('d', 0o750); os.symlink('../own', 'd/link'); os.link('own', 'd/hard')
+assert open('d/link').read() == 'own' and os.stat('own').st_nlink == 2
+assert stat.S_IMODE(os.stat('d').st_mode) == 0o750 and os.path.samefile('own', 'd/hard')
+big = os.urandom(300 << 10)
 with open('big', 'wb') as f: f.write(big)
 assert hashlib.sha256(open('big', 'rb').read()).digest() == hashlib.sha256(big).digest()
 with open('big', 'r+b') as f:
@@ -178,8 +180,8 @@ with open('log', 'a') as f: f.write('two\n')
 assert open('log').read() == 'one\ntwo\n'
 fd = os.open('gone', os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o444); os.unlink('gone')
 os.write(fd, b'x'); assert os.pread(fd, 1, 0) == b'x'; os.close(fd)
-for n in range(300): open(f'd/{n:03}', 'w').close()
-assert len(os.listdir('d')) == 302
+for n in range(12): open(f'd/{n:03}', 'w').close()
+assert len(os.listdir('d')) == 14
 os.rename('d', 'e'); os.utime('log', (1, 2)); os.chmod('log', 0o600)
 assert (os.stat('log').st_mtime, stat.S_IMODE(os.stat('log').st_mode)) == (2, 0o600)
 os.mkfifo('pipe'); p = subprocess.Popen(['sh', '-c', 'echo through > pipe'])
@@ -196,11 +198,11 @@ print('all')
     ran.ended(0)?;
     ensure!(ran.out == "all\n", "{ran}");
     nothing_left_of_guests(place)?;
-    place.tell(&["apply", "last", "--all"]).ok()?;
+    place.tell(&["apply", "--yes", "last"]).ok()?;
     let project = &place.project;
     ensure!(fs::read_to_string(project.join("log"))? == "one\ntwo\n", "the log");
-    ensure!(fs::read_dir(project.join("e"))?.count() == 302, "the directory");
-    ensure!(fs::read_link(project.join("e/link"))?.ends_with("given"), "the link");
+    ensure!(fs::read_dir(project.join("e"))?.count() == 14, "the directory");
+    ensure!(fs::read_link(project.join("e/link"))?.ends_with("own"), "the link");
     Ok(())
 }
 

@@ -43,7 +43,10 @@ const NEWER_QEMU: &str = "install QEMU 7.0 or later, or name it in SAFE_RUN_QEMU
 const EXPECTED: &str = "membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) failed";
 
 const LOOK: &str = "the run's events and the console's last lines say how far it came";
-const SLOW: &str = "raise microvm.bootTimeout if this host is slow; else the kernel or the agent is not what it should be: build them \
+const UNBOOTED: &str = "where KVM is used, it may be unable to run a guest here (within another machine, say): try microvm:qemu with \
+                        microvm: {accel: tcg}; the console's last lines say how far it came";
+const SLOW: &str = "raise microvm.bootTimeout if this host is slow; where KVM is used, it may be unable to run a guest here (try microvm:qemu \
+                    with microvm: {accel: tcg}); else the kernel or the agent is not what it should be: build them \
                     anew (`safe-run artifact build kernel`, `cargo xtask guest`)";
 const STRANGE: &str = "the agent is of another build, or the kernel artifact is not what it should be: build them anew (`cargo xtask \
                        guest`, `safe-run artifact build kernel`)";
@@ -659,6 +662,7 @@ impl<'a> Drive<'a> {
                         Failure::new("launch.preflight.runsc", words, NEWER_RUNSC)
                     }
                     None if old => Failure::new("launch.preflight.qemu", words, NEWER_QEMU),
+                    None if !self.booted => Failure::new(monitor, words, UNBOOTED),
                     _ => Failure::new(monitor, words, LOOK),
                 }
             }

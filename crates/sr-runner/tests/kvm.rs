@@ -8,10 +8,11 @@ mod support;
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests};
-use support::{End, Going, Place, Ran, Test, end, needs, skip, slow};
+use support::{End, Going, Place, Ran, Test, end, is_root, needs, on_the_rig, skip, slow};
 
 /// A boot of a guest within a guest, on a host that is busy with other things.
 const BOOT: Duration = Duration::from_secs(180);
@@ -61,6 +62,7 @@ fn main() {
         ("kvm_a_silent_guest_in_cloud_hypervisor", |place| {
             a_silent_guest(place, CLOUD_HYPERVISOR)
         }),
+        ("kvm_a_user_of_its_group", a_user_of_its_group),
         ("kvm_that_runs_no_guest", that_runs_no_guest),
         (
             "kvm_monitors_that_are_missing_or_too_old",
@@ -238,6 +240,44 @@ fn a_silent_guest(place: &Place, vmm: Vmm) -> Test {
     command.env("SAFE_RUN_GUEST", hostile_agent(place, "SILENT")?);
     let ran = end(command, b"", slow(BOOT));
     failed(&ran, "launch.boot", "the guest did not boot within 20s")?;
+    nothing_left_of_guests(place)
+}
+
+/// Nobody helps an ordinary user whom the host lets use KVM; whom it does not is told so.
+fn a_user_of_its_group(place: &Place) -> Test {
+    const GROUP: u32 = 4242;
+    on_the_rig()?;
+    if !is_root() {
+        return skip("KVM: not started by root");
+    }
+    place.write("old", "text\n");
+    let ready = within(
+        place,
+        QEMU,
+        "170s",
+        &["--", "sh", "-c", "cat old; echo new > made; exit 7"],
+    )?;
+    let mut own = place.command("chown");
+    own.args(["-R", "65534:65534"]).arg(place.root());
+    end(own, b"", slow(BOOT)).ok()?;
+    let device = Path::new("/dev/kvm");
+    std::os::unix::fs::chown(device, None, Some(GROUP))?;
+    fs::set_permissions(device, fs::Permissions::from_mode(0o660))?;
+    let binary = place.as_nobody()?.get_program().to_owned();
+    let as_user = |groups: &str| {
+        let mut command = place.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", groups, "--inh-caps=-all"]);
+        command
+            .arg(&binary)
+            .args(ready.get_args())
+            .env("SAFE_RUN_GUEST", agent());
+        end(command, b"", slow(BOOT))
+    };
+    failed(&as_user("--clear-groups"), "launch.preflight.kvm", "not in its group")?;
+    let ran = as_user(&format!("--groups={GROUP}"));
+    ran.ended(7)?;
+    ensure!(ran.out == "text\n", "{ran}");
+    ensure!(!place.project.join("made").exists(), "written through");
     nothing_left_of_guests(place)
 }
 

@@ -26,7 +26,11 @@ pub const TESTS: &[Run<'_>] = &[
     ("sr-runner mac", Who::Root, &[]),
     // QEMU with KVM, a machine in the machine; other monitors where their programs are named.
     ("sr-runner kvm", Who::Root, &[]),
-    ("sr-microvm sr_microvm", Who::Root, &["whatever_is"]),
+    (
+        "sr-microvm sr_microvm",
+        Who::Root,
+        &["whatever_is", "machine", "protocol"],
+    ),
     ("sr-helper hostile_callers", Who::Root, &["thousand", "any_bytes"]),
     ("sr-runner helper", Who::Root, &[]),
     (

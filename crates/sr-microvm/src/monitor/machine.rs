@@ -157,7 +157,7 @@ fn rooted(program: &OwnedFd, argv: &[String], output: &OwnedFd, complaints: &Own
     let null = File::open("/dev/null")?;
     // Where so many may not be open, tables grow.
     let program = match fcntl_dupfd_cloexec(program, TABLE) {
-        Err(Errno::INVAL) => fcntl_dupfd_cloexec(program, OWN)?,
+        Err(Errno::INVAL | Errno::MFILE) => fcntl_dupfd_cloexec(program, OWN)?,
         other => other?,
     };
     let flags = SocketFlags::CLOEXEC;

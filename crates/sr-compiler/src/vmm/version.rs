@@ -1,5 +1,5 @@
-//! Versions of monitors, and the oldest that are taken: below them stands a known way out of their machines, or past their
-//! jailers; or they lack what is asked of them.
+//! Versions of monitors, and the oldest that are taken: below them stands a known way out of their machines, or they lack
+//! what is asked of them.
 
 use sr_common::Vmm;
 use sr_common::monitor::OLDEST_QEMU;
@@ -15,7 +15,7 @@ pub fn oldest(vmm: Vmm) -> Oldest {
     match vmm {
         Vmm::Firecracker => Oldest {
             version: [1, 16, 2],
-            // And before it CVE-2026-5747 (1.14.4, 1.15.1) and CVE-2026-1386 of the jailer (1.13.2, 1.14.1).
+            // And before it CVE-2026-5747 (1.14.4, 1.15.1).
             known: "CVE-2026-122192: a guest reaches Firecracker's memory",
         },
         Vmm::CloudHypervisor => Oldest {

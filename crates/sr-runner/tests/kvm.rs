@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests};
+use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests, whole};
 use support::{End, Going, Place, Ran, Test, end, is_root, needs, on_the_rig, skip, slow};
 
 /// A boot of a guest within a guest, on a host that is busy with other things.
@@ -133,18 +133,8 @@ fn a_program(place: &Place, vmm: Vmm) -> Test {
     );
     let report = place.report();
     ensure!(report["backend"] == format!("microvm:{}", vmm.name), "{report}");
-    let wall = report["digests"]["wall"].as_array().expect("digests");
-    ensure!(wall.len() == 4, "kernel, initrd, monitor, driver: {wall:?}");
-    let posture = report["posture"].as_array().expect("a posture");
-    let inside = |line: &&serde_json::Value| line["mechanism"].as_str().is_some_and(|m| m.ends_with("in the guest"));
-    ensure!(
-        posture.iter().filter(inside).count() > 8 && posture.iter().all(|line| line["holds"] == true),
-        "{posture:?}"
-    );
-    for kind in ["guest.booted", "guest.posture", "guest.ended"] {
-        ensure!(place.events(kind).len() == 1, "{kind}: {:?}", place.events(kind));
-    }
-    // Those that count how often the host had to answer for the guest tell of it.
+    whole(place)?;
+    // Those that count something of their machine tell of it.
     let counted = place
         .events("guest.event")
         .iter()

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
-use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests};
+use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests, whole};
 use support::{End, Going, Place, Ran, Test, end, in_namespaces, is_root, needs, skip, slow};
 
 /// A boot on a host that is busy with other things.
@@ -91,17 +91,7 @@ fn from_its_policy_to_its_report(place: &Place) -> Test {
         report["backend"] == "microvm:qemu" && report["denied"].is_null(),
         "{report}"
     );
-    let wall = report["digests"]["wall"].as_array().expect("digests");
-    ensure!(wall.len() == 4, "kernel, initrd, monitor, driver: {wall:?}");
-    let posture = report["posture"].as_array().expect("a posture");
-    let inside = |line: &&serde_json::Value| line["mechanism"].as_str().is_some_and(|m| m.ends_with("in the guest"));
-    ensure!(
-        posture.iter().filter(inside).count() > 8 && posture.iter().all(|line| line["holds"] == true),
-        "{posture:?}"
-    );
-    for kind in ["guest.booted", "guest.posture", "guest.ended"] {
-        ensure!(place.events(kind).len() == 1, "{kind}: {:?}", place.events(kind));
-    }
+    whole(place)?;
     place.tell(&["report", "verify"]).ok()?;
     place.tell(&["apply", "last", "made", "old"]).ok()?;
     ensure!(

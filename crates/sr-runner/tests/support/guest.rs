@@ -131,6 +131,23 @@ pub fn lost(place: &Place, path: &str, what: &str) -> Test {
     place.tell(&["report", "verify"]).ok()
 }
 
+/// The last run's evidence has all that a guest's has: what it was made of, its posture, how far it came.
+pub fn whole(place: &Place) -> Test {
+    let report = place.report();
+    let wall = report["digests"]["wall"].as_array().expect("digests");
+    crate::ensure!(wall.len() == 4, "kernel, initrd, monitor, driver: {wall:?}");
+    let posture = report["posture"].as_array().expect("a posture");
+    let inside = |line: &&serde_json::Value| line["mechanism"].as_str().is_some_and(|m| m.ends_with("in the guest"));
+    crate::ensure!(
+        posture.iter().filter(inside).count() > 8 && posture.iter().all(|line| line["holds"] == true),
+        "{posture:?}"
+    );
+    for kind in ["guest.booted", "guest.posture", "guest.ended"] {
+        crate::ensure!(place.events(kind).len() == 1, "{kind}: {:?}", place.events(kind));
+    }
+    Ok(())
+}
+
 /// What a run of a virtual machine could leave besides: mounts, sockets, artifacts half made, files that are no evidence.
 pub fn nothing_left_of_guests(place: &Place) -> Test {
     const EVIDENCE: [&str; 9] = [

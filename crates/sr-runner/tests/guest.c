@@ -5,14 +5,13 @@
 #define GARBAGE 3 /* says what is no frame, without end */
 #define FLOOD 4   /* greets the host, without end */
 /* Becomes the agent, and has a child that waits for a program called sleep: */
-#define PANICS 5 /* and then has the kernel panic */
-#define HOGS 6   /* and then takes memory until the kernel has ended what else can be ended */
+#define PANICS 5  /* and then has the kernel panic */
+#define STARVES 6 /* and then has the kernel act as it does without memory: end what holds most of it */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -82,24 +81,6 @@ static void set(const char *file, const char *text)
         perror(file);
 }
 
-/* Whether the kernel has ended a process of the program's: the group is the agent's. A process can be seen longer. */
-static int ended(int events)
-{
-    char text[512] = "";
-    if (pread(events, text, sizeof text - 1, 0) < 0)
-        return 1;
-    char *kills = strstr(text, "oom_kill ");
-    return !kills || atoi(kills + strlen("oom_kill "));
-}
-
-static void take_memory(void)
-{
-    int events = open("/cgroup/program/memory.events", O_RDONLY);
-    set("/proc/self/oom_score_adj", "-1000");
-    while (!ended(events))
-        memset(mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, 1 << 20);
-}
-
 static void become_the_agent(char **words)
 {
     static char piece[1 << 16];
@@ -136,14 +117,11 @@ int main(int argc, char **argv)
         modules();
         say("H\7\0\0\0\1\0" "6.1.0", 12);
     case PANICS:
-    case HOGS:
+    case STARVES:
         if (!fork()) {
             while (!runs("sleep"))
                 usleep(20000);
-            if (WHAT == PANICS)
-                set("/proc/sysrq-trigger", "c");
-            else
-                take_memory();
+            set("/proc/sysrq-trigger", WHAT == PANICS ? "c" : "f");
             return 0;
         }
         become_the_agent(argv);

@@ -2,6 +2,7 @@
 //! Plain data, gathered by sr-runner; equal facts give equal bundles.
 
 use crate::Digest;
+use crate::guest::DiskFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -211,6 +212,9 @@ pub struct Image {
     /// Absolute on the host.
     pub path: String,
     pub digest: Digest,
+    /// The file system in it, of a guest's disk.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub format: Option<DiskFormat>,
 }
 
 /// A file or directory that the view does not show.

@@ -17,11 +17,13 @@ pub const FILES_PORT: u32 = 1025;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GuestPlan {
     pub version: u16,
+    /// `None`: nothing is shared.
+    pub share: Option<GuestShare>,
     pub root: GuestRoot,
     /// In mount order, on places that the root has.
     pub mounts: Vec<GuestMount>,
     pub hostname: String,
-    /// Absolute in the view.
+    /// Absolute in the view. Of a root on a disk also a name without `/`, which is looked for in the `PATH` of `env`.
     pub executable: String,
     /// What the executable is told to interpret, if it is a script: absolute in the view.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -42,23 +44,27 @@ pub struct GuestPlan {
     pub terminal: bool,
 }
 
+/// How the guest is shown a directory of its host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum GuestShare {
+    /// By the monitor (9p over virtio), by its tag.
+    Virtio { tag: String },
+    /// By the monitor's driver (9p over vsock), at a port of the host's.
+    Vsock { port: u32 },
+}
+
 /// What the guest's root directory is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum GuestRoot {
-    /// A directory of the host's that the monitor shares (9p over virtio), by its tag.
-    Shared { tag: String },
-    /// One that the monitor's driver shares (9p over vsock), at a port of the host's.
-    Served { port: u32 },
-    /// What is on a disk, read-only, with an overlay in the guest's memory above it.
+    /// The directory that is shared.
+    Shared,
+    /// What is on a disk, read-only; above it, in the guest's memory, the places that something is mounted on.
     Disk {
         /// Its name in `/dev`.
         device: String,
         format: DiskFormat,
-        /// How much the program may write there; `None`: nothing.
-        writable: Option<GuestSpace>,
-        /// Made-up files (`/etc/passwd` …) in the layer above the disk: absolute in the view, and what is in them; mode 0444.
-        files: BTreeMap<String, String>,
     },
     /// The one that the agent has itself: a container's, in which all else is mounted already.
     Own,
@@ -71,14 +77,6 @@ pub enum DiskFormat {
     Erofs,
     Squashfs,
     Ext4,
-}
-
-/// Room in the guest's memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GuestSpace {
-    pub bytes: u64,
-    pub inodes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +99,7 @@ pub enum GuestMountKind {
         inodes: u64,
         mode: u32,
     },
-    /// What the shared root has there, over a mount above it that does not show it.
+    /// What is shared has there, over a mount above it, or a root, that does not show it.
     Shared {
         directory: bool,
     },

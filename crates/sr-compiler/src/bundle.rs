@@ -4,6 +4,7 @@ use crate::syscalls::interpreter::Instruction;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sr_common::facts::Image;
+use sr_common::guest::DiskFormat;
 use sr_common::{Backend, ByteSize, Choice, Digest, Millis, Obligation, Strength};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -68,6 +69,13 @@ pub struct WallPlan {
     pub boot_timeout: Millis,
     /// The sandbox of the monitor.
     pub around: Box<CompileBundle>,
+}
+
+impl WallPlan {
+    /// The file system on the disk that is the guest's root, if that is what it has for one.
+    pub fn disk(&self) -> Option<DiskFormat> {
+        self.images.iter().find_map(|image| image.format)
+    }
 }
 
 /// The monitor and its complete arguments.

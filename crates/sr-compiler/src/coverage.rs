@@ -225,6 +225,18 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
                 .to_owned(),
         });
     }
+    if let Some(root) = policy.guest_root()
+        && vmm.is_some()
+        && !walls.rootfs.iter().any(|name| name == root)
+    {
+        lacks.push(Lack {
+            path: "launch.preflight.rootfs".to_owned(),
+            found: format!("the run store has no root file system {root}"),
+            remedy:
+                "make one: safe-run artifact build rootfs, or import; or name one that `safe-run artifact list` shows"
+                    .to_owned(),
+        });
+    }
     lacks
 }
 
@@ -257,7 +269,15 @@ fn refusals(coverage: &Coverage) -> Vec<Fault> {
 }
 
 /// The stages of what a wall is made of.
-const PARTS: [&str; 6] = ["runsc", "qemu", "cloudHypervisor", "firecracker", "guest", "kernel"];
+const PARTS: [&str; 7] = [
+    "runsc",
+    "qemu",
+    "cloudHypervisor",
+    "firecracker",
+    "guest",
+    "kernel",
+    "rootfs",
+];
 
 fn not_looked_at() -> Fault {
     let found = "nothing is known of what this host has of other walls than the native one";

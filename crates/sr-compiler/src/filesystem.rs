@@ -29,14 +29,19 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> FilesystemPlan 
     // Layers are numbered by the policy's mounts first: a session finds its own again when the system's list changes.
     let mut layers = 0;
     let policy_mounts = mounts::kinds(input, &mut layers, faults);
+    let on_disk = input.policy.guest_root().is_some();
     match input.policy.rootfs.source {
+        // The guest's own.
+        _ if on_disk => {}
         RootfsSource::Host => host_root(input, &mut layers, &mut tree),
         RootfsSource::Dir => own_root(input, &mut layers, &mut tree, faults),
     }
     everywhere(&mut tree);
     let prefixes = installation(input, &mut tree, faults);
     mounts::place(policy_mounts, &mut tree, faults);
-    add_workdir(input, &mut tree);
+    if !on_disk {
+        add_workdir(input, &mut tree);
+    }
     tree.add_parents();
     let mut entries = tree.into_entries();
     let (masked, hidden) = masks::apply(input, &mut entries);

@@ -12,7 +12,7 @@ use crate::syscalls::{self, Arch, bpf};
 use crate::{filesystem, gvisor, resources, vmm};
 use sr_common::facts::{Command, WallParts};
 use sr_common::guest::{
-    AGENT_PORT, FILES_PORT, GUEST_VERSION, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot,
+    AGENT_PORT, FILES_PORT, GUEST_VERSION, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot, GuestShare,
 };
 use sr_common::{Backend, ByteSize, Code, Digest, Fault, Millis, Subject, Vmm, path};
 use sr_policy::PolicySpec;
@@ -30,8 +30,10 @@ const CLOUD_HYPERVISOR: &str = "cloud-hypervisor";
 /// Cloud Hypervisor asks this version for its own rules. Those around it hold either way.
 const OWN_LANDLOCK: u32 = 3;
 const CONFIG: &str = "machine.json";
-/// By what the guest knows the share that holds its root.
+/// By what the guest knows what is shared with it.
 const TAG: &str = "root";
+/// And the one disk that it may have.
+const DISK: &str = "vda";
 
 /// What the guest's kernel takes for itself of its memory.
 const GUEST_KERNEL: u64 = 160 << 20;
@@ -84,6 +86,7 @@ fn qemu(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &mu
         tag: TAG.to_owned(),
         kernel: place("kernel"),
         initrd: place("initrd"),
+        disks: disks(parts),
     };
     let accel = accel(input);
     let places = match accel {
@@ -116,7 +119,7 @@ fn firecracker(
         cpus: guest_cpus(input),
         kernel: place("kernel"),
         initrd: place("initrd"),
-        disks: Vec::new(),
+        disks: disks(parts),
         socket: GUEST_SOCKET.to_owned(),
     };
     let monitor = MonitorPlan::Firecracker {
@@ -140,7 +143,7 @@ fn cloud_hypervisor(
         cpus: guest_cpus(input),
         kernel: place("kernel"),
         initrd: place("initrd"),
-        disks: Vec::new(),
+        disks: disks(parts),
         socket: GUEST_SOCKET.to_owned(),
         landlock: input.facts.landlock_abi >= OWN_LANDLOCK,
     };
@@ -255,6 +258,12 @@ fn guest_cpus(input: Input<'_>) -> u32 {
         .resources
         .cpu
         .map_or(all, |cpu| (cpu.ceil().max(1.0) as u32).min(all))
+}
+
+/// The places of what the guest has for disks.
+fn disks(parts: &WallParts) -> Vec<String> {
+    let roots = parts.images.iter().filter(|image| image.format.is_some());
+    roots.map(|image| place(&image.role)).collect()
 }
 
 fn place(role: &str) -> String {
@@ -453,15 +462,27 @@ pub fn guest_plan(bundle: &CompileBundle, terminal: bool) -> GuestPlan {
     let process = &bundle.process_plan;
     let resources = &bundle.resources_plan;
     let sentry = bundle.backend == Backend::Gvisor;
+    let disk = bundle.wall_plan.as_ref().and_then(WallPlan::disk);
+    let mounts = guest_mounts(&bundle.filesystem_plan, disk.is_some());
+    let is_shared = |mount: &GuestMount| matches!(mount.what, GuestMountKind::Shared { .. });
     let value = |limit: &Option<crate::bundle::Limit>| limit.as_ref().map(|limit| limit.value);
     GuestPlan {
         version: GUEST_VERSION,
-        root: match bundle.backend {
-            Backend::Gvisor => GuestRoot::Own,
-            Backend::Microvm(Vmm::Firecracker | Vmm::CloudHypervisor) => GuestRoot::Served { port: FILES_PORT },
-            _ => GuestRoot::Shared { tag: TAG.to_owned() },
+        share: match bundle.backend {
+            Backend::Process | Backend::Gvisor => None,
+            Backend::Microvm(_) if disk.is_some() && !mounts.iter().any(is_shared) => None,
+            Backend::Microvm(Vmm::Qemu) => Some(GuestShare::Virtio { tag: TAG.to_owned() }),
+            Backend::Microvm(Vmm::Firecracker | Vmm::CloudHypervisor) => Some(GuestShare::Vsock { port: FILES_PORT }),
         },
-        mounts: guest_mounts(&bundle.filesystem_plan),
+        root: match disk {
+            Some(format) => GuestRoot::Disk {
+                device: DISK.to_owned(),
+                format,
+            },
+            None if sentry => GuestRoot::Own,
+            None => GuestRoot::Shared,
+        },
+        mounts,
         hostname: process.hostname.clone(),
         executable: process.executable.clone(),
         script: process.script.clone(),
@@ -483,7 +504,8 @@ pub fn guest_plan(bundle: &CompileBundle, terminal: bool) -> GuestPlan {
     }
 }
 
-fn guest_mounts(plan: &FilesystemPlan) -> Vec<GuestMount> {
+/// `disk`: the root is one, and what it has it keeps but for what is mounted on it.
+fn guest_mounts(plan: &FilesystemPlan, disk: bool) -> Vec<GuestMount> {
     let mut mounts: Vec<GuestMount> = Vec::new();
     for ViewEntry { target, what } in &plan.entries {
         let covered = mounts.iter().any(|mount| path::within(target, &mount.target));
@@ -497,7 +519,8 @@ fn guest_mounts(plan: &FilesystemPlan) -> Vec<GuestMount> {
                 inodes: plan.writable.inodes,
                 mode: *mode,
             },
-            _ if !covered => continue,
+            ViewKind::Directory { .. } if disk => continue,
+            _ if !covered && !disk => continue,
             what => GuestMountKind::Shared {
                 directory: what.is_directory(),
             },

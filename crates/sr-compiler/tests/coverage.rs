@@ -137,11 +137,8 @@ fn what_a_wall_cannot_hold_is_refused_by_it_alone() {
         ("evidence.denied", &other, |p| p.evidence.denied = DeniedScope::Calls),
         ("evidence.denied", &other, |p| p.evidence.denied = DeniedScope::Paths),
         ("evidence.observe", &other, |p| p.evidence.observe = ObserveScope::Calls),
-        ("microvm.rootfs", &[QEMU, CLOUD, FIRECRACKER], |p| {
-            p.microvm = Some(Microvm {
-                rootfs: Some("alpine".into()),
-                ..Microvm::default()
-            });
+        ("microvm.rootfs", &[Backend::Process, GVISOR], |p| {
+            p.microvm = Some(own_root())
         }),
         ("microvm.vmm", &[QEMU, FIRECRACKER], |p| {
             p.microvm = Some(Microvm {
@@ -163,6 +160,38 @@ fn what_a_wall_cannot_hold_is_refused_by_it_alone() {
             refused.values().all(|clauses| clauses.iter().any(|c| c == clause)),
             "{refused:?}"
         );
+    }
+}
+
+fn own_root() -> Microvm {
+    Microvm {
+        rootfs: Some("alpine".into()),
+        ..Microvm::default()
+    }
+}
+
+#[test]
+fn a_guests_own_root_is_there_and_is_not_written() {
+    let mut policy = policy();
+    policy.microvm = Some(own_root());
+    policy.rootfs.writable = RootWritable::Overlay;
+    let refused = refused(&policy, &host(), &subject());
+    for guest in [QEMU, CLOUD, FIRECRACKER] {
+        assert_eq!(refused[&guest], ["rootfs"], "{guest}");
+    }
+    policy.rootfs.writable = RootWritable::ReadOnly;
+    for (there, lacks) in [(vec!["alpine".to_owned()], 0), (vec!["debian".to_owned()], 1)] {
+        let mut host = host();
+        host.walls.as_mut().unwrap().rootfs = there;
+        let matrix = sr_compiler::matrix(&policy, &host, &subject()).unwrap();
+        for guest in matrix
+            .backends
+            .iter()
+            .filter(|b| matches!(b.backend, Backend::Microvm(_)))
+        {
+            let paths: Vec<&str> = guest.lacks.iter().map(|lack| lack.path.as_str()).collect();
+            assert_eq!(paths, vec!["launch.preflight.rootfs"; lacks], "{}", guest.backend);
+        }
     }
 }
 

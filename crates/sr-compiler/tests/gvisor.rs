@@ -19,6 +19,7 @@ fn parts() -> WallParts {
             role: "agent".into(),
             path: "/usr/local/bin/sr-guest".into(),
             digest: Digest::of(b"agent"),
+            format: None,
         }],
     }
 }

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{How, mount, policy, root_v1, subject, walls, with_parts};
-use sr_common::facts::{HostFacts, Subject};
-use sr_common::guest::{GuestMountKind, GuestPlan, GuestRoot};
+use sr_common::facts::{HostFacts, Image, Subject};
+use sr_common::guest::{DiskFormat, GuestMountKind, GuestPlan, GuestRoot, GuestShare};
 use sr_common::{Backend, Millis, Strength, Vmm};
 use sr_compiler::bundle::{CompileBundle, LimitMechanism, MonitorPlan, ViewKind};
 use sr_policy::spec::{Accel, BackendChoice, Microvm, PolicySpec};
@@ -160,7 +160,10 @@ fn a_monitor_that_shares_nothing_has_its_files_served() {
         assert_eq!(argv[0], program);
         assert_eq!((agent.as_str(), files.as_str()), ("/tmp/guest_1024", "/tmp/guest_1025"));
         let plan = sr_compiler::guest_plan(&bundle, false);
-        assert_eq!(plan.root, GuestRoot::Served { port: 1025 });
+        assert_eq!(
+            (plan.share, plan.root),
+            (Some(GuestShare::Vsock { port: 1025 }), GuestRoot::Shared)
+        );
     }
 }
 
@@ -193,7 +196,8 @@ fn what_is_shown_below_memory_of_the_guests_is_mounted_there_again() {
             .iter()
             .any(|(target, _)| *target == "/data/q" || *target == "/usr")
     );
-    assert_eq!(plan.root, GuestRoot::Shared { tag: "root".into() });
+    let share = GuestShare::Virtio { tag: "root".into() };
+    assert_eq!((plan.share, plan.root), (Some(share), GuestRoot::Shared));
     let masks = targets.iter().filter(|(_, what)| **what == GuestMountKind::Masked);
     assert!(masks.clone().count() > 5 && masks.into_iter().all(|(target, _)| target.starts_with("/proc/")));
 }
@@ -272,4 +276,71 @@ fn without_parts_there_is_no_guest() {
     subject.wall = None;
     let faults = sr_compiler::compile(&policy, &host(), &subject).unwrap_err();
     assert_eq!((faults.len(), faults[0].path.as_str()), (1, "runtime.backend"));
+}
+
+/// An image is its root: the host shows the mounts of the policy and nothing else.
+#[test]
+fn a_root_on_a_disk_shows_the_mounts_alone() {
+    let (mut policy, mut subject) = asked();
+    policy.microvm.as_mut().unwrap().rootfs = Some("alpine".into());
+    policy.runtime.workdir = Some("/srv/app".into());
+    subject.command.written = "python3".into();
+    subject.command.path = "python3".into();
+    subject.wall.as_mut().unwrap().images.push(Image {
+        role: "rootfs".into(),
+        path: "/var/lib/safe-run/artifacts/sha256/rootfs".into(),
+        digest: sr_common::Digest::of(b"rootfs"),
+        format: Some(DiskFormat::Squashfs),
+    });
+    let mut host = host();
+    host.walls.as_mut().unwrap().rootfs = vec!["alpine".into()];
+    for (vmm, share) in [
+        (Vmm::Qemu, GuestShare::Virtio { tag: "root".into() }),
+        (Vmm::Firecracker, GuestShare::Vsock { port: 1025 }),
+        (Vmm::CloudHypervisor, GuestShare::Vsock { port: 1025 }),
+    ] {
+        policy.runtime.backend = BackendChoice::This(Backend::Microvm(vmm));
+        if vmm != Vmm::Qemu {
+            policy.microvm.as_mut().unwrap().accel = Accel::Kvm;
+        }
+        let compile = |policy: &PolicySpec, subject: &Subject| {
+            let bundle = sr_compiler::compile(policy, &host, subject);
+            bundle.unwrap_or_else(|faults| panic!("{vmm:?}: {faults:#?}"))
+        };
+        let bundle = compile(&policy, &subject);
+        let around = bundle.around();
+        let text = serde_json::to_string(&bundle.wall_plan.as_ref().unwrap()).unwrap();
+        assert!(text.contains("/wall/rootfs"), "{vmm:?}");
+        assert!(matches!(at(around, "/wall/rootfs"), Some(ViewKind::ReadOnly { .. })));
+        for shown in ["/guest/tmp/p", "/guest/data/q"] {
+            assert!(at(around, shown).is_some(), "{shown}");
+        }
+        // Nor an empty one in place of what the image has.
+        for absent in ["/guest/usr", "/guest/etc", "/guest/etc/passwd", "/guest/srv"] {
+            assert_eq!(at(around, absent), None, "{absent}");
+        }
+        let plan = sr_compiler::guest_plan(&bundle, false);
+        let disk = GuestRoot::Disk {
+            device: "vda".into(),
+            format: DiskFormat::Squashfs,
+        };
+        assert_eq!((&plan.share, &plan.root), (&Some(share), &disk));
+        assert_eq!(
+            (plan.executable.as_str(), plan.workdir.as_str()),
+            ("python3", "/srv/app")
+        );
+        let shared = plan
+            .mounts
+            .iter()
+            .filter(|mount| matches!(mount.what, GuestMountKind::Shared { .. }));
+        let shared: Vec<&str> = shared.map(|mount| mount.target.as_str()).collect();
+        assert_eq!(shared, ["/data/q", "/tmp/p"]);
+
+        // With nothing mounted nothing is shared.
+        let (mut alone, mut nothing) = (policy.clone(), subject.clone());
+        alone.mounts.clear();
+        nothing.mounts.clear();
+        let plan = sr_compiler::guest_plan(&compile(&alone, &nothing), false);
+        assert_eq!((plan.share, plan.root), (None, disk));
+    }
 }

@@ -75,7 +75,8 @@ pub struct Digests {
     pub facts: Digest,
     /// Canonical JSON of the compiled bundle.
     pub bundle: Digest,
-    /// The file that was executed; `null` where it was never opened.
+    /// The file that was executed; `null` where it was never opened, or is in a guest's own root, whose digest `wall` has:
+    /// `posture` has what the guest says of it.
     pub executable: Option<FileDigest>,
     /// The `#!` chain, outermost last; the last one is the executable.
     pub interpreters: Vec<FileDigest>,

@@ -404,6 +404,7 @@ fn parts() -> WallParts {
         role: role.into(),
         path: format!("/home/alice/.local/share/safe-run/artifacts/{role}"),
         digest: Digest::of(role.as_bytes()),
+        format: None,
     };
     WallParts {
         driver: "/usr/bin/safe-run".into(),
@@ -446,7 +447,9 @@ fn coverage(spec: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Judgemen
     };
     let mut native = spec.clone();
     native.runtime.backend = BackendChoice::This(Backend::Process);
-    covers(spec, &matrix, sr_compiler::compile(&native, facts, subject).is_ok())
+    // Which has no guest that a root could be of.
+    let compiles = spec.guest_root().is_none() && sr_compiler::compile(&native, facts, subject).is_ok();
+    covers(spec, &matrix, compiles)
 }
 
 fn covers(spec: &PolicySpec, matrix: &Matrix, compiles: bool) -> Judgement {

@@ -1,7 +1,7 @@
 //! What a hostile guest says to its host.
 
 use crate::{Judgement, require};
-use sr_common::guest::{GuestLimits, GuestPlan, GuestRoot};
+use sr_common::guest::{GuestLimits, GuestPlan, GuestRoot, GuestShare};
 use sr_microvm::protocol::credit::FIRST;
 use sr_microvm::protocol::frame::{self, Decoder, Kind};
 use sr_microvm::protocol::host::{Host, Said};
@@ -83,7 +83,8 @@ pub fn stream(data: &[u8]) -> Judgement {
 fn plan() -> GuestPlan {
     GuestPlan {
         version: 1,
-        root: GuestRoot::Shared { tag: "root".into() },
+        share: Some(GuestShare::Virtio { tag: "root".into() }),
+        root: GuestRoot::Shared,
         mounts: Vec::new(),
         hostname: "guest".into(),
         executable: "/bin/true".into(),

@@ -24,15 +24,56 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File) -> Result<Vec<Obse
             holds: true,
         })
     };
+    let (path, script) = match plan.root {
+        GuestRoot::Shared | GuestRoot::Own => (plan.executable.clone(), plan.script.clone()),
+        GuestRoot::Disk { .. } => found(plan, pid)?,
+    };
     let mut seen = vec![hashed(
-        &plan.executable,
+        &path,
         executable.try_clone(),
         "hashed on the descriptor that is executed",
     )?];
-    if let Some(script) = &plan.script {
-        seen.push(hashed(script, open(plan, pid, script), "hashed by its name")?);
+    if let Some(script) = script {
+        seen.push(hashed(&script, open(plan, pid, &script), "hashed by its name")?);
     }
     Ok(seen)
+}
+
+/// Where the program of a plan may be.
+pub fn candidates(plan: &GuestPlan) -> Vec<String> {
+    if plan.executable.contains('/') {
+        return vec![plan.executable.clone()];
+    }
+    let dirs = plan.env.get("PATH").map(String::as_str).unwrap_or_default();
+    dirs.split(':')
+        .filter(|dir| dir.starts_with('/'))
+        .map(|dir| format!("{}/{}", dir.trim_end_matches('/'), plan.executable))
+        .collect()
+}
+
+/// What a process that has just been executed is.
+pub fn executed(pid: i32) -> Result<File, Failure> {
+    let path = format!("/proc/{pid}/exe");
+    File::open(&path).map_err(|e| failure(format!("open {path}"), e.to_string()))
+}
+
+/// The path of what was executed, by its kernel's account, and of the script that it was told to interpret, which is in its
+/// arguments as it was found.
+fn found(plan: &GuestPlan, pid: i32) -> Result<(String, Option<String>), Failure> {
+    let read = |e: io::Error| failure(format!("read /proc/{pid}"), e.to_string());
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).map_err(read)?;
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).map_err(read)?;
+    let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let written = plan.argv.first().map(String::as_str).unwrap_or_default();
+    // The kernel puts the interpreter, and a word that its line may have for it, before the script.
+    let script = match words.next() {
+        Some(first) if first == written => None,
+        _ => words.find(|word| candidates(plan).iter().any(|path| path == word)),
+    };
+    Ok((
+        path.to_string_lossy().into_owned(),
+        script.map(|word| word.into_owned()),
+    ))
 }
 
 /// As the program finds it.

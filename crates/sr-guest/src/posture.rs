@@ -41,7 +41,10 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
         line(
             Control::ExecutableDigest,
             plan.executable.clone(),
-            "execveat on a descriptor",
+            match plan.root {
+                GuestRoot::Disk { .. } => "execveat by its path",
+                GuestRoot::Shared | GuestRoot::Own => "execveat on a descriptor",
+            },
             format!(
                 "exe {}",
                 if same {
@@ -135,7 +138,7 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
         Control::Filesystem,
         match plan.root {
             GuestRoot::Disk { .. } => format!("the disk's root and {} places", plan.mounts.len()),
-            GuestRoot::Shared { .. } | GuestRoot::Served { .. } | GuestRoot::Own => {
+            GuestRoot::Shared | GuestRoot::Own => {
                 format!("the shared root and {} places", plan.mounts.len())
             }
         },
@@ -273,22 +276,12 @@ fn wrong_mount(plan: &GuestPlan, process: &Process, mountinfo: &str) -> Option<S
     // What was mounted last on a place is what is seen there.
     let at = |place: &str| mounts.iter().rev().find(|mount| mount.place == escaped(place));
     let has = |mount: &Mount<'_>, wanted: &[&str]| wanted.iter().all(|option| mount.options.contains(option));
-    // What of the root's own is shown above other mounts, and the root, which may be such a thing and a layer.
-    let (lower, whole) = match &plan.root {
+    let shared = plan.share.as_ref().map(view::source);
+    let (kind, source, read_only) = match &plan.root {
         GuestRoot::Own => return wrong_in_container(plan, process, &mounts),
-        GuestRoot::Shared { tag } => (("9p", tag.clone()), ("9p", tag.as_str(), false)),
-        GuestRoot::Served { .. } => (("9p", view::SERVED.to_owned()), ("9p", view::SERVED, false)),
-        GuestRoot::Disk {
-            device,
-            format,
-            writable,
-            ..
-        } => (
-            (view::module(*format), format!("/dev/{device}")),
-            ("overlay", "overlay", writable.is_none()),
-        ),
+        GuestRoot::Shared => ("9p", shared.unwrap_or_default(), false),
+        GuestRoot::Disk { .. } => ("overlay", "overlay", true),
     };
-    let (kind, source, read_only) = whole;
     match at("/") {
         Some(root)
             if root.kind == kind
@@ -305,7 +298,7 @@ fn wrong_mount(plan: &GuestPlan, process: &Process, mountinfo: &str) -> Option<S
             GuestMountKind::Dev => right("tmpfs", &["ro", "nosuid", "noexec"]),
             GuestMountKind::Tmpfs { .. } => right("tmpfs", &["nosuid", "nodev"]),
             GuestMountKind::Shared { .. } => {
-                found.is_some_and(|mount| mount.source == lower.1) && right(lower.0, &["nosuid", "nodev"])
+                found.is_some_and(|mount| Some(mount.source) == shared) && right("9p", &["nosuid", "nodev"])
             }
             GuestMountKind::Masked | GuestMountKind::ReadOnly => found.map_or_else(
                 || !process.sees(&planned.target),

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use rustix::time::{ClockId, clock_settime};
-use sr_common::guest::{GuestPlan, GuestRoot};
+use sr_common::guest::{GuestPlan, GuestRoot, GuestShare};
 use sr_microvm::protocol::guest::Said;
 use sr_microvm::protocol::{GuestEnd, GuestEvent};
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,17 +27,15 @@ const SIGCHLD: i32 = 17;
 pub fn serve(port: &mut Port) -> Result<(), Failure> {
     let plan = plan(port)?;
     let children = sr_kernel::process::signal_descriptor(&[SIGCHLD]).map_err(at("watch processes"))?;
+    // What the program's view is made of.
+    match plan.share {
+        Some(GuestShare::Virtio { .. }) => boot::modules(&["9pnet_virtio", "9p"])?,
+        Some(GuestShare::Vsock { .. }) => boot::modules(&["9pnet_fd", "9p"])?,
+        None => {}
+    }
     let mut group: Box<dyn Limits> = match &plan.root {
-        GuestRoot::Shared { .. } => {
-            // What the program's root is made of.
-            boot::modules(&["9pnet_virtio", "9p"])?;
-            Box::new(Group::make(&plan.limits)?)
-        }
-        GuestRoot::Served { .. } => {
-            boot::modules(&["9pnet_fd", "9p"])?;
-            Box::new(Group::make(&plan.limits)?)
-        }
-        GuestRoot::Disk { device, format, .. } => {
+        GuestRoot::Shared => Box::new(Group::make(&plan.limits)?),
+        GuestRoot::Disk { device, format } => {
             boot::modules(&["virtio_blk", "overlay", "crc32c_generic", view::module(*format)])?;
             boot::device(device)?;
             Box::new(Group::make(&plan.limits)?)
@@ -52,19 +50,17 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
         pid,
         mut streams,
         posture,
-        executable,
+        share,
     } = start::start(&plan, group)?;
     port.guest.posture(&mut port.out, &posture).map_err(violation)?;
     hold(port, pid, &mut streams)?;
     sr_kernel::ptrace::detach(pid).map_err(at("let the program go"))?;
     let status = run(port, pid, &children, &mut streams, group)?;
     // What it wrote to shared directories is the host's before its end is told.
-    match plan.root {
+    match share {
         // It was told itself only of what it waited for.
-        GuestRoot::Shared { .. } | GuestRoot::Served { .. } => {
-            rustix::fs::syncfs(&executable).map_err(at("hand over all that the program wrote"))?;
-        }
-        GuestRoot::Own | GuestRoot::Disk { .. } => rustix::fs::sync(),
+        Some(share) => rustix::fs::syncfs(&share).map_err(at("hand over all that the program wrote"))?,
+        None => rustix::fs::sync(),
     }
     let end = GuestEnd {
         status,
@@ -74,7 +70,7 @@ pub fn serve(port: &mut Port) -> Result<(), Failure> {
     port.guest.exited(&mut port.out, &end).map_err(violation)?;
     port.flush()?;
     match plan.root {
-        GuestRoot::Shared { .. } | GuestRoot::Served { .. } | GuestRoot::Disk { .. } => port.wait_for_the_end(),
+        GuestRoot::Shared | GuestRoot::Disk { .. } => port.wait_for_the_end(),
         // It ends with this process.
         GuestRoot::Own => {}
     }

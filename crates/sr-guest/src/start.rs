@@ -9,7 +9,7 @@ use crate::streams::{self, Streams};
 use crate::view::{self, SLOT_ROOT, text};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sr_common::Observed;
-use sr_common::guest::{GuestPlan, GuestRoot};
+use sr_common::guest::{GuestPlan, GuestRoot, GuestShare};
 use sr_kernel::seccomp::Instruction;
 use sr_kernel::step::{CStringArray, Fd, Step};
 use sr_kernel::wire::{self, Message};
@@ -31,8 +31,8 @@ pub struct Held {
     pub pid: i32,
     pub streams: Streams,
     pub posture: Vec<Observed>,
-    /// Of the file system that it was opened in, what could not be written is told by it.
-    pub executable: File,
+    /// What is shared: what could not be written there is told by it.
+    pub share: Option<File>,
 }
 
 pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
@@ -44,18 +44,18 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
         (false, _) => Some(streams::pipes(owner(plan))?),
         (true, GuestRoot::Own) => Some(container::terminal()?),
         // Of the program's own view, by its own process.
-        (true, GuestRoot::Shared { .. } | GuestRoot::Served { .. } | GuestRoot::Disk { .. }) => None,
+        (true, GuestRoot::Shared | GuestRoot::Disk { .. }) => None,
     };
     let door = group.door()?;
     let filter = filter(&plan.filter)?;
     let length = filter.len();
     let ends = pipes.as_ref().map(|(_, ends)| ends);
     let own = match plan.root {
-        GuestRoot::Shared { .. } | GuestRoot::Served { .. } | GuestRoot::Disk { .. } => None,
+        GuestRoot::Shared | GuestRoot::Disk { .. } => None,
         GuestRoot::Own => Some(container::executable(plan)?),
     };
-    let served = match plan.root {
-        GuestRoot::Served { port } => {
+    let served = match plan.share {
+        Some(GuestShare::Vsock { port }) => {
             Some(sr_kernel::vsock::connect_to_host(port).map_err(at("connect to the files that are shared"))?)
         }
         _ => None,
@@ -77,10 +77,12 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
     if !brought? {
         return Err(failure("start the program", "its process ended without a word"));
     }
-    let executable = said
-        .executable
-        .or(own.map(Into::into))
-        .ok_or_else(|| failure("open the program", "its process did not send it"))?;
+    let executable = match (said.executable, own, &plan.root) {
+        (Some(file), ..) => file,
+        (None, Some(own), _) => own.into(),
+        (None, None, GuestRoot::Disk { .. }) => digests::executed(pid)?,
+        (None, None, _) => return Err(failure("open the program", "its process did not send it")),
+    };
     let streams = match (pipes, said.terminal) {
         (Some((streams, _)), _) => streams,
         (None, Some(master)) => streams::terminal(master)?,
@@ -93,14 +95,14 @@ pub fn start(plan: &GuestPlan, group: &dyn Limits) -> Result<Held, Failure> {
         pid,
         streams,
         posture,
-        executable,
+        share: said.share,
     })
 }
 
 /// Whom the program's streams belong to, by the agent's count.
 fn owner(plan: &GuestPlan) -> u32 {
     match plan.root {
-        GuestRoot::Shared { .. } | GuestRoot::Served { .. } | GuestRoot::Disk { .. } => plan.user,
+        GuestRoot::Shared | GuestRoot::Disk { .. } => plan.user,
         GuestRoot::Own => 0,
     }
 }
@@ -121,6 +123,7 @@ fn bring(pid: i32, socket: &OwnedFd) -> Result<bool, Failure> {
 #[derive(Default)]
 struct Heard {
     executable: Option<File>,
+    share: Option<File>,
     terminal: Option<OwnedFd>,
 }
 
@@ -130,6 +133,7 @@ fn hear(socket: BorrowedFd<'_>, steps: &[Step]) -> Result<Heard, Failure> {
     while let Some((message, fd)) = wire::receive(socket).map_err(at("hear from the program's process"))? {
         match message.tag {
             wire::TAG_EXECUTABLE => heard.executable = fd.map(Into::into),
+            wire::TAG_SHARE => heard.share = fd.map(Into::into),
             wire::TAG_PTY => heard.terminal = fd,
             wire::TAG_FAILED => {
                 let step = steps
@@ -159,19 +163,23 @@ fn steps(
         channel,
         slots: Vec::new(),
     }];
-    let executable = own.map_or(Fd::Slot(SLOT_EXECUTABLE), |own| Fd::Inherited(own.as_raw_fd()));
+    let executable = match (own, &plan.root) {
+        (Some(own), _) => Some(Fd::Inherited(own.as_raw_fd())),
+        (None, GuestRoot::Disk { .. }) => None,
+        (None, _) => Some(Fd::Slot(SLOT_EXECUTABLE)),
+    };
     if own.is_none() {
-        steps.extend(view::steps(plan, served)?);
-        steps.extend([
-            Step::OpenAndSend {
+        steps.extend(view::steps(plan, served, channel)?);
+        if executable.is_some() {
+            steps.push(Step::OpenAndSend {
                 root: Fd::Slot(SLOT_ROOT),
                 path: text(&plan.executable)?,
                 channel,
                 tag: wire::TAG_EXECUTABLE,
                 slot: SLOT_EXECUTABLE,
-            },
-            Step::Hostname(text(&plan.hostname)?),
-        ]);
+            });
+        }
+        steps.push(Step::Hostname(text(&plan.hostname)?));
     }
     let ends = match pipes {
         Some(ends) => ends.each_ref().map(|end| Fd::Inherited(end.as_raw_fd())),
@@ -201,7 +209,9 @@ fn steps(
     if plan.terminal {
         steps.push(Step::ControllingTerminal);
     }
-    steps.push(Step::CloseAllBut(vec![executable, Fd::Inherited(channel)]));
+    steps.push(Step::CloseAllBut(
+        executable.into_iter().chain([Fd::Inherited(channel)]).collect(),
+    ));
     for (name, value) in &plan.rlimits {
         let Some((resource, _)) = sr_kernel::process::rlimit(name) else {
             return Err(failure("set resource limits", format!("{name} is none")));
@@ -236,10 +246,18 @@ fn steps(
         .iter()
         .map(|(name, value)| text(&format!("{name}={value}")))
         .collect::<Result<_, _>>()?;
-    steps.push(Step::Execute {
-        fd: executable,
-        argv: CStringArray::new(argv),
-        envp: CStringArray::new(envp),
+    let (argv, envp) = (CStringArray::new(argv), CStringArray::new(envp));
+    steps.push(match executable {
+        Some(fd) => Step::Execute { fd, argv, envp },
+        // Nobody else could exchange what it leads to, and a script is its kernel's affair.
+        None => Step::ExecuteFirst {
+            paths: digests::candidates(plan)
+                .iter()
+                .map(|path| text(path))
+                .collect::<Result<_, _>>()?,
+            argv,
+            envp,
+        },
     });
     Ok(steps)
 }

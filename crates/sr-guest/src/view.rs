@@ -1,9 +1,9 @@
 //! The steps that make what the program sees: the root, which is shared or on a disk, and the guest's own file systems on it.
 
 use crate::failure::{Failure, failure};
-use sr_common::guest::{DiskFormat, GuestMountKind, GuestPlan, GuestRoot, GuestSpace};
+use sr_common::guest::{DiskFormat, GuestMountKind, GuestPlan, GuestRoot, GuestShare};
 use sr_kernel::step::{Fd, MountFlags, Step};
-use std::collections::BTreeMap;
+use sr_kernel::wire;
 use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
@@ -17,21 +17,15 @@ const FIRST_SLOT: u16 = 16;
 /// The source of what the monitor's driver serves, in the list of mounts.
 pub const SERVED: &str = "host";
 
-/// Where what is shared is mounted, and where the root is until it is the root.
+/// Where what is shared is mounted, where a disk is, and where the root is until it is the root.
 const SHARE: &str = "/share";
+const DISK: &str = "/disk";
 const ROOT: &str = "/root";
-/// What is written above a disk.
-const LAYER: &str = "/layer/upper";
 /// Where things are made that are mounted elsewhere then.
 const STAGE: &CStr = c"/stage";
 const EMPTY_FILE: &CStr = c"/stage/empty/file";
 const EMPTY_DIRECTORY: &CStr = c"/stage/empty/directory";
 const DEV: &CStr = c"/stage/dev";
-/// In a root that nothing is written to: what is mounted on is made.
-const PLACES: GuestSpace = GuestSpace {
-    bytes: 1 << 20,
-    inodes: 1024,
-};
 
 /// The numbers are Linux's (devices.txt).
 const DEVICES: [(&str, u32, u32); 6] = [
@@ -68,45 +62,53 @@ fn below_root(path: &str) -> Result<CString, Failure> {
 }
 
 /// In the mount namespace of the program's process. At the end its root is the view's. `served`: what leads to the share of
-/// the monitor's driver, where the root is one.
-pub fn steps(plan: &GuestPlan, served: Option<RawFd>) -> Result<Vec<Step>, Failure> {
+/// the monitor's driver, where there is one. What is shared is sent through `channel`.
+pub fn steps(plan: &GuestPlan, served: Option<RawFd>, channel: RawFd) -> Result<Vec<Step>, Failure> {
     let mut steps = vec![Step::PrivateMounts];
     let (share, root) = (text(SHARE)?, text(ROOT)?);
     let flags = MountFlags::default();
-    for path in [&share, &root, &STAGE.to_owned()] {
+    for path in [&share, &text(DISK)?, &root, &STAGE.to_owned()] {
         steps.push(Step::Mkdir {
             path: path.clone(),
             mode: 0o755,
         });
     }
     let tree = Fd::Slot(SLOT_TREE);
+    if let Some(by) = &plan.share {
+        steps.extend([
+            shared(by, served)?,
+            Step::AttachAt {
+                tree,
+                path: share.clone(),
+            },
+            Step::OpenDir {
+                path: share.clone(),
+                slot: SLOT_ROOT,
+            },
+            Step::OpenAndSend {
+                root: Fd::Slot(SLOT_ROOT),
+                path: c".".to_owned(),
+                channel,
+                tag: wire::TAG_SHARE,
+                slot: SLOT_TREE,
+            },
+        ]);
+    }
     match &plan.root {
         GuestRoot::Own => return Ok(Vec::new()),
-        GuestRoot::Shared { .. } | GuestRoot::Served { .. } => {
-            steps.extend([
-                shared(&plan.root, served)?,
-                Step::AttachAt {
-                    tree,
-                    path: share.clone(),
-                },
-                Step::OpenTree {
-                    path: share,
-                    recursive: false,
-                    no_symlinks: true,
-                    slot: SLOT_TREE,
-                },
-                Step::AttachAt {
-                    tree,
-                    path: root.clone(),
-                },
-            ]);
-        }
-        GuestRoot::Disk {
-            device,
-            format,
-            writable,
-            files,
-        } => disk(&mut steps, device, *format, *writable, files)?,
+        GuestRoot::Shared => steps.extend([
+            Step::OpenTree {
+                path: share,
+                recursive: false,
+                no_symlinks: true,
+                slot: SLOT_TREE,
+            },
+            Step::AttachAt {
+                tree,
+                path: root.clone(),
+            },
+        ]),
+        GuestRoot::Disk { device, format } => disk(&mut steps, device, *format)?,
     }
     steps.extend([
         Step::OpenDir {
@@ -217,7 +219,7 @@ pub fn steps(plan: &GuestPlan, served: Option<RawFd>) -> Result<Vec<Step>, Failu
             }),
         }
     }
-    if let GuestRoot::Disk { writable: None, .. } = plan.root {
+    if let GuestRoot::Disk { .. } = plan.root {
         // Now that all has its place.
         steps.push(Step::Flags {
             tree: Fd::Slot(SLOT_OVERLAY),
@@ -231,19 +233,27 @@ pub fn steps(plan: &GuestPlan, served: Option<RawFd>) -> Result<Vec<Step>, Failu
     Ok(steps)
 }
 
+/// As `mountinfo` names what is shared.
+pub fn source(share: &GuestShare) -> &str {
+    match share {
+        GuestShare::Virtio { tag } => tag,
+        GuestShare::Vsock { .. } => SERVED,
+    }
+}
+
 /// The file system that the host shares.
-fn shared(root: &GuestRoot, served: Option<RawFd>) -> Result<Step, Failure> {
+fn shared(share: &GuestShare, served: Option<RawFd>) -> Result<Step, Failure> {
     let number = served.map(|fd| fd.to_string());
-    let mut list = match (root, &number) {
-        (GuestRoot::Shared { tag }, _) => vec![("source", tag.as_str()), ("trans", "virtio")],
-        (_, Some(number)) => vec![
-            ("source", SERVED),
-            ("trans", "fd"),
-            ("rfdno", number.as_str()),
-            ("wfdno", number.as_str()),
-        ],
-        (_, None) => return Err(failure("mount the root", "nothing leads to what is shared")),
-    };
+    let mut list = vec![("source", source(share))];
+    match (share, &number) {
+        (GuestShare::Virtio { .. }, _) => list.push(("trans", "virtio")),
+        (GuestShare::Vsock { .. }, Some(number)) => {
+            list.extend([("trans", "fd"), ("rfdno", number.as_str()), ("wfdno", number.as_str())]);
+        }
+        (GuestShare::Vsock { .. }, None) => {
+            return Err(failure("mount what is shared", "nothing leads to it"));
+        }
+    }
     list.extend([
         ("version", "9p2000.L"),
         // What one request carries at most, near the most that the transport takes.
@@ -272,14 +282,8 @@ pub fn module(format: DiskFormat) -> &'static str {
     }
 }
 
-/// The disk on [`SHARE`]; a layer in memory above it; both together on [`ROOT`].
-fn disk(
-    steps: &mut Vec<Step>,
-    device: &str,
-    format: DiskFormat,
-    writable: Option<GuestSpace>,
-    files: &BTreeMap<String, String>,
-) -> Result<(), Failure> {
+/// The disk on [`DISK`]; a layer in memory above it, for what is made to mount on; both together on [`ROOT`].
+fn disk(steps: &mut Vec<Step>, device: &str, format: DiskFormat) -> Result<(), Failure> {
     let flags = MountFlags::default();
     let read_only = MountFlags {
         read_only: true,
@@ -296,13 +300,11 @@ fn disk(
         // A journal that was not played back is nothing that could be written now.
         list.push(("noload", ""));
     }
-    let space = writable.unwrap_or(PLACES);
-    let (bytes, inodes) = (space.bytes.to_string(), space.inodes.to_string());
-    let layer = [("size", bytes.as_str()), ("nr_inodes", &inodes), ("mode", "0755")];
+    let layer = [("size", "1m"), ("nr_inodes", "1k"), ("mode", "0755")];
     let overlay = [
         ("source", "overlay"),
-        ("lowerdir", SHARE),
-        ("upperdir", LAYER),
+        ("lowerdir", DISK),
+        ("upperdir", "/layer/upper"),
         ("workdir", "/layer/work"),
         // Nothing of the layer outlives the machine.
         ("volatile", ""),
@@ -321,7 +323,7 @@ fn disk(
         },
         Step::AttachAt {
             tree,
-            path: text(SHARE)?,
+            path: text(DISK)?,
         },
         mkdir(c"/layer"),
         Step::NewFs {
@@ -336,18 +338,6 @@ fn disk(
         },
         mkdir(c"/layer/upper"),
         mkdir(c"/layer/work"),
-    ]);
-    for (path, content) in files {
-        // Whatever the disk has there, a link or nothing, is below it.
-        let below = below_root(path)?;
-        directories(steps, LAYER, path)?;
-        steps.push(Step::File {
-            path: text(&format!("{LAYER}/{}", below.to_string_lossy()))?,
-            content: content.clone().into_bytes(),
-            writable: false,
-        });
-    }
-    steps.extend([
         Step::NewFs {
             fs: c"overlay",
             options: options(&overlay)?,
@@ -364,7 +354,12 @@ fn disk(
 
 /// Something to mount on, in a file system of the guest's own that was mounted above it.
 fn place(steps: &mut Vec<Step>, target: &str, directory: bool) -> Result<(), Failure> {
-    directories(steps, ROOT, target)?;
+    for (end, _) in target.match_indices('/').skip(1) {
+        steps.push(Step::Mkdir {
+            path: text(&format!("{ROOT}{}", &target[..end]))?,
+            mode: 0o755,
+        });
+    }
     let path = text(&format!("{ROOT}{target}"))?;
     steps.push(match directory {
         true => Step::Mkdir { path, mode: 0o755 },
@@ -374,17 +369,6 @@ fn place(steps: &mut Vec<Step>, target: &str, directory: bool) -> Result<(), Fai
             writable: false,
         },
     });
-    Ok(())
-}
-
-/// All that lead to `target` below `top`.
-fn directories(steps: &mut Vec<Step>, top: &str, target: &str) -> Result<(), Failure> {
-    for (end, _) in target.match_indices('/').skip(1) {
-        steps.push(Step::Mkdir {
-            path: text(&format!("{top}{}", &target[..end]))?,
-            mode: 0o755,
-        });
-    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use crate::idmap;
 use crate::seccomp;
-use crate::step::{Fd, SLOTS, Step};
+use crate::step::{CStringArray, Fd, SLOTS, Step};
 use crate::wire::{self, Message};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -523,19 +523,20 @@ impl State {
                 pass(*gate)
             }
             Step::Execute { fd, argv, envp } => {
-                let raw = self.fd(*fd)?.as_raw_fd();
-                // SAFETY: both arrays are null-terminated arrays of C strings that live until the exec.
-                let answer = unsafe {
-                    libc::syscall(
-                        libc::SYS_execveat,
-                        raw,
-                        c"".as_ptr(),
-                        argv.as_ptr(),
-                        envp.as_ptr(),
-                        libc::AT_EMPTY_PATH,
-                    )
-                };
-                check(answer as i32).map(drop)
+                Err(execute(self.fd(*fd)?.as_raw_fd(), c"", argv, envp, libc::AT_EMPTY_PATH))
+            }
+            Step::ExecuteFirst { paths, argv, envp } => {
+                let mut failed = io::Error::from(Errno::NOENT);
+                for path in paths {
+                    let error = execute(libc::AT_FDCWD, path, argv, envp, 0);
+                    match error.raw_os_error() {
+                        Some(libc::ENOENT | libc::ENOTDIR) => {}
+                        // What may not be executed is told of, unless another one can be.
+                        Some(libc::EACCES) => failed = error,
+                        _ => return Err(error),
+                    }
+                }
+                Err(failed)
             }
             Step::Init {
                 channel,
@@ -693,17 +694,32 @@ fn write_setting(path: &CStr, value: &CStr) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns only where it fails.
+fn execute(directory: RawFd, path: &CStr, argv: &CStringArray, envp: &CStringArray, flags: i32) -> io::Error {
+    // SAFETY: both arrays are null-terminated arrays of C strings that live until the exec.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            directory,
+            path.as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            flags,
+        )
+    };
+    io::Error::last_os_error()
+}
+
 fn make_file(path: &CStr, content: &[u8], writable: bool) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mode = Mode::from_raw_mode(if writable { 0o666 } else { 0o444 });
     if content.is_empty() {
-        return Ok(rustix::fs::mknodat(
-            CWD,
-            path,
-            rustix::fs::FileType::RegularFile,
-            mode,
-            0,
-        )?);
+        let regular = rustix::fs::FileType::RegularFile;
+        return match rustix::fs::mknodat(CWD, path, regular, mode, 0) {
+            // Something to mount on; a root of somebody else's may have it.
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(e) => Err(e.into()),
+        };
     }
     let file = rustix::fs::openat(CWD, path, flags, mode)?;
     let mut rest = content;
@@ -944,7 +960,6 @@ fn reap(program: i32, socket: RawFd, used: &mut u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::step::CStringArray;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use std::os::fd::AsFd;
 

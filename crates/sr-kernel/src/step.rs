@@ -281,6 +281,12 @@ pub enum Step {
         argv: CStringArray,
         envp: CStringArray,
     },
+    /// The first of the paths that is there, as execvp(3) does.
+    ExecuteFirst {
+        paths: Vec<CString>,
+        argv: CStringArray,
+        envp: CStringArray,
+    },
     /// Reaps, forwards signals, reports the program's status, ends with the supervisor. Never returns.
     Init {
         channel: RawFd,
@@ -354,6 +360,13 @@ impl Step {
             Step::Await { .. } => "hear from the supervisor".into(),
             Step::JoinGroup { .. } => "join the run's control group".into(),
             Step::Execute { .. } => "execute the program".into(),
+            Step::ExecuteFirst { paths, .. } => match paths.as_slice() {
+                [path] => format!("execute {}", text(path)),
+                paths => format!(
+                    "execute any of {}",
+                    paths.iter().map(text).collect::<Vec<_>>().join(", ")
+                ),
+            },
             Step::Flags { .. } => "set the flags of a mount".into(),
             Step::PrepareLandlock { .. } => "make the Landlock ruleset".into(),
             Step::AllowOpened { .. } => "add the executable to the Landlock ruleset".into(),

@@ -20,6 +20,8 @@ pub const TAG_SCRIPT: u8 = b'#';
 /// A descriptor of the executable that a monitor's guest is to start, and of its script.
 pub const TAG_GUEST_EXECUTABLE: u8 = b'x';
 pub const TAG_GUEST_SCRIPT: u8 = b's';
+/// What a guest's host shares with it.
+pub const TAG_SHARE: u8 = b'D';
 /// A mount whose content is hashed: `a` is its number.
 pub const TAG_MOUNT: u8 = b'M';
 /// The writable tmpfs.

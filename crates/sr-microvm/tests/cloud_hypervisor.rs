@@ -101,9 +101,8 @@ fn prepare(place: &Place, program: String, script: &str) -> Result<Prepared, End
     plan.root = GuestRoot::Disk {
         device: "vda".into(),
         format: DiskFormat::Erofs,
-        writable: None,
-        files: [("/etc/made".to_owned(), "up".to_owned())].into(),
     };
+    plan.share = None;
     Ok(Prepared { machine, plan })
 }
 
@@ -163,7 +162,7 @@ fn is_there(pid: i32) -> bool {
 
 /// From its start to its end: its posture, its streams both ways, its status, and nothing left of it.
 fn a_program_runs_in_cloud_hypervisor(place: &Place) -> Test {
-    let it = prepare(place, program()?, "cat; cat /etc/made; echo wrong >&2; exit 7")?;
+    let it = prepare(place, program()?, "cat; cat /etc/plain; echo wrong >&2; exit 7")?;
     let agent = it.agent();
     let mut driver = it.start(place)?;
     let streams = Streams::of(&mut driver.child, b"in and out ".to_vec());

@@ -63,9 +63,8 @@ fn prepare(place: &Place, script: &str) -> Result<Prepared, End> {
     plan.root = GuestRoot::Disk {
         device: "vda".into(),
         format: DiskFormat::Erofs,
-        writable: None,
-        files: [("/etc/made".to_owned(), "up".to_owned())].into(),
     };
+    plan.share = None;
     let socket = guest_socket(&machine.socket, AGENT_PORT).unwrap();
     Ok(Prepared {
         argv: machine.arguments(),
@@ -92,7 +91,7 @@ fn tells(ran: &Ran, wanted: EventName) -> bool {
 
 /// From its start to its end: its posture, its streams both ways, its status, and nothing left of it.
 fn a_program_runs_in_firecracker(place: &Place) -> Test {
-    let it = prepare(place, "cat; cat /etc/made; echo wrong >&2; exit 7")?;
+    let it = prepare(place, "cat; cat /etc/plain; echo wrong >&2; exit 7")?;
     let mut driver = place.start_as(it.speech, it.argv, it.plan, piped());
     let streams = Streams::of(&mut driver.child, b"in and out ".to_vec());
     let held = driver.until(|said| matches!(said, Said::Held { .. } | Said::Failed { .. }))?;

@@ -236,7 +236,8 @@ section! {
         vmm: Vmm,
         /// A kernel among the run store's artifacts, by its name. Left out: `default`.
         kernel: Word,
-        /// A root file system among the run store's artifacts, by its name. Left out: what `rootfs` says.
+        /// A root file system among the run store's artifacts, by its name: a disk that is only read. The command is looked for
+        /// in it. Left out: what `rootfs` says.
         rootfs: Word,
         /// Default `kvm`. `tcg`: QEMU computes the guest's instructions itself, where there is no KVM.
         accel: Accel,

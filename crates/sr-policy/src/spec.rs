@@ -39,6 +39,13 @@ pub struct PolicySpec {
     pub degrade: Vec<Control>,
 }
 
+impl PolicySpec {
+    /// The artifact that a guest has for its root.
+    pub fn guest_root(&self) -> Option<&str> {
+        self.microvm.as_ref()?.rootfs.as_deref()
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Preset {

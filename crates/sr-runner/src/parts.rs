@@ -2,13 +2,16 @@
 
 use crate::digests;
 use crate::store::Store;
+use crate::subject::opened;
 use crate::walls::Programs;
 use rustix::fs::{Access, AtFlags, CWD};
 use sr_artifact::cpio::Archive;
 use sr_artifact::{Artifact, Artifacts, Input, Kind, Provenance, Wanted};
 use sr_common::facts::{Image, WallParts};
+use sr_common::guest::DiskFormat;
 use sr_common::{Backend, Code, Digest, Fault, Vmm};
 use sr_policy::PolicySpec;
+use sr_policy::spec::Microvm;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -41,7 +44,7 @@ pub fn find(
     let driver = own_program()?;
     let guest = policy.microvm.clone().unwrap_or_default();
     Ok(Some(WallParts {
-        images: images(&guest.kernel, programs, &driver, store)?,
+        images: images(&guest, programs, &driver, store)?,
         driver: text(&driver)?,
         monitor,
     }))
@@ -58,6 +61,7 @@ fn gvisor(programs: &Programs, path_var: &OsStr, store: &Store) -> Result<WallPa
             role: "agent".to_owned(),
             path: text(&agent)?,
             digest,
+            format: None,
         }],
         driver: text(&driver)?,
         monitor,
@@ -120,8 +124,9 @@ fn executable(path: &Path) -> io::Result<bool> {
     Ok(regular && may)
 }
 
-/// The kernel of that name, and what it unpacks at its start: its modules, and the agent for init.
-fn images(kernel: &str, programs: &Programs, driver: &Path, store: &Store) -> Result<Vec<Image>, Fault> {
+/// The kernel that is named, what it unpacks at its start (its modules, and the agent for init), and the root that is named.
+fn images(guest: &Microvm, programs: &Programs, driver: &Path, store: &Store) -> Result<Vec<Image>, Fault> {
+    let kernel = &guest.kernel;
     let remedy = "`safe-run artifact build kernel` makes one of Debian's";
     let missing = || preflight("kernel", format!("there is no kernel artifact {kernel}"), remedy);
     let artifacts = Artifacts::existing(store.path()).ok_or_else(missing)?;
@@ -130,16 +135,39 @@ fn images(kernel: &str, programs: &Programs, driver: &Path, store: &Store) -> Re
         .map_err(|_| missing())?;
     let agent = agent(programs, driver);
     let initrd = initrd(&artifacts, &kernel, modules, &agent, store)?;
-    [("kernel", &kernel), ("initrd", &initrd)]
+    let root = guest.rootfs.as_deref().map(|name| root(&artifacts, name)).transpose()?;
+    let root = root.map(|(artifact, format)| ("rootfs", artifact, Some(format)));
+    [("kernel", kernel, None), ("initrd", initrd, None)]
         .into_iter()
-        .map(|(role, artifact)| {
+        .chain(root)
+        .map(|(role, artifact, format)| {
             Ok(Image {
                 role: role.to_owned(),
                 path: text(&artifacts.path(&artifact.digest))?,
                 digest: artifact.digest,
+                format,
             })
         })
         .collect()
+}
+
+/// The root file system of that name, and of what kind it is.
+fn root(artifacts: &Artifacts, name: &str) -> Result<(Artifact, DiskFormat), Fault> {
+    let wanted = Wanted::named(Kind::Rootfs, name)?;
+    let root = artifacts.resolve(&wanted, Some(Kind::Rootfs)).map_err(|_| {
+        let remedy = "`safe-run artifact build rootfs` or `import` makes one";
+        preflight("rootfs", format!("there is no rootfs artifact {name}"), remedy)
+    })?;
+    let format = match root.provenance.format.as_deref() {
+        Some("erofs") => DiskFormat::Erofs,
+        Some("squashfs") => DiskFormat::Squashfs,
+        Some("ext4") => DiskFormat::Ext4,
+        other => {
+            let found = format!("the rootfs artifact {name} is of the format {other:?}");
+            return Err(preflight("rootfs", found, "import it anew"));
+        }
+    };
+    Ok((root, format))
 }
 
 pub(crate) fn agent(programs: &Programs, driver: &Path) -> PathBuf {
@@ -198,6 +226,10 @@ fn initrd(
     file.take(MOST_AGENT).read_to_end(&mut init).map_err(bad)?;
     if Digest::of(&init) != digest {
         return Err(bad(io::Error::other("it changed while it was read, or is too large")));
+    }
+    if let Some(loader) = opened::loader(agent) {
+        let found = format!("it needs {}, and a guest has none", loader.display());
+        return Err(bad(io::Error::other(found)));
     }
     let mut archive = Archive::default();
     for directory in ["dev", "proc", "share", "root"] {

@@ -313,7 +313,7 @@ impl<'a> Run<'a> {
                 kept: self.request.caller.runtime.as_deref(),
                 stdio,
                 extra,
-                guest: wall.map(|wall| Guest {
+                guest: wall.filter(|wall| wall.disk().is_none()).map(|wall| Guest {
                     root: &wall.root,
                     executable: &process.executable,
                     script: process.script.as_deref(),
@@ -566,6 +566,11 @@ impl<'a> Run<'a> {
         }
         let (executed, stat) = digest(&prepared.executable, &process.executable)?;
         let executable = match (self.bundle.wall_plan.is_some(), prepared.guest.take()) {
+            // In an image, whose digest is among the wall's.
+            (true, None) => {
+                self.digests.wall.push(executed);
+                None
+            }
             (true, Some(file)) => {
                 self.digests.wall.push(executed);
                 let inside = &self.bundle.process_plan;
@@ -576,14 +581,14 @@ impl<'a> Run<'a> {
                 }
                 let (executable, stat) = digest(&file, &inside.executable)?;
                 watched.add_script(&inside.executable, file, Identity::of(&stat));
-                executable
+                Some(executable)
             }
-            _ => executed,
+            (false, _) => Some(executed),
         };
         if self.bundle.process_plan.script.is_some() {
-            self.digests.interpreters = vec![executable.clone()];
+            self.digests.interpreters.extend(executable.clone());
         }
-        self.digests.executable = Some(executable);
+        self.digests.executable = executable;
         Ok((Identity::of(&stat), watched))
     }
 
@@ -727,6 +732,7 @@ mod tests {
             role: role.into(),
             path: format!("/store/{role}"),
             digest: Digest::of(role.as_bytes()),
+            format: None,
         };
         let part = |role: &str, digest| MountDigest {
             source: Some(format!("/store/{role}")),

@@ -44,7 +44,10 @@ pub fn subject(
     let mounts = mounts::resolve(&policy.mounts, &place, facts)?;
     let hidden = hidden::find(policy, &mounts, surroundings.cache)?;
     let view = view::View::new(root.as_ref(), &mounts, facts);
-    let command = command::resolve(policy, &place.cwd, path_var, &view, surroundings)?;
+    let command = match policy.guest_root() {
+        None => command::resolve(policy, &place.cwd, path_var, &view, surroundings)?,
+        Some(_) => command::of_guest(policy, &place.cwd, &mounts)?,
+    };
     Ok(Subject {
         cwd: fault::text(&place.cwd, "cwd")?,
         workspace: fault::text(&place.workspace, "cwd")?,

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests, whole};
+use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests, root, whole};
 use support::{End, Going, Place, Ran, Test, end, is_root, needs, on_the_rig, skip, slow};
 
 /// A boot of a guest within a guest, on a host that is busy with other things.
@@ -46,6 +46,10 @@ fn main() {
         }),
         ("kvm_files_in_firecracker", |place| files(place, FIRECRACKER)),
         ("kvm_files_in_cloud_hypervisor", |place| files(place, CLOUD_HYPERVISOR)),
+        ("kvm_a_root_in_firecracker", |place| a_root(place, FIRECRACKER)),
+        ("kvm_a_root_in_cloud_hypervisor", |place| {
+            a_root(place, CLOUD_HYPERVISOR)
+        }),
         ("kvm_limits_in_firecracker", |place| limits(place, FIRECRACKER)),
         ("kvm_limits_in_cloud_hypervisor", |place| {
             limits(place, CLOUD_HYPERVISOR)
@@ -100,10 +104,14 @@ fn within(place: &Place, vmm: Vmm, boot: &str, words: &[&str]) -> Result<Command
 }
 
 fn asked(place: &Place, vmm: Vmm, boot: &str, words: &[&str]) -> Result<Command, End> {
+    let root = match place.home.join("tree").exists() {
+        true => ", rootfs: box",
+        false => "",
+    };
     let policy = format!(
         "apiVersion: safe-run/v1\nmetadata: {{name: k}}\nextends: standard\n\
          runtime: {{backend: \"microvm:{}\", args: []}}\nmounts: [{{source: ., target: /work, captured: true}}]\n\
-         microvm: {{bootTimeout: {boot}}}\n",
+         microvm: {{bootTimeout: {boot}{root}}}\n",
         vmm.name
     );
     fs::write(place.home.join("policy.yaml"), policy)?;
@@ -133,7 +141,7 @@ fn a_program(place: &Place, vmm: Vmm) -> Test {
     );
     let report = place.report();
     ensure!(report["backend"] == format!("microvm:{}", vmm.name), "{report}");
-    whole(place)?;
+    whole(place, 0)?;
     // Those that count something of their machine tell of it.
     let counted = place
         .events("guest.event")
@@ -234,6 +242,23 @@ fn a_silent_guest(place: &Place, vmm: Vmm) -> Test {
 }
 
 /// Nobody helps an ordinary user whom the host lets use KVM; whom it does not is told so.
+/// With an image for its root.
+fn a_root(place: &Place, vmm: Vmm) -> Test {
+    runs_guests()?;
+    root(place)?;
+    place.write("old", "text\n");
+    let script = "cat; cat old /etc/own; echo new > made; touch /new; exit 7";
+    let ran = run(place, vmm, &["--", "sh", "-c", script])?;
+    ran.ended(7)?;
+    ensure!(
+        ran.out == "in\ntext\nthe image's own\n" && ran.err.contains("/new: Read-only"),
+        "{ran}"
+    );
+    whole(place, 1)?;
+    nothing_left_of_guests(place)?;
+    place.tell(&["apply", "last", "made"]).ok()
+}
+
 fn a_user_of_its_group(place: &Place) -> Test {
     const GROUP: u32 = 4242;
     on_the_rig()?;
@@ -241,11 +266,13 @@ fn a_user_of_its_group(place: &Place) -> Test {
         return skip("KVM: not started by root");
     }
     place.write("old", "text\n");
+    // From a root of its own, too.
+    root(place)?;
     let ready = within(
         place,
         QEMU,
         "170s",
-        &["--", "sh", "-c", "cat old; echo new > made; exit 7"],
+        &["--", "sh", "-c", "cat old /etc/own; echo new > made; exit 7"],
     )?;
     let mut own = place.command("chown");
     own.args(["-R", "65534:65534"]).arg(place.root());
@@ -266,7 +293,7 @@ fn a_user_of_its_group(place: &Place) -> Test {
     failed(&as_user("--clear-groups"), "launch.preflight.kvm", "not in its group")?;
     let ran = as_user(&format!("--groups={GROUP}"));
     ran.ended(7)?;
-    ensure!(ran.out == "text\n", "{ran}");
+    ensure!(ran.out == "text\nthe image's own\n", "{ran}");
     ensure!(!place.project.join("made").exists(), "written through");
     nothing_left_of_guests(place)
 }

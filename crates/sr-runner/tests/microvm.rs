@@ -7,9 +7,10 @@ mod support;
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests, whole};
+use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests, root, whole};
 use support::{End, Going, Place, Ran, Test, end, in_namespaces, is_root, needs, skip, slow};
 
 /// A boot on a host that is busy with other things.
@@ -18,6 +19,7 @@ const BOOT: Duration = Duration::from_secs(180);
 fn main() {
     support::main(&[
         ("microvm_from_its_policy_to_its_report", from_its_policy_to_its_report),
+        ("microvm_a_root_of_its_own", a_root_of_its_own),
         ("microvm_limits_of_the_guests_kernel", limits_of_the_guests_kernel),
         ("microvm_nothing_left_of_a_killed_run", nothing_left_of_a_killed_run),
         ("microvm_of_another_kernel", of_another_kernel),
@@ -48,11 +50,16 @@ fn command(place: &Place, words: &[&str]) -> Result<Command, End> {
 
 /// The same, where the guest has so long to boot.
 fn within(place: &Place, boot: &str, words: &[&str]) -> Result<Command, End> {
+    of(place, &format!("bootTimeout: {boot}"), words)
+}
+
+/// The same, with that in the policy for its guest.
+fn of(place: &Place, guest: &str, words: &[&str]) -> Result<Command, End> {
     needs(place, "qemu-system-x86_64")?;
     let policy = format!(
         "apiVersion: safe-run/v1\nmetadata: {{name: m}}\nextends: standard\n\
          runtime: {{backend: \"microvm:qemu\", args: []}}\nmounts: [{{source: ., target: /work, captured: true}}]\n\
-         microvm: {{accel: tcg, bootTimeout: {boot}}}\n"
+         microvm: {{accel: tcg, {guest}}}\n"
     );
     fs::write(place.home.join("policy.yaml"), policy)?;
     let policy = place.home.join("policy.yaml");
@@ -91,7 +98,7 @@ fn from_its_policy_to_its_report(place: &Place) -> Test {
         report["backend"] == "microvm:qemu" && report["denied"].is_null(),
         "{report}"
     );
-    whole(place)?;
+    whole(place, 0)?;
     place.tell(&["report", "verify"]).ok()?;
     place.tell(&["apply", "last", "made", "old"]).ok()?;
     ensure!(
@@ -99,6 +106,68 @@ fn from_its_policy_to_its_report(place: &Place) -> Test {
         "not applied"
     );
     place.nothing_left()
+}
+
+/// Its programs are the image's, found there by name or path; its mounts are the policy's, as without one.
+fn a_root_of_its_own(place: &Place) -> Test {
+    kernel(&place.store)?;
+    root(place)?;
+    let run = |words: &[&str]| Ok::<_, End>(end(of(place, "rootfs: box", words)?, b"in\n", slow(BOOT)));
+    place.write("old", "text\n");
+    let script =
+        "#!/bin/sh\ncat; cat old /etc/own; id -u; ls /; echo new > made; rm old; touch /new /etc/own; exit 7\n";
+    fs::set_permissions(place.write("job", script), fs::Permissions::from_mode(0o755))?;
+    let ran = run(&["--", "./job"])?;
+    ran.ended(7)?;
+    let seen = "in\ntext\nthe image's own\n1000\nbin\ndev\netc\nproc\ntmp\nwork\n";
+    ensure!(ran.out == seen, "{ran}");
+    ensure!(ran.err.matches("Read-only file system").count() == 2, "{ran}");
+    ensure!(
+        place.project.join("old").exists() && !place.project.join("made").exists(),
+        "written through"
+    );
+    whole(place, 1)?;
+    let report = place.report();
+    // Nobody outside has looked into the image: what was executed there the guest tells.
+    ensure!(report["digests"]["executable"].is_null(), "{report}");
+    let posture = report["posture"].as_array().expect("a posture").iter();
+    let hashed = posture.filter(|line| line["mechanism"].as_str().is_some_and(|how| how.starts_with("hashed ")));
+    let executed: Vec<(&str, &str)> = hashed
+        .filter(|line| line["control"] == "executableDigest" && line["mechanism"].as_str().unwrap().ends_with("guest"))
+        .map(|line| (line["requested"].as_str().unwrap(), line["observed"].as_str().unwrap()))
+        .collect();
+    let digest = |file: &Path| Ok::<_, End>(sr_common::Digest::of(&fs::read(file)?).to_string());
+    let (shell, job) = (
+        digest(&place.home.join("tree/bin/busybox"))?,
+        digest(&place.project.join("job"))?,
+    );
+    ensure!(
+        executed == [("/bin/busybox", shell.as_str()), ("/work/job", job.as_str())],
+        "{executed:?}"
+    );
+    place.tell(&["report", "verify"]).ok()?;
+    place.tell(&["apply", "last", "made", "old"]).ok()?;
+    ensure!(
+        !place.project.join("old").exists() && place.project.join("made").exists(),
+        "not applied"
+    );
+
+    let ran = run(&["--", "told", "a", "b"])?;
+    ran.ended(0)?;
+    ensure!(ran.out == "told: a b\n", "{ran}");
+    let none = "cannot execute any of /usr/local/bin/python3, ";
+    failed(&run(&["--", "python3"])?, "launch.guest", none)?;
+    failed(
+        &run(&["--", "/etc/own"])?,
+        "launch.guest",
+        "cannot execute /etc/own: Permission denied",
+    )?;
+    let outside = place.home.join("tree/bin/told");
+    let outside = format!("../{}", outside.strip_prefix(place.root()).expect("below it").display());
+    let ran = run(&["--", &outside])?;
+    ran.ended(125)?;
+    ensure!(ran.err.contains("is not in the sandbox"), "{ran}");
+    nothing_left_of_guests(place)
 }
 
 fn limits_of_the_guests_kernel(place: &Place) -> Test {
@@ -164,6 +233,14 @@ fn of_nothing(place: &Place) -> Test {
     let mut without = command(place, &["--", "true"])?;
     without.env("SAFE_RUN_GUEST", place.root().join("none"));
     failed(&end(without, b"", slow(BOOT)), "launch.preflight.guest", "none")?;
+    // Of the host's own libraries.
+    let mut without = command(place, &["--", "true"])?;
+    without.env("SAFE_RUN_GUEST", "/bin/true");
+    failed(
+        &end(without, b"", slow(BOOT)),
+        "launch.preflight.guest",
+        "a guest has none",
+    )?;
     let none = place.write("none", "");
     let mut without = command(place, &["--", "true"])?;
     without.env("SAFE_RUN_QEMU", &none);
@@ -174,6 +251,12 @@ fn of_nothing(place: &Place) -> Test {
     let mut without = command(place, &["--", "true"])?;
     without.env("SAFE_RUN_QEMU", &other);
     failed(&end(without, b"", slow(BOOT)), "launch.preflight.qemu", "outside")?;
+    let without = of(place, "rootfs: none", &["--", "true"])?;
+    failed(
+        &end(without, b"", slow(BOOT)),
+        "launch.preflight.rootfs",
+        "no root file system none",
+    )?;
     place.nothing_left()
 }
 
@@ -374,14 +457,20 @@ fn exchanged_while_it_is_launched(place: &Place) -> Test {
     let artifacts = kernel(&place.store)?;
     // Makes the initrd.
     run(place, &["--", "true"])?.ok()?;
+    root(place)?;
     let (mut started, mut refused) = (0, 0);
-    for kind in [sr_artifact::Kind::Kernel, sr_artifact::Kind::Initrd] {
+    let kinds = [
+        sr_artifact::Kind::Kernel,
+        sr_artifact::Kind::Initrd,
+        sr_artifact::Kind::Rootfs,
+    ];
+    for kind in kinds {
         let all = artifacts.list().map_err(|fault| End::from(fault.to_string()))?;
         let one = all.iter().find(|artifact| artifact.kind == kind).expect("an artifact");
         let content = artifacts.path(&one.digest);
         let other = place.store.join("other");
         let bytes = fs::read(&content)?;
-        // A start of it that would be no kernel, and an initrd without an init.
+        // A start of it that would be no kernel, an initrd without an init, and a root without its files.
         fs::write(&other, &bytes[..bytes.len() / 2])?;
         let over = AtomicBool::new(false);
         let tried = std::thread::scope(|scope| {
@@ -397,7 +486,13 @@ fn exchanged_while_it_is_launched(place: &Place) -> Test {
                 times
             });
             let tried = (0..4)
-                .map(|_| run(place, &["--", "echo", "started"]))
+                .map(|_| {
+                    Ok(end(
+                        of(place, "rootfs: box", &["--", "echo", "started"])?,
+                        b"",
+                        slow(BOOT),
+                    ))
+                })
                 .collect::<Result<Vec<_>, End>>();
             over.store(true, Ordering::Relaxed);
             let times = exchanging.join().expect("exchanges");

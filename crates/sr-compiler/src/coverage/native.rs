@@ -61,7 +61,12 @@ pub(super) fn native(input: Input<'_>) -> Result<Native, Vec<Fault>> {
                     remedy: None,
                 };
                 match clause {
-                    Clause::Vmm | Clause::Kernel | Clause::GuestRoot | Clause::Accel | Clause::BootTimeout => {
+                    Clause::GuestRoot => {
+                        declared.answer = Answer::Refused;
+                        declared.reason = Some("there is no guest that could have it".to_owned());
+                        declared.remedy = Some("leave microvm.rootfs out, or write backend: microvm".to_owned());
+                    }
+                    Clause::Vmm | Clause::Kernel | Clause::Accel | Clause::BootTimeout => {
                         declared.holds = vec![by(Holder::Supervisor, "there is no guest", None)];
                     }
                     _ if refuse(&mut declared, &mut faults) => {}

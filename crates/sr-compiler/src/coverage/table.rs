@@ -6,7 +6,7 @@ use super::native::by;
 use crate::compile::Input;
 use sr_common::facts::ProgramFacts;
 use sr_common::{Answer, Control, Declaration, Hold, Holder, Strength, Vmm};
-use sr_policy::spec::{Accel, DeniedScope, ObserveScope, OnDenied};
+use sr_policy::spec::{Accel, DeniedScope, ObserveScope, OnDenied, RootWritable};
 
 /// A wall with a kernel of its own, within the native one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +50,13 @@ impl Inner {
 pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input: Input<'_>) -> Declaration {
     let policy = input.policy;
     let row = Row { inner, native };
+    let on_disk = policy.guest_root().is_some();
     match clause {
         Clause::User => row.besides("set by the agent there"),
+        Clause::Command if on_disk => Declaration {
+            reason: Some("it is the image whose digest is known before; the agent tells that of the program".into()),
+            ..row.instead("looked for in the guest's root, executed by its path", None)
+        },
         Clause::Command => Declaration {
             holds: vec![by(
                 Holder::Supervisor,
@@ -64,6 +69,13 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
         Clause::Args => row.instead("argv of the agent's plan", None),
         Clause::Env => row.instead("environment of the agent's plan; nothing is inherited", None),
         Clause::Workdir => row.instead("chdir by the agent there", None),
+        Clause::Rootfs if on_disk => match policy.rootfs.writable {
+            RootWritable::ReadOnly => row.instead("a disk, mounted read-only", Some(Strength::Kernel)),
+            RootWritable::Overlay => row.refused(
+                "what is written to a root on a disk would be in the guest's memory alone",
+                "write rootfs: {writable: readOnly}, and mount a captured directory",
+            ),
+        },
         Clause::Rootfs => row.besides(&format!("its root, {}", inner.shown())),
         Clause::Mount(_) => row.besides(inner.shown()),
         Clause::Installation
@@ -170,11 +182,14 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
             Inner::Gvisor => native.clone(),
         },
         Clause::GuestRoot => match inner {
-            Inner::Microvm(_) => row.refused(
-                "no guest starts from an image of its own in this build",
-                "leave microvm.rootfs out: the guest's root is then what `rootfs` says",
+            Inner::Microvm(_) => row.of(
+                Holder::Supervisor,
+                "its digest, computed again on the descriptor by which it is used",
             ),
-            Inner::Gvisor => native.clone(),
+            Inner::Gvisor => row.refused(
+                "a container of gVisor's has no disk",
+                "leave microvm.rootfs out, or write backend: microvm",
+            ),
         },
         Clause::Accel => match inner {
             Inner::Microvm(_) => Declaration {

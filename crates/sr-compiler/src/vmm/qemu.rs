@@ -3,7 +3,7 @@
 
 pub use sr_policy::spec::Accel;
 
-/// A virtual machine for QEMU: no disk, no network, one directory shared, one port for the agent in the guest.
+/// A virtual machine for QEMU: its disks, no network, one directory shared, one port for the agent in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// The program.
@@ -17,6 +17,8 @@ pub struct Machine {
     /// An ELF image that can be started by PVH.
     pub kernel: String,
     pub initrd: String,
+    /// Images that it may read.
+    pub disks: Vec<String>,
 }
 
 /// The descriptors that the driver gives QEMU: connected sockets for the agent, for QMP, and for the console.
@@ -79,6 +81,14 @@ impl Machine {
         ]);
         let tag = value(&self.tag);
         add(&["-device", &format!("virtio-9p-{bus},fsdev=root,mount_tag={tag}")]);
+        for (number, path) in self.disks.iter().enumerate() {
+            let file = value(path);
+            add(&[
+                "-blockdev",
+                &format!("driver=file,node-name=disk{number},read-only=on,filename={file}"),
+            ]);
+            add(&["-device", &format!("virtio-blk-{bus},drive=disk{number}")]);
+        }
         all
     }
 }
@@ -117,6 +127,7 @@ mod tests {
             tag: "root".into(),
             kernel: "/wall/kernel".into(),
             initrd: "/wall/initrd".into(),
+            disks: Vec::new(),
         }
     }
 
@@ -124,6 +135,21 @@ mod tests {
     fn the_whole_list() {
         insta::assert_json_snapshot!("qemu_tcg", machine().arguments_by(Accel::Tcg));
         insta::assert_json_snapshot!("qemu_kvm", machine().arguments_by(Accel::Kvm));
+        let disk = Machine {
+            disks: vec!["/wall/rootfs".into()],
+            ..machine()
+        };
+        for (accel, device) in [
+            (Accel::Tcg, "virtio-blk-pci,disable-legacy=on"),
+            (Accel::Kvm, "virtio-blk-device"),
+        ] {
+            let (all, without) = (disk.arguments_by(accel), machine().arguments_by(accel));
+            let image = "driver=file,node-name=disk0,read-only=on,filename=/wall/rootfs";
+            let device = format!("{device},drive=disk0");
+            let own = ["-blockdev", image, "-device", &device];
+            assert_eq!(all[..without.len()], without);
+            assert_eq!(all[without.len()..], own);
+        }
     }
 
     #[test]

@@ -217,6 +217,7 @@ pub fn with_parts(subject: Subject) -> Subject {
         role: role.into(),
         path: format!("/var/lib/safe-run/artifacts/sha256/{role}"),
         digest: sr_common::Digest::of(role.as_bytes()),
+        format: None,
     };
     Subject {
         wall: Some(sr_common::facts::WallParts {

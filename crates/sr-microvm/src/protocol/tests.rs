@@ -4,13 +4,14 @@ use super::guest::{self, Guest};
 use super::host::{self, Host};
 use super::*;
 use proptest::prelude::*;
-use sr_common::guest::{GuestLimits, GuestPlan, GuestRoot};
+use sr_common::guest::{GuestLimits, GuestPlan, GuestRoot, GuestShare};
 use sr_common::{Observed, Usage};
 
 fn plan(argument: &str) -> GuestPlan {
     GuestPlan {
         version: 1,
-        root: GuestRoot::Shared { tag: "root".into() },
+        share: Some(GuestShare::Virtio { tag: "root".into() }),
+        root: GuestRoot::Shared,
         mounts: Vec::new(),
         hostname: "guest".into(),
         executable: "/bin/true".into(),

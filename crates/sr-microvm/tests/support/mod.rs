@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFla
 use sr_artifact::cpio::Archive;
 use sr_artifact::modules::{self, Modules};
 use sr_common::Millis;
-use sr_common::guest::{DiskFormat, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot};
+use sr_common::guest::{DiskFormat, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot, GuestShare};
 use sr_common::monitor::{MESSAGE, Order, Said, Speech};
 use sr_compiler::vmm::qemu::{Accel, Machine};
 use std::fs;
@@ -205,6 +205,8 @@ impl Place {
         }
         fs::copy("/usr/bin/cut", tree.join("bin/cut"))?;
         fs::write(tree.join("etc/plain"), "plain")?;
+        fs::write(tree.join("bin/job"), "#!/bin/sh -e\necho job: $*\n")?;
+        fs::set_permissions(tree.join("bin/job"), fs::Permissions::from_mode(0o755))?;
         if !tree.join("link").is_symlink() {
             std::os::unix::fs::symlink("/etc/plain", tree.join("link"))?;
         }
@@ -252,6 +254,7 @@ impl Place {
             tag: "root".into(),
             kernel: text(&kernel),
             initrd: text(&initrd),
+            disks: Vec::new(),
         };
         Ok(machine.arguments_by(Accel::Tcg))
     }
@@ -471,7 +474,8 @@ pub fn plan(script: &str) -> GuestPlan {
     };
     GuestPlan {
         version: 1,
-        root: GuestRoot::Shared { tag: "root".into() },
+        share: Some(GuestShare::Virtio { tag: "root".into() }),
+        root: GuestRoot::Shared,
         mounts: vec![
             mount("/proc", GuestMountKind::Proc),
             mount("/dev", GuestMountKind::Dev),

@@ -6,7 +6,7 @@ use super::shims::{self, Shim};
 use super::view::{View, Walk};
 use super::{Surroundings, install, shebang};
 use sr_common::Fault;
-use sr_common::facts::{Command, Interpreter};
+use sr_common::facts::{Command, Interpreter, ResolvedMount};
 use sr_policy::PolicySpec;
 use sr_policy::spec::Installation;
 use std::ffi::OsStr;
@@ -33,16 +33,7 @@ pub(super) fn resolve(
     view: &View<'_>,
     surroundings: &Surroundings<'_>,
 ) -> Result<Command, Fault> {
-    let Some(written) = policy.runtime.command.as_deref().filter(|c| !c.is_empty()) else {
-        return Err(run(
-            COMMAND,
-            "no command",
-            "write runtime.command, or give it after `--`",
-        ));
-    };
-    if written.contains('\0') {
-        return Err(run(COMMAND, "the command holds a NUL byte", "write the program's path"));
-    }
+    let written = written(policy)?;
     let home = surroundings.facts.home.as_deref().map(Path::new);
     let mut search = Search {
         cwd,
@@ -78,6 +69,47 @@ pub(super) fn resolve(
         prefixes: search.texts(&search.prefixes)?,
         path_dirs: search.texts(&search.path_dirs)?,
     })
+}
+
+/// Where the guest's root is an image: nobody looks into that here. A relative path is looked for in what is mounted.
+pub(super) fn of_guest(policy: &PolicySpec, cwd: &Path, mounts: &[ResolvedMount]) -> Result<Command, Fault> {
+    let written = written(policy)?;
+    let path = match Path::new(written) {
+        path if path.is_absolute() || !written.contains('/') => path.to_owned(),
+        path => {
+            let host = cwd.join(path);
+            let real = host.canonicalize().map_err(|_| not_found(written, "no such file"))?;
+            let shown = mounts.iter().filter(|mount| real.starts_with(&mount.source));
+            let mount = shown.max_by_key(|mount| mount.source.len());
+            let place =
+                mount.and_then(|mount| Some(Path::new(&mount.target).join(real.strip_prefix(&mount.source).ok()?)));
+            place.ok_or_else(|| {
+                let remedy = "mount its directory, or name a program of the guest's root by its absolute path";
+                run(COMMAND, format!("{} is not in the sandbox", host.display()), remedy)
+            })?
+        }
+    };
+    Ok(Command {
+        written: written.to_owned(),
+        path: text(&path, COMMAND)?,
+        interpreters: Vec::new(),
+        prefixes: Vec::new(),
+        path_dirs: Vec::new(),
+    })
+}
+
+fn written(policy: &PolicySpec) -> Result<&str, Fault> {
+    match policy.runtime.command.as_deref().filter(|c| !c.is_empty()) {
+        None => Err(run(
+            COMMAND,
+            "no command",
+            "write runtime.command, or give it after `--`",
+        )),
+        Some(written) if written.contains('\0') => {
+            Err(run(COMMAND, "the command holds a NUL byte", "write the program's path"))
+        }
+        Some(written) => Ok(written),
+    }
 }
 
 fn not_found(written: &str, place: &str) -> Fault {

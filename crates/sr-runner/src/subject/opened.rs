@@ -34,7 +34,7 @@ pub fn to_execute(path: &str, host: impl Fn(&str) -> PathBuf) -> BTreeSet<String
 }
 
 /// `PT_INTERP` of an ELF file of 64 bits, as both architectures have it (elf(5)).
-fn loader(host: &Path) -> Option<PathBuf> {
+pub(crate) fn loader(host: &Path) -> Option<PathBuf> {
     const PT_INTERP: u32 = 3;
     const LONGEST: u64 = 4096;
     let mut file = File::open(host).ok()?;

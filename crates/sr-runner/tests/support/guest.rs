@@ -35,9 +35,33 @@ pub fn agent() -> &'static Path {
     })
 }
 
+/// Where the rig has its parts.
+fn rig() -> PathBuf {
+    target().join("tools/rig-6.1-2")
+}
+
+/// Puts a root file system among the artifacts of `place`, as `box`: a shell and what it calls, and a script `/bin/told`.
+pub fn root(place: &Place) -> Test {
+    let tree = place.home.join("tree");
+    for name in ["bin", "etc"] {
+        fs::create_dir_all(tree.join(name))?;
+    }
+    fs::copy(rig().join("bin/busybox"), tree.join("bin/busybox"))?;
+    for name in ["sh", "cat", "echo", "id", "ls", "rm", "sleep", "touch"] {
+        std::os::unix::fs::symlink("busybox", tree.join("bin").join(name))?;
+    }
+    fs::write(tree.join("etc/own"), "the image's own\n")?;
+    fs::write(tree.join("bin/told"), "#!/bin/sh -e\necho told: $*\n")?;
+    for name in ["busybox", "told"] {
+        fs::set_permissions(tree.join("bin").join(name), fs::Permissions::from_mode(0o755))?;
+    }
+    let path = tree.to_str().expect("UTF-8");
+    place.tell(&["artifact", "import", path, "--name", "box"]).ok()
+}
+
 /// Puts the rig's kernel and modules among the artifacts of the run store at `store`.
 pub fn kernel(store: &Path) -> Result<Artifacts, End> {
-    let rig = target().join("tools/rig-6.1-2");
+    let rig = rig();
     let Ok(release) = fs::read_to_string(rig.join("release")) else {
         return skip(format!("no kernel in {}: `cargo xtask rig` fetches it", rig.display()));
     };
@@ -131,11 +155,15 @@ pub fn lost(place: &Place, path: &str, what: &str) -> Test {
     place.tell(&["report", "verify"]).ok()
 }
 
-/// The last run's evidence has all that a guest's has: what it was made of, its posture, how far it came.
-pub fn whole(place: &Place) -> Test {
+/// The last run's evidence has all that a guest's has: what it was made of, its posture, how far it came. `disks`: how many
+/// of its own it has.
+pub fn whole(place: &Place, disks: usize) -> Test {
     let report = place.report();
     let wall = report["digests"]["wall"].as_array().expect("digests");
-    crate::ensure!(wall.len() == 4, "kernel, initrd, monitor, driver: {wall:?}");
+    crate::ensure!(
+        wall.len() == 4 + disks,
+        "kernel, initrd, monitor, driver, disks: {wall:?}"
+    );
     let posture = report["posture"].as_array().expect("a posture");
     let inside = |line: &&serde_json::Value| line["mechanism"].as_str().is_some_and(|m| m.ends_with("in the guest"));
     crate::ensure!(
@@ -150,7 +178,8 @@ pub fn whole(place: &Place) -> Test {
 
 /// What a run of a virtual machine could leave besides: mounts, sockets, artifacts half made, files that are no evidence.
 pub fn nothing_left_of_guests(place: &Place) -> Test {
-    const EVIDENCE: [&str; 9] = [
+    const EVIDENCE: [&str; 10] = [
+        "approvals.jsonl",
         "attestation.sigstore.json",
         "bundle.json",
         "changes.json",

@@ -7,6 +7,7 @@ mod table;
 
 use crate::compile::Input;
 use crate::vmm::version;
+use crate::wall;
 use native::Native;
 use sr_common::facts::{ProgramFacts, WallFacts};
 use sr_common::{
@@ -153,7 +154,7 @@ fn coverage(backend: Backend, native: &Native, input: Input<'_>) -> Coverage {
     }));
     let mut lacks = native.lacks.clone();
     if let Some(walls) = &input.facts.walls {
-        lacks.extend(missing(backend, walls, input.policy));
+        lacks.extend(missing(backend, walls, input));
     }
     let held = declarations.iter().all(|d| d.answer != Answer::Refused);
     Coverage {
@@ -165,7 +166,7 @@ fn coverage(backend: Backend, native: &Native, input: Input<'_>) -> Coverage {
 }
 
 /// What the wall needs besides a kernel's help, and this host does not have.
-fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack> {
+fn missing(backend: Backend, walls: &WallFacts, input: Input<'_>) -> Vec<Lack> {
     let vmm = match backend {
         Backend::Process => return Vec::new(),
         Backend::Gvisor => None,
@@ -175,7 +176,7 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
         None => &[(
             "runsc",
             &walls.runsc,
-            "install gVisor's runsc, or name it in SAFE_RUN_RUNSC",
+            "install gVisor's runsc (`cargo xtask runsc` brings Debian's), or name it in SAFE_RUN_RUNSC",
         )],
         Some(Vmm::Qemu) => &[(
             "qemu",
@@ -190,7 +191,7 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
         Some(Vmm::Firecracker) => &[(
             "firecracker",
             &walls.firecracker,
-            "have Firecracker on PATH, or name it in SAFE_RUN_FIRECRACKER",
+            "have Firecracker on PATH (`safe-run artifact fetch firecracker` brings it), or name it in SAFE_RUN_FIRECRACKER",
         )],
     };
     let agent = (
@@ -202,9 +203,15 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
     for (stage, program, remedy) in programs.iter().chain([&agent]) {
         let (why, remedy) = match program {
             ProgramFacts::Missing { why } => (Some(why.clone()), *remedy),
-            ProgramFacts::Found { version: said, .. } if *stage != "guest" => {
-                let refused = vmm.and_then(|vmm| version::refused(vmm, said.as_deref()));
-                (refused, "install a newer release of it")
+            ProgramFacts::Found { version: said, path } if *stage != "guest" => {
+                let unseen = wall::unseen(path, &input.facts.system).filter(|_| vmm == Some(Vmm::Qemu));
+                match unseen {
+                    Some(found) => (Some(found), wall::SEEN),
+                    None => {
+                        let refused = vmm.and_then(|vmm| version::refused(vmm, said.as_deref()));
+                        (refused, "install a newer release of it")
+                    }
+                }
             }
             ProgramFacts::Found { .. } => (None, *remedy),
         };
@@ -216,7 +223,7 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
             });
         }
     }
-    let kernel = policy.microvm.clone().unwrap_or_default().kernel;
+    let kernel = input.policy.microvm.clone().unwrap_or_default().kernel;
     if vmm.is_some() && !walls.kernels.contains(&kernel) {
         lacks.push(Lack {
             path: "launch.preflight.kernel".to_owned(),
@@ -225,7 +232,7 @@ fn missing(backend: Backend, walls: &WallFacts, policy: &PolicySpec) -> Vec<Lack
                 .to_owned(),
         });
     }
-    if let Some(root) = policy.guest_root()
+    if let Some(root) = input.policy.guest_root()
         && vmm.is_some()
         && !walls.rootfs.iter().any(|name| name == root)
     {

@@ -10,7 +10,7 @@ use crate::bundle::{
 use crate::compile::Input;
 use crate::syscalls::{self, Arch, bpf};
 use crate::{filesystem, gvisor, resources, vmm};
-use sr_common::facts::{Command, WallParts};
+use sr_common::facts::{Command, SystemDir, WallParts};
 use sr_common::guest::{
     AGENT_PORT, FILES_PORT, GUEST_VERSION, GuestLimits, GuestMount, GuestMountKind, GuestPlan, GuestRoot, GuestShare,
 };
@@ -65,16 +65,18 @@ pub(crate) fn plan(input: Input<'_>, bundle: &CompileBundle, faults: &mut Vec<Fa
     }
 }
 
+/// What is done about a QEMU that is [`unseen`].
+pub(crate) const SEEN: &str = "name a QEMU that is installed in them: it is shown its own files there";
+
+/// Why the QEMU at `program` cannot be shown what it needs, where it cannot.
+pub(crate) fn unseen(program: &str, system: &[SystemDir]) -> Option<String> {
+    let seen = system.iter().any(|dir| path::within(program, &dir.path));
+    (!seen).then(|| format!("{program} lies outside the system directories"))
+}
+
 fn qemu(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &mut Vec<Fault>) -> Option<WallPlan> {
-    if !input
-        .facts
-        .system
-        .iter()
-        .any(|dir| path::within(&parts.monitor, &dir.path))
-    {
-        let found = format!("{} lies outside the system directories", parts.monitor);
-        let remedy = "name a QEMU that is installed in them: it is shown its own files there";
-        faults.push(Fault::new(Code::Run002, "launch.preflight.qemu", found, remedy));
+    if let Some(found) = unseen(&parts.monitor, &input.facts.system) {
+        faults.push(Fault::new(Code::Run002, "launch.preflight.qemu", found, SEEN));
         return None;
     }
     let memory = guest_memory(input);

@@ -353,6 +353,32 @@ fn what_a_host_lacks_is_named_with_the_walls_that_need_it() {
     assert!(!of(&matrix, QEMU).lacks.iter().any(|lack| lack.path.ends_with("kernel")));
 }
 
+/// As the plan of its machine would refuse it: `strongest` picks what then starts.
+#[test]
+fn a_qemu_that_cannot_be_shown_its_files_is_not_taken() {
+    let lacks = |path: &str, version: &str| {
+        let mut facts = host();
+        facts.walls.as_mut().unwrap().qemu = ProgramFacts::Found {
+            path: path.into(),
+            version: Some(version.into()),
+        };
+        let matrix = matrix(&policy(), &facts, &subject());
+        let lacks: Vec<String> = of(&matrix, QEMU).lacks.iter().map(|lack| lack.found.clone()).collect();
+        assert_eq!(of(&matrix, QEMU).covers, lacks.is_empty());
+        lacks
+    };
+    assert_eq!(lacks("/usr/bin/qemu", "10.0.2"), [""; 0]);
+    assert_eq!(
+        lacks("/opt/qemu", "10.0.2"),
+        ["/opt/qemu lies outside the system directories"]
+    );
+    let old = lacks("/usr/bin/qemu", "6.2.0");
+    assert!(
+        old.len() == 1 && old[0].starts_with("version 6.2.0 is older"),
+        "{old:?}"
+    );
+}
+
 #[test]
 fn a_monitor_with_a_known_way_out_of_it_is_not_taken() {
     let lacks = |version: Option<&str>| {

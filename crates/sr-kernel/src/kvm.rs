@@ -24,9 +24,7 @@ fn blocked_at(path: &Path) -> Option<String> {
         Ok(device) => device,
         Err(Errno::NOENT) => return Some(format!("there is no {shown}")),
         Err(Errno::ACCESS) => {
-            return Some(format!(
-                "{shown} may not be opened by this user, who is not in its group"
-            ));
+            return Some(format!("{shown} may not be opened by this user{}", whose(path)));
         }
         Err(e) => return Some(format!("{shown} cannot be opened: {e}")),
     };
@@ -49,6 +47,15 @@ fn blocked_at(path: &Path) -> Option<String> {
     }
 }
 
+/// Who may, as far as the file's mode says.
+fn whose(path: &Path) -> String {
+    match rustix::fs::stat(path) {
+        Ok(stat) if stat.st_mode & 0o060 == 0o060 => format!(", who is not in its group ({})", stat.st_gid),
+        Ok(stat) => format!(": only by its owner ({})", stat.st_uid),
+        Err(_) => String::new(),
+    }
+}
+
 fn ask(device: BorrowedFd<'_>, question: libc::c_ulong) -> std::io::Result<c_int> {
     // SAFETY: both questions take a number, here 0, and touch no memory of this process.
     match unsafe { libc::ioctl(device.as_raw_fd(), question, 0) } {
@@ -67,5 +74,20 @@ mod tests {
         assert_eq!(found("/dev/none"), "there is no /dev/none");
         assert!(found("/dev/null").starts_with("/dev/null is not KVM's: "));
         assert!(found("/").starts_with("/ cannot be opened: "));
+    }
+
+    #[test]
+    fn who_may_open_it_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("kvm");
+        let told = |mode| {
+            std::fs::write(&file, "").unwrap();
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            whose(&file)
+        };
+        let stat = rustix::fs::stat(dir.path()).unwrap();
+        assert_eq!(told(0o600), format!(": only by its owner ({})", stat.st_uid));
+        assert_eq!(told(0o640), format!(": only by its owner ({})", stat.st_uid));
+        assert_eq!(told(0o660), format!(", who is not in its group ({})", stat.st_gid));
     }
 }

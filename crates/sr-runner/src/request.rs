@@ -166,7 +166,7 @@ fn gather(
     if policy.mac.is_some() {
         facts.mac = Some(facts::mac());
     }
-    facts.walls = walls.map(|look| walls::gather(store, &caller.programs, &caller.path_var, look));
+    facts.walls = walls.map(|look| walls::gather(store.path(), &caller.programs, &caller.path_var, look));
     let helper = helper::complete(&mut facts, &caller.helper, policy).map_err(|f| vec![f])?;
     tracing::debug!("host's facts gathered");
     let cache = store.cache();

@@ -1,16 +1,16 @@
 //! What this host has of other walls than the native one. Nothing of this is on the way of a run that asks for none of them.
 
 use crate::parts;
-use crate::store::Store;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::process::{Pid, Signal, kill_process_group};
 use sr_artifact::{Artifacts, Kind};
 use sr_common::facts::{ProgramFacts, WallFacts};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a program may take to tell its version.
@@ -38,21 +38,24 @@ pub enum Look {
     Versions,
 }
 
-/// What there is: of programs `named` ones, else those on `path`; of artifacts those of `store`.
-pub fn gather(store: &Store, named: &Programs, path: &OsStr, look: Look) -> WallFacts {
+/// What there is: of programs `named` ones, else those on `path`; of artifacts those of the run store at `store`, which need
+/// not exist.
+pub fn gather(store: &Path, named: &Programs, path: &OsStr, look: Look) -> WallFacts {
     let machine = rustix::system::uname();
     let qemu = format!("qemu-system-{}", machine.machine().to_string_lossy());
     let looked_at = |name: &str, named: Option<&PathBuf>, look| match named {
-        Some(file) => examine(file, look),
+        Some(file) => look_at(file, look),
         None => match on_path(name, path) {
-            Some(file) => examine(&file, look),
-            None => missing(format!("there is no {name} on PATH")),
+            Some(file) => look_at(&file, look),
+            None => Looked::At(missing(format!("there is no {name} on PATH"))),
         },
     };
-    let program = |name, named| looked_at(name, named, look);
+    let runsc = looked_at("runsc", named.runsc.as_ref(), look);
+    let qemu = looked_at(&qemu, named.qemu.as_ref(), look);
     // Not all versions of these are taken.
-    let judged = |name, named| looked_at(name, named, Look::Versions);
-    let artifacts = Artifacts::existing(store.path()).map(|artifacts| artifacts.list());
+    let cloud_hypervisor = looked_at("cloud-hypervisor", named.cloud_hypervisor.as_ref(), Look::Versions);
+    let firecracker = looked_at("firecracker", named.firecracker.as_ref(), Look::Versions);
+    let artifacts = Artifacts::existing(store).map(|artifacts| artifacts.list());
     // What cannot be read is not there to be used either; who asks for it by name is told why.
     let artifacts = artifacts.and_then(Result::ok).unwrap_or_default();
     let names = |kind| {
@@ -62,12 +65,12 @@ pub fn gather(store: &Store, named: &Programs, path: &OsStr, look: Look) -> Wall
         names
     };
     WallFacts {
-        runsc: program("runsc", named.runsc.as_ref()),
-        qemu: program(&qemu, named.qemu.as_ref()),
-        cloud_hypervisor: judged("cloud-hypervisor", named.cloud_hypervisor.as_ref()),
-        firecracker: judged("firecracker", named.firecracker.as_ref()),
+        runsc: runsc.facts(),
+        qemu: qemu.facts(),
+        cloud_hypervisor: cloud_hypervisor.facts(),
+        firecracker: firecracker.facts(),
         guest: match parts::own_program() {
-            Ok(driver) => examine(&parts::agent(named, &driver), Look::Only),
+            Ok(driver) => look_at(&parts::agent(named, &driver), Look::Only).facts(),
             Err(fault) => missing(fault.found),
         },
         kvm_blocked: sr_kernel::kvm::blocked(),
@@ -90,33 +93,50 @@ fn executable(file: &Path) -> bool {
     file.is_file() && accessat(CWD, file, Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
-fn examine(file: &Path, look: Look) -> ProgramFacts {
+/// A program that was looked at. Those that are asked for their version are so at the same time, so that several that hang
+/// take no longer than one.
+enum Looked {
+    At(ProgramFacts),
+    Asked {
+        path: String,
+        process: Child,
+        until: Instant,
+    },
+}
+
+fn look_at(file: &Path, look: Look) -> Looked {
     let shown = file.display();
     let Some(path) = file.to_str().filter(|_| file.is_absolute()) else {
-        return missing(format!("{shown} is no absolute path in UTF-8"));
+        return Looked::At(missing(format!("{shown} is no absolute path in UTF-8")));
     };
     if !file.exists() {
-        return missing(format!("{shown} does not exist"));
+        return Looked::At(missing(format!("{shown} does not exist")));
     }
     if !executable(file) {
-        return missing(format!("{shown} is no file that this user may execute"));
+        return Looked::At(missing(format!("{shown} is no file that this user may execute")));
     }
-    let found = |version| ProgramFacts::Found {
-        path: path.to_owned(),
-        version,
-    };
+    // As a launch shows it.
+    let real = file.canonicalize().ok();
+    let path = real.as_deref().and_then(Path::to_str).unwrap_or(path).to_owned();
     if look == Look::Only {
-        return found(None);
+        return Looked::At(ProgramFacts::Found { path, version: None });
     }
-    match said(file) {
-        Ok(text) => found(version(&text)),
-        Err(why) => missing(format!("{shown} does not start: {why}")),
+    match ask(file) {
+        Ok(process) => Looked::Asked {
+            path,
+            process,
+            until: Instant::now() + PATIENCE,
+        },
+        Err(e) => Looked::At(unstarted(&path, &e)),
     }
 }
 
-/// What the program says of its version within [`PATIENCE`]; empty where that is nothing.
-fn said(file: &Path) -> std::io::Result<String> {
-    let mut process = Command::new(file)
+fn unstarted(path: &str, why: &std::io::Error) -> ProgramFacts {
+    missing(format!("{path} does not start: {why}"))
+}
+
+fn ask(file: &Path) -> std::io::Result<Child> {
+    Command::new(file)
         .arg("--version")
         .env_clear()
         .current_dir("/")
@@ -124,16 +144,41 @@ fn said(file: &Path) -> std::io::Result<String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .process_group(0)
-        .spawn()?;
+        .spawn()
+}
+
+impl Looked {
+    fn facts(self) -> ProgramFacts {
+        let (path, process, until) = match self {
+            Looked::At(facts) => return facts,
+            Looked::Asked { path, process, until } => (path, process, until),
+        };
+        match said(process, until) {
+            Ok(Some(text)) => ProgramFacts::Found {
+                path,
+                version: version(&text),
+            },
+            Ok(None) => missing(format!(
+                "{path} does not say its version within {} seconds",
+                PATIENCE.as_secs()
+            )),
+            Err(e) => unstarted(&path, &e),
+        }
+    }
+}
+
+/// What the program says of its version; empty where that is nothing, `None` where it says nothing and does not end.
+fn said(mut process: Child, until: Instant) -> std::io::Result<Option<String>> {
     let mut said = Vec::new();
+    let mut hangs = false;
     if let Some(mut pipe) = process.stdout.take() {
-        let until = Instant::now() + PATIENCE;
         let mut some = [0; MOST_SAID];
         while said.len() < MOST_SAID {
             let left = until.saturating_duration_since(Instant::now());
             let left = Timespec::try_from(left).unwrap_or_default();
             let mut one = [PollFd::new(&pipe, PollFlags::IN)];
             if poll(&mut one, Some(&left)).unwrap_or(0) == 0 {
+                hangs = said.is_empty();
                 break;
             }
             match pipe.read(&mut some) {
@@ -142,10 +187,11 @@ fn said(file: &Path) -> std::io::Result<String> {
             }
         }
     }
-    // All that is wanted of it was said; if it goes on, or has ended, that changes nothing.
-    let _ = process.kill();
+    // All that is wanted of it was said; if it goes on, or has ended, that changes nothing. What it started goes with it.
+    let leader = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+    let _ = leader.map(|leader| kill_process_group(leader, Signal::KILL));
     process.wait()?;
-    Ok(String::from_utf8_lossy(&said).into_owned())
+    Ok((!hangs).then(|| String::from_utf8_lossy(&said).into_owned()))
 }
 
 /// The first word of the first line that is a number, with `v` or `release-` before it or not.
@@ -174,6 +220,10 @@ mod tests {
         file
     }
 
+    fn examine(file: &Path, look: Look) -> ProgramFacts {
+        look_at(file, look).facts()
+    }
+
     fn why(facts: ProgramFacts) -> String {
         match facts {
             ProgramFacts::Missing { why } => why,
@@ -193,8 +243,9 @@ mod tests {
         );
         let mute = script(dir.path(), "mute", 0o755, "kill -9 $$");
         script(dir.path(), "cloud-hypervisor", 0o644, "echo v1");
-        let store = Store::open(&at("store")).unwrap();
-        let artifacts = Artifacts::open(store.path()).unwrap();
+        let store = at("store");
+        std::fs::create_dir(&store).unwrap();
+        let artifacts = Artifacts::open(&store).unwrap();
         for (kind, name) in [(Kind::Kernel, "b"), (Kind::Kernel, "a"), (Kind::Rootfs, "c")] {
             artifacts.add(&b"x"[..], kind, name, Provenance::default()).unwrap();
         }
@@ -246,6 +297,43 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let flood = script(dir.path(), "flood", 0o755, "echo v9; while :; do echo 0123456789; done");
         assert!(matches!(examine(&flood, Look::Versions), ProgramFacts::Found { version: Some(v), .. } if v == "v9"));
+    }
+
+    /// With a second process that would keep the pipe open.
+    #[test]
+    fn programs_that_hang_are_waited_for_once_and_ended_with_what_they_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let pids = dir.path().join("pids");
+        let hangs = format!("sleep 1000 & echo $! $$ >> {}; wait", pids.display());
+        let named = |name| Some(script(dir.path(), name, 0o755, &hangs));
+        let named = Programs {
+            qemu: named("q"),
+            runsc: named("r"),
+            firecracker: named("f"),
+            cloud_hypervisor: named("c"),
+            guest: None,
+        };
+        let facts = gather(&dir.path().join("none"), &named, OsStr::new(""), Look::Versions);
+        let all = [facts.qemu, facts.runsc, facts.firecracker, facts.cloud_hypervisor];
+        for (facts, name) in all.into_iter().zip(["q", "r", "f", "c"]) {
+            let expected = format!(
+                "{}/{name} does not say its version within 5 seconds",
+                dir.path().display()
+            );
+            assert_eq!(why(facts), expected);
+        }
+        let pids = std::fs::read_to_string(pids).unwrap();
+        assert_eq!(pids.lines().count(), 4, "each was started once");
+        // Whoever is nobody's child any more ends in the kernel's own time.
+        let ended = |pid: &str| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ")
+        };
+        for pid in pids.split_whitespace() {
+            let looks = (0..500).take_while(|_| !ended(pid));
+            let late = looks.map(|_| std::thread::sleep(Duration::from_millis(10))).count();
+            assert!(late < 500, "{pid} goes on");
+        }
     }
 
     #[test]

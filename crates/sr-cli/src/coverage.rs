@@ -146,7 +146,8 @@ fn same(matrix: &Matrix, clause: &str, requested: &str) -> Vec<(Vec<Backend>, St
     groups
 }
 
-fn named(backends: &[Backend]) -> String {
+/// By as few words as name them.
+pub fn named(backends: &[Backend]) -> String {
     let machines = |b: &&Backend| matches!(b, Backend::Microvm(_));
     let all = |n| backends.iter().filter(machines).count() == n;
     if backends.len() == Backend::ALL.len() {

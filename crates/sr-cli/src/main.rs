@@ -13,6 +13,7 @@ mod policies;
 mod read;
 mod summary;
 mod terminal;
+mod walls;
 
 use arguments::{Arguments, Command};
 use clap::error::ErrorKind;

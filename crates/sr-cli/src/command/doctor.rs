@@ -4,12 +4,14 @@ use crate::arguments::DoctorArguments;
 use crate::environment::Environment;
 use crate::failure::{Done, Failure};
 use crate::terminal::{self, Style, clean};
-use crate::{host_rules, json, obstacles};
+use crate::{host_rules, json, obstacles, walls};
 use obstacles::Obstacle;
 use serde_json::json;
 use sr_common::facts::MacFacts;
-use sr_common::{Control, Fault, HostFacts, Obligation, Strength};
+use sr_common::{Control, Fault, HostFacts, Matrix, Obligation, Strength, Subject};
+use sr_policy::PolicySpec;
 use sr_runner::subject::{Surroundings, subject};
+use sr_runner::walls::Look;
 use sr_runner::{facts, helper};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,6 +21,8 @@ struct Examination {
     facts: HostFacts,
     /// What would hold a run of the strictest preset; empty where none could start.
     obligations: Vec<Obligation>,
+    /// What each wall says of the preset `standard`; `None`: none could be compiled, which is among the obstacles.
+    walls: Option<Matrix>,
     obstacles: Vec<Obstacle>,
 }
 
@@ -30,6 +34,7 @@ pub fn doctor(arguments: &DoctorArguments, env: &Environment) -> Done {
             "usable": usable,
             "facts": found.facts,
             "obligations": found.obligations,
+            "walls": found.walls,
             "obstacles": found.obstacles,
             "store": env.store,
             "keys": env.keys,
@@ -63,6 +68,28 @@ fn examine(env: &Environment) -> Result<Examination, Failure> {
             Vec::new()
         }
     };
+    facts.walls = Some(sr_runner::walls::gather(
+        &env.store,
+        &env.programs,
+        &env.path,
+        Look::Versions,
+    ));
+    let walls = match every_wall(&facts, env) {
+        Ok(walls) => walls,
+        Err(faults) => {
+            // What no run at all could do without was seen by the trial.
+            for fault in faults {
+                let obstacle = Obstacle {
+                    fatal: false,
+                    ..Obstacle::from(fault)
+                };
+                if obstacles.iter().all(|known: &Obstacle| known.what != obstacle.what) {
+                    obstacles.push(obstacle);
+                }
+            }
+            None
+        }
+    };
     obstacles.extend(obstacles::of_facts(&facts));
     obstacles.extend(obstacles::of_proc());
     obstacles.extend(obstacles::of_apparmor(&mac));
@@ -70,6 +97,7 @@ fn examine(env: &Environment) -> Result<Examination, Failure> {
     Ok(Examination {
         facts,
         obligations,
+        walls,
         obstacles,
     })
 }
@@ -80,15 +108,32 @@ fn trial(facts: &HostFacts, env: &Environment) -> Result<Vec<Obligation>, Vec<Fa
     let Some(mut policy) = sr_policy::preset("strict") else {
         return Ok(Vec::new());
     };
-    policy.runtime.command = Some("/bin/sh".into());
     policy.degrade = Control::DEGRADABLE.to_vec();
+    let subject = shell(&mut policy, facts, env)?;
+    Ok(sr_compiler::compile(&policy, facts, &subject)?.obligations)
+}
+
+/// What each wall would hold of the preset `standard`, as a launch and `strongest` judge it.
+fn every_wall(facts: &HostFacts, env: &Environment) -> Result<Option<Matrix>, Vec<Fault>> {
+    let Some(mut policy) = sr_policy::preset("standard") else {
+        return Ok(None);
+    };
+    // Of the directory where somebody stands nothing is asked.
+    policy.mounts.clear();
+    policy.runtime.workdir = Some("/".into());
+    let subject = shell(&mut policy, facts, env)?;
+    sr_compiler::matrix(&policy, facts, &subject).map(Some)
+}
+
+/// Has the policy start what every host has.
+fn shell(policy: &mut PolicySpec, facts: &HostFacts, env: &Environment) -> Result<Subject, Vec<Fault>> {
+    policy.runtime.command = Some("/bin/sh".into());
     let surroundings = Surroundings {
         facts,
         pyenv_version: None,
         cache: None,
     };
-    let subject = subject(&policy, Path::new("/"), &env.path, &surroundings).map_err(|f| vec![f])?;
-    Ok(sr_compiler::compile(&policy, facts, &subject)?.obligations)
+    subject(policy, Path::new("/"), &env.path, &surroundings).map_err(|f| vec![f])
 }
 
 // Writing to a string cannot fail.
@@ -117,6 +162,9 @@ fn text(found: &Examination, usable: bool, env: &Environment) -> String {
     }
     for control in controls(&found.obligations) {
         let _ = writeln!(out, "{}", line(control, style));
+    }
+    if let Some(matrix) = &found.walls {
+        out.push_str(&walls::text(matrix, style));
     }
     for (fatal, head) in [
         (true, "What stands in the way of any run:"),

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests, root, whole};
-use support::{End, Going, Place, Ran, Test, end, is_root, needs, on_the_rig, skip, slow};
+use support::{CANARY, End, Going, Place, Ran, Test, end, is_root, needs, on_the_rig, skip, slow};
 
 /// A boot of a guest within a guest, on a host that is busy with other things.
 const BOOT: Duration = Duration::from_secs(180);
@@ -49,6 +49,14 @@ fn main() {
         ("kvm_a_root_in_firecracker", |place| a_root(place, FIRECRACKER)),
         ("kvm_a_root_in_cloud_hypervisor", |place| {
             a_root(place, CLOUD_HYPERVISOR)
+        }),
+        ("kvm_attacks_in_firecracker", |place| attacks(place, FIRECRACKER)),
+        ("kvm_attacks_in_cloud_hypervisor", |place| {
+            attacks(place, CLOUD_HYPERVISOR)
+        }),
+        ("kvm_examples_in_firecracker", |place| examples(place, FIRECRACKER)),
+        ("kvm_examples_in_cloud_hypervisor", |place| {
+            examples(place, CLOUD_HYPERVISOR)
         }),
         ("kvm_limits_in_firecracker", |place| limits(place, FIRECRACKER)),
         ("kvm_limits_in_cloud_hypervisor", |place| {
@@ -204,6 +212,122 @@ print('all')
     ensure!(fs::read_dir(project.join("d"))?.count() == 14, "the directory");
     ensure!(fs::read_link(project.join("d/link"))?.ends_with("own"), "the link");
     Ok(())
+}
+
+/// The attack basics, all in one guest: on a host each has its payload and its control in `attacks`.
+fn attacks(place: &Place, vmm: Vmm) -> Test {
+    needs(place, "python3")?;
+    let outside = place.root().join("canary");
+    fs::write(&outside, CANARY)?;
+    place.write(".env", &format!("TOKEN={CANARY}\n"));
+    std::os::unix::fs::symlink(&outside, place.project.join("way-out"))?;
+    fs::copy("/usr/bin/id", place.project.join("suid-id"))?;
+    fs::set_permissions(place.project.join("suid-id"), fs::Permissions::from_mode(0o6755))?;
+    let job = r#"
+import ctypes, errno, os, socket, stat, struct, subprocess, sys
+libc = ctypes.CDLL(None, use_errno=True)
+buf = ctypes.create_string_buffer(512)
+tried = 0
+def call(nr, *a):
+    r = libc.syscall(ctypes.c_long(nr), *[ctypes.c_long(x) if isinstance(x, int) else ctypes.c_char_p(x) for x in a])
+    if r < 0: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return r
+def t(name, wanted, work):
+    global tried
+    tried += 1
+    try: got = work(); seen = 'GOT'
+    except OSError as e: got = ''; seen = errno.errorcode.get(e.errno, str(e.errno))
+    if seen not in wanted.split('|'): print('BAD', name, 'wanted', wanted, 'saw', seen, repr(got)[:100])
+outside, child = sys.argv[1], os.fork()
+if child == 0: import signal; signal.pause(); os._exit(0)
+# Files.
+for path in (outside, '/root', '/home', '/srv', '/etc/shadow', '/var/log', '/dev/kvm', '/dev/vda', '/dev/mem', '/dev/vsock', '/sys/kernel', '/sys/fs/cgroup'):
+    t(path, 'ENOENT', lambda: os.stat(path))
+t('a link out', 'ENOENT', lambda: open('way-out').read())
+t('a hidden file', 'GOT|ENOENT|EACCES', lambda: print(open('.env').read()))
+t('kcore', 'GOT|ENOENT|EACCES|EPERM', lambda: open('/proc/kcore', 'rb').read(9) and print('BAD kcore'))
+t('sysrq', 'ENOENT|EACCES|EROFS|EPERM', lambda: os.write(os.open('/proc/sysrq-trigger', 1), b'h'))
+t('core_pattern', 'ENOENT|EACCES|EROFS|EPERM', lambda: os.write(os.open('/proc/sys/kernel/core_pattern', 1), b'x'))
+for d in ('/usr', '/etc', '/lib', '/sys', '/', '/dev', '/bin'):
+    t('make in ' + d, 'EROFS|EACCES', lambda: os.open(d + '/safe-run-was-here', os.O_CREAT | os.O_WRONLY))
+t('chmod', 'EROFS|EPERM', lambda: os.chmod('/usr/bin/env', 0o777))
+# Descriptors and the terminal.
+for n in range(3, 64): t('fd %d' % n, 'EBADF', lambda: os.fstat(n))
+for fd in (0, 1, 2):
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode): print('BAD kind of', fd)
+    for request in (0x5412, 0x541c, 0x5412 | 1 << 32): t('push', 'EPERM', lambda: call(16, fd, request, b'\2'))
+t('tty', 'ENXIO', lambda: os.open('/dev/tty', os.O_RDWR))
+# Sockets.
+for family in range(2, 46):
+    for kind in (1, 2, 3): t('family %d %d' % (family, kind), 'EACCES', lambda: socket.socket(family, kind))
+t('unix', 'GOT', lambda: socket.socketpair())
+# Mounts and namespaces.
+for name, a in (('mount', (165, b'none', b'/tmp', b'tmpfs', 0, 0)), ('umount', (166, b'/tmp', 2)), ('pivot_root', (155, b'/tmp', b'/tmp')),
+    ('chroot', (161, b'/')), ('fsopen', (430, b'tmpfs', 0)), ('open_tree', (428, -100, b'/tmp', 1)), ('setns', (308, -1, 0)),
+    ('sethostname', (170, b'none', 4)), ('unshare user', (272, 0x10000000)), ('unshare mount', (272, 0x20000)), ('unshare net', (272, 0x40000000)),
+    ('clone user', (56, 0x10000011, 0, 0, 0, 0)),
+    # Others' memory, descriptors, tracing.
+    ('seize', (101, 0x4206, child, 0, 0)), ('attach', (101, 16, 1, 0, 0)), ('readv', (310, 1, bytes(16), 1, bytes(16), 1, 0)),
+    ('writev', (311, child, bytes(16), 1, bytes(16), 1, 0)), ('kcmp', (312, child, 1, 0, 0, 0)), ('pidfd_getfd', (438, call(434, child, 0), 0, 0)),
+    # Calls outside the profile.
+    ('io_uring_enter', (426, -1, 0, 0, 0, 0)), ('keyctl', (250, 0, -3, 1)), ('add_key', (248, b'user', b'x', b'none', 4, -1)), ('bpf', (321, 99, 0, 0)),
+    ('perf_event_open', (298, 0, 0, -1, -1, 0)), ('userfaultfd', (323, 1)), ('init_module', (175, b'x', 8, b'none')), ('finit_module', (313, -1, b'', 0)),
+    ('kexec_load', (246, 0, 0, b'', 0)), ('reboot', (169, 1, 2, 3, 0)), ('swapon', (167, b'/tmp', 0)), ('open_by_handle_at', (304, -1, b'', 0)),
+    ('personality', (135, 0x0400000)), ('mknod', (133, b'/tmp/node', 0o20666, 0x101)), ('acct', (163, b'/tmp')), ('clock_settime', (227, 0, bytes(16))),
+    ('iopl', (172, 7)), ('ioperm', (173, 65535, 1, 1)), ('fanotify_init', (300, 0, 0)), ('syslog', (103, 3, bytes(10), 10)), ('adjtimex', (159, bytes(208)))):
+    t(name, 'EPERM', lambda: call(*a))
+for name, nr in (('io_uring_setup', 425), ('clone3', 435), ('no such call', 900)): t(name, 'ENOSYS', lambda: call(nr, 0, 0))
+# Who it is.
+for name, a in (('setuid', (105, 0)), ('setgid', (106, 0)), ('setresuid', (117, 0, 0, 0)), ('setgroups', (116, 0, 0)), ('capset', (126, struct.pack('<II', 0x20080522, 0), struct.pack('<6I', 1 << 21, 1 << 21, 0, 0, 0, 0)))):
+    t(name, 'EPERM|EINVAL', lambda: call(*a))
+t('no_new_privs off', 'EINVAL', lambda: call(157, 38, 0, 0, 0, 0))
+own = subprocess.run(['./suid-id', '-u'], capture_output=True, text=True)
+if own.stdout != '1000\n': print('BAD setuid', own)
+status = dict(l.split(':', 1) for l in open('/proc/self/status') if ':' in l)
+for k, v in {'Uid': '1000 1000 1000 1000', 'NoNewPrivs': '1', 'Seccomp': '2', **{'Cap' + s: '0' * 16 for s in ('Inh', 'Prm', 'Eff', 'Bnd', 'Amb')}}.items():
+    if ' '.join(status[k].split()) != v: print('BAD', k, status[k])
+t('end of init', 'EPERM', lambda: os.kill(1, 9))
+os.kill(child, 9)
+print('tried', tried)
+"#;
+    let canary = outside.to_str().expect("UTF-8");
+    let ran = run(place, vmm, &["--", "python3", "-c", job, canary])?;
+    ran.ended(0)?;
+    let tried = ran
+        .out
+        .lines()
+        .find_map(|line| line.strip_prefix("tried ")?.parse::<u32>().ok());
+    ensure!(!ran.out.contains("BAD") && tried > Some(250), "{ran}");
+    ensure!(!ran.out.contains(CANARY), "the canary came out: {ran}");
+    whole(place, 0)?;
+    nothing_left_of_guests(place)
+}
+
+/// Those examples that are a policy alone, as they are written but for their time; that of a limit is among the limits.
+fn examples(place: &Place, vmm: Vmm) -> Test {
+    needs(place, "python3")?;
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for (name, says) in [
+        ("m1_network_none", "send a datagram: refused"),
+        ("read_only_root", "/etc/shadow: absent"),
+    ] {
+        // Whether it can run here is asked there too.
+        let ready = within(place, vmm, "170s", &["--", "true"])?;
+        let policy = examples.join(format!("{name}.yaml"));
+        let backend = format!("microvm:{}", vmm.name);
+        // A program's start takes long on a processor that is computed twice.
+        let words = ["run", "--quiet", "--timeout", "5min", "--backend", &backend, "--policy"];
+        let mut command = place.safe_run(&[&words[..], &[policy.to_str().expect("UTF-8")]].concat());
+        let set = ready.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.envs(set);
+        let ran = end(command, b"", slow(BOOT));
+        ran.ended(0)?;
+        ensure!(ran.out.contains(says), "{name}: {ran}");
+        let report = place.report();
+        ensure!(report["backend"] == backend.as_str(), "{name}: {report}");
+        whole(place, 0)?;
+    }
+    nothing_left_of_guests(place)
 }
 
 fn limits(place: &Place, vmm: Vmm) -> Test {

@@ -17,13 +17,14 @@ mod verdict;
 mod wall;
 
 use crate::tally::Tally;
-use crate::{Outcome, plain, tree};
+use crate::{Outcome, guest, plain, tree};
 pub use behind::{Walls, totals};
 use options::Options;
 use results::Results;
 pub use rig::{MARK, Record};
 use sr_escape::case::Case;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 use tools::Tools;
 pub use tools::compiled;
@@ -36,11 +37,14 @@ const DOCUMENT: &str = "docs/escape-matrix.md";
 pub fn escape(options: &[&str]) -> Outcome {
     let options = Options::parse(options)?;
     if options.rig && !rig::may_harm()? {
-        return sent_to_rig(options.write);
+        return sent_to_rig(options);
     }
     let start = Instant::now();
     let results = Results::of_run(&options)?;
     table::print(&results);
+    for (column, why) in &results.absent {
+        println!("{} was not run: {why}", column.name());
+    }
     println!("slowest: {}", results.slowest());
     println!("in {}", plain::seconds(start.elapsed()));
     if options.rig {
@@ -55,24 +59,88 @@ pub fn escape(options: &[&str]) -> Outcome {
     results.judged()
 }
 
-/// The cases whose controls harm the machine, in a boot of the rig.
-fn sent_to_rig(write: bool) -> Outcome {
-    let record = crate::rig::corpus(write)?;
-    if write {
-        println!(
-            "written: {}; cargo xtask escape --write has it in {DOCUMENT}",
-            record.keep()?
-        );
-        return Ok(());
+/// The cases whose controls harm the machine, or monitors that need KVM, in a boot of the rig.
+fn sent_to_rig(options: Options) -> Outcome {
+    let (write, with_kvm) = (options.write, options.with_kvm());
+    let unnamed = options.walls().iter().find_map(|wall| wall::named(*wall).err());
+    if let Some(why) = unnamed {
+        return Err(why);
     }
-    record.compared()
+    let record = crate::rig::corpus(Part(options))?;
+    if with_kvm {
+        record.lines().iter().for_each(|line| println!("{line}"));
+    }
+    let path = match (write, with_kvm) {
+        (true, true) => {
+            // What is not there yet has nothing to keep.
+            let before = rig::WITH_KVM.kept().unwrap_or_default();
+            rig::WITH_KVM.keep(&record.over(before))?
+        }
+        (true, false) => rig::HARM.keep(&record)?,
+        (false, true) => return Ok(()),
+        (false, false) => return rig::HARM.compared(&record),
+    };
+    println!("written: {path}; cargo xtask escape --write has it in {DOCUMENT}");
+    Ok(())
 }
 
-/// What the rig needs to find built, where a compiler takes a minute.
-pub fn build_for_rig() -> Outcome {
-    let cases = Case::all(&tree::corpus(), |_, _| true)?;
-    let harmful: Vec<&Case> = cases.iter().filter(|c| c.harms()).collect();
-    Tools::new(false, None)?.build(&harmful)
+/// An error where the rig's run of what harms a machine came out otherwise than is kept.
+pub fn compared(record: &Record) -> Outcome {
+    rig::HARM.compared(record)
+}
+
+/// What of the corpus runs in a boot of the rig.
+pub struct Part(Options);
+
+impl Part {
+    /// What harms a machine.
+    pub fn harmful() -> Part {
+        Part(Options::in_rig(Vec::new()))
+    }
+
+    /// A sample behind each monitor that needs KVM and whose program is named; none: no program is.
+    pub fn with_kvm() -> Option<Part> {
+        let walls = Column::WITH_KVM.into_iter().map(|column| column.wall);
+        let walls: Vec<Wall> = walls.filter(|wall| wall::named(*wall).is_ok()).collect();
+        (!walls.is_empty()).then(|| Part(Options::in_rig(walls)))
+    }
+
+    pub fn needs_kvm(&self) -> bool {
+        self.0.with_kvm()
+    }
+
+    pub fn title(&self) -> &'static str {
+        match self.needs_kvm() {
+            true => "the escape corpus, behind monitors with KVM",
+            false => "the escape corpus, what harms the machine",
+        }
+    }
+
+    /// For `xtask` there.
+    pub fn words(&self) -> Vec<String> {
+        self.0.in_the_rig()
+    }
+
+    /// What the rig needs to find built, where a compiler takes a minute, and named.
+    pub fn build(&self) -> Outcome<Vec<(&'static str, PathBuf)>> {
+        let cases = Case::all(&tree::corpus(), |_, _| true)?;
+        let columns = self.0.columns();
+        let wanted = |c: &&Case| match self.needs_kvm() {
+            true => columns.iter().any(|column| self.0.runs(c, *column)),
+            false => c.harms(),
+        };
+        let tools = Tools::new(false, None)?;
+        tools.build(&cases.iter().filter(wanted).collect::<Vec<_>>())?;
+        if !self.needs_kvm() {
+            return Ok(Vec::new());
+        }
+        guest::kernel(&tools.scratch.dir("made")?)?;
+        let agent = ("SAFE_RUN_GUEST", guest::build()?);
+        let named = self.0.walls().iter().map(|wall| wall::named(*wall));
+        let mut named: Vec<_> = named.collect::<Outcome<_>>()?;
+        named.push(agent);
+        Ok(named)
+    }
 }
 
 /// All of it, and the document compared: a test for each case and each user.

@@ -31,10 +31,14 @@ cargo xtask bench microvm [--parts gvisor,qemu] [--rounds N]
 cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but
                                        keeps its own writes; without it, the tests of what this host's kernel may lack, and
                                        escape --rig in the same boot
+cargo xtask rig --kvm                  the tests of Firecracker and Cloud Hypervisor, whose programs SAFE_RUN_FIRECRACKER and
+                                       SAFE_RUN_CLOUD_HYPERVISOR name, with KVM nested there; a part of the tests above then
 cargo xtask escape [--backend process|gvisor|microvm|bubblewrap|runc|control] [--user root|user] [--write] [--keep]
                    [CASE…]
                                        the escape corpus behind every wall and on the bare host → docs/escape-matrix.md
 cargo xtask escape --rig [--write]     what of it harms a machine, controls and all, in the rig → tests/escape/rig.txt
+cargo xtask escape --rig [--write] --backend microvm:firecracker|microvm:cloud-hypervisor [CASE…]
+                                       a sample, or these, behind the program that is named, there → tests/escape/kvm.txt
 cargo xtask risk [--write]             what a program reaches on the bare host and behind each wall → docs/risk-surface.md
 cargo xtask guest                      the agent of virtual machines, a static program → target/guest/
 cargo xtask runsc                      gVisor's runsc: the one on PATH, else Debian's, fetched → target/tools/

@@ -21,12 +21,17 @@ use std::time::Duration;
 const COMMAND: Duration = Duration::from_secs(30 * 60);
 /// How long the tests may take, on a host that is busy with other things.
 const TESTS: Duration = Duration::from_secs(20 * 60);
+/// And those that boot guests within it, with monitors that somebody named.
+const NESTED: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// `rig [--yes] [--selinux | --trixie] -- CMD…`: the command; without one: the tests, or those of that boot alone.
+/// `rig [--yes] [--selinux | --trixie | --kvm] -- CMD…`: the command; without one: the tests, or those of that boot alone.
 pub fn rig(words: &[&str]) -> Outcome {
     let at = words.iter().position(|w| *w == "--").unwrap_or(words.len());
     let (options, command) = words.split_at(at);
-    if let Some(unknown) = options.iter().find(|o| !["--yes", "--selinux", "--trixie"].contains(o)) {
+    if let Some(unknown) = options
+        .iter()
+        .find(|o| !["--yes", "--selinux", "--trixie", "--kvm"].contains(o))
+    {
         return Err(format!("xtask rig does not know {unknown}: a command comes after --"));
     }
     let yes = options.contains(&"--yes") || std::env::var("CI").is_ok_and(|v| v == "true");
@@ -38,10 +43,12 @@ pub fn rig(words: &[&str]) -> Outcome {
         (true, true) => return Err("xtask rig: --selinux or --trixie".into()),
     };
     match command {
+        [_, ..] if has("--kvm") => Err("xtask rig: --kvm is tests; a command is one without it".into()),
         [] => {
             let mut counted = Tally::default();
             let done = stage::step("the tests on the rig's kernel", || {
                 let (tally, outcome) = match (series, mac) {
+                    _ if has("--kvm") => with_kvm(yes),
                     (Series::Bookworm, Mac::AppArmor) => tests(yes),
                     (Series::Bookworm, Mac::Selinux) => selinux(yes),
                     (Series::Trixie, _) => trixie(yes),
@@ -77,23 +84,32 @@ fn run(command: &[&str], series: Series, mac: Mac, yes: bool) -> Outcome {
 }
 
 /// The tests that meet another kernel there, and what of the escape corpus harms a machine, in one boot; in two others
-/// those of SELinux, and those of AppArmor on Debian's next kernel.
+/// those of SELinux, and those of AppArmor on Debian's next kernel; in one more those of monitors that need KVM, where their
+/// programs are named.
 pub fn tests(yes: bool) -> (Tally, Outcome) {
+    let named = escape::Part::with_kvm().is_some();
+    let tests = batch::TESTS
+        .iter()
+        .filter(|run| !(named && batch::WITH_KVM.contains(run)));
     let (mut tally, outcome, record) = Boot {
         series: Series::Bookworm,
         mac: Mac::AppArmor,
-        tests: batch::TESTS,
-        corpus: Some(References(false)),
+        tests: &tests.copied().collect::<Vec<_>>(),
+        corpus: Some(escape::Part::harmful()),
         log: "rig",
     }
     .run(yes);
     // What is compared is what a whole run said.
-    let outcome = outcome.and_then(|()| escape::Record::parse(&record)?.compared());
-    let others = [selinux(yes), trixie(yes)].map(|(more, outcome)| {
+    let outcome = outcome.and_then(|()| escape::compared(&escape::Record::parse(&record)?));
+    let mut others = vec![selinux(yes), trixie(yes)];
+    if named {
+        others.push(with_kvm(yes));
+    }
+    let others = others.into_iter().map(|(more, outcome)| {
         tally.add(more);
         outcome
     });
-    let wrong: Vec<String> = others.into_iter().chain([outcome]).filter_map(Outcome::err).collect();
+    let wrong: Vec<String> = others.chain([outcome]).filter_map(Outcome::err).collect();
     let outcome = match wrong.is_empty() {
         true => Ok(()),
         false => Err(wrong.join("\n")),
@@ -127,13 +143,30 @@ fn trixie(yes: bool) -> (Tally, Outcome) {
     (tally, outcome)
 }
 
-/// What of the escape corpus harms a machine, in a boot of its own, and what came of it.
-pub fn corpus(references: bool) -> Outcome<escape::Record> {
+/// The tests that meet monitors that need KVM, with QEMU's, and a sample of the escape corpus behind those that are named.
+fn with_kvm(yes: bool) -> (Tally, Outcome) {
+    let Some(part) = escape::Part::with_kvm() else {
+        let why = "   --kvm is for real programs: none of SAFE_RUN_FIRECRACKER, SAFE_RUN_CLOUD_HYPERVISOR names one";
+        return (Tally::default(), Err(why.into()));
+    };
+    let (tally, outcome, _) = Boot {
+        series: Series::Bookworm,
+        mac: Mac::AppArmor,
+        tests: batch::WITH_KVM,
+        corpus: Some(part),
+        log: "rig-kvm",
+    }
+    .run(yes);
+    (tally, outcome)
+}
+
+/// A part of the escape corpus, in a boot of its own, and what came of it.
+pub fn corpus(part: escape::Part) -> Outcome<escape::Record> {
     let (_, outcome, record) = Boot {
         series: Series::Bookworm,
         mac: Mac::AppArmor,
         tests: &[],
-        corpus: Some(References(references)),
+        corpus: Some(part),
         log: "rig-escape",
     }
     .run(false);
@@ -141,16 +174,13 @@ pub fn corpus(references: bool) -> Outcome<escape::Record> {
     escape::Record::parse(&record)
 }
 
-/// Whether the corpus runs behind other sandboxes too.
-struct References(bool);
-
 /// One boot, and what runs in it.
 struct Boot<'a> {
     series: Series,
     mac: Mac,
     tests: &'a [Run<'a>],
-    /// What of the escape corpus harms a machine, last.
-    corpus: Option<References>,
+    /// What of the escape corpus runs there, last.
+    corpus: Option<escape::Part>,
     /// The logs' names begin with it.
     log: &'a str,
 }
@@ -186,16 +216,17 @@ fn all(yes: bool, boot: &Boot<'_>, results: &mut Results, shown: &mut Shown) -> 
     let xtask = std::env::current_exe().map_err(|e| format!("   this program's path: {e}"))?;
     let target = tree::target();
     let corpus = match &boot.corpus {
-        Some(References(references)) => {
-            escape::build_for_rig()?;
-            Some(Corpus {
-                xtask: &xtask,
-                target: &target,
-                references: *references,
-            })
-        }
+        Some(part) => Some(Corpus {
+            xtask: &xtask,
+            target: &target,
+            title: part.title(),
+            words: part.words(),
+            named: part.build()?,
+        }),
         None => None,
     };
+    let nested = boot.corpus.as_ref().is_some_and(escape::Part::needs_kvm);
+    let limit = if nested { NESTED } else { TESTS };
     let script = batch::script(boot.tests, &programs, corpus.as_ref(), &safe_run, &parts.release)?;
     let log = boot.log;
     let machine = Machine::start(&parts, boot.mac, &script, &format!("{log}-console"))?;
@@ -207,7 +238,7 @@ fn all(yes: bool, boot: &Boot<'_>, results: &mut Results, shown: &mut Shown) -> 
     let log = target.join(format!("xtask/{log}-tests.log"));
     let mut log = std::fs::File::create(&log).map_err(|e| format!("   {}: {e}", log.display()))?;
     let mut lines = Lines::default();
-    machine.finish(TESTS, |_, bytes| {
+    machine.finish(limit, |_, bytes| {
         // A log that cannot be written loses nothing that decides.
         let _ = log.write_all(bytes);
         lines.push(bytes, |line| {

@@ -51,7 +51,10 @@ impl Walls {
             "--dry-run".into(),
         ];
         words.extend(match column.wall {
-            Wall::Microvm => ["--policy".into(), self.0.computed("standard").display().to_string()],
+            Wall::Microvm => [
+                "--policy".into(),
+                self.0.policy(Wall::Microvm, "standard").display().to_string(),
+            ],
             wall => ["--backend".into(), wall.word().to_owned()],
         });
         words.extend(["--", "/bin/true"].map(str::to_owned));

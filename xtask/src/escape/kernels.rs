@@ -28,7 +28,8 @@ impl Kernels {
         Kernels::parse(&text).map_err(|why| format!("{TABLE}: {why}"))
     }
 
-    /// Lines `WALL GROUP/NAME: RESULT… | REASON`; `both` for a wall stands for the two.
+    /// Lines `WALL GROUP/NAME: RESULT… | REASON`; `both` for a wall stands for the two, and `microvm` for each virtual machine
+    /// that has no line of its own.
     pub(super) fn parse(text: &str) -> Outcome<Kernels> {
         let mut kernels = Kernels::default();
         for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
@@ -44,8 +45,9 @@ impl Kernels {
                 let stated = !reason.trim().is_empty() && !results.is_empty();
                 stated.then(|| (walls, case.to_owned(), results, reason.trim().to_owned()))
             };
-            let (walls, case, results, reason) =
-                parts().ok_or_else(|| format!("{line:?} is not `gvisor|microvm|both GROUP/NAME: RESULT… | REASON`"))?;
+            let (walls, case, results, reason) = parts().ok_or_else(|| {
+                format!("{line:?} is not `gvisor|microvm|microvm:VMM|both GROUP/NAME: RESULT… | REASON`")
+            })?;
             let results = if results == [NOT_RUN] { Vec::new() } else { results };
             for wall in walls {
                 let answer = Answer {
@@ -62,14 +64,17 @@ impl Kernels {
 
     /// What attempts of this case may end with behind `wall`, besides what it says itself.
     pub fn expected(&self, wall: Wall, case: &Case) -> &[String] {
-        self.0
-            .get(&(case.id(), wall))
-            .map_or(&[], |answer| answer.results.as_slice())
+        self.answer(wall, case).map_or(&[], |answer| answer.results.as_slice())
+    }
+
+    fn answer(&self, wall: Wall, case: &Case) -> Option<&Answer> {
+        let of = |wall| self.0.get(&(case.id(), wall));
+        of(wall).or_else(|| wall.needs_kvm().and_then(|_| of(Wall::Microvm)))
     }
 
     /// Why this case does not run behind `wall`.
     pub fn not_run(&self, wall: Wall, case: &Case) -> Option<&str> {
-        let answer = self.0.get(&(case.id(), wall))?;
+        let answer = self.answer(wall, case)?;
         answer.results.is_empty().then_some(answer.reason.as_str())
     }
 
@@ -98,6 +103,11 @@ mod tests {
         let (a, b) = (case("network/a.py"), case("network/b.py"));
         assert_eq!(kernels.expected(Wall::Gvisor, &a), ["ENOSYS", "GOT"]);
         assert_eq!(kernels.expected(Wall::Process, &a), [""; 0]);
+        assert_eq!(kernels.expected(Wall::Firecracker, &a), ["ENOSYS", "GOT"]);
+        assert_eq!(kernels.not_run(Wall::CloudHypervisor, &b), Some("harms it"));
+        let own = Kernels::parse("microvm network/a: GOT | x\nmicrovm:firecracker network/a: EIO | y\n").unwrap();
+        assert_eq!(own.expected(Wall::Firecracker, &a), ["EIO"]);
+        assert_eq!(own.expected(Wall::CloudHypervisor, &a), ["GOT"]);
         assert_eq!(kernels.not_run(Wall::Microvm, &a), None);
         assert_eq!(kernels.not_run(Wall::Microvm, &b), Some("harms it"));
         assert_eq!(kernels.not_run(Wall::Gvisor, &b), None);

@@ -30,7 +30,7 @@ pub struct Options {
     root: Option<bool>,
     pub write: bool,
     pub keep: bool,
-    /// Those cases alone that run in the rig, and there.
+    /// In the rig: those cases that harm a machine, or monitors that need KVM.
     pub rig: bool,
     globs: Vec<String>,
 }
@@ -45,7 +45,8 @@ impl Options {
                 "--keep" => options.keep = true,
                 "--rig" => options.rig = true,
                 "--backend" => {
-                    let wanted = "--backend wants process, gvisor, microvm, bubblewrap, runc or control";
+                    let wanted = "--backend wants process, gvisor, microvm, microvm:firecracker, microvm:cloud-hypervisor, \
+                                  bubblewrap, runc or control";
                     let wall = words.next().and_then(|w| Wall::parse(w)).ok_or(wanted)?;
                     options.walls.push(wall);
                 }
@@ -61,13 +62,57 @@ impl Options {
             }
         }
         let part = !options.walls.is_empty() || options.root.is_some() || !options.globs.is_empty();
-        if options.rig && (part || options.keep) {
-            return Err("--rig takes no other option than --write: all that harms a machine runs there at once".into());
+        if options.rig && (part && !options.with_kvm() || options.root.is_some() || options.keep) {
+            return Err(
+                "--rig takes no other option than --write: all that harms a machine runs there at once; \
+                 or --backend microvm:firecracker, microvm:cloud-hypervisor, and cases"
+                    .into(),
+            );
+        }
+        if options.write && !options.rig && options.walls.iter().any(|wall| wall.needs_kvm().is_some()) {
+            return Err("--write: what runs with KVM is written as the rig had it, with --rig".into());
         }
         if options.write && !options.rig && !tree::is_root() {
             return Err(format!("--write: {DOCUMENT} is written by root, who runs all of it"));
         }
         Ok(options)
+    }
+
+    /// Whether nothing but monitors that need KVM is asked for.
+    pub fn with_kvm(&self) -> bool {
+        !self.walls.is_empty() && self.walls.iter().all(|wall| wall.needs_kvm().is_some())
+    }
+
+    /// Whether it is the cases that harm a machine, where that may be.
+    pub fn harms(&self) -> bool {
+        self.rig && !self.with_kvm()
+    }
+
+    /// In the rig: a sample behind each of these, which need KVM; without one, what harms a machine.
+    pub fn in_rig(walls: Vec<Wall>) -> Options {
+        Options {
+            walls,
+            rig: true,
+            ..Options::default()
+        }
+    }
+
+    /// The same again, as words for the rig.
+    pub fn in_the_rig(&self) -> Vec<String> {
+        let mut words = vec!["--rig".to_owned()];
+        // The references, where the record is to be written.
+        if self.write && self.harms() {
+            words.push("--write".into());
+        }
+        for wall in &self.walls {
+            words.extend(["--backend".into(), wall.word().into()]);
+        }
+        words.extend(self.globs.iter().cloned());
+        words
+    }
+
+    pub fn walls(&self) -> &[Wall] {
+        &self.walls
     }
 
     pub fn columns(&self) -> Vec<Column> {
@@ -80,7 +125,9 @@ impl Options {
                 && (tree::is_root() || !c.root)
                 && (!c.wall.has_kernel() || self.wants_kernel(*c))
         };
-        Column::ALL.into_iter().filter(wanted).collect()
+        let with_kvm = |c: &Column| self.walls.contains(&c.wall) && self.root != Some(false) && tree::is_root();
+        let more = Column::WITH_KVM.into_iter().filter(with_kvm);
+        Column::ALL.into_iter().filter(wanted).chain(more).collect()
     }
 
     /// What takes long is run for one user, unless it is asked for; the rig's kernel has none of it.
@@ -88,10 +135,10 @@ impl Options {
         !self.rig && (self.write || !column.root || self.walls.contains(&column.wall))
     }
 
-    /// Whether a case runs there: behind a virtual machine a sample, unless more is asked for.
+    /// Whether a case runs there: behind a virtual machine a sample, unless more is asked for, and in the rig by name.
     pub fn runs(&self, case: &Case, column: Column) -> bool {
-        let asked = self.write || self.walls.contains(&column.wall) || !self.globs.is_empty();
-        let sample = column.wall != Wall::Microvm || asked || SAMPLE.contains(&case.id().as_str());
+        let asked = !self.rig && (self.write || self.walls.contains(&column.wall)) || !self.globs.is_empty();
+        let sample = !column.wall.is_machine() || asked || SAMPLE.contains(&case.id().as_str());
         sample && self.takes(&case.group, &case.name)
     }
 
@@ -125,6 +172,15 @@ mod tests {
         let asked = Options::parse(&["--backend", "microvm"]).unwrap();
         assert_eq!(run(&asked), cases.len());
         assert_eq!(run(&Options::parse(&["network/a*"]).unwrap()), 0);
+        let [firecracker, _] = Column::WITH_KVM;
+        let run = |options: &Options| cases.iter().filter(|case| options.runs(case, firecracker)).count();
+        assert_eq!(run(&Options::in_rig(vec![Wall::Firecracker])), SAMPLE.len());
+        let asked = ["--backend", "microvm:firecracker"];
+        assert_eq!(run(&Options::parse(&asked).unwrap()), cases.len());
+        assert_eq!(
+            run(&Options::parse(&[&asked[..], &["--rig", "*"]].concat()).unwrap()),
+            cases.len()
+        );
     }
 
     #[test]
@@ -143,6 +199,19 @@ mod tests {
         if tree::is_root() {
             assert_eq!((columns(&["--rig"]), columns(&["--rig", "--write"])), (4, 6));
         }
+        let firecracker = ["--backend", "microvm:firecracker"];
+        assert_eq!(columns(&firecracker), usize::from(tree::is_root()));
+        assert_eq!(columns(&[&firecracker[..], &["--user", "user"]].concat()), 0);
+        assert!(Options::parse(&[&firecracker[..], &["--write"]].concat()).is_err());
+        let there = Options::parse(&[&firecracker[..], &["--rig", "--write", "network"]].concat()).unwrap();
+        assert!(there.with_kvm() && !there.harms() && there.columns().iter().all(|c| c.wall == Wall::Firecracker));
+        assert_eq!(
+            there.in_the_rig(),
+            ["--rig", "--backend", "microvm:firecracker", "network"]
+        );
+        let harm = Options::parse(&["--rig", "--write"]).unwrap();
+        assert!(harm.harms() && harm.in_the_rig() == ["--rig", "--write"]);
+        assert!(Options::parse(&["--rig", "--backend", "microvm"]).is_err());
         assert!(Options::parse(&["--rig", "reboot"]).is_err() && Options::parse(&["--rig", "--keep"]).is_err());
         assert!(Options::parse(&["--user"]).is_err() && Options::parse(&["--x"]).is_err());
     }

@@ -4,7 +4,7 @@ use super::cell::{Cell, one};
 use super::kernels::Kernels;
 use super::options::Options;
 use super::parallel::at_once;
-use super::rig::{MARK, Record};
+use super::rig::{self, MARK, Record};
 use super::table;
 use super::tools::{Tools, who};
 use super::verdict::Verdict;
@@ -29,6 +29,8 @@ pub struct Results {
     pub absent: Vec<(Column, String)>,
     /// What the rig said last.
     pub record: Record,
+    /// And of monitors that need KVM.
+    pub with_kvm: Record,
     pub cells: BTreeMap<(usize, Column), Cell>,
     /// What the run as a whole left behind.
     pub left: Vec<String>,
@@ -39,7 +41,7 @@ impl Results {
         // The document keeps what of it does not run.
         let wanted = |group: &str, name: &str| options.write && !options.rig || options.takes(group, name);
         let mut cases = Case::all(&tree::corpus(), wanted)?;
-        cases.retain(|case| !options.rig || case.harms());
+        cases.retain(|case| !options.harms() || case.harms());
         if cases.is_empty() {
             return Err("no case is called so".into());
         }
@@ -57,7 +59,10 @@ impl Results {
         let mut tools = Tools::new(options.keep, Some(&safe_run))?;
         tools.build(&cases.iter().collect::<Vec<_>>())?;
         // In the rig it is made, not read.
-        let record = if tools.harm { Record::default() } else { Record::kept()? };
+        let [record, with_kvm] = match tools.harm {
+            true => Default::default(),
+            false => [rig::HARM.kept()?, rig::WITH_KVM.kept()?],
+        };
         let columns = options.columns();
         let (mut versions, mut absent) = (Vec::new(), Vec::new());
         for column in columns.iter().filter(|c| c.is_reference()) {
@@ -70,6 +75,15 @@ impl Results {
             if columns.iter().any(|c| c.wall == wall) {
                 versions.push(format!("{} {}", wall.word(), wall::version(wall)?));
                 tools.kernel_of_its_own(wall)?;
+            }
+        }
+        for column in columns.iter().filter(|c| c.wall.needs_kvm().is_some()) {
+            match wall::version(column.wall) {
+                Ok(version) => {
+                    versions.push(format!("{} {version}", column.wall.word()));
+                    tools.kernel_of_its_own(column.wall)?;
+                }
+                Err(why) => absent.push((*column, why)),
             }
         }
         let jobs: Vec<(usize, Column)> = (0..cases.len())
@@ -89,7 +103,7 @@ impl Results {
             let case = &cases[i];
             let cell = match absent.iter().any(|(c, _)| *c == column) {
                 true => Ok(Cell::without(Verdict::Absent)),
-                false if case.alone || case.fires == Canary::Host || harms_here(case, column) => {
+                false if case.alone || case.fires == Canary::Host || wants_all(case, column) => {
                     let _alone = alone.write();
                     one(&tools, case, column, n, &runs)
                 }
@@ -123,6 +137,7 @@ impl Results {
             kernels,
             absent,
             record,
+            with_kvm,
             cells: cells.into_inner().unwrap_or_default(),
             left,
         })
@@ -229,9 +244,10 @@ impl Results {
     }
 }
 
-/// Whether it is a control that harms the machine, not one that the kernel forbids to this user.
-fn harms_here(case: &Case, column: Column) -> bool {
-    column.wall == Wall::Control && case.control(column.root) == Control::Rig
+/// Whether it wants the machine for itself: a control that harms it, not one that the kernel forbids to this user, or a
+/// guest within a guest.
+fn wants_all(case: &Case, column: Column) -> bool {
+    column.wall == Wall::Control && case.control(column.root) == Control::Rig || column.wall.needs_kvm().is_some()
 }
 
 /// How many times slower than hardware this machine is, as for the tests.

@@ -1,23 +1,75 @@
-//! The cases whose controls harm the machine: whether this one may be harmed, and the record of what came of them in the
-//! rig, which the table takes their cells from.
+//! What runs in the rig: the cases whose controls harm the machine, with whether this one may be harmed, and monitors that need
+//! KVM; and the records of what came there, which the document takes its cells from.
 
 use super::results::Results;
 use super::table;
+use super::verdict::Verdict;
 use super::wall::{Column, Wall};
 use crate::rig::MARKER;
 use crate::{Outcome, tree};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// Beside the corpus: what the rig said last.
-const RECORD: &str = "tests/escape/rig.txt";
-/// Begins the lines that a run in the rig says for the record.
-pub const MARK: &str = "== record: ";
+/// A record's file.
+pub struct Kept {
+    path: &'static str,
+    head: &'static str,
+    /// The words of the command that writes it.
+    options: &'static str,
+}
 
-const HEAD: &str = "\
+/// Of the cases whose controls harm the machine.
+pub const HARM: Kept = Kept {
+    path: "tests/escape/rig.txt",
+    head: "\
 # What came in the rig of the cases whose controls harm the machine. `cargo xtask escape --rig --write` writes it, `cargo xtask
 # rig` compares it, and docs/escape-matrix.md has from here what it says is `in the rig`.
-";
+",
+    options: "--rig --write",
+};
+
+/// Of monitors that need KVM.
+pub const WITH_KVM: Kept = Kept {
+    path: "tests/escape/kvm.txt",
+    head: "\
+# What came of cases behind monitors that need KVM, which they had nested in the rig. `cargo xtask escape --rig --write --backend
+# microvm:firecracker CASE…` writes it, a monitor's lines anew where it or the kernel is another; docs/escape-matrix.md has it.
+",
+    options: "--rig --write --backend microvm:firecracker --backend microvm:cloud-hypervisor",
+};
+
+impl Kept {
+    pub fn kept(&self) -> Outcome<Record> {
+        let path = self.path;
+        let text = fs::read_to_string(tree::root().join(path)).map_err(|e| format!("{path}: {e}"))?;
+        Record::parse(&text).map_err(|why| format!("{path}: {why}"))
+    }
+
+    /// Keeps a record: where.
+    pub fn keep(&self, record: &Record) -> Outcome<&'static str> {
+        let (path, head) = (self.path, self.head);
+        let lines: String = record.lines().iter().map(|line| format!("{line}\n")).collect();
+        fs::write(tree::root().join(path), format!("{head}{lines}")).map_err(|e| format!("{path}: {e}"))?;
+        Ok(path)
+    }
+
+    /// An error that shows where the one that is kept says something else.
+    pub fn compared(&self, seen: &Record) -> Outcome {
+        let wrong = self.kept()?.differences(seen);
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(format!(
+                "   {} is not what was seen (cargo xtask escape {}):\n   {}",
+                self.path,
+                self.options,
+                wrong.join("\n   ")
+            )),
+        }
+    }
+}
+
+/// Begins the lines that a run in the rig says for the record.
+pub const MARK: &str = "== record: ";
 
 /// Whether this machine may be harmed: SAFE_RUN_RIG=1 gives leave, and only where the kernel was started as the rig's is.
 pub fn may_harm() -> Outcome<bool> {
@@ -39,38 +91,41 @@ fn granted(leave: Option<&str>, command_line: &str) -> Outcome<bool> {
     }
 }
 
+/// Every column that a record may have.
+fn columns() -> impl Iterator<Item = Column> {
+    Column::ALL.into_iter().chain(Column::WITH_KVM)
+}
+
+/// `microvm:firecracker 1.0.0`, where it is a monitor's that needs KVM.
+fn version(text: &str) -> Option<(Column, String)> {
+    let (name, version) = text.split_once(' ')?;
+    let column = Column::WITH_KVM.into_iter().find(|c| c.name() == name)?;
+    Some((column, version.to_owned()))
+}
+
 /// What each cell was in the rig.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// `Linux 6.1.0-1-amd64`.
     kernel: String,
+    /// Of the monitors that need KVM.
+    versions: BTreeMap<Column, String>,
     cells: BTreeMap<(String, Column), String>,
 }
 
 impl Record {
-    /// The one that is kept.
-    pub fn kept() -> Outcome<Record> {
-        let text = fs::read_to_string(tree::root().join(RECORD)).map_err(|e| format!("{RECORD}: {e}"))?;
-        Record::parse(&text).map_err(|why| format!("{RECORD}: {why}"))
-    }
-
-    /// Keeps it: where.
-    pub fn keep(&self) -> Outcome<&'static str> {
-        let lines: String = self.lines().iter().map(|line| format!("{line}\n")).collect();
-        fs::write(tree::root().join(RECORD), format!("{HEAD}{lines}")).map_err(|e| format!("{RECORD}: {e}"))?;
-        Ok(RECORD)
-    }
-
     /// Of a run in the rig.
     pub(super) fn of(results: &Results) -> Outcome<Record> {
         let release = "/proc/sys/kernel/osrelease";
         let release = fs::read_to_string(release).map_err(|e| format!("{release}: {e}"))?;
-        let cells = results.cells.iter().map(|((i, column), cell)| {
+        let cells = results.cells.iter().filter(|(_, cell)| cell.verdict != Verdict::Absent);
+        let cells = cells.map(|((i, column), cell)| {
             let id = results.cases.get(*i).map(super::Case::id).unwrap_or_default();
             ((id, *column), cell.verdict.whole())
         });
         Ok(Record {
             kernel: format!("Linux {}", release.trim()),
+            versions: results.versions.iter().filter_map(|text| version(text)).collect(),
             cells: cells.collect(),
         })
     }
@@ -78,7 +133,9 @@ impl Record {
     pub fn lines(&self) -> Vec<String> {
         let cells = self.cells.iter();
         let cells = cells.map(|((id, column), cell)| format!("{id} | {} | {cell}", column.name()));
-        [format!("kernel: {}", self.kernel)].into_iter().chain(cells).collect()
+        let kernel = [format!("kernel: {}", self.kernel)].into_iter();
+        let versions = self.versions().into_iter().map(|version| format!("version: {version}"));
+        kernel.chain(versions).chain(cells).collect()
     }
 
     pub fn parse(text: &str) -> Outcome<Record> {
@@ -88,10 +145,12 @@ impl Record {
                 kernel.clone_into(&mut record.kernel);
                 continue;
             }
+            if let Some(of) = line.strip_prefix("version: ").and_then(version) {
+                record.versions.extend([of]);
+                continue;
+            }
             let parts: Vec<&str> = line.splitn(3, " | ").collect();
-            let column = parts
-                .get(1)
-                .and_then(|name| Column::ALL.into_iter().find(|c| c.name() == *name));
+            let column = parts.get(1).and_then(|name| columns().find(|c| c.name() == *name));
             match (parts.as_slice(), column) {
                 ([id, _, cell], Some(column)) => {
                     record.cells.insert(((*id).to_owned(), column), (*cell).to_owned());
@@ -127,16 +186,35 @@ impl Record {
         wrong
     }
 
-    /// An error that shows where the one that is kept says something else.
-    pub fn compared(&self) -> Outcome {
-        let wrong = Record::kept()?.differences(self);
-        match wrong.is_empty() {
-            true => Ok(()),
-            false => Err(format!(
-                "   {RECORD} is not what was seen (cargo xtask escape --rig --write):\n   {}",
-                wrong.join("\n   ")
-            )),
+    /// This, and what `before` has besides of the same monitors on the same kernel.
+    pub fn over(mut self, before: Record) -> Record {
+        if before.kernel != self.kernel {
+            return self;
         }
+        for (column, version) in &before.versions {
+            self.versions.entry(*column).or_insert_with(|| version.clone());
+        }
+        let versions = &self.versions;
+        let same = |column: &Column| before.versions.get(column) == versions.get(column);
+        for ((id, column), cell) in before.cells.into_iter().filter(|((_, c), _)| same(c)) {
+            self.cells.entry((id, column)).or_insert(cell);
+        }
+        self
+    }
+
+    pub fn kernel(&self) -> &str {
+        &self.kernel
+    }
+
+    /// `microvm:firecracker 1.0.0`.
+    pub fn versions(&self) -> Vec<String> {
+        let of = |(column, version): (&Column, &String)| format!("{} {version}", column.name());
+        self.versions.iter().map(of).collect()
+    }
+
+    /// The cases that it has something of.
+    pub fn ids(&self) -> BTreeSet<&str> {
+        self.cells.keys().map(|(id, _)| id.as_str()).collect()
     }
 
     /// `Linux 6.1.0-1-amd64; process, root: 10 held; process, user: 10 held`.
@@ -227,8 +305,37 @@ syscalls/a | control, user | void: needs root
     }
 
     #[test]
+    fn of_another_monitor_or_kernel_nothing_is_kept() {
+        const BEFORE: &str = "kernel: Linux 6.1\nversion: microvm:firecracker 1.0\nversion: microvm:cloud-hypervisor 5.0\n\
+                              syscalls/a | microvm:firecracker | held\nsyscalls/b | microvm:firecracker | held\n\
+                              syscalls/a | microvm:cloud-hypervisor | held\n";
+        let before = || Record::parse(BEFORE).unwrap();
+        assert_eq!(Record::parse(&before().lines().join("\n")), Ok(before()));
+        let over = |text: &str| Record::parse(text).unwrap().over(before());
+        let seen = "kernel: Linux 6.1\nversion: microvm:firecracker 1.0\nsyscalls/b | microvm:firecracker | limit: x\n";
+        let same = over(seen);
+        assert_eq!(
+            same.versions(),
+            ["microvm:firecracker 1.0", "microvm:cloud-hypervisor 5.0"]
+        );
+        let [first, second] = Column::WITH_KVM;
+        let cells = |record: &Record, column| {
+            ["a", "b"].map(|id| record.cell(&format!("syscalls/{id}"), column).map(str::to_owned))
+        };
+        assert_eq!(
+            cells(&same, first),
+            [Some("held".to_owned()), Some("limit: x".to_owned())]
+        );
+        assert_eq!(cells(&same, second), [Some("held".to_owned()), None]);
+        let newer = over(&seen.replace("1.0", "1.1"));
+        assert_eq!(cells(&newer, first), [None, Some("limit: x".to_owned())]);
+        assert_eq!(cells(&newer, second), [Some("held".to_owned()), None]);
+        assert_eq!(over(&seen.replace("6.1", "6.2")).lines().len(), 3);
+    }
+
+    #[test]
     fn the_record_knows_every_case_of_the_rig() {
-        let record = Record::kept().unwrap();
+        let record = HARM.kept().unwrap();
         let cases = Case::all(&tree::corpus(), |_, _| true).unwrap();
         for case in cases.iter().filter(|c| c.harms()) {
             for column in Column::ALL.into_iter().filter(|c| !c.wall.has_kernel()) {

@@ -1,6 +1,7 @@
 //! The table: on the terminal, as `docs/escape-matrix.md`, and that document compared with what a run saw.
 
 use super::results::Results;
+use super::rig::Record;
 use super::verdict::Verdict;
 use super::wall::{Column, Wall};
 use sr_escape::case::Case;
@@ -16,13 +17,14 @@ pub fn print(results: &Results) {
         if cases.is_empty() {
             continue;
         }
-        let names: Vec<String> = results.columns.iter().map(|c| format!("{:<14}", c.name())).collect();
+        let wide = results.columns.iter().map(|c| c.name().len()).max().unwrap_or(0);
+        let names: Vec<String> = results.columns.iter().map(|c| format!("{:<wide$}", c.name())).collect();
         println!("\n{group:<width$}  {}", names.join(" ").trim_end());
         for i in cases {
             let cells: Vec<String> = results
                 .columns
                 .iter()
-                .map(|c| format!("{:<14}", results.verdict(i, *c).map_or_else(String::new, short)))
+                .map(|c| format!("{:<wide$}", results.verdict(i, *c).map_or_else(String::new, short)))
                 .collect();
             println!("{:<width$}  {}", results.cases[i].name, cells.join(" ").trim_end());
         }
@@ -106,6 +108,9 @@ case is and what each word means.
   otherwise than the host's, which reaches nothing outside, stands below each table with its reason. Behind the virtual machine
   each check runs a sample; the rest is what a run by hand saw (`--write --backend microvm`). **not run**: for the reason below the
   table, or, without one, because nobody has run it yet. The versions below are runsc's and QEMU's.
+- *microvm:firecracker* and *microvm:cloud-hypervisor* need KVM that runs guests, and programs that are in no registry: the checks have
+  neither. The last table is what a run by hand saw of some cases (`--rig --write --backend microvm:firecracker`), with KVM nested in
+  the rig, on the kernel that it names; their guests answer as *microvm*'s do.
 ";
 
 /// The cell of what did not run, with or without a reason.
@@ -191,6 +196,35 @@ pub fn document(results: &Results, before: &str) -> String {
         }
         text += &answers(results, &cases);
     }
+    text + &with_kvm(&results.with_kvm)
+}
+
+/// What came behind monitors that need KVM. No group: the first column has another name than theirs.
+fn with_kvm(record: &Record) -> String {
+    let ids = record.ids();
+    if ids.is_empty() {
+        return String::new();
+    }
+    let cell = |id: &str, column: Column| record.cell(id, column).unwrap_or(NOT_RUN).to_owned();
+    let mut text = format!(
+        "\n## Firecracker and Cloud Hypervisor\n\n{}; {}; started by root. {} of the cases:\n\n| | |\n|---|---|\n",
+        record.kernel(),
+        record.versions().join(", "),
+        ids.len()
+    );
+    for column in Column::WITH_KVM {
+        let cells = ids.iter().map(|id| cell(id, column));
+        text += &format!("| {} | {} |\n", column.name(), counted(cells));
+    }
+    let [first, second] = Column::WITH_KVM;
+    text += &format!(
+        "\n| group, case | {} | {} |\n|---|---|---|\n",
+        first.name(),
+        second.name()
+    );
+    for id in ids {
+        text += &format!("| {id} | {} | {} |\n", cell(id, first), cell(id, second));
+    }
     text
 }
 
@@ -260,6 +294,9 @@ pub fn differences(document: &str, results: &Results) -> Vec<String> {
     for id in rows.keys().filter(|id| !known.contains(id)) {
         wrong.push(format!("{id} is in it, and in the corpus no more"));
     }
+    if !document.ends_with(&with_kvm(&results.with_kvm)) {
+        wrong.push("what it says of Firecracker and Cloud Hypervisor is not what the rig said last".into());
+    }
     wrong
 }
 
@@ -309,7 +346,6 @@ pub fn decides(column: Column) -> bool {
 mod tests {
     use super::super::cell::Cell;
     use super::super::kernels::Kernels;
-    use super::super::rig::Record;
     use super::*;
     use sr_escape::case::Case;
     use std::path::Path;
@@ -329,6 +365,7 @@ mod tests {
             kernels: Kernels::default(),
             absent: Vec::new(),
             record: Record::parse("kernel: Linux 6.1.0-1\nnetwork/a | process, root | held\n").unwrap(),
+            with_kvm: Record::default(),
             cells: cells.collect(),
             left: Vec::new(),
         }
@@ -449,6 +486,27 @@ mod tests {
         );
         assert_eq!(differences(&both, &first), [""; 0]);
         assert_eq!(differences(&both, &second), [""; 0]);
+    }
+
+    #[test]
+    fn what_needs_kvm_has_a_table_of_its_own() {
+        let mut seen = results(&[(0, 0, Verdict::Held)]);
+        let without = document(&seen, "");
+        let record = "kernel: Linux 6.1.0-1\nversion: microvm:firecracker 1.0\nnetwork/a | microvm:firecracker | held\n\
+                      network/b | microvm:firecracker | limit: It is so.\n";
+        seen.with_kvm = Record::parse(record).unwrap();
+        let document = document(&seen, "");
+        for part in [
+            "\nLinux 6.1.0-1; microvm:firecracker 1.0; started by root. 2 of the cases:\n",
+            "| microvm:firecracker | 1 held, 1 limit |\n| microvm:cloud-hypervisor | 2 not run |\n",
+            "| network/a | held | not run |\n",
+        ] {
+            assert!(document.contains(part), "{part} is not in {document}");
+        }
+        assert_eq!(differences(&document, &seen), [""; 0]);
+        let wrong = "what it says of Firecracker and Cloud Hypervisor is not what the rig said last";
+        assert_eq!(differences(&without, &seen), [wrong]);
+        assert_eq!(super::document(&seen, &document), document);
     }
 
     #[test]

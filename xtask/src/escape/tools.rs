@@ -2,7 +2,7 @@
 
 use super::kernels::Kernels;
 use super::parallel::{add, at_once};
-use super::wall::{Column, Wall};
+use super::wall::{self, Column, Wall};
 use super::{USER, rig};
 use crate::scratch::Scratch;
 use crate::{Outcome, guest, needs, tree};
@@ -66,39 +66,57 @@ impl Tools {
     /// Safe-Run, which runs what it is given behind `wall`.
     pub fn safe_run(&self, wall: Wall) -> PathBuf {
         match wall {
-            Wall::Gvisor | Wall::Microvm => self.bin.join(wall.word()).join("safe-run"),
+            wall if wall.has_kernel() => self.folder(wall).join("safe-run"),
             _ => self.bin.join("safe-run"),
         }
     }
 
-    /// The policy that a preset is where the machine's processor is computed.
-    pub fn computed(&self, preset: &str) -> PathBuf {
-        self.bin.join("microvm").join(format!("{preset}.yaml"))
+    /// What is made for a wall with a kernel of its own. A colon would end a path in some words.
+    fn folder(&self, wall: Wall) -> PathBuf {
+        self.bin.join(wall.word().replace(':', "-"))
+    }
+
+    /// The policy that a preset is in that virtual machine.
+    pub fn policy(&self, wall: Wall, preset: &str) -> PathBuf {
+        self.folder(wall).join(format!("{preset}.yaml"))
     }
 
     /// What `wall` needs: its monitor, the agent and the kernel; and Safe-Run as a program that runs behind it what it is given.
     pub fn kernel_of_its_own(&self, wall: Wall) -> Outcome {
-        copy(&[&guest::build()?], &self.bin.join("sr-guest"))?;
-        self.scratch.dir(&format!("bin/{}", wall.word()))?;
+        // In the rig it is built already.
+        let agent = match std::env::var_os("SAFE_RUN_GUEST") {
+            Some(given) => tree::root().join(given),
+            None => guest::build()?,
+        };
+        copy(&[&agent], &self.bin.join("sr-guest"))?;
+        let folder = self.folder(wall);
+        fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let (more, words) = match wall {
             Wall::Gvisor => {
                 copy(&[&needs::runsc()?], &self.bin.join("runsc"))?;
                 (String::new(), "--backend gvisor".to_owned())
             }
             _ => {
+                let (backend, accel) = match wall.needs_kvm() {
+                    Some((program, _)) => {
+                        copy(&[&wall::with_kvm(wall)?], &self.bin.join(program))?;
+                        (wall.word(), "")
+                    }
+                    None => ("microvm:qemu", "microvm: {accel: tcg}\n"),
+                };
                 for (preset, mounts) in PRESETS {
                     let text = format!(
                         "apiVersion: safe-run/v1\nmetadata: {{name: {preset}}}\nextends: {preset}\n\
-                         runtime: {{backend: \"microvm:qemu\", command: /bin/true, args: []}}\n\
-                         mounts: {mounts}\nmicrovm: {{accel: tcg}}\n"
+                         runtime: {{backend: \"{backend}\", command: /bin/true, args: []}}\n\
+                         mounts: {mounts}\n{accel}"
                     );
-                    let path = self.computed(preset);
+                    let path = self.policy(wall, preset);
                     fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
                 }
                 self.kernel()?;
                 // With a policy of the case's own it would be another wall, or another processor.
-                let ours = self.computed("standard");
-                let dir = self.computed("").with_file_name("").display().to_string();
+                let ours = self.policy(wall, "standard");
+                let dir = folder.join("").display().to_string();
                 let more = format!(
                     "case \" $* \" in *' --policy {dir}'*) exec $safe_run run \"$@\";; *' --policy '*) exit 125;; esac\n"
                 );
@@ -117,6 +135,9 @@ impl Tools {
     /// A store for each user that holds the kernel, which the stores of the cases have copies of.
     fn kernel(&self) -> Outcome {
         let made = self.scratch.dir("made")?;
+        if made.join("artifacts").exists() {
+            return Ok(());
+        }
         guest::kernel(&made)?;
         for root in [true, false] {
             let store = self.scratch.dir(&format!("{}/kernel", who(root)))?;
@@ -130,7 +151,7 @@ impl Tools {
 
     /// Has the store of a case the kernel, where a column needs one.
     pub fn link_kernel(&self, column: Column, store: &Path) -> Outcome {
-        if column.wall != Wall::Microvm {
+        if !column.wall.is_machine() {
             return Ok(());
         }
         let kept = self.scratch.path().join(who(column.root)).join("kernel/artifacts");

@@ -6,14 +6,19 @@ use crate::{Outcome, needs, tree};
 use serde_json::{Value, json};
 use sr_escape::case::Control;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wall {
     Process,
     Gvisor,
+    /// QEMU, whose processor is computed.
     Microvm,
+    /// With KVM.
+    Firecracker,
+    /// With KVM.
+    CloudHypervisor,
     Bubblewrap,
     Runc,
     /// None: the bare host.
@@ -26,6 +31,8 @@ impl Wall {
             "process" => Wall::Process,
             "gvisor" => Wall::Gvisor,
             "microvm" => Wall::Microvm,
+            "microvm:firecracker" => Wall::Firecracker,
+            "microvm:cloud-hypervisor" => Wall::CloudHypervisor,
             "bubblewrap" => Wall::Bubblewrap,
             "runc" => Wall::Runc,
             "control" => Wall::Control,
@@ -40,7 +47,21 @@ impl Wall {
 
     /// Whether the program runs on a kernel of its own.
     pub fn has_kernel(self) -> bool {
-        matches!(self, Wall::Gvisor | Wall::Microvm)
+        matches!(self, Wall::Gvisor | Wall::Microvm) || self.needs_kvm().is_some()
+    }
+
+    /// Of a virtual machine that needs KVM: the monitor's program, and the variable that names it.
+    pub fn needs_kvm(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Wall::Firecracker => Some(("firecracker", "SAFE_RUN_FIRECRACKER")),
+            Wall::CloudHypervisor => Some(("cloud-hypervisor", "SAFE_RUN_CLOUD_HYPERVISOR")),
+            _ => None,
+        }
+    }
+
+    /// Whether the program runs in a virtual machine.
+    pub fn is_machine(self) -> bool {
+        self == Wall::Microvm || self.needs_kvm().is_some()
     }
 
     /// How many times longer than on the host's own kernel a case may take.
@@ -48,6 +69,8 @@ impl Wall {
         match self {
             Wall::Gvisor => 4,
             Wall::Microvm => 30,
+            // A boot, nested.
+            Wall::Firecracker | Wall::CloudHypervisor => 8,
             _ => 1,
         }
     }
@@ -58,6 +81,8 @@ impl Wall {
             Wall::Process => "process",
             Wall::Gvisor => "gvisor",
             Wall::Microvm => "microvm",
+            Wall::Firecracker => "microvm:firecracker",
+            Wall::CloudHypervisor => "microvm:cloud-hypervisor",
             Wall::Bubblewrap => "bubblewrap",
             Wall::Runc => "runc",
             Wall::Control => "control",
@@ -91,6 +116,12 @@ impl Column {
         Column::new(Wall::Control, false),
     ];
 
+    /// Where KVM runs guests and the monitor's program is named; root's alone, as in the rig nobody else may use KVM.
+    pub const WITH_KVM: [Column; 2] = [
+        Column::new(Wall::Firecracker, true),
+        Column::new(Wall::CloudHypervisor, true),
+    ];
+
     pub fn name(self) -> &'static str {
         match (self.wall, self.root) {
             (Wall::Process, true) => "process, root",
@@ -99,8 +130,7 @@ impl Column {
             (Wall::Gvisor, false) => "gvisor, user",
             (Wall::Microvm, true) => "microvm, root",
             (Wall::Microvm, false) => "microvm, user",
-            (Wall::Bubblewrap, _) => "bubblewrap",
-            (Wall::Runc, _) => "runc",
+            (wall @ (Wall::Bubblewrap | Wall::Runc | Wall::Firecracker | Wall::CloudHypervisor), _) => wall.word(),
             (Wall::Control, true) => "control, root",
             (Wall::Control, false) => "control, user",
         }
@@ -117,6 +147,7 @@ pub fn version(wall: Wall) -> Result<String, String> {
         Wall::Gvisor => ("runsc", Some(needs::runsc()?)),
         Wall::Microvm => ("qemu-system-x86_64", tree::on_path("qemu-system-x86_64")),
         Wall::Runc => ("runc", tree::on_path("runc")),
+        Wall::Firecracker | Wall::CloudHypervisor => (wall.word(), Some(with_kvm(wall)?)),
         _ => ("bwrap", tree::on_path("bwrap")),
     };
     let path = path.ok_or_else(|| format!("no {program} on PATH"))?;
@@ -125,17 +156,40 @@ pub fn version(wall: Wall) -> Result<String, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text
         .split_whitespace()
+        .map(|word| word.trim_start_matches('v'))
         .find(|w| w.starts_with(|c: char| c.is_ascii_digit()));
     Ok(version.unwrap_or("of an unknown version").to_owned())
+}
+
+/// A monitor's program, where KVM runs guests. That its device is there says nothing of that: by what is
+/// said of this machine, as in the tests.
+pub fn with_kvm(wall: Wall) -> Outcome<PathBuf> {
+    let (_, path) = named(wall)?;
+    let said = ["SAFE_RUN_TEST_RIG", "SAFE_RUN_TEST_KVM"];
+    if said.into_iter().all(|name| std::env::var_os(name).is_none()) {
+        return Err(format!("KVM: neither {} is set", said.join(" nor ")));
+    }
+    Ok(path)
+}
+
+/// The variable that names the program of a monitor that needs KVM, and the program.
+pub fn named(wall: Wall) -> Outcome<(&'static str, PathBuf)> {
+    let Some((program, variable)) = wall.needs_kvm() else {
+        return Err(format!("{} is no monitor that needs KVM", wall.word()));
+    };
+    match std::env::var_os(variable) {
+        Some(path) => Ok((variable, tree::root().join(path))),
+        None => Err(format!("{variable} names no {program}")),
+    }
 }
 
 /// What goes before a command to have it run behind `wall`; `flags` are more for Safe-Run.
 pub fn words(wall: Wall, tools: &Tools, site: &Site, flags: &[String]) -> Outcome<Vec<String>> {
     match wall {
-        Wall::Process | Wall::Gvisor | Wall::Microvm => Ok(ours(wall, tools, site, flags)),
+        wall if wall.is_ours() => Ok(ours(wall, tools, site, flags)),
         Wall::Bubblewrap => bubblewrap(site),
         Wall::Runc => runc(site),
-        Wall::Control => Ok(Vec::new()),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -145,7 +199,7 @@ fn ours(wall: Wall, tools: &Tools, site: &Site, flags: &[String]) -> Vec<String>
     words.extend(["--mount".into(), format!("{}:/escape:ro", site.ground("escape"))]);
     // A virtual machine is for policies that say it, and a preset says nothing of machines.
     let word = |word: &String| match (wall, word.as_str()) {
-        (Wall::Microvm, preset @ "strict") => tools.computed(preset).display().to_string(),
+        (wall, preset @ "strict") if wall.is_machine() => tools.policy(wall, preset).display().to_string(),
         _ => word.clone(),
     };
     words.extend(flags.iter().map(word));

@@ -4,7 +4,7 @@ use super::{quoted, utf8};
 use crate::binaries::TestProgram;
 use crate::tally::{Reader, Skip, Tally};
 use crate::{Outcome, escape};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -77,18 +77,25 @@ pub const TRIXIE: &[Run<'_>] = &[(
     ],
 )];
 
-/// What the corpus runs with: this program, and where it finds what was built for it.
+/// The tests that need KVM, which is nested there.
+pub const WITH_KVM: &[Run<'_>] = &[(KVM_TESTS, Who::Root, &[])];
+
+/// What the corpus runs with: this program, where it finds what was built for it, and what is to run.
 pub struct Corpus<'a> {
     pub xtask: &'a Path,
     pub target: &'a Path,
-    /// Behind them too.
-    pub references: bool,
+    pub title: &'a str,
+    pub words: Vec<String>,
+    /// Programs of somebody's own, by the variables that name them: for the tests too.
+    pub named: Vec<(&'static str, PathBuf)>,
 }
 
 /// How many times longer than on hardware things may take.
 const SLOWNESS: &str = "5";
 /// For one program, in seconds.
 const LIMIT: &str = "600";
+/// Where it boots guests of monitors that somebody named.
+const NESTED: &str = "7200";
 
 /// Begins the lines that the script itself writes.
 const MARK: &str = "== rig: ";
@@ -132,7 +139,8 @@ pub fn script(
     release: &str,
 ) -> Outcome<String> {
     let mut script = PREPARE.to_owned();
-    if tests.iter().any(|(name, ..)| *name == KVM_TESTS) {
+    let named = corpus.is_some_and(|corpus| !corpus.named.is_empty());
+    if named || tests.iter().any(|(name, ..)| *name == KVM_TESTS) {
         script.push_str(KVM);
     }
     let mut line = |text: String| {
@@ -146,6 +154,10 @@ pub fn script(
     ] {
         line(format!("export {name}={}", quoted(value)));
     }
+    for (name, path) in corpus.iter().flat_map(|corpus| &corpus.named) {
+        line(format!("export {name}={}", quoted(utf8(path)?)));
+    }
+    let limit = if named { NESTED } else { LIMIT };
     for path in programs.iter().map(|p| p.path.as_path()).chain([safe_run]) {
         // The workspace may lie where only its owner may go: in the rig's own layer, all may.
         for dir in path.ancestors().skip(1) {
@@ -164,16 +176,16 @@ pub fn script(
         line(format!("echo {}", quoted(&format!("{MARK}{title}"))));
         let without: String = without.iter().map(|test| format!(" --skip {test}")).collect();
         line(format!(
-            "cd {dir} && CARGO_MANIFEST_DIR={dir} {words} timeout -k 5 {LIMIT} {path} --show-output{without}"
+            "cd {dir} && CARGO_MANIFEST_DIR={dir} {words} timeout -k 5 {limit} {path} --show-output{without}"
         ));
         line(format!("echo \"{MARK}status $?\""));
     }
     if let Some(corpus) = corpus {
         let (xtask, target) = (quoted(utf8(corpus.xtask)?), quoted(utf8(corpus.target)?));
-        line(format!("echo '{MARK}the escape corpus, what harms the machine'"));
+        let words: String = corpus.words.iter().map(|word| format!(" {}", quoted(word))).collect();
+        line(format!("echo {}", quoted(&format!("{MARK}{}", corpus.title))));
         line(format!(
-            "cd / && SAFE_RUN_RIG=1 CARGO_TARGET_DIR={target} as_root timeout -k 5 {LIMIT} {xtask} escape --rig{}",
-            if corpus.references { " --write" } else { "" }
+            "cd / && SAFE_RUN_RIG=1 CARGO_TARGET_DIR={target} as_root timeout -k 5 {limit} {xtask} escape{words}"
         ));
         line(format!("echo \"{MARK}status $?\""));
     }
@@ -244,7 +256,6 @@ impl Results {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     fn read(text: &str, status: i32) -> (Tally, Outcome, Vec<String>) {
         let mut results = Results::default();
@@ -308,7 +319,9 @@ mod tests {
         let corpus = Corpus {
             xtask: Path::new("/w/it's/xtask"),
             target: Path::new("/w/target"),
-            references: false,
+            title: "the corpus",
+            words: vec!["--rig".into(), "a*".into()],
+            named: Vec::new(),
         };
         let script = |programs: &[TestProgram], corpus: Option<&Corpus<'_>>| {
             super::script(&tests, programs, corpus, Path::new("/w/safe-run"), "6.1")
@@ -324,12 +337,20 @@ mod tests {
         }
         // What harms the machine comes after all else.
         assert!(!said.contains("kvm-amd"), "{said}");
-        let last =
-            r"SAFE_RUN_RIG=1 CARGO_TARGET_DIR='/w/target' as_root timeout -k 5 600 '/w/it'\''s/xtask' escape --rig";
+        let last = r"SAFE_RUN_RIG=1 CARGO_TARGET_DIR='/w/target' as_root timeout -k 5 600 '/w/it'\''s/xtask' escape '--rig' 'a*'";
         assert!(
             said.ends_with(&format!("{last}\necho \"== rig: status $?\"\nexit 0\n")),
             "{said}"
         );
+        // Programs that somebody named are for all that runs there, which takes longer with them.
+        let named = Corpus {
+            named: vec![("SAFE_RUN_FIRECRACKER", PathBuf::from("/f"))],
+            ..corpus
+        };
+        let said = script(&[program("a")], Some(&named)).unwrap();
+        let before = said.split("as_root timeout -k 5 7200").next().unwrap_or_default();
+        assert!(before.contains("export SAFE_RUN_FIRECRACKER='/f'\n"), "{said}");
+        assert!(before.contains("modprobe kvm-amd"), "{said}");
         assert!(script(&[program("b")], None).is_err());
         let without = script(&[program("a")], None).unwrap();
         assert!(

@@ -111,8 +111,13 @@ fn wall_lines(spec: &PolicySpec) -> Vec<String> {
 }
 
 fn file_lines(spec: &PolicySpec) -> Vec<String> {
-    let root = match (&spec.rootfs.source, &spec.rootfs.path) {
-        (RootfsSource::Dir, Some(path)) => format!("the root file system in {}", printable(path)),
+    let guest = spec.guest_root();
+    let root = match (guest, &spec.rootfs.source, &spec.rootfs.path) {
+        (Some(name), ..) => format!(
+            "the files of its root file system {}, none of the host's,",
+            printable(name)
+        ),
+        (None, RootfsSource::Dir, Some(path)) => format!("the root file system in {}", printable(path)),
         _ => "the host's system directories".into(),
     };
     let mut lines = vec![match spec.rootfs.writable {
@@ -121,12 +126,13 @@ fn file_lines(spec: &PolicySpec) -> Vec<String> {
             format!("It sees {root}; what it writes there is kept apart and never reaches the host.")
         }
     }];
-    lines.push(match spec.rootfs.installation {
-        Installation::ReadOnly => {
+    lines.push(match (guest, spec.rootfs.installation) {
+        (Some(_), _) => "Its command is looked for there.".into(),
+        (None, Installation::ReadOnly) => {
             "Where its command is part of an installation elsewhere (pyenv, nvm, a venv), it sees that too, read-only."
                 .into()
         }
-        Installation::Refuse => {
+        (None, Installation::Refuse) => {
             "A command that is part of an installation elsewhere (pyenv, nvm, a venv) is refused.".into()
         }
     });
@@ -339,6 +345,10 @@ mod tests {
         let text = explain(&spec);
         assert!(
             text.contains("root file system alpine") && text.contains("Without KVM"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Its command is looked for there.") && !text.contains("the host's system directories"),
             "{text}"
         );
     }

@@ -26,7 +26,7 @@ cargo xtask bench start [--rounds N]   start times beside bubblewrap, runc, fire
 cargo xtask bench wall [--parts start,throughput,filter] [--rounds N]
                                        what the wall costs, part by part, each against its bar → bench/results/
 cargo xtask bench learn [--rounds N]   what telling of denials and watching cost a call → bench/results/
-cargo xtask bench microvm [--parts gvisor,qemu] [--rounds N]
+cargo xtask bench microvm [--parts gvisor,qemu,disk] [--rounds N]
                                        walls with a kernel of their own beside the bare monitor → bench/results/
 cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but
                                        keeps its own writes; without it, the tests of what this host's kernel may lack, and

@@ -22,7 +22,9 @@ const MOST: f64 = 1.1;
 const IMAGE: u64 = 32 << 20;
 const AGENT: u64 = 4 << 20;
 const WARM_UP: u32 = 1;
-const PARTS: [&str; 2] = ["gvisor", "qemu"];
+const PARTS: [&str; 3] = ["gvisor", "qemu", "disk"];
+/// The artifact that is a root.
+const ROOT: &str = "bench";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One monitor: ours around it, and it alone.
@@ -46,7 +48,8 @@ pub fn microvm(options: &[&str]) -> Outcome {
     for part in &parts {
         pairs.push(match *part {
             "gvisor" => gvisor(&place, &setting)?,
-            _ => qemu(&place, &setting, &artifacts)?,
+            "qemu" => shared(&place, &setting, &artifacts)?,
+            _ => disk(&place, &setting, &artifacts)?,
         });
     }
     let (mut rows, mut missed) = (Vec::new(), Vec::new());
@@ -63,7 +66,7 @@ pub fn microvm(options: &[&str]) -> Outcome {
         }));
     }
     // The virtual machine's: in a container nothing is given, and that kernel does not count an agent's memory.
-    let sizes = match parts.contains(&"qemu") {
+    let sizes = match parts.iter().any(|part| *part != "gvisor") {
         true => sizes(&place, &setting, &artifacts)?,
         false => Value::Null,
     };
@@ -122,16 +125,12 @@ fn utf8(path: &Path) -> Outcome<String> {
     Ok(text.to_owned())
 }
 
-fn ours(place: &Place, policy: &str) -> Outcome<Vec<String>> {
-    let file = place.path().join(format!("{}.yaml", policy.replace(':', "-")));
+/// `guest`: what the policy says of it.
+fn ours(place: &Place, part: &str, backend: &str, guest: &str) -> Outcome<Vec<String>> {
+    let file = place.path().join(format!("{part}.yaml"));
     let text = format!(
         "apiVersion: safe-run/v1\nmetadata: {{name: bench}}\nextends: standard\n\
-         runtime: {{backend: \"{policy}\", args: []}}\nmounts: [{{source: ., target: /work, captured: true}}]\n{}",
-        if policy == "microvm:qemu" {
-            "microvm: {accel: tcg}\n"
-        } else {
-            ""
-        }
+         runtime: {{backend: \"{backend}\", args: []}}\nmounts: [{{source: ., target: /work, captured: true}}]\n{guest}"
     );
     fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
     let words = ["run", "--quiet", "--policy"];
@@ -144,7 +143,7 @@ fn ours(place: &Place, policy: &str) -> Outcome<Vec<String>> {
 /// container, as the bundle tells it, but for its first process, which is the program with the variables that it gets behind
 /// ours, and its root, which is the host's own, read-only. No limits and no evidence.
 fn gvisor(place: &Place, setting: &Setting) -> Outcome<Pair> {
-    let ours = ours(place, "gvisor")?;
+    let ours = ours(place, "gvisor", "gvisor", "")?;
     let compiled = compiled(place, setting, &ours)?;
     let entries = compiled["wallPlan"]["around"]["filesystemPlan"]["entries"].as_array();
     let config = entries.into_iter().flatten().find_map(|entry| {
@@ -201,33 +200,74 @@ fn compiled(place: &Place, setting: &Setting, ours: &[String]) -> Outcome<Value>
         .map_err(|e| format!("compile: {e}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// The modules that lead to a root directory shared by the host.
+/// What the first process of the bare machine does; the modules that lead to its root, and how that is mounted, are put in.
 const BARE_INIT: &str = "\
 #!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 for module in $(/bin/busybox cut -d: -f1 /modules/list); do
   case \" $MODULES \" in *\" ${module%.ko} \"*) /bin/busybox insmod /modules/$module;; esac
 done
-/bin/busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=500000,cache=loose root /root
+/bin/busybox mount $ROOT /root
 /bin/busybox chroot /root /bin/echo the-first-instruction
 /bin/busybox poweroff -f
 ";
 
+/// The host's directories, shared: the view, and the root itself.
+fn shared(place: &Place, setting: &Setting, artifacts: &Artifacts) -> Outcome<Pair> {
+    let ours = ours(place, "qemu", "microvm:qemu", "microvm: {accel: tcg}\n")?;
+    let mount = "-t 9p -o trans=virtio,version=9p2000.L,msize=500000,cache=loose root";
+    let initrd = bare_initrd(artifacts, &["virtio_pci", "9pnet_virtio", "9p"], mount)?;
+    let bare = bare_qemu(place, setting, artifacts, &ours, &initrd)?;
+    Ok(Pair {
+        name: "microvm:qemu, instructions translated (TCG)",
+        ours,
+        bare,
+    })
+}
+
+/// The same image for a disk.
+fn disk(place: &Place, setting: &Setting, artifacts: &Artifacts) -> Outcome<Pair> {
+    let tree = place.path().join("tree");
+    let failed = |e: std::io::Error| format!("{}: {e}", tree.display());
+    fs::create_dir_all(tree.join("bin")).map_err(failed)?;
+    fs::copy(busybox()?, tree.join("bin/echo")).map_err(failed)?;
+    let import = [utf8(&place.safe_run)?, "artifact".into(), "import".into(), utf8(&tree)?];
+    let import = [&import[..], &["--name".into(), ROOT.into()]].concat();
+    needs::run(setting.command(place, &import)?.stdout(Stdio::null()))?;
+    let guest = format!("microvm: {{accel: tcg, rootfs: {ROOT}}}\n");
+    let ours = ours(place, "disk", "microvm:qemu", &guest)?;
+    let modules = ["virtio_pci", "virtio_blk", "crc32c_generic", "erofs"];
+    let initrd = bare_initrd(artifacts, &modules, "-t erofs -o ro /dev/vda")?;
+    let bare = bare_qemu(place, setting, artifacts, &ours, &initrd)?;
+    Ok(Pair {
+        name: "microvm:qemu with an image for its root (TCG)",
+        ours,
+        bare,
+    })
+}
+
 /// QEMU alone, with the arguments of the bundle but for what leads to the driver: the same kernel, modules and machine, an
-/// init of a few lines of shell, the host's own root directory shared.
-fn qemu(place: &Place, setting: &Setting, artifacts: &Artifacts) -> Outcome<Pair> {
-    let ours = ours(place, "microvm:qemu")?;
-    let bundle = compiled(place, setting, &ours)?;
+/// init of a few lines of shell.
+fn bare_qemu(
+    place: &Place,
+    setting: &Setting,
+    artifacts: &Artifacts,
+    ours: &[String],
+    initrd: &[u8],
+) -> Outcome<Vec<String>> {
+    let bundle = compiled(place, setting, ours)?;
     let list = &bundle["wallPlan"]["monitor"]["qemu"]["argv"];
     let mut argv: Vec<String> = serde_json::from_value(list.clone()).map_err(|e| format!("argv: {e}"))?;
-    let kernel = of(artifacts, Kind::Kernel)?;
-    let initrd = place.path().join("bare.cpio");
-    fs::write(&initrd, bare_initrd(artifacts)?).map_err(|e| format!("{}: {e}", initrd.display()))?;
+    let kernel = of(artifacts, Kind::Kernel, "default")?;
+    let file = initrd_file(place, initrd)?;
     let share = utf8(Path::new("/"))?;
     for word in &mut argv {
         *word = match word.as_str() {
             "/wall/kernel" => utf8(&kernel)?,
-            "/wall/initrd" => utf8(&initrd)?,
+            "/wall/initrd" => utf8(&file)?,
+            other if other.ends_with("filename=/wall/rootfs") => {
+                other.replace("/wall/rootfs", &utf8(&of(artifacts, Kind::Rootfs, ROOT)?)?)
+            }
             other => other.replace("path=/guest,", &format!("path={share},readonly=on,")),
         };
     }
@@ -249,33 +289,41 @@ fn qemu(place: &Place, setting: &Setting, artifacts: &Artifacts) -> Outcome<Pair
             _ => kept.push(word),
         }
     }
-    Ok(Pair {
-        name: "microvm:qemu, instructions translated (TCG)",
-        ours,
-        bare: kept,
-    })
+    Ok(kept)
 }
 
-fn of(artifacts: &Artifacts, kind: Kind) -> Outcome<PathBuf> {
+/// By its content: each machine has its own.
+fn initrd_file(place: &Place, content: &[u8]) -> Outcome<PathBuf> {
+    let digest = sr_common::Digest::of(content).hex();
+    let file = place.path().join(format!("{digest}.cpio"));
+    fs::write(&file, content).map_err(|e| format!("{}: {e}", file.display()))?;
+    Ok(file)
+}
+
+fn busybox() -> Outcome<PathBuf> {
+    tree::on_path("busybox").ok_or_else(|| "no busybox on PATH: busybox-static".to_owned())
+}
+
+fn of(artifacts: &Artifacts, kind: Kind, name: &str) -> Outcome<PathBuf> {
     let fault = |fault: sr_common::Fault| fault.found;
-    let wanted = Wanted::named(kind, "default").map_err(fault)?;
+    let wanted = Wanted::named(kind, name).map_err(fault)?;
     let artifact = artifacts.resolve(&wanted, Some(kind)).map_err(fault)?;
     Ok(artifacts.path(&artifact.digest))
 }
 
-fn bare_initrd(artifacts: &Artifacts) -> Outcome<Vec<u8>> {
+/// `modules`, and what they need, lead to a root that is mounted by those words.
+fn bare_initrd(artifacts: &Artifacts, modules: &[&str], mount: &str) -> Outcome<Vec<u8>> {
     let read = |path: &Path| fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
-    let mut bytes = read(&of(artifacts, Kind::Modules)?)?;
+    let mut bytes = read(&of(artifacts, Kind::Modules, "default")?)?;
     let list = String::from_utf8_lossy(&bytes).into_owned();
-    let wanted = closure(&list, &["virtio_pci", "9pnet_virtio", "9p"]);
-    let busybox = tree::on_path("busybox").ok_or("no busybox on PATH: busybox-static")?;
+    let wanted = closure(&list, modules);
     let mut archive = Archive::default();
     for name in ["bin", "dev", "proc", "root"] {
         archive.directory(name);
     }
     archive.device("dev/console", 0o600, (5, 1));
-    archive.file("bin/busybox", 0o755, &read(&busybox)?);
-    let init = BARE_INIT.replace("$MODULES", &wanted.join(" "));
+    archive.file("bin/busybox", 0o755, &read(&busybox()?)?);
+    let init = BARE_INIT.replace("$MODULES", &wanted.join(" ")).replace("$ROOT", mount);
     archive.file("init", 0o755, init.as_bytes());
     bytes.extend(archive.end());
     Ok(bytes)
@@ -358,7 +406,7 @@ fn first(mut command: Command) -> Outcome<Duration> {
 fn sizes(place: &Place, setting: &Setting, artifacts: &Artifacts) -> Outcome<Value> {
     let all = artifacts.list().map_err(|fault| fault.found)?;
     let initrd = all.iter().find(|artifact| artifact.kind == Kind::Initrd);
-    let kernel = fs::metadata(of(artifacts, Kind::Kernel)?)
+    let kernel = fs::metadata(of(artifacts, Kind::Kernel, "default")?)
         .map_err(|e| e.to_string())?
         .len();
     let show = [utf8(&place.safe_run)?, "runs".into(), "--json".into()];

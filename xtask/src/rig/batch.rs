@@ -174,9 +174,13 @@ pub fn script(
         };
         let (dir, path) = (quoted(utf8(&program.dir)?), quoted(utf8(&program.path)?));
         line(format!("echo {}", quoted(&format!("{MARK}{title}"))));
-        let without: String = without.iter().map(|test| format!(" --skip {test}")).collect();
+        let mut options: String = without.iter().map(|test| format!(" --skip {test}")).collect();
+        if *name == KVM_TESTS {
+            // Two guests at once take several times as long as one after the other.
+            options.push_str(" --test-threads=1");
+        }
         line(format!(
-            "cd {dir} && CARGO_MANIFEST_DIR={dir} {words} timeout -k 5 {limit} {path} --show-output{without}"
+            "cd {dir} && CARGO_MANIFEST_DIR={dir} {words} timeout -k 5 {limit} {path} --show-output{options}"
         ));
         line(format!("echo \"{MARK}status $?\""));
     }

@@ -204,6 +204,7 @@ fn compiled(place: &Place, setting: &Setting, ours: &[String]) -> Outcome<Value>
 const BARE_INIT: &str = "\
 #!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t devtmpfs devtmpfs /dev
 for module in $(/bin/busybox cut -d: -f1 /modules/list); do
   case \" $MODULES \" in *\" ${module%.ko} \"*) /bin/busybox insmod /modules/$module;; esac
 done

@@ -1,5 +1,5 @@
-//! What is executed, hashed where it is: the host's digests are of what its view had under the same names before, and the two
-//! are compared there.
+//! What is executed: where it may be on a disk, and its digest, made where it is. Of what is shared the host has digests too,
+//! of what its view had under the same names before; the two are compared there.
 
 use crate::failure::{Failure, failure};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};

@@ -41,10 +41,7 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
         line(
             Control::ExecutableDigest,
             plan.executable.clone(),
-            match plan.root {
-                GuestRoot::Disk { .. } => "execveat by its path",
-                GuestRoot::Shared | GuestRoot::Own => "execveat on a descriptor",
-            },
+            "execveat on a descriptor",
             format!(
                 "exe {}",
                 if same {
@@ -172,6 +169,10 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File, filter: usize) -> 
             format!("limits: {}", values.join(" ")),
             values == [&wanted, &wanted],
         ));
+    }
+    if let GuestRoot::Disk { .. } = plan.root {
+        // Found by its path there: what was opened is what the process has, and says nothing of it.
+        seen.remove(0);
     }
     Ok(seen)
 }

@@ -363,11 +363,7 @@ fn place(steps: &mut Vec<Step>, target: &str, directory: bool) -> Result<(), Fai
     let path = text(&format!("{ROOT}{target}"))?;
     steps.push(match directory {
         true => Step::Mkdir { path, mode: 0o755 },
-        false => Step::File {
-            path,
-            content: Vec::new(),
-            writable: false,
-        },
+        false => Step::Place { path },
     });
     Ok(())
 }

@@ -231,6 +231,10 @@ impl State {
                 content,
                 writable,
             } => make_file(path, content, *writable),
+            Step::Place { path } => match make_file(path, &[], false) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                made => made,
+            },
             Step::Whiteout { path } => Ok(rustix::fs::mknodat(
                 CWD,
                 path.as_c_str(),
@@ -714,12 +718,13 @@ fn make_file(path: &CStr, content: &[u8], writable: bool) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mode = Mode::from_raw_mode(if writable { 0o666 } else { 0o444 });
     if content.is_empty() {
-        let regular = rustix::fs::FileType::RegularFile;
-        return match rustix::fs::mknodat(CWD, path, regular, mode, 0) {
-            // Something to mount on; a root of somebody else's may have it.
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(e) => Err(e.into()),
-        };
+        return Ok(rustix::fs::mknodat(
+            CWD,
+            path,
+            rustix::fs::FileType::RegularFile,
+            mode,
+            0,
+        )?);
     }
     let file = rustix::fs::openat(CWD, path, flags, mode)?;
     let mut rest = content;

@@ -281,6 +281,10 @@ pub enum Step {
         argv: CStringArray,
         envp: CStringArray,
     },
+    /// Something to mount on that is no directory, where nothing is there: a root of somebody else's may have it.
+    Place {
+        path: CString,
+    },
     /// The first of the paths that is there, as execvp(3) does.
     ExecuteFirst {
         paths: Vec<CString>,
@@ -346,6 +350,7 @@ impl Step {
             }
             Step::Symlink { path, .. }
             | Step::File { path, .. }
+            | Step::Place { path }
             | Step::Whiteout { path }
             | Step::Device { path, .. } => format!("make {}", text(path)),
             Step::Mask { path, .. } => format!("mask /{}", text(path)),

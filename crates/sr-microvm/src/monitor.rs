@@ -82,6 +82,14 @@ pub fn run() -> u8 {
     }
 }
 
+/// Waits until nobody has the other end. A test that dropped it may not have been the last: a process that another test
+/// starts in the meantime has it too, until it executes its program.
+#[cfg(test)]
+fn await_end(fd: impl std::os::fd::AsFd) {
+    let mut wait = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::empty())];
+    rustix::event::poll(&mut wait, None).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

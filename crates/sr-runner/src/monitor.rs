@@ -341,6 +341,7 @@ mod tests {
         let fault = monitor.hear().err().unwrap();
         assert!(fault.found.contains("more than 65536 bytes"), "{}", fault.found);
         drop(theirs);
+        crate::stdio::await_end(&monitor.socket);
         assert!(matches!(monitor.hear(), Ok(Some(Heard::Gone))) && monitor.interest().is_none());
     }
 

@@ -282,6 +282,14 @@ fn above_stdio(fd: OwnedFd) -> std::io::Result<OwnedFd> {
     }
 }
 
+/// Waits until nobody has the other end. A test that dropped it may not have been the last: a process that another test
+/// starts in the meantime has it too, until it executes its program.
+#[cfg(test)]
+pub fn await_end(fd: impl AsFd) {
+    let mut wait = [PollFd::new(&fd, PollFlags::empty())];
+    rustix::event::poll(&mut wait, None).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,6 +300,7 @@ mod tests {
         let (out_read, out_write) = rustix::pipe::pipe().unwrap();
         rustix::io::write(&write, b"0123456789").unwrap();
         drop(write);
+        await_end(&read);
         let mut pump = OutputPump::new(read, out_write.as_fd()).unwrap();
         assert_eq!(pump.turn(4), Progress::OverLimit);
         assert!(!pump.ends_within_line());
@@ -311,11 +320,13 @@ mod tests {
         let (read, write) = rustix::pipe::pipe().unwrap();
         let (out_read, out_write) = rustix::pipe::pipe().unwrap();
         drop(out_read);
+        await_end(&out_write);
         rustix::io::write(&write, b"x").unwrap();
         let mut pump = OutputPump::new(read, out_write.as_fd()).unwrap();
         pump.turn(10);
         pump.turn(10);
         assert!(!pump.is_open());
+        await_end(&write);
         assert_eq!(rustix::io::write(&write, b"y"), Err(Errno::PIPE));
     }
 }

@@ -88,6 +88,7 @@ mod tests {
             tail.read();
         }
         drop(theirs);
+        super::super::await_end(tail.source().unwrap());
         tail.finish();
         assert!(tail.source().is_none());
         tail

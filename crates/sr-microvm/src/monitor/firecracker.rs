@@ -140,6 +140,7 @@ mod tests {
         there.write_all(&one.as_bytes()[20..]).unwrap();
         assert_eq!(monitor.counted(), Some(all(6, 8)));
         drop(there);
+        super::super::await_end(monitor.source().unwrap());
         monitor.read();
         assert!(monitor.source().is_none());
         assert_eq!(monitor.quit(), Parting::Closed);

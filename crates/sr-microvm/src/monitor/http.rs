@@ -249,6 +249,7 @@ mod tests {
         assert!(client.is_overdue());
         // Nor what is gone.
         drop(peer);
+        super::super::await_end(client.source().unwrap());
         assert_eq!(client.read(), Ok(None));
         assert!(client.source().is_none() && client.is_overdue());
     }

@@ -116,6 +116,7 @@ mod tests {
         let mut output = Output::new(Some(writer.into()));
         output.push(b"12345");
         drop(reader);
+        super::super::await_end(output.waits().unwrap());
         assert_eq!(output.write(), Written::Unread(5));
         assert_eq!(output.push(b"123"), 3);
         assert!(output.waits().is_none());

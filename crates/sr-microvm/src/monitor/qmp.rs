@@ -142,6 +142,7 @@ mod tests {
         }
         assert_eq!(told, MOST_EVENTS);
         drop(theirs);
+        super::super::await_end(qmp.source().unwrap());
         // What was not told of is still read, piece by piece.
         for _ in 0..2 * MOST_EVENTS {
             qmp.read();

@@ -173,6 +173,7 @@ mod tests {
             assert!(supervisor.order().is_err());
         }
         drop(theirs);
+        super::super::await_end(supervisor.fd());
         assert!(supervisor.order().unwrap_err().found.ends_with("it is gone"));
     }
 

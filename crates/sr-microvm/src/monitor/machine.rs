@@ -293,7 +293,9 @@ mod tests {
     #[test]
     fn its_table_is_large_from_the_beginning() {
         let (text, _) = said(How::Rooted, "/bin/sh", "grep FDSize /proc/self/status").unwrap();
-        assert_eq!(text, "FDSize:\t1024\n");
+        let size: i32 = text.trim_start_matches("FDSize:").trim().parse().unwrap();
+        // Another test that starts one at the same time may have that very number.
+        assert!(size > TABLE, "{text}");
     }
 
     #[test]

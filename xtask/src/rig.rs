@@ -12,7 +12,7 @@ use crate::{Outcome, binaries, escape, needs, plain, tree};
 use batch::{Corpus, Results, Run};
 use kernel::{Parts, Series};
 pub use machine::MARKER;
-use machine::{Lines, Mac, Machine, pass_on};
+use machine::{Lines, Mac, Machine, Processors, pass_on};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -73,7 +73,7 @@ fn run(command: &[&str], series: Series, mac: Mac, yes: bool) -> Outcome {
     let here = std::env::current_dir().map_err(|e| format!("the current directory: {e}"))?;
     let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
     let script = format!("cd {} && exec {}", quoted(utf8(&here)?), words.join(" "));
-    let machine = Machine::start(&parts, mac, &script, "rig-command")?;
+    let machine = Machine::start(&parts, mac, Processors::Two, &script, "rig-command")?;
     eprintln!(
         "rig: Linux {} is up after {}",
         parts.release,
@@ -223,10 +223,13 @@ fn all(yes: bool, boot: &Boot<'_>, results: &mut Results, shown: &mut Shown) -> 
         None => None,
     };
     let nested = boot.corpus.as_ref().is_some_and(escape::Part::needs_kvm);
-    let limit = if nested { NESTED } else { TESTS };
+    let (processors, limit) = match nested {
+        true => (Processors::One, NESTED),
+        false => (Processors::Two, TESTS),
+    };
     let script = batch::script(boot.tests, &programs, corpus.as_ref(), &safe_run, &parts.release)?;
     let log = boot.log;
-    let machine = Machine::start(&parts, boot.mac, &script, &format!("{log}-console"))?;
+    let machine = Machine::start(&parts, boot.mac, processors, &script, &format!("{log}-console"))?;
     println!(
         "   Linux {} is up after {}",
         parts.release,

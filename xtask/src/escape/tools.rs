@@ -97,10 +97,11 @@ impl Tools {
                 (String::new(), "--backend gvisor".to_owned())
             }
             _ => {
-                let (backend, accel) = match wall.needs_kvm() {
+                let (backend, more) = match wall.needs_kvm() {
                     Some((program, _)) => {
                         copy(&[&wall::with_kvm(wall)?], &self.bin.join(program))?;
-                        (wall.word(), "")
+                        // The rig, where they are nested, has no second one.
+                        (wall.word(), "resources: {cpu: 1}\n")
                     }
                     None => ("microvm:qemu", "microvm: {accel: tcg}\n"),
                 };
@@ -108,7 +109,7 @@ impl Tools {
                     let text = format!(
                         "apiVersion: safe-run/v1\nmetadata: {{name: {preset}}}\nextends: {preset}\n\
                          runtime: {{backend: \"{backend}\", command: /bin/true, args: []}}\n\
-                         mounts: {mounts}\n{accel}"
+                         mounts: {mounts}\n{more}"
                     );
                     let path = self.policy(wall, preset);
                     fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;

@@ -115,19 +115,8 @@ as_user() {
 
 /// Tests of guests, which the rig's kernel runs with QEMU's own SVM.
 const KVM_TESTS: &str = "sr-runner kvm";
-/// With its first guest and after its last one a kernel writes to its scheduler's code, and QEMU before 8.1 can go on for ever
-/// with a translation of code that is written to while another processor runs it: one guest is made where there is one
-/// processor, and kept.
-const KVM: &str = "\
-/run/modprobe kvm-amd && echo 0 > /sys/devices/system/cpu/cpu1/online || exit 1
-python3 -c 'import fcntl, os, signal
-KVM_CREATE_VM = 0xAE01
-guest = fcntl.ioctl(os.open(\"/dev/kvm\", os.O_RDWR | os.O_CLOEXEC), KVM_CREATE_VM, 0)
-print(guest, flush=True)
-signal.pause()' > /tmp/guest & keeper=$!
-until [ -s /tmp/guest ]; do kill -0 $keeper || exit 1; sleep 0.05; done
-echo 1 > /sys/devices/system/cpu/cpu1/online || exit 1
-";
+/// Before the first of them.
+const KVM: &str = "/run/modprobe kvm-amd || exit 1\n";
 
 /// The script that runs `tests`, which are among `programs`, and then, with `corpus`, what of it harms the machine.
 pub fn script(

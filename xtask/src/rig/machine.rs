@@ -35,8 +35,16 @@ const START: &str = include_str!("start.sh");
 /// On the command line of the rig's kernel and of no other: what harms a machine looks for it there.
 pub const MARKER: &str = "safe_run.rig=1";
 
-/// The machine's processors: as many as the hosts of development and CI have.
-const CPUS: &str = "2";
+/// The machine's processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processors {
+    /// Where it runs guests itself: with its first guest and after its last one a kernel writes to its scheduler's code, and
+    /// QEMU before 8.1 can go on for ever with a translation of code that is written to while another processor runs it.
+    One = 1,
+    /// As many as the hosts of development and CI have.
+    Two = 2,
+}
+
 const MEMORY: &str = "3G";
 /// Sparse: only what tests write takes room.
 const DISK: u64 = 16 << 30;
@@ -89,18 +97,18 @@ pub struct Machine {
 impl Machine {
     /// Boots, and begins `script` as root. The console is in `target/xtask/LOG.log`. A machine that stood still on the
     /// way is told of and booted anew; one that ended is a failure.
-    pub fn start(parts: &Parts, mac: Mac, script: &str, log: &str) -> Outcome<Machine> {
+    pub fn start(parts: &Parts, mac: Mac, processors: Processors, script: &str, log: &str) -> Outcome<Machine> {
         for _ in 1..BOOTS {
-            match Machine::boot(parts, mac, script, log)? {
+            match Machine::boot(parts, mac, processors, script, log)? {
                 Ok(machine) => return Ok(machine),
                 Err(stuck) => eprintln!("{stuck}\n   once more"),
             }
         }
-        Machine::boot(parts, mac, script, log)?
+        Machine::boot(parts, mac, processors, script, log)?
     }
 
     /// One boot: what stood in its way is an error; that it was not ready in time is the inner one.
-    fn boot(parts: &Parts, mac: Mac, script: &str, log: &str) -> Outcome<Outcome<Machine>> {
+    fn boot(parts: &Parts, mac: Mac, processors: Processors, script: &str, log: &str) -> Outcome<Outcome<Machine>> {
         let start = Instant::now();
         let scratch = Scratch::new("rig")?;
         let share = scratch.dir("share")?;
@@ -123,7 +131,9 @@ impl Machine {
         fs::create_dir_all(&logs).map_err(|e| format!("   {}: {e}", logs.display()))?;
         let console = logs.join(format!("{log}.log"));
         let mut qemu = vec![QEMU.to_owned()];
-        qemu.extend(arguments(&parts.vmlinux(), mac, &initramfs, &disk, &share, &console)?);
+        let kernel = parts.vmlinux();
+        let files = [&kernel, &initramfs, &disk, &share, &console].map(|path| path.as_path());
+        qemu.extend(arguments(mac, processors, files)?);
         let complaints = logs.join(format!("{log}-qemu.log"));
         let keeper = Keeper::start(scratch.path(), &complaints, &qemu)?;
         let mut machine = Machine {
@@ -229,14 +239,8 @@ fn settings(parts: &Parts) -> Outcome<String> {
     lines.into_iter().map(line).collect()
 }
 
-fn arguments(
-    kernel: &Path,
-    mac: Mac,
-    initramfs: &Path,
-    disk: &Path,
-    share: &Path,
-    console: &Path,
-) -> Outcome<Vec<String>> {
+fn arguments(mac: Mac, processors: Processors, files: [&Path; 5]) -> Outcome<Vec<String>> {
+    let [kernel, initramfs, disk, share, console] = files;
     let value = |path: &Path| -> Outcome<String> {
         // A comma ends a value; QEMU reads two as one.
         Ok(super::utf8(path)?.replace(',', ",,"))
@@ -252,7 +256,7 @@ fn arguments(
     ];
     let mut all: Vec<String> = words.iter().flat_map(|w| w.split(' ')).map(str::to_owned).collect();
     let pairs = [
-        ("-smp", CPUS.to_owned()),
+        ("-smp", (processors as u8).to_string()),
         ("-m", MEMORY.to_owned()),
         ("-kernel", super::utf8(kernel)?.to_owned()),
         ("-initrd", super::utf8(initramfs)?.to_owned()),
@@ -398,8 +402,8 @@ mod tests {
 
     #[test]
     fn a_comma_in_a_path_ends_no_value() {
-        let [kernel, initramfs, disk, share, console] = ["/k", "/i", "/a,b/disk", "/a,b/share", "/c"].map(Path::new);
-        let all = arguments(kernel, Mac::Selinux, initramfs, disk, share, console).unwrap();
+        let files = ["/k", "/i", "/a,b/disk", "/a,b/share", "/c"].map(Path::new);
+        let all = arguments(Mac::Selinux, Processors::One, files).unwrap();
         assert!(
             all.iter().any(|a| a.starts_with("file=/a,,b/disk,format=raw,")),
             "{all:?}"

@@ -54,10 +54,11 @@ pub fn build(artifacts: &Artifacts, codename: Option<&str>, name: &str) -> Resul
     let image = fs::read(&packed).map_err(on(&packed))?;
     let vmlinux = scratch.path().join("vmlinux");
     unpack(&image, &vmlinux)?;
-    let file = File::open(&vmlinux).map_err(on(&vmlinux))?;
+    let mut image = fs::read(&vmlinux).map_err(on(&vmlinux))?;
+    cut(&mut image);
     let mut how = how("kernel");
     how.with.insert(Kind::Modules.as_str().to_owned(), archive.digest);
-    let kernel = artifacts.add(file, Kind::Kernel, name, how)?;
+    let kernel = artifacts.add(image.as_slice(), Kind::Kernel, name, how)?;
     Ok([kernel, archive])
 }
 
@@ -163,6 +164,65 @@ impl Payload<'_> {
     }
 }
 
+/// Takes from an ELF image the zeros at its end, which a machine's memory has by itself: a third of Debian's kernel, and each
+/// start reads and hashes all of it. Section headers, which nobody who starts a kernel reads, go with them. What is not such an
+/// image stays as it is.
+fn cut(image: &mut Vec<u8>) {
+    let Some(Segment { at, offset, length }) = Segment::last(image) else {
+        return;
+    };
+    let zeros = image[offset..offset + length]
+        .iter()
+        .rev()
+        .take_while(|byte| **byte == 0);
+    let kept = length - zeros.count();
+    image.truncate(offset + kept);
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    // elf(5): p_filesz; e_shoff; e_shnum and e_shstrndx.
+    put(at + 0x20, &(kept as u64).to_le_bytes());
+    put(0x28, &[0; 8]);
+    put(0x3c, &[0; 4]);
+}
+
+/// What an ELF image has loaded.
+struct Segment {
+    /// Where the image describes it, as elf(5) has it (`Elf64_Phdr`).
+    at: usize,
+    offset: usize,
+    length: usize,
+}
+
+impl Segment {
+    /// The one that is last in the file, if it is apart from all others and from their table.
+    fn last(image: &[u8]) -> Option<Segment> {
+        let number = |at: usize, size: usize| -> Option<usize> {
+            let mut bytes = [0; 8];
+            bytes[..size].copy_from_slice(image.get(at..at.checked_add(size)?)?);
+            usize::try_from(u64::from_le_bytes(bytes)).ok()
+        };
+        // Of 64 bits, little-endian.
+        image.starts_with(b"\x7fELF\x02\x01").then_some(())?;
+        // e_phoff, e_phentsize, e_phnum.
+        let (table, size, count) = (number(0x20, 8)?, number(0x36, 2)?, number(0x38, 2)?);
+        let mut used = table.checked_add(size * count)?;
+        let mut last = None;
+        for n in 0..count {
+            let at = table + n * size;
+            // p_type, p_offset, p_filesz.
+            let (kind, offset, length) = (number(at, 4)?, number(at + 0x8, 8)?, number(at + 0x20, 8)?);
+            let end = offset.checked_add(length)?;
+            if end > used {
+                const PT_LOAD: usize = 1;
+                last = (kind == PT_LOAD && offset >= used).then_some(Segment { at, offset, length });
+                used = end;
+            } else if last.as_ref().is_some_and(|last: &Segment| end > last.offset) {
+                last = None;
+            }
+        }
+        last.filter(|_| used <= image.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +270,78 @@ mod tests {
             let why = Payload::find(bytes).unwrap_err().found;
             assert!(why.contains(what), "{why}");
         }
+    }
+
+    /// An ELF image of segments: their kinds, where they begin, and what they have.
+    fn elf(segments: &[(u32, usize, &[u8])]) -> Vec<u8> {
+        let mut image = vec![0; 0x40 + 0x38 * segments.len()];
+        image[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        image[0x20] = 0x40;
+        // e_shoff, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx.
+        image[0x28..0x30].copy_from_slice(&0x1000u64.to_le_bytes());
+        image[0x36..0x40].copy_from_slice(&[0x38, 0, u8::try_from(segments.len()).unwrap(), 0, 0x40, 0, 9, 0, 8, 0]);
+        for (n, (kind, offset, content)) in segments.iter().enumerate() {
+            let at = 0x40 + 0x38 * n;
+            image[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+            for (at, number) in [(at + 0x8, *offset), (at + 0x20, content.len()), (at + 0x28, 64)] {
+                image[at..at + 8].copy_from_slice(&(number as u64).to_le_bytes());
+            }
+            image.resize(image.len().max(offset + content.len()), 0);
+            image[*offset..offset + content.len()].copy_from_slice(content);
+        }
+        image
+    }
+
+    #[test]
+    fn the_zeros_at_a_kernels_end_are_cut() {
+        let (first, note) = ((1, 0x200, &b"text"[..]), (4, 0x202, &b"xt"[..]));
+        let mut image = elf(&[first, (1, 0x300, b"a\0b\0\0\0"), note]);
+        image.extend(b"section headers");
+        cut(&mut image);
+        let mut expected = elf(&[first, (1, 0x300, b"a\0b"), note]);
+        expected[0x28..0x30].fill(0);
+        expected[0x3c..0x40].fill(0);
+        assert_eq!(image, expected);
+        let again = image.clone();
+        cut(&mut image);
+        assert_eq!(image, again);
+        // Nothing but zeros.
+        let mut image = elf(&[first, (1, 0x300, &[0; 9])]);
+        cut(&mut image);
+        assert_eq!(image.len(), 0x300);
+    }
+
+    #[test]
+    fn what_is_no_image_or_another_stays_as_it_is() {
+        let end = (1, 0x300, &b"ab\0\0"[..]);
+        let whole = elf(&[(1, 0x200, b"text"), end]);
+        let with = |at: usize, byte: u8| {
+            let mut image = whole.clone();
+            image[at] = byte;
+            image
+        };
+        for image in [
+            Vec::new(),
+            b"\x7fELF\x02\x01".to_vec(),
+            // Of 32 bits; more segments than there are; a table behind all.
+            with(4, 1),
+            with(0x39, 0xff),
+            with(0x27, 0xff),
+            // A segment that goes on behind the end, or is of no length that there is.
+            whole[..whole.len() - 1].to_vec(),
+            with(0x40 + 0x38 + 0x27, 0xff),
+            // What is last is not loaded; what is loaded lies within another.
+            elf(&[(1, 0x200, b"text"), (4, 0x300, b"ab\0\0")]),
+            elf(&[(1, 0x200, b"text\0\0"), (4, 0x204, b"\0\0")]),
+            elf(&[(1, 0x200, b"text"), (1, 0x202, b"xt\0\0")]),
+        ] {
+            let mut kept = image.clone();
+            cut(&mut kept);
+            assert_eq!(kept, image);
+        }
+        let mut image = elf(&[end, (1, 0x200, b"text")]);
+        cut(&mut image);
+        assert_eq!(image.len(), 0x302);
     }
 
     #[test]

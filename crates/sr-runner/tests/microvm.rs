@@ -155,6 +155,17 @@ fn a_root_of_its_own(place: &Place) -> Test {
     let ran = run(&["--", "told", "a", "b"])?;
     ran.ended(0)?;
     ensure!(ran.out == "told: a b\n", "{ran}");
+    // A mount's place may be a file that the image has, or nothing that it has.
+    place.write("given", "the policy's\n");
+    let (given, script) = (
+        place.project.join("given"),
+        "cat /etc/own /etc/other; for f in /etc/own /etc/other; do echo x > $f; done; ls /etc",
+    );
+    let mounts = ["/etc/own", "/etc/other"].map(|target| format!("{}:{target}", given.display()));
+    let ran = run(&["--mount", &mounts[0], "--mount", &mounts[1], "--", "sh", "-c", script])?;
+    ran.ended(0)?;
+    ensure!(ran.out == "the policy's\nthe policy's\nother\nown\n", "{ran}");
+    ensure!(ran.err.matches("Read-only file system").count() == 2, "{ran}");
     let none = "cannot execute any of /usr/local/bin/python3, ";
     failed(&run(&["--", "python3"])?, "launch.guest", none)?;
     failed(

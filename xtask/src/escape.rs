@@ -66,22 +66,28 @@ fn sent_to_rig(options: Options) -> Outcome {
     if let Some(why) = unnamed {
         return Err(why);
     }
-    let record = crate::rig::corpus(Part(options))?;
-    if with_kvm {
-        record.lines().iter().for_each(|line| println!("{line}"));
-    }
-    let path = match (write, with_kvm) {
-        (true, true) => {
-            // What is not there yet has nothing to keep.
-            let before = rig::WITH_KVM.kept().unwrap_or_default();
-            rig::WITH_KVM.keep(&record.over(before))?
-        }
-        (true, false) => rig::HARM.keep(&record)?,
-        (false, true) => return Ok(()),
-        (false, false) => return rig::HARM.compared(&record),
+    let (outcome, record) = crate::rig::corpus(Part(options));
+    let record = match record {
+        Ok(record) => record,
+        Err(why) => return outcome.and(Err(why)),
     };
-    println!("written: {path}; cargo xtask escape --write has it in {DOCUMENT}");
+    if with_kvm && write {
+        // What is not there yet has nothing to keep. What came before something failed is as true.
+        let before = rig::WITH_KVM.kept().unwrap_or_default();
+        written(rig::WITH_KVM.keep(&record.over(before))?);
+        return outcome;
+    }
+    outcome?;
+    match (write, with_kvm) {
+        (true, _) => written(rig::HARM.keep(&record)?),
+        (false, true) => {}
+        (false, false) => return rig::HARM.compared(&record),
+    }
     Ok(())
+}
+
+fn written(path: &str) {
+    println!("written: {path}; cargo xtask escape --write has it in {DOCUMENT}");
 }
 
 /// An error where the rig's run of what harms a machine came out otherwise than is kept.

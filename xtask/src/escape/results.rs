@@ -4,7 +4,7 @@ use super::cell::{Cell, one};
 use super::kernels::Kernels;
 use super::options::Options;
 use super::parallel::at_once;
-use super::rig::{self, MARK, Record};
+use super::rig::{self, Record};
 use super::table;
 use super::tools::{Tools, who};
 use super::verdict::Verdict;
@@ -93,6 +93,9 @@ impl Results {
         if jobs.is_empty() {
             return Err("no case is called so, or it runs in none of these places".into());
         }
+        if options.rig {
+            rig::begin(&versions)?;
+        }
         let cells = Mutex::new(BTreeMap::new());
         let runs = Mutex::new(Vec::new());
         // A change of the host's settings is seen by whoever runs then, and so is harm to the machine.
@@ -115,6 +118,9 @@ impl Results {
             let mut cell = cell.unwrap_or_else(|why| Cell::without(Verdict::Broken(why)));
             if let Verdict::Rig(there) = &mut cell.verdict {
                 *there = record.cell(&case.id(), column).map(str::to_owned);
+            }
+            if options.rig && (cell.verdict.is_good() || !table::decides(column)) {
+                rig::add(case, column, &cell.verdict);
             }
             if let Ok(mut cells) = cells.lock() {
                 cells.insert((i, column), cell);
@@ -198,14 +204,9 @@ impl Results {
         }
     }
 
-    /// For the rig's own reader: the record, and the rest as a test program would say it.
+    /// For the rig's own reader, what the record does not have: as a test program would say it.
     pub fn told(&self) -> Outcome {
         let (mut tally, judged) = (Tally::default(), self.judged());
-        if judged.is_ok() {
-            for line in Record::of(self)?.lines() {
-                println!("{MARK}{line}");
-            }
-        }
         self.count(&mut tally);
         print!(
             "{}",

@@ -1,12 +1,12 @@
 //! What runs in the rig: the cases whose controls harm the machine, with whether this one may be harmed, and monitors that need
 //! KVM; and the records of what came there, which the document takes its cells from.
 
-use super::results::Results;
 use super::table;
 use super::verdict::Verdict;
 use super::wall::{Column, Wall};
 use crate::rig::MARKER;
 use crate::{Outcome, tree};
+use sr_escape::case::Case;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
@@ -68,8 +68,33 @@ impl Kept {
     }
 }
 
-/// Begins the lines that a run in the rig says for the record.
+/// Begins the lines that a run in the rig says for the record, each when it is known: a machine that ends before its run does
+/// has told what came until then.
 pub const MARK: &str = "== record: ";
+
+/// Says what the record is of.
+pub(super) fn begin(versions: &[String]) -> Outcome {
+    let release = "/proc/sys/kernel/osrelease";
+    let release = fs::read_to_string(release).map_err(|e| format!("{release}: {e}"))?;
+    let head = Record {
+        kernel: format!("Linux {}", release.trim()),
+        versions: versions.iter().filter_map(|text| version(text)).collect(),
+        ..Record::default()
+    };
+    head.lines().iter().for_each(|line| println!("{MARK}{line}"));
+    Ok(())
+}
+
+/// Says what came of one case in one place.
+pub(super) fn add(case: &Case, column: Column, verdict: &Verdict) {
+    if *verdict != Verdict::Absent {
+        println!("{MARK}{}", line(&case.id(), column, &verdict.whole()));
+    }
+}
+
+fn line(id: &str, column: Column, cell: &str) -> String {
+    format!("{id} | {} | {cell}", column.name())
+}
 
 /// Whether this machine may be harmed: SAFE_RUN_RIG=1 gives leave, and only where the kernel was started as the rig's is.
 pub fn may_harm() -> Outcome<bool> {
@@ -114,25 +139,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of a run in the rig.
-    pub(super) fn of(results: &Results) -> Outcome<Record> {
-        let release = "/proc/sys/kernel/osrelease";
-        let release = fs::read_to_string(release).map_err(|e| format!("{release}: {e}"))?;
-        let cells = results.cells.iter().filter(|(_, cell)| cell.verdict != Verdict::Absent);
-        let cells = cells.map(|((i, column), cell)| {
-            let id = results.cases.get(*i).map(super::Case::id).unwrap_or_default();
-            ((id, *column), cell.verdict.whole())
-        });
-        Ok(Record {
-            kernel: format!("Linux {}", release.trim()),
-            versions: results.versions.iter().filter_map(|text| version(text)).collect(),
-            cells: cells.collect(),
-        })
-    }
-
     pub fn lines(&self) -> Vec<String> {
         let cells = self.cells.iter();
-        let cells = cells.map(|((id, column), cell)| format!("{id} | {} | {cell}", column.name()));
+        let cells = cells.map(|((id, column), cell)| line(id, *column, cell));
         let kernel = [format!("kernel: {}", self.kernel)].into_iter();
         let versions = self.versions().into_iter().map(|version| format!("version: {version}"));
         kernel.chain(versions).chain(cells).collect()
@@ -235,7 +244,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sr_escape::case::{Case, Control};
+    use sr_escape::case::Control;
 
     #[test]
     fn leave_to_harm_is_worth_something_on_the_rig_alone() {

@@ -202,7 +202,8 @@ impl Results {
         if let Some(said) = line.strip_prefix(escape::MARK) {
             self.record.push_str(said);
             self.record.push('\n');
-            return None;
+            // Nested, each takes its time.
+            return said.contains(" | microvm:").then(|| said.to_owned());
         }
         let Some(own) = line.strip_prefix(MARK) else {
             let counts = self.reader.line(line)?;
@@ -262,7 +263,12 @@ mod tests {
         for line in ["== record: kernel: Linux 6", "== record: a | b | held", "test x ... ok"] {
             assert_eq!(results.line(line), None);
         }
-        assert_eq!(results.record, "kernel: Linux 6\na | b | held\n");
+        let nested = "== record: a | microvm:firecracker | held";
+        assert_eq!(results.line(nested).as_deref(), Some("a | microvm:firecracker | held"));
+        assert_eq!(
+            results.record,
+            "kernel: Linux 6\na | b | held\na | microvm:firecracker | held\n"
+        );
     }
 
     const ONE: &str = "== rig: a, as root\nrunning 2 tests\ntest x ... ignored (no drum)\ntest result: ok. 1 passed; 0 failed; 1 ignored\n== rig: status 0\n";

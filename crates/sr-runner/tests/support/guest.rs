@@ -43,7 +43,7 @@ fn rig() -> PathBuf {
 /// Puts a root file system among the artifacts of `place`, as `box`: a shell and what it calls, and a script `/bin/told`.
 pub fn root(place: &Place) -> Test {
     let tree = place.home.join("tree");
-    for name in ["bin", "etc"] {
+    for name in ["bin", "etc", "opt"] {
         fs::create_dir_all(tree.join(name))?;
     }
     fs::copy(rig().join("bin/busybox"), tree.join("bin/busybox"))?;
@@ -51,6 +51,7 @@ pub fn root(place: &Place) -> Test {
         std::os::unix::fs::symlink("busybox", tree.join("bin").join(name))?;
     }
     fs::write(tree.join("etc/own"), "the image's own\n")?;
+    fs::write(tree.join("opt/own"), "the image's own\n")?;
     fs::write(tree.join("bin/told"), "#!/bin/sh -e\necho told: $*\n")?;
     for name in ["busybox", "told"] {
         fs::set_permissions(tree.join("bin").join(name), fs::Permissions::from_mode(0o755))?;

@@ -100,8 +100,8 @@ impl Tools {
                 let (backend, more) = match wall.needs_kvm() {
                     Some((program, _)) => {
                         copy(&[&wall::with_kvm(wall)?], &self.bin.join(program))?;
-                        // The rig, where they are nested, has no second one.
-                        (wall.word(), "resources: {cpu: 1}\n")
+                        // The rig, where they are nested, has no second one; and a tenth of one boots for minutes.
+                        (wall.word(), "resources: {cpu: 1}\nmicrovm: {bootTimeout: 10min}\n")
                     }
                     None => ("microvm:qemu", "microvm: {accel: tcg}\n"),
                 };

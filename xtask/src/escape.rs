@@ -72,7 +72,7 @@ fn sent_to_rig(options: Options) -> Outcome {
         Err(why) => return outcome.and(Err(why)),
     };
     if with_kvm && write {
-        // What is not there yet has nothing to keep. What came before something failed is as true.
+        // What is not there yet has nothing to keep. Where something failed, that is what is known of it, and the rest as true.
         let before = rig::WITH_KVM.kept().unwrap_or_default();
         written(rig::WITH_KVM.keep(&record.over(before))?);
         return outcome;

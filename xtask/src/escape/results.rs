@@ -119,7 +119,7 @@ impl Results {
             if let Verdict::Rig(there) = &mut cell.verdict {
                 *there = record.cell(&case.id(), column).map(str::to_owned);
             }
-            if options.rig && (cell.verdict.is_good() || !table::decides(column)) {
+            if options.rig {
                 rig::add(case, column, &cell.verdict);
             }
             if let Ok(mut cells) = cells.lock() {

@@ -122,6 +122,10 @@ pub enum Step {
         content: Vec<u8>,
         writable: bool,
     },
+    /// Something to mount on that is no directory, where nothing is there: a root of somebody else's may have it.
+    Place {
+        path: CString,
+    },
     /// An overlayfs whiteout: the name is absent.
     Whiteout {
         path: CString,
@@ -280,10 +284,6 @@ pub enum Step {
         fd: Fd,
         argv: CStringArray,
         envp: CStringArray,
-    },
-    /// Something to mount on that is no directory, where nothing is there: a root of somebody else's may have it.
-    Place {
-        path: CString,
     },
     /// The first of the paths that is there, as execvp(3) does.
     ExecuteFirst {

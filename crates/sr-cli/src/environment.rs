@@ -42,7 +42,7 @@ pub struct Environment {
     /// `SAFE_RUN_HELPER`: a command that is safe-run-helper as root, its words parted by white space.
     pub helper: Option<Vec<OsString>>,
     /// `SAFE_RUN_QEMU`, `SAFE_RUN_GUEST`, `SAFE_RUN_RUNSC`, `SAFE_RUN_FIRECRACKER`,
-    /// `SAFE_RUN_CLOUD_HYPERVISOR`.
+    /// `SAFE_RUN_JAILER`, `SAFE_RUN_CLOUD_HYPERVISOR`.
     pub programs: Programs,
     /// What is fetched goes through it: `SAFE_RUN_PROXY_URL`, or the usual local one where `SAFE_RUN_USE_LOCAL_PROXY` says so.
     pub proxy: Option<String>,
@@ -128,6 +128,7 @@ impl Environment {
             qemu: named("SAFE_RUN_QEMU"),
             runsc: named("SAFE_RUN_RUNSC"),
             firecracker: named("SAFE_RUN_FIRECRACKER"),
+            jailer: named("SAFE_RUN_JAILER"),
             cloud_hypervisor: named("SAFE_RUN_CLOUD_HYPERVISOR"),
         };
         Ok(Environment {

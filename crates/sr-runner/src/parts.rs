@@ -35,7 +35,10 @@ pub fn find(
     };
     let monitor = match vmm {
         Vmm::Qemu => monitor("qemu", "qemu-system-x86_64", programs.qemu.as_deref(), path_var)?,
-        Vmm::Firecracker => monitor("firecracker", "firecracker", programs.firecracker.as_deref(), path_var)?,
+        Vmm::Firecracker => {
+            jailer(programs.jailer.as_deref())?;
+            monitor("firecracker", "firecracker", programs.firecracker.as_deref(), path_var)?
+        }
         Vmm::CloudHypervisor => {
             let (what, name) = ("cloudHypervisor", "cloud-hypervisor");
             monitor(what, name, programs.cloud_hypervisor.as_deref(), path_var)?
@@ -116,6 +119,29 @@ fn monitor(what: &str, name: &str, named: Option<&Path>, path_var: &OsStr) -> Re
         .canonicalize()
         .map_err(|e| preflight(what, format!("{}: {e}", found.display()), "install it anew"))?;
     text(&canonical)
+}
+
+/// None is run. But who names one counts on it, and is not left to believe in one that is not there.
+fn jailer(named: Option<&Path>) -> Result<(), Fault> {
+    let Some(path) = named else { return Ok(()) };
+    let found = match executable(path) {
+        Ok(true) => return Ok(()),
+        Ok(false) => format!("{} is not an executable file", path.display()),
+        Err(e) => format!("{}: {e}", path.display()),
+    };
+    let remedy = "unset SAFE_RUN_JAILER, or have it name a jailer: none is run, since the native sandbox around Firecracker is its jail";
+    Err(preflight("jailer", found, remedy))
+}
+
+/// What whoever starts a run is told of what is named and not used.
+pub(crate) fn unused(backend: Backend, programs: &Programs) -> Option<String> {
+    let jailer = programs.jailer.as_ref()?;
+    (backend == Backend::Microvm(Vmm::Firecracker)).then(|| {
+        format!(
+            "{} (SAFE_RUN_JAILER) is not run: the native sandbox around Firecracker is its jail",
+            jailer.display()
+        )
+    })
 }
 
 fn executable(path: &Path) -> io::Result<bool> {
@@ -257,6 +283,33 @@ fn initrd(
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_jailer_that_is_named_must_be_there_and_is_told_not_to_be_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jailer");
+        let refused = |what: &str| {
+            let fault = jailer(Some(&path)).unwrap_err();
+            assert_eq!(
+                (fault.code, fault.path.as_str()),
+                (Code::Run002, "launch.preflight.jailer")
+            );
+            assert!(fault.found.contains(what), "{fault:?}");
+        };
+        refused("No such file");
+        std::fs::write(&path, "").unwrap();
+        refused("not an executable file");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(jailer(Some(&path)).is_ok() && jailer(None).is_ok());
+        let programs = Programs {
+            jailer: Some(path),
+            ..Programs::default()
+        };
+        let told = unused(Backend::Microvm(Vmm::Firecracker), &programs).unwrap();
+        assert!(told.contains("jailer (SAFE_RUN_JAILER) is not run"), "{told}");
+        assert_eq!(unused(Backend::Microvm(Vmm::Qemu), &programs), None);
+        assert_eq!(unused(Backend::Microvm(Vmm::Firecracker), &Programs::default()), None);
+    }
 
     #[test]
     fn a_monitor_is_the_one_that_is_named_or_the_first_that_can_be_executed() {

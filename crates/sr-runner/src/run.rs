@@ -14,6 +14,7 @@ use crate::guests::{self, Guests};
 use crate::helper::Helper;
 use crate::journal::Journal;
 use crate::monitor::Monitor;
+use crate::parts;
 use crate::redaction;
 use crate::refusal;
 use crate::request::{Outcome, Refusal, Request, compile_for_host};
@@ -240,6 +241,9 @@ impl<'a> Run<'a> {
             clocks: Clocks::default(),
             notes: [
                 bundle.choice.as_ref().map_or_else(Vec::new, Choice::lines),
+                parts::unused(bundle.backend, &request.caller.programs)
+                    .into_iter()
+                    .collect(),
                 absent::notes(&bundle.filesystem_plan),
             ]
             .concat(),

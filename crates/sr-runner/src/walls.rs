@@ -26,6 +26,8 @@ pub struct Programs {
     pub qemu: Option<PathBuf>,
     pub runsc: Option<PathBuf>,
     pub firecracker: Option<PathBuf>,
+    /// Firecracker's. Nothing runs it.
+    pub jailer: Option<PathBuf>,
     pub cloud_hypervisor: Option<PathBuf>,
 }
 
@@ -311,6 +313,7 @@ mod tests {
             runsc: named("r"),
             firecracker: named("f"),
             cloud_hypervisor: named("c"),
+            jailer: None,
             guest: None,
         };
         let facts = gather(&dir.path().join("none"), &named, OsStr::new(""), Look::Versions);

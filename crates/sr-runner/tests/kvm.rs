@@ -81,6 +81,8 @@ fn main() {
             monitors_that_are_missing_or_too_old,
         ),
         ("kvm_a_program_that_is_no_monitor", a_program_that_is_no_monitor),
+        ("kvm_a_jailer_that_is_named", a_jailer_that_is_named),
+        ("kvm_a_jailer_that_is_not_there", a_jailer_that_is_not_there),
     ]);
 }
 
@@ -483,17 +485,52 @@ fn a_program_that_is_no_monitor(place: &Place) -> Test {
         (FIRECRACKER, "Firecracker v99.0.0"),
         (CLOUD_HYPERVISOR, "cloud-hypervisor v999.0"),
     ] {
-        let program = place.home.join(vmm.name);
-        let text =
-            format!("#!/bin/sh\n[ \"$1\" = --version ] && echo '{says}' && exit; echo nothing of it >&2; exit 3\n");
-        fs::write(&program, text)?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-        let mut command = asked(place, vmm, "60s", &["--", "true"])?;
-        command.env(vmm.variable, &program).env("SAFE_RUN_GUEST", agent());
-        failed(&end(command, b"", slow(BOOT)), "launch.", "nothing of it")?;
+        let ran = end(no_monitor(place, vmm, says)?, b"", slow(BOOT));
+        failed(&ran, "launch.", "nothing of it")?;
         nothing_left_of_guests(place)?;
     }
     Ok(())
+}
+
+fn no_monitor(place: &Place, vmm: Vmm, says: &str) -> Result<Command, End> {
+    let program = place.home.join(vmm.name);
+    let text = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo '{says}' && exit; echo nothing of it >&2; exit 3\n");
+    fs::write(&program, text)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let mut command = asked(place, vmm, "60s", &["--", "true"])?;
+    command.env(vmm.variable, &program).env("SAFE_RUN_GUEST", agent());
+    Ok(command)
+}
+
+fn a_jailer_that_is_not_there(place: &Place) -> Test {
+    if let Some(why) = sr_kernel::kvm::blocked() {
+        return skip(format!("KVM: {why}"));
+    }
+    kernel(&place.store)?;
+    let jailer = place.home.join("jailer");
+    let refused = |what: &str| -> Test {
+        let mut command = no_monitor(place, FIRECRACKER, "Firecracker v99.0.0")?;
+        command.env("SAFE_RUN_JAILER", &jailer);
+        failed(&end(command, b"", slow(BOOT)), "launch.preflight.jailer", what)
+    };
+    refused("No such file")?;
+    fs::write(&jailer, "#!/bin/sh\n")?;
+    refused("not an executable file")?;
+    nothing_left_of_guests(place)
+}
+
+/// Nobody runs it, and its namer is told.
+fn a_jailer_that_is_named(place: &Place) -> Test {
+    let jailer = place.home.join("jailer");
+    fs::write(&jailer, "#!/bin/sh\ntouch \"$0.ran\"\n")?;
+    fs::set_permissions(&jailer, fs::Permissions::from_mode(0o755))?;
+    let mut command = within(place, FIRECRACKER, "170s", &["--json", "--", "sh", "-c", "exit 7"])?;
+    command.env("SAFE_RUN_JAILER", &jailer);
+    let ran = end(command, b"", slow(BOOT));
+    ran.ended(7)?;
+    ensure!(ran.err.contains("(SAFE_RUN_JAILER) is not run"), "{ran}");
+    ensure!(!place.home.join("jailer.ran").exists(), "it was run");
+    nothing_left_of_guests(place)
 }
 
 fn nothing_left_of_guests_or_no_store(place: &Place) -> Test {

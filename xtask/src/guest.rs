@@ -28,7 +28,7 @@ pub fn guest() -> Outcome {
 /// A run store with a kernel among its artifacts: made of Debian's once, and linked into the one at `store`, or copied.
 pub fn kernel(store: &Path) -> Outcome<Artifacts> {
     let plain = |fault: sr_common::Fault| format!("   {}: {}", fault.path, fault.found);
-    let kept = tree::tools().join("kernel-3");
+    let kept = tree::tools().join("kernel-4");
     let all = Artifacts::open(&kept).map_err(plain)?;
     let wanted = Wanted::named(Kind::Kernel, "default").map_err(plain)?;
     if all.resolve(&wanted, Some(Kind::Kernel)).is_err() {

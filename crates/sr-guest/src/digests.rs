@@ -1,26 +1,33 @@
 //! What is executed: where it may be on a disk, and its digest, made where it is. Of what is shared the host has digests too,
-//! of what its view had under the same names before; the two are compared there.
+//! of what its view had under the same names before; the two are compared there. For what a disk has, the digest of the disk
+//! stands, which the host has compared.
 
 use crate::failure::{Failure, failure};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstatfs, openat2};
 use sr_common::guest::{GuestPlan, GuestRoot};
 use sr_common::{Control, Digest, Observed};
 use std::fs::File;
 use std::io::{self, Seek};
 
+/// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h): the root of a guest that has a disk for it, and nothing else.
+const OVERLAY: i64 = 0x794c_7630;
+
 /// A line for the file that is executed, which is hashed on the descriptor that was, and one for its script, by its name.
 pub fn observe(plan: &GuestPlan, pid: i32, executable: &File) -> Result<Vec<Observed>, Failure> {
     let hashed = |path: &str, file: io::Result<File>, mechanism: &str| {
-        let digest = file.and_then(|mut file| {
+        let seen = file.and_then(|mut file| {
+            if matches!(plan.root, GuestRoot::Disk { .. }) && fstatfs(&file)?.f_type == OVERLAY {
+                return Ok(("executed".to_owned(), "a file of the root's disk".to_owned()));
+            }
             file.rewind()?;
-            Ok(Digest::of_reader(file)?.0)
+            Ok((mechanism.to_owned(), Digest::of_reader(file)?.0.to_string()))
         });
-        let digest = digest.map_err(|e| failure(format!("hash {path}"), e.to_string()))?;
+        let (mechanism, observed) = seen.map_err(|e| failure(format!("hash {path}"), e.to_string()))?;
         Ok(Observed {
             control: Control::ExecutableDigest,
             requested: path.to_owned(),
             mechanism: format!("{mechanism}, in the guest"),
-            observed: digest.to_string(),
+            observed,
             holds: true,
         })
     };

@@ -3,20 +3,22 @@
 //! stands, which the host has compared.
 
 use crate::failure::{Failure, failure};
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstatfs, openat2};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, openat2, statx};
 use sr_common::guest::{GuestPlan, GuestRoot};
 use sr_common::{Control, Digest, Observed};
 use std::fs::File;
 use std::io::{self, Seek};
 
-/// `OVERLAYFS_SUPER_MAGIC` (linux/magic.h): the root of a guest that has a disk for it, and nothing else.
-const OVERLAY: i64 = 0x794c_7630;
-
 /// A line for the file that is executed, which is hashed on the descriptor that was, and one for its script, by its name.
 pub fn observe(plan: &GuestPlan, pid: i32, executable: &File) -> Result<Vec<Observed>, Failure> {
+    let disk = match plan.root {
+        GuestRoot::Disk { .. } => File::open(format!("/proc/{pid}/root")).ok().as_ref().and_then(mount),
+        GuestRoot::Shared | GuestRoot::Own => None,
+    };
     let hashed = |path: &str, file: io::Result<File>, mechanism: &str| {
         let seen = file.and_then(|mut file| {
-            if matches!(plan.root, GuestRoot::Disk { .. }) && fstatfs(&file)?.f_type == OVERLAY {
+            // Of what is shared the file system tells its kind as the host's, which may be the same.
+            if disk.is_some() && mount(&file) == disk {
                 return Ok(("executed".to_owned(), "a file of the root's disk".to_owned()));
             }
             file.rewind()?;
@@ -44,6 +46,14 @@ pub fn observe(plan: &GuestPlan, pid: i32, executable: &File) -> Result<Vec<Obse
         seen.push(hashed(&script, open(plan, pid, &script), "hashed by its name")?);
     }
     Ok(seen)
+}
+
+/// The mount that a file is on; `None`: its kernel does not tell.
+fn mount(file: &File) -> Option<u64> {
+    let seen = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    StatxFlags::from_bits_retain(seen.stx_mask)
+        .contains(StatxFlags::MNT_ID)
+        .then_some(seen.stx_mnt_id)
 }
 
 /// Where the program of a plan may be.

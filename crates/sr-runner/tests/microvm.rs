@@ -7,7 +7,6 @@ mod support;
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use support::guest::{agent, failed, hostile_agent, kernel, lost, monitor_below, nothing_left_of_guests, root, whole};

@@ -142,7 +142,7 @@ const SIGNED: &[u8] = b"~Module signature appended~\n";
 const SIGNATURE: usize = 12;
 
 /// Without its signature. It is the digest of the archive that vouches for a module here, compared before the machine starts;
-/// the signature, which the kernel hashes all of the module for, takes up to half of the time of a start's loading.
+/// for the signature the guest's kernel would hash all of the module once more, at each start.
 fn unsigned(module: &[u8]) -> &[u8] {
     let cut = || {
         let (rest, described) = module.strip_suffix(SIGNED)?.split_last_chunk::<SIGNATURE>()?;

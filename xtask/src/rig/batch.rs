@@ -75,7 +75,7 @@ pub const TRIXIE: &[Run<'_>] = &[(
     ],
 )];
 
-/// The tests that need KVM, which is nested there: not among those above, because they want a machine of one processor, and hours.
+/// The tests that need KVM, which is nested there: not among those above, because they want a machine of one processor.
 pub const WITH_KVM: &[Run<'_>] = &[(KVM_TESTS, Who::Root, &[])];
 
 /// What the corpus runs with: this program, where it finds what was built for it, and what is to run.

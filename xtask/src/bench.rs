@@ -7,6 +7,7 @@ pub mod microvm;
 mod table;
 mod timeline;
 pub mod wall;
+pub mod wasm;
 
 use crate::scratch::Scratch;
 use crate::{Outcome, plain, tree};

@@ -22,7 +22,16 @@ pub struct TestProgram {
 /// The test programs of `packages`, built if they are not.
 pub fn test_programs(packages: &[&str]) -> Outcome<Vec<TestProgram>> {
     let output = Command::new("cargo")
-        .args(["test", "--workspace", "--no-run", "--quiet", "--message-format", "json"])
+        .args([
+            "test",
+            "--workspace",
+            "--exclude",
+            "sr-wasm",
+            "--no-run",
+            "--quiet",
+            "--message-format",
+            "json",
+        ])
         .current_dir(tree::root())
         .stdin(Stdio::null())
         .stderr(Stdio::null())

@@ -16,6 +16,7 @@ mod tools;
 mod verdict;
 mod wall;
 
+use crate::alone::GUEST;
 use crate::tally::Tally;
 use crate::{Outcome, guest, plain, tree};
 pub use behind::{Walls, totals};
@@ -141,7 +142,7 @@ impl Part {
             return Ok(Vec::new());
         }
         guest::kernel(&tools.scratch.dir("made")?)?;
-        let agent = ("SAFE_RUN_GUEST", guest::build()?);
+        let agent = ("SAFE_RUN_GUEST", GUEST.build()?);
         let named = self.0.walls().iter().map(|wall| wall::named(*wall));
         let mut named: Vec<_> = named.collect::<Outcome<_>>()?;
         named.push(agent);

@@ -1,29 +1,8 @@
-//! The agent in a guest: the one program of ours that is linked statically, because a guest begins with nothing else. Built
-//! beside everything else, so that flags for it alone do not have all else built anew.
+//! The kernel that tests give to guests.
 
-use crate::{Outcome, needs, tree};
+use crate::{Outcome, tree};
 use sr_artifact::{Artifacts, Kind, Wanted};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
-/// `cargo xtask guest`: builds it, puts it beside each `safe-run` that was built here, and says where it is and how large.
-pub fn guest() -> Outcome {
-    let agent = build()?;
-    for profile in ["debug", "release"] {
-        let beside = tree::target().join(profile);
-        if beside.join("safe-run").exists() {
-            let to = beside.join("sr-guest");
-            std::fs::copy(&agent, &to).map_err(|e| format!("   {}: {e}", to.display()))?;
-        }
-    }
-    let size = std::fs::metadata(&agent)
-        .map_err(|e| format!("   {}: {e}", agent.display()))?
-        .len();
-    println!("{} ({} KiB)", agent.display(), size.div_ceil(1024));
-    Ok(())
-}
+use std::path::Path;
 
 /// A run store with a kernel among its artifacts: made of Debian's once, and linked into the one at `store`, or copied.
 pub fn kernel(store: &Path) -> Outcome<Artifacts> {
@@ -51,28 +30,4 @@ pub fn kernel(store: &Path) -> Outcome<Artifacts> {
         }
     }
     Ok(artifacts)
-}
-
-pub fn build() -> Outcome<PathBuf> {
-    let dir = tree::target().join("guest");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "sr-guest",
-            "--profile",
-            "guest",
-            "--target",
-            TARGET,
-        ])
-        .arg("--target-dir")
-        .arg(&dir)
-        .current_dir(tree::root())
-        // With a target that is named, what runs while it is built is not built like this.
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    needs::run(&mut cargo)?;
-    Ok(dir.join(TARGET).join("guest").join("sr-guest"))
 }

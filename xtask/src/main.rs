@@ -1,6 +1,7 @@
 //! What developers and CI run. Not part of the product: nothing here is shipped.
 
 mod acceptance;
+mod alone;
 mod bench;
 mod binaries;
 mod escape;
@@ -28,6 +29,7 @@ cargo xtask bench wall [--parts start,throughput,filter] [--rounds N]
 cargo xtask bench learn [--rounds N]   what telling of denials and watching cost a call → bench/results/
 cargo xtask bench microvm [--parts gvisor,qemu,disk] [--rounds N]
                                        walls with a kernel of their own beside the bare monitor → bench/results/
+cargo xtask bench wasm [--rounds N]     WebAssembly beside the engine used bare → bench/results/
 cargo xtask rig [--yes] [-- CMD…]      CMD as root on another kernel, in a virtual machine that sees this host's files but
                                        keeps its own writes; without it, the tests of what this host's kernel may lack, and
                                        escape --rig in the same boot
@@ -41,6 +43,7 @@ cargo xtask escape --rig [--write] --backend microvm:firecracker|microvm:cloud-h
                                        a sample, or these, behind the program that is named, there → tests/escape/kvm.txt
 cargo xtask risk [--write]             what a program reaches on the bare host and behind each wall → docs/risk-surface.md
 cargo xtask guest                      the agent of virtual machines, a static program → target/guest/
+cargo xtask wasm                       the worker for WebAssembly, a static program → target/wasm/
 cargo xtask runsc                      gVisor's runsc: the one on PATH, else Debian's, fetched → target/tools/
 cargo xtask acceptance [FILE]          every command of docs/acceptance.md, checked
 ";
@@ -57,11 +60,13 @@ fn main() -> ExitCode {
         ["bench", "start", options @ ..] => bench::start(options),
         ["bench", "wall", options @ ..] => bench::wall::wall(options),
         ["bench", "microvm", options @ ..] => bench::microvm::microvm(options),
+        ["bench", "wasm", options @ ..] => bench::wasm::wasm(options),
         ["bench", "learn", options @ ..] => bench::learn::learn(options),
         ["rig", words @ ..] => rig::rig(words),
         ["escape", options @ ..] => escape::escape(options),
         ["risk", options @ ..] => risk::risk(options),
-        ["guest"] => guest::guest(),
+        ["guest"] => alone::GUEST.install(),
+        ["wasm"] => alone::WASM.install(),
         ["runsc"] => needs::runsc().map(|found| println!("{}", found.display())),
         ["acceptance", files @ ..] => acceptance::acceptance(files),
         [] | ["help" | "-h" | "--help"] => {

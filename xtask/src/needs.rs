@@ -28,6 +28,18 @@ const NEEDS: &[(&[&str], &str)] = &[
         &["python3", "-c", "import ctypes; ctypes.CDLL('libseccomp.so.2')"],
         "libseccomp2",
     ),
+    // Compile a C program for WASI, as people do.
+    (&["clang", "--version"], "clang"),
+    (&["wasm-ld", "--version"], "lld"),
+    (&["test", "-d", "/usr/include/wasm32-wasi"], "wasi-libc"),
+    (
+        &[
+            "sh",
+            "-c",
+            "test -e \"$(clang -print-resource-dir)/lib/wasi/libclang_rt.builtins-wasm32.a\"",
+        ],
+        "libclang-rt-dev-wasm32",
+    ),
     // Read the images of file systems that are made here, and unpack what tests pack.
     (&["fsck.erofs", "-V"], "erofs-utils"),
     (&["/usr/sbin/e2fsck", "-V"], "e2fsprogs"),

@@ -3,7 +3,7 @@
 use crate::binaries::{self, Unprivileged};
 use crate::stage::{self, step};
 use crate::tally::{Allowed, Reader, Skip, Tally};
-use crate::{Outcome, acceptance, escape, guest, needs, plain, rig, soak, tree};
+use crate::{Outcome, acceptance, alone, escape, needs, plain, rig, soak, tree};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -37,7 +37,8 @@ pub fn test(options: &[&str]) -> Outcome {
     let python = step("second verifiers (Python)", needs::python);
     sum.count(python.is_some());
     sum.stage("gVisor's runsc", || needs::runsc().map(drop));
-    sum.stage("the agent of guests", guest::guest);
+    sum.stage("the agent of guests", || alone::GUEST.install());
+    sum.stage("the worker for WebAssembly", || alone::WASM.install());
     sum.stage("cargo fmt --check", || {
         cargo(&["fmt", "--all", "--", "--check", "-l"], "fmt", 2)
     });
@@ -50,6 +51,7 @@ pub fn test(options: &[&str]) -> Outcome {
     sum.tests(&format!("cargo test --workspace, {who}"), || {
         workspace_tests(python.as_deref())
     });
+    sum.tests("cargo test of the worker for WebAssembly", worker_tests);
     if !quick {
         if tree::is_root() {
             sum.tests("the tests on the kernel, as an ordinary user", unprivileged_tests);
@@ -165,13 +167,36 @@ fn deny() -> Outcome {
 }
 
 fn workspace_tests(python: Option<&Path>) -> (Tally, Outcome) {
-    let mut command = base(&["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
+    // The engine is built once, as the worker has it.
+    let words = [
+        "test",
+        "--workspace",
+        "--exclude",
+        "sr-wasm",
+        "--no-fail-fast",
+        "--",
+        "--show-output",
+    ];
+    let mut command = base(&words);
     if let Some(python) = python {
         command.env("SAFE_RUN_TEST_PYTHON", python);
     }
+    counted(&mut command, "test")
+}
+
+fn worker_tests() -> (Tally, Outcome) {
+    let mut command = alone::WASM.cargo("test");
+    command
+        .args(["--no-fail-fast", "--", "--show-output"])
+        .env("CARGO_TERM_COLOR", "never");
+    counted(&mut command, "wasm")
+}
+
+/// Runs tests, each program's figures as it ends.
+fn counted(command: &mut Command, log: &str) -> (Tally, Outcome) {
     let mut reader = Reader::default();
     let mut program = String::new();
-    let outcome = stage::run(&mut command, "test", 25 * MINUTE, |line| {
+    let outcome = stage::run(command, log, 25 * MINUTE, |line| {
         if let Some(name) = running(line) {
             program = name;
         }

@@ -26,10 +26,19 @@ pub enum Kind {
     Rootfs,
     /// A program of the host's, such as a monitor.
     Program,
+    /// What a WebAssembly module was compiled to.
+    Code,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::Kernel, Kind::Modules, Kind::Initrd, Kind::Rootfs, Kind::Program];
+    pub const ALL: [Kind; 6] = [
+        Kind::Kernel,
+        Kind::Modules,
+        Kind::Initrd,
+        Kind::Rootfs,
+        Kind::Program,
+        Kind::Code,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,6 +47,7 @@ impl Kind {
             Kind::Initrd => "initrd",
             Kind::Rootfs => "rootfs",
             Kind::Program => "program",
+            Kind::Code => "code",
         }
     }
 }

@@ -206,6 +206,12 @@ impl Artifacts {
         }
     }
 
+    /// The one of that kind and name, if there is one.
+    pub fn named(&self, kind: Kind, name: &str) -> Result<Option<Artifact>, Fault> {
+        name::check(name)?;
+        self.read(kind, name)
+    }
+
     /// A kernel and the modules that were made with it.
     pub fn kernel(&self, wanted: &Wanted) -> Result<(Artifact, Option<Digest>), Fault> {
         let kernel = self.resolve(wanted, Some(Kind::Kernel))?;

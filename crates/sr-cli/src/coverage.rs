@@ -150,10 +150,10 @@ fn same(matrix: &Matrix, clause: &str, requested: &str) -> Vec<(Vec<Backend>, St
 pub fn named(backends: &[Backend]) -> String {
     let machines = |b: &&Backend| matches!(b, Backend::Microvm(_));
     let all = |n| backends.iter().filter(machines).count() == n;
-    if backends.len() == Backend::ALL.len() {
+    if backends.len() == Backend::KERNELS.len() {
         return "all".to_owned();
     }
-    let count = Backend::ALL.iter().filter(machines).count();
+    let count = Backend::KERNELS.iter().filter(machines).count();
     let mut names: Vec<&str> = backends
         .iter()
         .filter(|b| !machines(b) || !all(count))
@@ -273,16 +273,17 @@ mod tests {
     #[test]
     fn a_row_a_clause_and_a_column_a_wall() {
         let missing = || ProgramFacts::Missing { why: "none".into() };
-        let backends = Backend::ALL.map(|backend| {
+        let backends = Backend::KERNELS.map(|backend| {
             let inner = match backend {
                 Backend::Process => Holder::Host,
+                Backend::Wasm => Holder::Engine,
                 Backend::Gvisor => Holder::Sentry,
                 Backend::Microvm(_) => Holder::Guest,
             };
             let odd = match backend {
                 Backend::Gvisor => Answer::Degraded,
                 Backend::Microvm(_) => Answer::Refused,
-                Backend::Process => Answer::Held,
+                Backend::Process | Backend::Wasm => Answer::Held,
             };
             Coverage {
                 backend,
@@ -306,6 +307,7 @@ mod tests {
             kind: "Coverage".into(),
             policy: "p".into(),
             host: WallFacts {
+                wasm: missing(),
                 runsc: missing(),
                 qemu: missing(),
                 cloud_hypervisor: missing(),
@@ -342,8 +344,8 @@ mod tests {
 
     #[test]
     fn walls_that_say_the_same_are_named_together() {
-        assert_eq!(named(&Backend::ALL), "all");
-        assert_eq!(named(&Backend::ALL[1..]), "gvisor, microvm");
-        assert_eq!(named(&Backend::ALL[..3]), "process, gvisor, microvm:qemu");
+        assert_eq!(named(&Backend::KERNELS), "all");
+        assert_eq!(named(&Backend::KERNELS[1..]), "gvisor, microvm");
+        assert_eq!(named(&Backend::KERNELS[..3]), "process, gvisor, microvm:qemu");
     }
 }

@@ -125,6 +125,7 @@ impl Environment {
         let named = |name: &str| var(name).map(|path| cwd.join(path));
         let programs = Programs {
             guest: named("SAFE_RUN_GUEST"),
+            wasm: named("SAFE_RUN_WASM"),
             qemu: named("SAFE_RUN_QEMU"),
             runsc: named("SAFE_RUN_RUNSC"),
             firecracker: named("SAFE_RUN_FIRECRACKER"),

@@ -73,7 +73,9 @@ pub fn ending(result: &RunResult, duration_micros: u64) -> String {
         Cause::Memory | Cause::Pids | Cause::Disk | Cause::Output => {
             format!("{} limit reached after {time}", result.cause.as_str())
         }
-        Cause::Policy => format!("ended by a denied system call after {time}"),
+        Cause::Policy => format!("ended by a denied call after {time}"),
+        Cause::Fuel | Cause::Stack => format!("{} used up after {time}", result.cause.as_str()),
+        Cause::Trap => format!("trapped after {time}"),
         Cause::Anomaly => format!("ended by an anomaly after {time}"),
         Cause::Cancelled => format!("cancelled after {time}"),
         Cause::Supervisor => format!("Safe-Run could not go on after {time}"),

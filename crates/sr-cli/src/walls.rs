@@ -61,6 +61,7 @@ fn state(there: bool, style: Style) -> String {
 fn wall(coverage: &Coverage, host: &WallFacts) -> String {
     let own = match coverage.backend {
         Backend::Process => None,
+        Backend::Wasm => Some(("wasm", &host.wasm)),
         Backend::Gvisor => Some(("runsc", &host.runsc)),
         Backend::Microvm(Vmm::Qemu) => Some(("qemu", &host.qemu)),
         Backend::Microvm(Vmm::CloudHypervisor) => Some(("cloudHypervisor", &host.cloud_hypervisor)),
@@ -186,11 +187,11 @@ mod tests {
             version: version.map(str::to_owned),
         };
         let missing = |why: &str| ProgramFacts::Missing { why: why.into() };
-        let backends = Backend::ALL.map(|backend| {
+        let backends = Backend::KERNELS.map(|backend| {
             let mut lacks = Vec::new();
             let mut declarations = Vec::new();
             match backend {
-                Backend::Process | Backend::Gvisor => {}
+                Backend::Process | Backend::Wasm | Backend::Gvisor => {}
                 Backend::Microvm(vmm) => {
                     lacks.push(lack("launch.preflight.kernel", "no kernel", "make one"));
                     let remedy = if vmm == Vmm::Qemu { "write tcg" } else { "give it" };
@@ -212,6 +213,7 @@ mod tests {
             kind: "Coverage".into(),
             policy: "standard".into(),
             host: WallFacts {
+                wasm: found("/r/safe-run-wasm", Some("0.1.0")),
                 runsc: found("/r/runsc", Some("release-20260101.0")),
                 qemu: found("/r/qemu", None),
                 cloud_hypervisor: missing("none"),

@@ -12,6 +12,8 @@ use std::str::FromStr;
 pub enum Backend {
     /// Namespaces, seccomp and Landlock of the host's own kernel.
     Process,
+    /// An engine that runs WebAssembly, in a process behind that.
+    Wasm,
     /// `runsc`: a kernel in user space.
     Gvisor,
     /// A kernel of its own, in a virtual machine.
@@ -29,7 +31,17 @@ pub enum Vmm {
 
 impl Backend {
     /// From the weakest wall to the strongest; of monitors, the one with the least in it last.
-    pub const ALL: [Backend; 5] = [
+    pub const ALL: [Backend; 6] = [
+        Backend::Process,
+        Backend::Wasm,
+        Backend::Gvisor,
+        Backend::Microvm(Vmm::Qemu),
+        Backend::Microvm(Vmm::CloudHypervisor),
+        Backend::Microvm(Vmm::Firecracker),
+    ];
+
+    /// The same, of those that run what a kernel executes. An engine executes nothing else than WebAssembly, and they none.
+    pub const KERNELS: [Backend; 5] = [
         Backend::Process,
         Backend::Gvisor,
         Backend::Microvm(Vmm::Qemu),
@@ -40,6 +52,7 @@ impl Backend {
     pub fn name(self) -> &'static str {
         match self {
             Backend::Process => "process",
+            Backend::Wasm => "wasm",
             Backend::Gvisor => "gvisor",
             Backend::Microvm(Vmm::Firecracker) => "microvm:firecracker",
             Backend::Microvm(Vmm::CloudHypervisor) => "microvm:cloud-hypervisor",

@@ -30,6 +30,10 @@ pub enum Control {
     Network,
     Mac,
     ExecutableDigest,
+    /// Which calls a WebAssembly module may make of its host.
+    HostCalls,
+    /// How much a WebAssembly module may compute.
+    Fuel,
     /// The processor's help for a guest (KVM); without it a monitor computes the guest's instructions itself.
     HardwareVirtualization,
 }

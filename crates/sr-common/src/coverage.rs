@@ -14,6 +14,8 @@ pub enum Holder {
     Monitor,
     /// The host's kernel.
     Host,
+    /// The engine that runs WebAssembly, itself behind the native wall.
+    Engine,
     /// gVisor's kernel in user space.
     Sentry,
     /// The kernel of a virtual machine.
@@ -27,6 +29,7 @@ impl Holder {
             Holder::Supervisor => "safe-run",
             Holder::Monitor => "monitor",
             Holder::Host => "host",
+            Holder::Engine => "engine",
             Holder::Sentry => "sentry",
             Holder::Guest => "guest",
         }

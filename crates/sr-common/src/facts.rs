@@ -3,6 +3,7 @@
 
 use crate::Digest;
 use crate::guest::DiskFormat;
+use crate::module::ModuleKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,8 @@ pub struct HostFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WallFacts {
+    /// The worker for WebAssembly.
+    pub wasm: ProgramFacts,
     pub runsc: ProgramFacts,
     pub qemu: ProgramFacts,
     pub cloud_hypervisor: ProgramFacts,
@@ -257,6 +260,18 @@ pub struct Command {
     pub prefixes: Vec<String>,
     /// Directory put first in the sandbox's PATH for that prefix.
     pub path_dirs: Vec<String>,
+    /// It is WebAssembly: nothing that the host's kernel executes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub module: Option<ModuleFile>,
+}
+
+/// A file of WebAssembly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModuleFile {
+    pub kind: ModuleKind,
+    /// Absolute on the host, canonical.
+    pub source: String,
 }
 
 /// One `#!` line.

@@ -3,6 +3,7 @@
 
 use crate::control::Observed;
 use crate::guest::GuestPlan;
+use crate::module::ModulePlan;
 use crate::outcome::Usage;
 use crate::quantity::Millis;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub enum Order {
         /// From the monitor's start until its guest holds the program.
         boot_timeout: Millis,
     },
+    /// First, to the worker of a module: what it is to run.
+    Module { plan: Box<ModulePlan> },
     /// The program may run.
     Go,
 }
@@ -76,6 +79,14 @@ pub enum Said {
     Ended { agent_bytes: u64 },
     /// The guest's kernel met a limit: the clause.
     Limit { clause: Clause },
+    /// The module asked its host for what its rules deny, so many times since that was last told.
+    Denied {
+        function: String,
+        reason: String,
+        count: u64,
+    },
+    /// The engine has ended the module.
+    Trapped { by: Trap, detail: String },
     /// What became of the monitor or its guest.
     Event { name: EventName, detail: String },
     /// The program was not started, or is lost. Nothing else follows.
@@ -84,6 +95,20 @@ pub enum Said {
         found: String,
         remedy: String,
     },
+}
+
+/// What an engine ends a module for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Trap {
+    Fuel,
+    Memory,
+    Table,
+    Stack,
+    /// A host call that its rules deny and that cannot fail.
+    HostCall,
+    /// Anything else that the module did itself.
+    Other,
 }
 
 /// A limit that a guest's kernel holds.

@@ -20,6 +20,12 @@ pub enum Cause {
     Output,
     /// A denied call, under `onDenied: kill`.
     Policy,
+    /// A WebAssembly module has computed all that it may.
+    Fuel,
+    /// Its stack was used up.
+    Stack,
+    /// It did what its engine ends a module for, such as reaching `unreachable`.
+    Trap,
     Anomaly,
     /// The person who started the run stopped it.
     Cancelled,
@@ -38,6 +44,9 @@ impl Cause {
             Cause::Disk => "disk",
             Cause::Output => "output",
             Cause::Policy => "policy",
+            Cause::Fuel => "fuel",
+            Cause::Stack => "stack",
+            Cause::Trap => "trap",
             Cause::Anomaly => "anomaly",
             Cause::Cancelled => "cancelled",
             Cause::Supervisor => "supervisor",

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sr_common::facts::Image;
 use sr_common::guest::DiskFormat;
+use sr_common::host_calls::HostCalls;
+use sr_common::module::{CodeSettings, ModuleKind, ModuleLimits, Preopen};
 use sr_common::{Backend, ByteSize, Choice, Digest, Millis, Obligation, Strength};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -50,6 +52,19 @@ pub struct BundleInputs {
 }
 
 impl CompileBundle {
+    /// Whether somebody is told of what the wall denies.
+    pub fn tells_denials(&self) -> bool {
+        self.syscalls_plan.told || self.backend == Backend::Wasm
+    }
+
+    /// The field of the policy that says how long the program may run.
+    pub fn time_clause(&self) -> &'static str {
+        match self.wall_plan.as_ref().map(|wall| &wall.monitor) {
+            Some(MonitorPlan::Wasm { own_time: true, .. }) => "wasm.time",
+            _ => "resources.wallTime",
+        }
+    }
+
     /// What the host's kernel is told to hold: around the program itself, or around the monitor of its kernel.
     pub fn around(&self) -> &CompileBundle {
         self.wall_plan.as_ref().map_or(self, |wall| &wall.around)
@@ -72,6 +87,11 @@ pub struct WallPlan {
 }
 
 impl WallPlan {
+    /// Whether the program is a file of its view, below `root`: it is not in an image, nor a module.
+    pub fn shows_program(&self) -> bool {
+        self.disk().is_none() && !matches!(self.monitor, MonitorPlan::Wasm { .. })
+    }
+
     /// The file system on the disk that is the guest's root, if that is what it has for one.
     pub fn disk(&self) -> Option<DiskFormat> {
         self.images.iter().find_map(|image| image.format)
@@ -88,6 +108,19 @@ pub enum MonitorPlan {
     /// `runsc`; what it is told besides stands in its view.
     Gvisor {
         argv: Vec<String>,
+    },
+    /// The worker of a WebAssembly module, and what its engine holds. Arguments and environment are the program's.
+    Wasm {
+        argv: Vec<String>,
+        kind: ModuleKind,
+        /// Compiled: absolute in its view.
+        code: String,
+        settings: CodeSettings,
+        preopens: Vec<Preopen>,
+        limits: ModuleLimits,
+        host_calls: HostCalls,
+        /// `wasm.time` is shorter than the wall time of the policy's resources.
+        own_time: bool,
     },
     /// Its configuration stands in its view. The guest's connections arrive at these sockets there: the agent's, and the
     /// one for its files.
@@ -108,13 +141,14 @@ pub enum MonitorPlan {
 impl MonitorPlan {
     /// Whether the guest's kernel keeps the account of its memory. Else that is the monitor's, and the host counts it.
     pub fn guest_counts_memory(&self) -> bool {
-        !matches!(self, MonitorPlan::Gvisor { .. })
+        !matches!(self, MonitorPlan::Gvisor { .. } | MonitorPlan::Wasm { .. })
     }
 
     pub fn argv(&self) -> &[String] {
         match self {
             MonitorPlan::Qemu { argv }
             | MonitorPlan::Gvisor { argv }
+            | MonitorPlan::Wasm { argv, .. }
             | MonitorPlan::Firecracker { argv, .. }
             | MonitorPlan::CloudHypervisor { argv, .. } => argv,
         }

@@ -14,10 +14,19 @@ pub(crate) struct Input<'a> {
     pub policy: &'a PolicySpec,
     pub facts: &'a HostFacts,
     pub subject: &'a Subject,
-    /// The program has a kernel of its own, which holds what the host's would.
+    /// The program stands behind a wall within the native one.
     pub guest: bool,
-    /// That kernel is gVisor's: a program of the host's, whose memory and time the host's kernel counts.
+    /// That is gVisor's kernel: a program of the host's, whose memory and time the host's kernel counts.
     pub sentry: bool,
+    /// It is an engine that runs WebAssembly: the same, and the host's kernel sees each file that it opens.
+    pub engine: bool,
+}
+
+impl Input<'_> {
+    /// A kernel that the host's sees nothing of holds the program's limits.
+    pub fn is_machine(&self) -> bool {
+        self.guest && !self.sentry && !self.engine
+    }
 }
 
 /// The bundle for running `subject` under `policy` on the host that `facts` describes, or every reason why not.
@@ -29,11 +38,13 @@ pub fn compile(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Res
         subject,
         guest: false,
         sentry: false,
+        engine: false,
     };
     let chosen = coverage::choose(input)?;
     let input = Input {
         guest: chosen.backend != Backend::Process,
         sentry: chosen.backend == Backend::Gvisor,
+        engine: chosen.backend == Backend::Wasm,
         ..input
     };
     process::preflight(input, &mut faults);
@@ -98,6 +109,7 @@ pub fn wall_for(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Re
         subject,
         guest: false,
         sentry: false,
+        engine: false,
     };
     coverage::choose(input).map(|chosen| chosen.backend)
 }

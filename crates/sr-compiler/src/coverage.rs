@@ -2,6 +2,7 @@
 //! what is refused.
 
 mod clause;
+mod module;
 mod native;
 mod table;
 
@@ -29,10 +30,11 @@ pub fn matrix(policy: &PolicySpec, facts: &HostFacts, subject: &Subject) -> Resu
         subject,
         guest: false,
         sentry: false,
+        engine: false,
     };
     let walls = facts.walls.clone().ok_or_else(|| vec![not_looked_at()])?;
     let native = native::native(input)?;
-    let backends: Vec<Coverage> = Backend::ALL.into_iter().map(|b| coverage(b, &native, input)).collect();
+    let backends: Vec<Coverage> = walls_for(subject).map(|b| coverage(b, &native, input)).collect();
     Ok(Matrix {
         api_version: API_VERSION.to_owned(),
         kind: "Coverage".to_owned(),
@@ -61,10 +63,17 @@ pub(crate) fn choose(input: Input<'_>) -> Result<Chosen, Vec<Fault>> {
     let asked = input.policy.runtime.backend;
     let mut faults = Vec::new();
     let only = match asked {
-        BackendChoice::Auto => Some(Backend::Process),
+        // What it is says behind which wall it can run.
+        BackendChoice::Auto => Some(match input.subject.command.module {
+            Some(_) => Backend::Wasm,
+            None => Backend::Process,
+        }),
         BackendChoice::This(backend) => Some(backend),
         BackendChoice::Strongest | BackendChoice::Microvm => None,
     };
+    if let Some(fault) = module::other_kind(asked, input) {
+        return Err(vec![fault]);
+    }
     if only == Some(Backend::Process) {
         return Ok(Chosen {
             backend: Backend::Process,
@@ -82,7 +91,7 @@ pub(crate) fn choose(input: Input<'_>) -> Result<Chosen, Vec<Fault>> {
             return Err(faults);
         }
     };
-    let all = Backend::ALL.map(|backend| coverage(backend, &native, input));
+    let all: Vec<Coverage> = walls_for(input.subject).map(|b| coverage(b, &native, input)).collect();
     let (backend, choice) = match only {
         Some(backend) => (backend, None),
         None => match pick(asked, &all) {
@@ -103,6 +112,15 @@ pub(crate) fn choose(input: Input<'_>) -> Result<Chosen, Vec<Fault>> {
         }),
         false => Err(faults),
     }
+}
+
+/// The walls for a program of this kind, from the weakest: a kernel executes no WebAssembly, and an engine nothing else.
+fn walls_for(subject: &Subject) -> impl Iterator<Item = Backend> {
+    let walls: &[Backend] = match subject.command.module {
+        Some(_) => &[Backend::Wasm],
+        None => &Backend::KERNELS,
+    };
+    walls.iter().copied()
 }
 
 fn none_covers(asked: BackendChoice, passed_over: &[PassedOver]) -> Fault {
@@ -140,15 +158,17 @@ fn pick(asked: BackendChoice, all: &[Coverage]) -> Result<Choice, Vec<PassedOver
 
 fn coverage(backend: Backend, native: &Native, input: Input<'_>) -> Coverage {
     let inner = match backend {
-        Backend::Process => None,
+        Backend::Process | Backend::Wasm => None,
         Backend::Gvisor => Some(Inner::Gvisor),
         Backend::Microvm(vmm) => Some(Inner::Microvm(vmm)),
     };
     let mut declarations = match inner {
+        None if backend == Backend::Wasm => module::promises(&native.promises, input),
         None => native.promises.clone(),
         Some(inner) => table::promises(inner, &native.promises, input),
     };
     declarations.extend(native.clauses.iter().map(|(clause, native)| match inner {
+        None if backend == Backend::Wasm => module::declare(*clause, native, input),
         None => native.clone(),
         Some(inner) => table::declare(inner, *clause, native, input),
     }));
@@ -169,6 +189,7 @@ fn coverage(backend: Backend, native: &Native, input: Input<'_>) -> Coverage {
 fn missing(backend: Backend, walls: &WallFacts, input: Input<'_>) -> Vec<Lack> {
     let vmm = match backend {
         Backend::Process => return Vec::new(),
+        Backend::Wasm => return module::missing(walls),
         Backend::Gvisor => None,
         Backend::Microvm(vmm) => Some(vmm),
     };

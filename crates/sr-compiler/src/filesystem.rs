@@ -31,13 +31,21 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> FilesystemPlan 
     let policy_mounts = mounts::kinds(input, &mut layers, faults);
     let on_disk = input.policy.guest_root().is_some();
     match input.policy.rootfs.source {
-        // The guest's own.
-        _ if on_disk => {}
+        // The guest's own, or none at all.
+        _ if on_disk || input.engine => {}
         RootfsSource::Host => host_root(input, &mut layers, &mut tree),
         RootfsSource::Dir => own_root(input, &mut layers, &mut tree, faults),
     }
-    everywhere(&mut tree);
-    let prefixes = installation(input, &mut tree, faults);
+    let prefixes = match input.engine {
+        true => {
+            tree.set("/tmp", ViewKind::Scratch { mode: 0o1777 });
+            Vec::new()
+        }
+        false => {
+            everywhere(&mut tree);
+            installation(input, &mut tree, faults)
+        }
+    };
     mounts::place(policy_mounts, &mut tree, faults);
     if !on_disk {
         add_workdir(input, &mut tree);
@@ -73,7 +81,9 @@ pub(crate) fn around(
         directory,
     };
     let mut tree = Tree::default();
-    for dir in &input.facts.system {
+    // A static program needs nothing of the host's.
+    let system = input.facts.system.iter().filter(|_| !input.engine);
+    for dir in system {
         let what = match &dir.link {
             Some(to) => ViewKind::Symlink { to: to.clone() },
             None => read_only(&dir.path, true),
@@ -84,12 +94,15 @@ pub(crate) fn around(
         .facts
         .etc
         .iter()
-        .filter(|member| LOADER.contains(&member.as_str()))
+        .filter(|member| !input.engine && LOADER.contains(&member.as_str()))
     {
         let source = member.clone();
         tree.set(member, ViewKind::Copy { source });
     }
-    everywhere(&mut tree);
+    // Neither /proc nor /dev: its worker opens nothing but what it is shown.
+    if !input.engine {
+        everywhere(&mut tree);
+    }
     for (target, what) in places {
         tree.set(&target, what);
     }
@@ -98,12 +111,13 @@ pub(crate) fn around(
     for entry in &inside.entries {
         let what = match &entry.what {
             // On the `/dev` of the guest.
-            what if wall::is_guests(what)
+            what if !input.engine
+                && wall::is_guests(what)
                 && path::relative(&entry.target, "/dev").is_some_and(|rest| !rest.is_empty()) =>
             {
                 continue;
             }
-            what if wall::is_guests(what) => ViewKind::Directory { mode: 0o755 },
+            what if !input.engine && wall::is_guests(what) => ViewKind::Directory { mode: 0o755 },
             what => what.clone(),
         };
         tree.set(&below(&entry.target), what);

@@ -20,4 +20,4 @@ pub use compile::{bundle_schema, compile, wall_for};
 pub use coverage::{coverage_schema, matrix};
 pub use resources::wants_quota;
 pub use syscalls::{Arch, Denial, denial, known_syscall, syscall_name};
-pub use wall::guest_plan;
+pub use wall::{code_settings, guest_plan, module_plan};

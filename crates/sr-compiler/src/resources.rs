@@ -4,7 +4,7 @@ use crate::bundle::{Backing, Limit, LimitMechanism, ResourcesPlan, WritableStore
 use crate::compile::Input;
 use sr_common::canonical::MAX_INTEGER;
 use sr_common::facts::{CgroupController, CgroupFacts, HelperCeilings};
-use sr_common::{ByteSize, Code, Control, Fault, HostFacts, Strength};
+use sr_common::{ByteSize, Code, Control, Fault, HostFacts, Millis, Strength};
 use sr_policy::PolicySpec;
 use sr_policy::spec::{Durability, OnOutput, RequiredStrength};
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         ("RTPRIO".to_owned(), 0),
         ("SIGPENDING".to_owned(), 4096),
     ]);
-    let most = match input.guest && !input.sentry {
+    let most = match input.is_machine() {
         true => HelperCeilings::default(),
         false => facts.cgroup.helper.unwrap_or_default(),
     };
@@ -106,7 +106,7 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
             mechanism: disk.0,
             strength: disk.1,
         },
-        wall_time: asked.wall_time,
+        wall_time: wall_time(input),
         open_files: u64::from(asked.open_files),
         output: asked.output,
         output_kills: asked.on_output == OnOutput::Kill,
@@ -125,6 +125,18 @@ pub(crate) fn plan(input: Input<'_>, faults: &mut Vec<Fault>) -> ResourcesPlan {
         }
     }
     plan
+}
+
+/// The shorter of the run's and, of a module, its own.
+fn wall_time(input: Input<'_>) -> Millis {
+    let own = input
+        .policy
+        .wasm
+        .as_ref()
+        .filter(|_| input.engine)
+        .and_then(|wasm| wasm.time);
+    let all = input.policy.resources.wall_time;
+    own.map_or(all, |own| own.min(all))
 }
 
 /// The limits that have a strength, with their control and field; `None`: no limit asked.
@@ -193,7 +205,7 @@ fn backing(policy: &PolicySpec, facts: &HostFacts) -> Backing {
 
 /// `ceiling`: the helper's, where it makes the group.
 fn group(input: Input<'_>, controller: Option<&CgroupController>, ceiling: Option<u64>, value: u64) -> Option<Limit> {
-    if input.guest && !input.sentry {
+    if input.is_machine() {
         return Some(in_guest(value));
     }
     let CgroupController { version, parent } = controller?.clone();

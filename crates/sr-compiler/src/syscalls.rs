@@ -5,6 +5,8 @@ pub mod bpf;
 mod denial;
 pub(crate) mod gvisor;
 pub mod interpreter;
+mod listed;
+pub(crate) mod module;
 pub mod oci;
 mod own;
 mod paths;

@@ -4,6 +4,7 @@
 //! The program's view stands below `/guest` in the monitor's. What lies in memory (`/tmp`, `/dev`, `/proc`) is the guest's own.
 
 mod guest;
+mod module;
 
 use crate::bundle::{
     CompileBundle, EvidencePlan, MonitorPlan, MountEvidence, ProcessPlan, ResourcesPlan, ViewKind, WallPlan,
@@ -13,6 +14,7 @@ use crate::syscalls::{self, Arch, bpf};
 use crate::{filesystem, gvisor, resources, vmm};
 pub use guest::guest_plan;
 pub(crate) use guest::is_guests;
+pub use module::{code_settings, module_plan};
 use sr_common::facts::{Command, SystemDir, WallParts};
 use sr_common::guest::{AGENT_PORT, FILES_PORT};
 use sr_common::{Backend, ByteSize, Code, Digest, Fault, Millis, Subject, Vmm, path};
@@ -60,6 +62,7 @@ pub(crate) fn plan(input: Input<'_>, bundle: &CompileBundle, faults: &mut Vec<Fa
     match bundle.backend {
         Backend::Process => None,
         Backend::Gvisor => sentry(input, bundle, parts, faults),
+        Backend::Wasm => module::wall(input, bundle, parts, faults),
         Backend::Microvm(Vmm::Qemu) => qemu(input, bundle, parts, faults),
         Backend::Microvm(Vmm::Firecracker) => firecracker(input, bundle, parts, faults),
         Backend::Microvm(Vmm::CloudHypervisor) => cloud_hypervisor(input, bundle, parts, faults),
@@ -191,6 +194,7 @@ fn room(memory: u64) -> Room {
     Room {
         memory: Some(memory.saturating_add(MONITOR)),
         pids: Some(MONITOR_PIDS),
+        files: None,
     }
 }
 
@@ -220,6 +224,7 @@ fn sentry(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &
         pids: asked
             .pids
             .map(|pids| pids.saturating_mul(each).saturating_add(SENTRY_PIDS)),
+        files: None,
     };
     let program = read_only((gvisor::PROGRAM.to_owned(), parts.monitor.clone()));
     let content = rendered(gvisor::text(&gvisor::config(bundle, ROOT)), faults)?;
@@ -241,6 +246,8 @@ fn sentry(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts, faults: &
 struct Room {
     memory: Option<u64>,
     pids: Option<u32>,
+    /// `None`: as many as a monitor needs.
+    files: Option<u32>,
 }
 
 /// Bytes that the guest has.
@@ -269,6 +276,14 @@ fn disks(parts: &WallParts) -> Vec<String> {
     roots.map(|image| place(&image.role)).collect()
 }
 
+/// What is started in the sandbox of the monitor.
+fn driver(input: Input<'_>) -> &'static str {
+    match input.engine {
+        true => module::WORKER,
+        false => DRIVER,
+    }
+}
+
 fn place(role: &str) -> String {
     format!("/wall/{role}")
 }
@@ -291,8 +306,8 @@ fn around(
     places: Vec<(String, ViewKind)>,
     faults: &mut Vec<Fault>,
 ) -> Option<CompileBundle> {
-    let policy = policy_around(input.policy, room);
-    let subject = subject_around(input.subject);
+    let policy = policy_around(input, room);
+    let subject = subject_around(input);
     let input = Input {
         policy: &policy,
         subject: &subject,
@@ -315,7 +330,11 @@ fn around(
     };
     let arch = Arch::parse(&input.facts.arch)?;
     let places = files(input, parts).into_iter().map(read_only).chain(places).collect();
-    let syscalls_plan = if input.sentry {
+    let syscalls_plan = if input.engine {
+        // Each memory is a reservation of all that it could grow to.
+        resources_plan.rlimits.remove("AS");
+        syscalls::module::plan(arch, faults)?
+    } else if input.sentry {
         // The program's memory is one file of the Sentry's, and its address spaces are the Sentry's processes'.
         for name in ["AS", "FSIZE"] {
             resources_plan.rlimits.remove(name);
@@ -329,7 +348,7 @@ fn around(
     Some(CompileBundle {
         backend: Backend::Process,
         renderings: BTreeMap::from([(format!("seccomp.{}", syscalls_plan.arch), program)]),
-        process_plan: process_around(bundle),
+        process_plan: process_around(input, bundle),
         evidence_plan: evidence_around(input, bundle, parts),
         filesystem_plan,
         syscalls_plan,
@@ -342,9 +361,9 @@ fn around(
 }
 
 /// What the monitor may, in the words of a policy.
-fn policy_around(policy: &PolicySpec, room: Room) -> PolicySpec {
-    let mut around = policy.clone();
-    around.runtime.command = Some(DRIVER.to_owned());
+fn policy_around(input: Input<'_>, room: Room) -> PolicySpec {
+    let mut around = input.policy.clone();
+    around.runtime.command = Some(driver(input).to_owned());
     around.runtime.args = Vec::new();
     around.runtime.env = BTreeMap::new();
     around.runtime.workdir = Some("/".to_owned());
@@ -364,26 +383,28 @@ fn policy_around(policy: &PolicySpec, room: Room) -> PolicySpec {
     let resources = &mut around.resources;
     resources.memory = room.memory.map(ByteSize);
     resources.pids = room.pids;
-    resources.open_files = MONITOR_FILES;
+    resources.open_files = room.files.unwrap_or(MONITOR_FILES);
     // The guest's kernel holds the program's; these hold the monitor's.
     resources.strength = RequiredStrength::Any;
     around
 }
 
-fn subject_around(subject: &Subject) -> Subject {
+fn subject_around(input: Input<'_>) -> Subject {
+    let driver = driver(input);
     Subject {
         hidden: Vec::new(),
         command: Command {
-            written: DRIVER.to_owned(),
-            path: DRIVER.to_owned(),
+            written: driver.to_owned(),
+            path: driver.to_owned(),
             interpreters: Vec::new(),
             prefixes: Vec::new(),
             path_dirs: Vec::new(),
+            module: None,
         },
         mounts: Vec::new(),
         root: None,
         wall: None,
-        ..subject.clone()
+        ..input.subject.clone()
     }
 }
 
@@ -397,7 +418,7 @@ fn files(input: Input<'_>, parts: &WallParts) -> Vec<(String, String)> {
         .images
         .iter()
         .map(|image| (place(&image.role), image.path.clone()));
-    std::iter::once((DRIVER.to_owned(), parts.driver.clone()))
+    std::iter::once((driver(input).to_owned(), parts.driver.clone()))
         .chain(images)
         .collect()
 }
@@ -409,12 +430,15 @@ fn rendered(text: Result<String, serde_json::Error>, faults: &mut Vec<Fault>) ->
         .ok()
 }
 
-fn process_around(bundle: &CompileBundle) -> ProcessPlan {
+fn process_around(input: Input<'_>, bundle: &CompileBundle) -> ProcessPlan {
     let env = [("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("TMPDIR", "/tmp")];
     ProcessPlan {
-        executable: DRIVER.to_owned(),
+        executable: driver(input).to_owned(),
         script: None,
-        argv: ["safe-run", "monitor"].map(str::to_owned).to_vec(),
+        argv: match input.engine {
+            true => module::arguments(),
+            false => ["safe-run", "monitor"].map(str::to_owned).to_vec(),
+        },
         env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         workdir: "/".to_owned(),
         hostname: "monitor".to_owned(),
@@ -436,10 +460,9 @@ fn evidence_around(input: Input<'_>, bundle: &CompileBundle, parts: &WallParts) 
         // Among its own files.
         _ => parts.monitor.clone(),
     };
-    let wall = files(input, parts)
-        .into_iter()
-        .skip(1)
-        .chain([(monitor, parts.monitor.clone())]);
+    // The worker of a module is its driver and its monitor.
+    let monitor = (!input.engine).then(|| (monitor, parts.monitor.clone()));
+    let wall = files(input, parts).into_iter().skip(1).chain(monitor);
     let wall = wall.map(|(target, source)| MountEvidence {
         source,
         target,

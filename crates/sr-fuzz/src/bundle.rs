@@ -68,6 +68,7 @@ pub fn plain() -> (PolicySpec, HostFacts, Subject) {
             interpreters: vec![],
             prefixes: vec![],
             path_dirs: vec![],
+            module: None,
         },
         mounts: vec![],
         root: None,
@@ -297,6 +298,7 @@ fn walls(c: &mut Choices<'_>) -> WallFacts {
         _ => found(),
     };
     WallFacts {
+        wasm: program(c),
         runsc: program(c),
         qemu: program(c),
         cloud_hypervisor: program(c),

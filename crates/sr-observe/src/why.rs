@@ -97,7 +97,7 @@ pub fn keeps_files_untold(report: &RunReport) -> bool {
 
 /// Whether the run ended for a reason that is none of the policy's.
 pub fn own_end(report: &RunReport) -> bool {
-    matches!(report.result.cause, Cause::Exit | Cause::Signal)
+    matches!(report.result.cause, Cause::Exit | Cause::Signal | Cause::Trap)
 }
 
 fn refused(fault: &Recorded) -> Finding {
@@ -130,10 +130,10 @@ fn denied(denied: &DeniedOperation) -> Finding {
 fn limit(report: &RunReport, clause: &str) -> Finding {
     let asked = report.obligations.iter().find(|o| o.clause == clause);
     let requested = asked.map(|o| o.requested.as_str()).unwrap_or_default();
-    let field = clause.rsplit('.').next().unwrap_or(clause);
+    let (section, field) = clause.rsplit_once('.').unwrap_or(("resources", clause));
     let fatal = matches!(
         report.result.cause,
-        Cause::Timeout | Cause::Memory | Cause::Pids | Cause::Disk | Cause::Output
+        Cause::Timeout | Cause::Memory | Cause::Pids | Cause::Disk | Cause::Output | Cause::Fuel | Cause::Stack
     );
     let reason = match (fatal, field) {
         (_, "output") if !fatal => format!("what came after {requested} was dropped"),
@@ -145,7 +145,7 @@ fn limit(report: &RunReport, clause: &str) -> Finding {
         what: field.to_owned(),
         clause: Some(clause.to_owned()),
         reason,
-        remedy: doubled(requested).map(|more| format!("resources: {{{field}: {more}}}")),
+        remedy: doubled(requested).map(|more| format!("{section}: {{{field}: {more}}}")),
         count: None,
         program: None,
     }
@@ -153,7 +153,7 @@ fn limit(report: &RunReport, clause: &str) -> Finding {
 
 /// Twice a size, a time or a number.
 fn doubled(text: &str) -> Option<String> {
-    if let Ok(number) = text.parse::<u32>() {
+    if let Ok(number) = text.parse::<u64>() {
         return Some(number.saturating_mul(2).to_string());
     }
     if let Ok(size) = ByteSize::parse(text) {

@@ -1,16 +1,17 @@
 //! The policy document as people write it: every field optional, because presets and `extends` fill the rest.
 
-use crate::decode::{Decode, Decoder, section};
+use crate::decode::section;
+use crate::host_call::HostCallRule;
 use crate::merge::replaces;
-use crate::node::Node;
-use crate::planned::{DetectionSection, DevicesSection, NetworkSection, SecretSection, WasmSection};
+use crate::planned::{DetectionSection, DevicesSection, NetworkSection, SecretSection};
 use crate::spec::{
-    Accel, BackendChoice, DeniedScope, Durability, HashScope, Installation, ObserveScope, OnOutput, RequiredStrength,
-    RootWritable, SyscallProfile,
+    Accel, BackendChoice, DeniedScope, Durability, HashScope, Installation, Level, ObserveScope, OnOutput,
+    RequiredStrength, RootWritable, SyscallProfile,
 };
-use crate::words::{Cpus, OrAll, Text, Word, choices, choose};
+use crate::words::{Cpus, OrAll, Text, Word, choices};
 use schemars::JsonSchema;
 use serde::Serialize;
+use sr_common::module::Metering;
 use sr_common::{ByteSize, Control, Millis, Vmm};
 use std::collections::BTreeMap;
 
@@ -46,7 +47,7 @@ section! {
         /// Not available in this build: must be empty.
         devices: DevicesSection,
         mac: MacSection,
-        /// Not available in this build.
+        /// Belongs to the backends `auto`, `wasm` and `strongest`.
         wasm: WasmSection,
         /// Belongs to the backends `microvm…` and `strongest`.
         microvm: MicrovmSection,
@@ -72,9 +73,10 @@ section! {
 
 section! {
     pub struct RuntimeSection {
-        /// The wall. `auto` is `process`; `strongest`: the strongest that covers the policy on the host; `microvm`: the
-        /// strongest of the virtual machines that does. `wasm` is not available in this build.
-        backend: BackendWord,
+        /// The wall. `auto` is `process`, for WebAssembly `wasm`; `strongest`: the strongest that covers the policy on the
+        /// host; `microvm`: the strongest of the virtual machines that does. `wasm`: the command is a module, run by an
+        /// engine in a process behind the native wall.
+        backend: BackendChoice,
         /// A path or a name looked up in the view's PATH. Left out: given after `--`.
         command: Word,
         /// Always written; `[]`: none.
@@ -98,38 +100,6 @@ section! {
         writable: RootWritable,
         /// Whether a command's own installation (pyenv, nvm, a venv) is shown read-only or refused.
         installation: Installation,
-    }
-}
-
-/// A backend as a document names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(into = "&'static str")]
-#[schemars(with = "String", extend("enum" = BackendWord::all().map(<&str>::from).collect::<Vec<_>>()))]
-pub enum BackendWord {
-    Choice(BackendChoice),
-    /// Not available in this build.
-    Wasm,
-}
-
-impl BackendWord {
-    fn all() -> impl Iterator<Item = BackendWord> {
-        BackendChoice::all().map(BackendWord::Choice).chain([BackendWord::Wasm])
-    }
-}
-
-impl From<BackendWord> for &'static str {
-    fn from(word: BackendWord) -> &'static str {
-        match word {
-            BackendWord::Choice(choice) => choice.name(),
-            BackendWord::Wasm => "wasm",
-        }
-    }
-}
-
-impl Decode for BackendWord {
-    fn decode(node: &Node, d: &mut Decoder<'_>) -> Option<Self> {
-        let words: Vec<_> = BackendWord::all().map(|word| (word.into(), word)).collect();
-        choose(node, d, &words)
     }
 }
 
@@ -247,6 +217,36 @@ section! {
 }
 
 section! {
+    /// What the engine lets a program of WebAssembly have.
+    pub struct WasmSection {
+        /// Values for what is not written here. `strict`: 128MiB of memory, 5s, 5000000000 units of fuel, 3 open files;
+        /// `permissive`: 1GiB, 5min, 100000000000 units, 20 open files.
+        level: Level,
+        /// How the engine counts what is computed. Left out: `fuel` where `level` or `fuel` is written, else `deadline`.
+        metering: Metering,
+        /// Units: about one for each instruction. Only where fuel is metered.
+        fuel: u64,
+        /// Linear memories, tables and collected heaps together, 64KiB to 4GiB. Left out, without a level: what
+        /// `resources` lets it have.
+        memory: ByteSize,
+        /// 1ms to 30d. Left out, without a level: what `resources` lets it have.
+        time: Millis,
+        /// Files and directories that it opens, at a time, at most 1048576. Left out, without a level: what `resources` lets
+        /// it have.
+        open_files: u64,
+        /// Of the code that it is compiled to, 64KiB to 64MiB. Default `1MiB`.
+        stack: ByteSize,
+        /// Of all tables together, 1 to 10000000. Default 1048576.
+        table_elements: u64,
+        /// How long it may take to be compiled, 1s to 10min. Default `30s`.
+        compile_time: Millis,
+        /// What may be done with functions of WASI preview 1 (`path_open`), or interfaces of preview 2 and their functions
+        /// (`wasi:random/random`), by name. What is not named is allowed.
+        host_calls: BTreeMap<String, HostCallRule>,
+    }
+}
+
+section! {
     pub struct EvidenceSection {
         /// `default`, `none`, or the name of a key.
         sign: Word,
@@ -261,7 +261,7 @@ section! {
     }
 }
 
-replaces!(RootSource, OnDeniedCall, BackendWord);
+replaces!(RootSource, OnDeniedCall);
 
 choices! {
     RootSource { "host" => Host, "dir" => Dir, "image" => Image, "disk" => Disk }

@@ -5,6 +5,8 @@ use crate::text::printable;
 use sr_common::{Backend, Control};
 use std::fmt::Write as _;
 
+mod wasm;
+
 /// What the policy means for the program, one sentence a line, in groups with a heading.
 pub fn explain(spec: &PolicySpec) -> String {
     let mut out = String::new();
@@ -19,7 +21,8 @@ pub fn explain(spec: &PolicySpec) -> String {
         spec.preset.name()
     );
     section(&mut out, "Program", program_lines(spec, &program));
-    let wall = wall_lines(spec);
+    let mut wall = wall_lines(spec);
+    wall.extend(wasm::lines(spec));
     if !wall.is_empty() {
         section(&mut out, "Wall", wall);
     }
@@ -80,7 +83,8 @@ fn program_lines(spec: &PolicySpec, program: &str) -> Vec<String> {
 fn wall_lines(spec: &PolicySpec) -> Vec<String> {
     let guest = spec.microvm.clone().unwrap_or_default();
     let monitor = match spec.runtime.backend {
-        BackendChoice::Auto | BackendChoice::This(Backend::Process) => return Vec::new(),
+        // Of an engine its own module tells.
+        BackendChoice::Auto | BackendChoice::This(Backend::Process | Backend::Wasm) => return Vec::new(),
         BackendChoice::This(Backend::Gvisor) => {
             return vec!["It runs behind gVisor, a kernel in user space, and the host's kernel holds that.".into()];
         }

@@ -6,6 +6,7 @@ pub mod document;
 mod explain;
 mod format;
 mod host;
+mod host_call;
 mod merge;
 mod node;
 mod overlay;

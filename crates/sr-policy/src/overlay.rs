@@ -153,6 +153,22 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_is_asked_for_by_its_name() {
+        let overlay: Overlay = serde_json::from_str(r#"{"backend": "wasm"}"#).unwrap();
+        let mut spec = preset("standard").unwrap();
+        let plain = spec.with_overlay(&overlay).unwrap();
+        assert_eq!((plain.runtime.backend.name(), plain.wasm), ("wasm", None));
+        spec.wasm = Some(crate::spec::Wasm::default());
+        assert_eq!(spec.with_overlay(&overlay).unwrap().wasm, spec.wasm);
+        let backend = Some(BackendChoice::Microvm);
+        let other = Overlay {
+            backend,
+            ..Overlay::default()
+        };
+        assert_eq!(spec.with_overlay(&other).unwrap_err()[0].path, "wasm");
+    }
+
+    #[test]
     fn flags_meet_the_same_rules() {
         let cases = [
             (

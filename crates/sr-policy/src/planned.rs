@@ -6,7 +6,6 @@ use crate::merge::replaces;
 use crate::words::{Word, choices};
 use schemars::JsonSchema;
 use serde::Serialize;
-use sr_common::ByteSize;
 
 /// Devices by name, such as a GPU.
 pub type DevicesSection = Vec<Word>;
@@ -87,15 +86,6 @@ section! {
         hosts: Vec<Word>,
         /// The header in which it is sent.
         header: Word,
-    }
-}
-
-section! {
-    pub struct WasmSection {
-        engine: Word,
-        level: Word,
-        fuel: u64,
-        stack: ByteSize,
     }
 }
 

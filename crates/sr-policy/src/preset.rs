@@ -84,6 +84,7 @@ impl Preset {
             files: None,
             mac: None,
             microvm: None,
+            wasm: None,
             evidence: Evidence {
                 sign: "default".into(),
                 sample_interval: Millis(100),

@@ -1,8 +1,10 @@
 //! A complete policy as a YAML document that reads back as the same policy.
 
+use crate::host_call::HostCallRule;
 use crate::rules::files::can_be_named;
-use crate::spec::PolicySpec;
+use crate::spec::{PolicySpec, Wasm};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// The policy as a complete document: every default written out, and `extends` naming the preset beneath, so that
@@ -63,13 +65,14 @@ pub fn render_yaml(spec: &PolicySpec) -> String {
     }
     if let Some(guest) = &spec.microvm {
         out.open("microvm");
-        if let Some(vmm) = &guest.vmm {
-            out.line(1, "vmm", vmm);
-        }
+        out.some(1, "vmm", guest.vmm.as_ref());
         out.line(1, "kernel", &guest.kernel);
         out.some(1, "rootfs", guest.rootfs.as_ref());
         out.line(1, "accel", &guest.accel);
         out.line(1, "bootTimeout", &guest.boot_timeout);
+    }
+    if let Some(wasm) = &spec.wasm {
+        out.wasm(wasm);
     }
     out.open("evidence");
     out.line(1, "sign", &spec.evidence.sign);
@@ -99,7 +102,7 @@ impl Writer {
         let _ = writeln!(self.0, "{:indent$}{key}: {}", "", flow(value), indent = depth * 2);
     }
 
-    fn some(&mut self, depth: usize, key: &str, value: Option<&String>) {
+    fn some<T: Serialize>(&mut self, depth: usize, key: &str, value: Option<&T>) {
         if let Some(value) = value {
             self.line(depth, key, value);
         }
@@ -121,6 +124,24 @@ impl Writer {
         match limit {
             Some(limit) => self.line(1, key, limit),
             None => self.line(1, key, &"all"),
+        }
+    }
+
+    fn wasm(&mut self, wasm: &Wasm) {
+        self.open("wasm");
+        self.some(1, "level", wasm.level.as_ref());
+        self.line(1, "metering", &wasm.metering);
+        self.some(1, "fuel", wasm.fuel.as_ref());
+        self.some(1, "memory", wasm.memory.as_ref());
+        self.some(1, "time", wasm.time.as_ref());
+        self.some(1, "openFiles", wasm.open_files.as_ref());
+        self.line(1, "stack", &wasm.stack);
+        self.line(1, "tableElements", &wasm.table_elements);
+        self.line(1, "compileTime", &wasm.compile_time);
+        let rules = wasm.host_calls.rules.iter();
+        let rules: BTreeMap<&str, HostCallRule> = rules.map(|(name, rule)| (name.as_str(), rule.into())).collect();
+        if !rules.is_empty() {
+            self.line(1, "hostCalls", &rules);
         }
     }
 

@@ -1,16 +1,17 @@
 //! From a policy file to a complete policy: `extends` followed, layers merged, defaults filled in, rules applied.
 
 use crate::decode::MAX_FAULTS;
-use crate::document::{BackendWord, MicrovmSection, MountSection, OnDeniedCall, PolicyDocument, RootSource};
+use crate::document::{MicrovmSection, MountSection, OnDeniedCall, PolicyDocument, RootSource, WasmSection};
 use crate::format::Format;
 use crate::merge::Merge;
 use crate::preset::PRESET_NAMES;
 use crate::rules::{self, EXTENDS_CYCLE, EXTENDS_DEPTH, lexical};
 use crate::source::{Layer, PolicySource, parse};
-use crate::spec::{Files, Mac, Microvm, Mount, OnDenied, PolicySpec, Preset, RootfsSource};
+use crate::spec::{Files, Mac, Microvm, Mount, OnDenied, PolicySpec, Preset, RootfsSource, Wasm};
 use crate::suggest::nearest;
 use crate::text::printable;
 use crate::words::{OrAll, Text, Word};
+use sr_common::module::Metering;
 use sr_common::{Code, Fault, SourceLine};
 
 /// Gives the file that `extends` names: its path is the one written, joined to the directory of the extending file's
@@ -147,9 +148,7 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
             .extend(metadata.labels.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)));
     }
     if let Some(runtime) = document.runtime {
-        if let Some(BackendWord::Choice(choice)) = runtime.backend {
-            spec.runtime.backend = choice;
-        }
+        set(&mut spec.runtime.backend, runtime.backend);
         spec.runtime.command = runtime.command.map(|w| w.0);
         set(
             &mut spec.runtime.args,
@@ -210,6 +209,7 @@ fn complete(document: PolicyDocument, mut spec: PolicySpec) -> PolicySpec {
         spec.mac = apparmor.or(mac.selinux.map(|Word(context)| Mac::Selinux(context)));
     }
     spec.microvm = document.microvm.map(microvm);
+    spec.wasm = document.wasm.map(wasm);
     if let Some(evidence) = document.evidence {
         set(&mut spec.evidence.sign, evidence.sign.map(|w| w.0));
         set(&mut spec.evidence.sample_interval, evidence.sample_interval);
@@ -246,4 +246,24 @@ fn microvm(section: MicrovmSection) -> Microvm {
     set(&mut guest.accel, section.accel);
     set(&mut guest.boot_timeout, section.boot_timeout);
     guest
+}
+
+fn wasm(section: WasmSection) -> Wasm {
+    let mut wasm = section.level.map_or_else(Wasm::default, Wasm::at);
+    set(&mut wasm.metering, section.fuel.map(|_| Metering::Fuel));
+    set(&mut wasm.metering, section.metering);
+    if wasm.metering != Metering::Fuel {
+        // The level's. One that is written stays, and is refused.
+        wasm.fuel = None;
+    }
+    wasm.fuel = section.fuel.or(wasm.fuel);
+    wasm.memory = section.memory.or(wasm.memory);
+    wasm.time = section.time.or(wasm.time);
+    wasm.open_files = section.open_files.or(wasm.open_files);
+    set(&mut wasm.stack, section.stack);
+    set(&mut wasm.table_elements, section.table_elements);
+    set(&mut wasm.compile_time, section.compile_time);
+    let rules = section.host_calls.unwrap_or_default().into_iter();
+    wasm.host_calls.rules = rules.filter_map(|(name, rule)| Some((name, rule.rule()?))).collect();
+    wasm
 }

@@ -52,6 +52,7 @@ fn forbid_null(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::BackendChoice;
 
     #[test]
     fn the_schema_is_strict_and_described() {
@@ -65,6 +66,31 @@ mod tests {
         assert_eq!(schema["properties"]["runtime"]["required"], json!(["args"]));
         assert_eq!(schema["$defs"]["ByteSize"]["type"], json!(["string", "integer"]));
         assert!(schema["properties"]["session"]["description"].is_string());
+        let backends: Vec<_> = BackendChoice::all().map(BackendChoice::name).collect();
+        let backend = &schema["$defs"]["BackendChoice"];
+        assert_eq!(
+            (&backend["type"], &backend["enum"]),
+            (&json!("string"), &json!(backends))
+        );
         assert!(!schema.to_string().contains("\"null\""), "{schema:#}");
+    }
+
+    #[test]
+    fn a_rule_for_a_host_call_is_a_word_or_a_map() {
+        let schema = json_schema();
+        let wasm = &schema["$defs"]["WasmSection"];
+        assert_eq!(
+            wasm["properties"]["hostCalls"]["additionalProperties"],
+            json!({"$ref": "#/$defs/HostCallRule"})
+        );
+        let forms: Vec<_> = ["HostCallWord", "HostCallSection"]
+            .map(|name| json!({"$ref": format!("#/$defs/{name}")}))
+            .into();
+        assert_eq!(schema["$defs"]["HostCallRule"]["anyOf"], json!(forms));
+        let section = &schema["$defs"]["HostCallSection"];
+        assert_eq!(section["additionalProperties"], json!(false));
+        for field in wasm["properties"].as_object().unwrap().values() {
+            assert!(field["description"].is_string(), "{field:#}");
+        }
     }
 }

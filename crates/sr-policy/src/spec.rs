@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+mod wasm;
+
+pub use wasm::{Level, Wasm};
+
 /// A complete policy: `extends` resolved, presets merged, every default written out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -32,6 +36,9 @@ pub struct PolicySpec {
     /// The guest, where a virtual machine is the wall; `None`: as [`Microvm::default`] says.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub microvm: Option<Microvm>,
+    /// What the engine lets a program of WebAssembly have; `None`: as [`Wasm::default`] says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wasm: Option<Wasm>,
     pub evidence: Evidence,
     /// Captured writes are kept under this name and shown to the next run; `auto` names it after the workspace.
     pub session: Option<String>,
@@ -82,9 +89,9 @@ pub struct Runtime {
 /// Which wall a policy asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("enum" = BackendChoice::all().map(BackendChoice::name).collect::<Vec<_>>()))]
 pub enum BackendChoice {
-    /// The native wall.
+    /// The native wall; where the program is WebAssembly, an engine behind it.
     Auto,
     /// The strongest that covers the policy on the host.
     Strongest,

@@ -4,13 +4,15 @@ use crate::decode::{Decode, Decoder};
 use crate::merge::{Merge, replaces};
 use crate::node::{Key, Kind, Node, Typed};
 use crate::spec::{
-    Accel, DeniedScope, Durability, HashScope, Installation, ObserveScope, OnOutput, RequiredStrength, RootWritable,
-    SyscallProfile,
+    Accel, BackendChoice, DeniedScope, Durability, HashScope, Installation, Level, ObserveScope, OnOutput,
+    RequiredStrength, RootWritable, SyscallProfile,
 };
 use crate::suggest::nearest;
 use crate::text::{is_hostile, is_reordering, printable};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sr_common::host_calls::Clock;
+use sr_common::module::Metering;
 use sr_common::{ByteSize, Code, Control, Millis, Vmm};
 use std::ops::Deref;
 
@@ -80,6 +82,9 @@ impl<T> Merge for OrAll<T> {
 
 replaces!(
     Accel,
+    BackendChoice,
+    Level,
+    Metering,
     Vmm,
     Word,
     Text,
@@ -240,6 +245,13 @@ impl<T: Decode> Decode for OrAll<T> {
     }
 }
 
+impl Decode for BackendChoice {
+    fn decode(node: &Node, d: &mut Decoder<'_>) -> Option<Self> {
+        let words: Vec<_> = BackendChoice::all().map(|choice| (choice.name(), choice)).collect();
+        choose(node, d, &words)
+    }
+}
+
 impl Decode for Cpus {
     fn decode(node: &Node, d: &mut Decoder<'_>) -> Option<Self> {
         let number = match &node.kind {
@@ -318,6 +330,12 @@ choices! {
     DeniedScope { "available" => Available, "network" => Network, "calls" => Calls, "paths" => Paths }
     HashScope { "files" => Files, "tree" => Tree }
     Accel { "kvm" => Kvm, "tcg" => Tcg }
+    Level { "strict" => Strict, "permissive" => Permissive }
+    Metering { "deadline" => Deadline, "epochs" => Epochs, "fuel" => Fuel }
+    Clock {
+        "realtime" => Realtime, "monotonic" => Monotonic, "processCputimeId" => ProcessCputimeId,
+        "threadCputimeId" => ThreadCputimeId,
+    }
     Vmm { "firecracker" => Firecracker, "cloud-hypervisor" => CloudHypervisor, "qemu" => Qemu }
     Durability { "none" => None, "process" => Process, "machine" => Machine }
     Control {
@@ -327,6 +345,7 @@ choices! {
         "seccomp" => Seccomp, "capabilities" => Capabilities, "noNewPrivileges" => NoNewPrivileges,
         "postureAtExec" => PostureAtExec, "cpu" => Cpu, "memory" => Memory, "pids" => Pids, "disk" => Disk,
         "wallTime" => WallTime, "openFiles" => OpenFiles, "output" => Output, "network" => Network, "mac" => Mac,
-        "executableDigest" => ExecutableDigest, "hardwareVirtualization" => HardwareVirtualization,
+        "executableDigest" => ExecutableDigest, "hostCalls" => HostCalls, "fuel" => Fuel,
+        "hardwareVirtualization" => HardwareVirtualization,
     }
 }

@@ -98,6 +98,32 @@ fn a_fault_of_a_merged_policy_points_into_the_layer_that_said_it() {
     );
 }
 
+#[test]
+fn slips_in_the_section_of_an_engine_are_told() {
+    let head = "apiVersion: safe-run/v1\nmetadata: {name: a}\nruntime: {backend: wasm, args: []}\nmounts: []\n";
+    for (slip, remedy) in [
+        ("wasm: {mettering: fuel}", "did you mean `metering`?"),
+        ("wasm: {metering: feul}", "did you mean `fuel`?"),
+        ("wasm: {level: Strict}", "did you mean `strict`?"),
+        ("wasm: {hostCalls: {fd_read: dney}}", "did you mean `deny`?"),
+        ("wasm: {hostCalls: {fd_raed: deny}}", "did you mean `fd_read`?"),
+        ("wasm: {hostCalls: {random_get: {atmost: 1}}}", "did you mean `atMost`?"),
+        (
+            "wasm: {hostCalls: {clock_res_get: {clocks: [monotonc]}}}",
+            "did you mean `monotonic`?",
+        ),
+    ] {
+        let judged = parse("p.yaml", format!("{head}{slip}\n").as_bytes(), Format::Yaml);
+        let faults = judged.and_then(|source| resolve(&source, &no_files)).unwrap_err();
+        let line = faults[0].source.as_ref().map(|at| at.line);
+        assert_eq!(
+            (faults.len(), faults[0].remedy.as_str(), line),
+            (1, remedy, Some(5)),
+            "{slip}"
+        );
+    }
+}
+
 const POLICY: &str = "apiVersion: safe-run/v1\nmetadata: {name: a, labels: {x: y}}\nextends: strict\nruntime:\n  command: /bin/true\n  args: &a [\"-c\", 'x']\n  env: {A: b}\nmounts:\n  - {source: ./src, target: /work, readOnly: true}\nresources: {cpu: 0.5, memory: 512MiB, wallTime: 30s}\nhide: *a\nsyscalls: {allow: [], onDenied: errno}\n";
 
 proptest! {

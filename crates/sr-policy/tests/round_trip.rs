@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use sr_common::{ByteSize, Control, Fault, Millis};
+use sr_common::host_calls::{Clock, HostCalls, Rule};
+use sr_common::module::Metering;
+use sr_common::{Backend, ByteSize, Control, Fault, Millis};
 use sr_policy::spec::*;
 use sr_policy::{Format, PRESET_NAMES, parse, preset, render_yaml, resolve};
 use std::collections::BTreeMap;
@@ -106,6 +108,62 @@ fn mounts() -> impl Strategy<Value = Vec<Mount>> {
     })
 }
 
+/// Rules for host calls, each as its function can have it.
+fn host_calls() -> impl Strategy<Value = HostCalls> {
+    let word = || prop_oneof![Just(Rule::Allow), Just(Rule::Deny)];
+    let path = prop_oneof![Just("/".to_owned()), "(/[a-z0-9 :#-]{1,6}){1,3}"];
+    let paths = proptest::collection::vec(path, 0..3).prop_map(|paths| Rule::Within { paths });
+    let clock = prop::sample::select(vec![
+        Clock::Realtime,
+        Clock::Monotonic,
+        Clock::ProcessCputimeId,
+        Clock::ThreadCputimeId,
+    ]);
+    let clocks = proptest::collection::vec(clock, 0..3).prop_map(|clocks| Rule::Clocks { clocks });
+    let bytes = (0u64..=1 << 32).prop_map(|bytes| Rule::AtMost { bytes });
+    let rules = [
+        word().prop_map(|rule| ("fd_write", rule)).boxed(),
+        prop_oneof![word(), paths].prop_map(|rule| ("path_open", rule)).boxed(),
+        prop_oneof![word(), clocks]
+            .prop_map(|rule| ("clock_time_get", rule))
+            .boxed(),
+        prop_oneof![word(), bytes].prop_map(|rule| ("random_get", rule)).boxed(),
+    ];
+    let rule = proptest::strategy::Union::new(rules).prop_map(|(name, rule)| (name.to_owned(), rule));
+    proptest::collection::vec(rule, 0..4).prop_map(|rules| HostCalls {
+        rules: rules.into_iter().collect(),
+    })
+}
+
+fn wasm() -> impl Strategy<Value = Wasm> {
+    let metering = prop_oneof![
+        prop::sample::select(vec![Metering::Deadline, Metering::Epochs]).prop_map(|metering| (metering, None)),
+        (1u64..1 << 53).prop_map(|fuel| (Metering::Fuel, Some(fuel))),
+    ];
+    let level = proptest::option::of(prop::sample::select(vec![Level::Strict, Level::Permissive]));
+    let limits = (
+        proptest::option::of((64u64 << 10)..=(4 << 30)),
+        proptest::option::of(1u64..2_592_000_000),
+        proptest::option::of(0u64..1_048_576),
+    );
+    let code = ((64u64 << 10)..=(64 << 20), 1u64..10_000_000, 1_000u64..600_000);
+    (level, metering, limits, code, host_calls()).prop_map(|(level, metering, limits, code, host_calls)| {
+        let base = level.map_or_else(Wasm::default, Wasm::at);
+        Wasm {
+            metering: metering.0,
+            fuel: metering.1,
+            memory: limits.0.map(ByteSize).or(base.memory),
+            time: limits.1.map(Millis).or(base.time),
+            open_files: limits.2.or(base.open_files),
+            stack: ByteSize(code.0),
+            table_elements: code.1,
+            compile_time: Millis(code.2),
+            host_calls,
+            ..base
+        }
+    })
+}
+
 fn spec() -> impl Strategy<Value = PolicySpec> {
     let names = (
         word(),
@@ -126,8 +184,13 @@ fn spec() -> impl Strategy<Value = PolicySpec> {
         proptest::option::of("[a-z0-9][a-z0-9._-]{0,20}"),
     );
     let preset = prop::sample::select(PRESET_NAMES.to_vec());
-    (preset, names, runtime, limits, mounts()).prop_map(|(base, names, runtime, limits, mounts)| {
+    let wasm = proptest::option::of(wasm());
+    (preset, names, runtime, limits, mounts(), wasm).prop_map(|(base, names, runtime, limits, mounts, wasm)| {
         let mut spec = preset_named(base);
+        if wasm.is_some() {
+            spec.runtime.backend = BackendChoice::This(Backend::Wasm);
+        }
+        spec.wasm = wasm;
         spec.metadata = Metadata {
             name: names.0,
             description: names.1,

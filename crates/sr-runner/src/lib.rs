@@ -14,6 +14,7 @@ mod guest_wire;
 mod guests;
 pub mod helper;
 pub mod journal;
+mod module;
 pub mod monitor;
 pub mod parts;
 mod paths;

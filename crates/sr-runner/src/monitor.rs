@@ -8,26 +8,37 @@ use rustix::net::{
     SocketType, recvmsg, sendmsg,
 };
 use sr_common::canonical::MAX_INTEGER;
+use sr_common::module::ModulePlan;
 use sr_common::monitor::{GuestSockets, MESSAGE, Order, Said, Share, Speech};
 use sr_common::{Code, Control, Fault, Millis, Observed};
 use sr_compiler::bundle::{MonitorPlan, WallPlan};
-use sr_compiler::{CompileBundle, guest_plan};
+use sr_compiler::{CompileBundle, guest_plan, module_plan};
 use sr_evidence::report::FileDigest;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
 /// Events, limits and ends that are recorded: who has taken the driver over must not fill the disk with them.
 const MOST_TOLD: usize = 4096;
+/// What a worker calls its engine.
+const ENGINE: &str = "wasmtime ";
 /// What the kernel lets a message have, as a rule (`net.core.wmem_default`).
 const ORDER: usize = 200 << 10;
 
 /// The controls that a guest's kernel must be seen to hold, each in a line of its posture.
-const HELD: [Control; 5] = [
+const BY_KERNEL: [Control; 5] = [
     Control::Seccomp,
     Control::NoNewPrivileges,
     Control::Capabilities,
     Control::UserNamespace,
     Control::Filesystem,
+];
+/// And those of an engine, whose process is looked at by itself.
+const BY_ENGINE: [Control; 5] = [
+    Control::HostCalls,
+    Control::Filesystem,
+    Control::Memory,
+    Control::Fuel,
+    Control::OpenFiles,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +57,8 @@ pub struct Monitor {
     stage: Stage,
     held: bool,
     guest_counts_memory: bool,
+    /// What an engine is told.
+    engine: Option<ModulePlan>,
     boot_timeout: Millis,
     /// Of what is recorded each time.
     told: usize,
@@ -60,8 +73,10 @@ pub enum Heard {
 
 impl Monitor {
     /// And the driver's end.
-    pub fn new(wall: &WallPlan) -> Result<(Monitor, OwnedFd), Fault> {
-        Monitor::of(wall.monitor.guest_counts_memory(), wall.boot_timeout)
+    pub fn new(bundle: &CompileBundle, wall: &WallPlan) -> Result<(Monitor, OwnedFd), Fault> {
+        let (mut monitor, theirs) = Monitor::of(wall.monitor.guest_counts_memory(), wall.boot_timeout)?;
+        monitor.engine = module_plan(bundle);
+        Ok((monitor, theirs))
     }
 
     fn of(guest_counts_memory: bool, boot_timeout: Millis) -> Result<(Monitor, OwnedFd), Fault> {
@@ -73,6 +88,7 @@ impl Monitor {
             stage: Stage::Starting,
             held: false,
             guest_counts_memory,
+            engine: None,
             boot_timeout,
             told: 0,
         };
@@ -85,6 +101,10 @@ impl Monitor {
             return Ok(());
         };
         let speech = match &wall.monitor {
+            MonitorPlan::Wasm { .. } => {
+                let plan = self.engine.clone().map(Box::new);
+                return plan.map_or(Ok(()), |plan| self.order(&Order::Module { plan }));
+            }
             MonitorPlan::Qemu { .. } => Speech::Qemu,
             MonitorPlan::Gvisor { .. } => Speech::Gvisor,
             MonitorPlan::Firecracker { agent, files, .. } => Speech::Firecracker {
@@ -153,6 +173,19 @@ impl Monitor {
         self.boot_timeout
     }
 
+    /// Whether what runs the program is an engine, and its program a module.
+    pub fn is_engine(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    /// What of the posture that was told is not as it was asked for.
+    pub fn mismatch(&self, posture: &[Observed]) -> Option<Fault> {
+        match &self.engine {
+            Some(plan) => other_posture(posture, plan).or_else(|| mismatch(posture, true)),
+            None => mismatch(posture, false),
+        }
+    }
+
     /// Whether the guest has held the program.
     pub fn has_run(&self) -> bool {
         self.held
@@ -181,6 +214,7 @@ impl Monitor {
         let writable = match &said {
             Said::Sample { usage } => usage.can_be_written(),
             Said::Ended { agent_bytes } => *agent_bytes <= MAX_INTEGER,
+            Said::Denied { count, .. } => *count <= MAX_INTEGER,
             _ => true,
         };
         if !writable {
@@ -189,14 +223,17 @@ impl Monitor {
         self.stage = match (self.stage, &said) {
             (Stage::Starting, Said::Booted { .. }) => Stage::Booted,
             (Stage::Booted, Said::Held { .. }) => Stage::Held,
-            (stage, Said::Event { .. }) => stage,
-            (Stage::Held, Said::Sample { .. } | Said::Limit { .. } | Said::Ended { .. }) => Stage::Held,
+            // A worker has no monitor and no kernel to tell of.
+            (Stage::Held, Said::Denied { .. } | Said::Trapped { .. }) if self.engine.is_some() => Stage::Held,
+            (stage, Said::Event { .. }) if self.engine.is_none() => stage,
+            (Stage::Held, Said::Limit { .. }) if self.engine.is_none() => Stage::Held,
+            (Stage::Held, Said::Sample { .. } | Said::Ended { .. }) => Stage::Held,
             (_, Said::Failed { .. }) => Stage::Over,
             (_, said) => return Err(self.out_of_turn(&format!("{said:?}").chars().take(60).collect::<String>())),
         };
         self.told += usize::from(matches!(
             said,
-            Said::Event { .. } | Said::Limit { .. } | Said::Ended { .. }
+            Said::Event { .. } | Said::Limit { .. } | Said::Ended { .. } | Said::Denied { .. } | Said::Trapped { .. }
         ));
         if self.told > MOST_TOLD {
             return Err(self.out_of_turn(&format!("more than {MOST_TOLD} events")));
@@ -233,9 +270,33 @@ fn fault(path: &str, found: impl Into<String>) -> Fault {
     )
 }
 
-/// The first thing that the guest's kernel does not hold, by its own posture.
-pub fn mismatch(posture: &[Observed]) -> Option<Fault> {
-    let missing = HELD
+/// An engine's posture has one line for each of its controls, in words that are known, and no other: it is recorded beside what the
+/// host's kernel shows.
+fn other_posture(posture: &[Observed], plan: &ModulePlan) -> Option<Fault> {
+    let plain = |text: &str| text.chars().all(|c| !c.is_control());
+    let own = |line: &&Observed| {
+        plan.requested(line.control).as_deref() == Some(line.requested.as_str())
+            && line.mechanism.starts_with(ENGINE)
+            && plain(&line.mechanism)
+            && plain(&line.observed)
+    };
+    let odd = posture.iter().find(|line| !own(line));
+    if odd.is_none() && posture.len() <= BY_ENGINE.len() {
+        return None;
+    }
+    let control = odd.map_or_else(String::new, |line| line.control.name());
+    let found = format!(
+        "the worker shows what nobody asked it for ({} lines) {control}",
+        posture.len()
+    );
+    let remedy = "the module was not started; build its worker anew (`cargo xtask wasm`)";
+    Some(Fault::new(Code::Run002, "launch.posture.guest", found, remedy))
+}
+
+/// The first thing that the guest's kernel, or its engine, does not hold, by its own posture.
+fn mismatch(posture: &[Observed], engine: bool) -> Option<Fault> {
+    let expected = if engine { BY_ENGINE } else { BY_KERNEL };
+    let missing = expected
         .iter()
         .find(|control| !posture.iter().any(|line| line.control == **control));
     let failed = posture.iter().find(|line| !line.holds);
@@ -250,7 +311,10 @@ pub fn mismatch(posture: &[Observed]) -> Option<Fault> {
         ),
         (None, None) => return None,
     };
-    let remedy = "the program was killed before its first instruction; build the guest's kernel artifact anew";
+    let remedy = match engine {
+        true => "the module was not started; build its worker anew (`cargo xtask wasm`)",
+        false => "the program was killed before its first instruction; build the guest's kernel artifact anew",
+    };
     Some(Fault::new(
         Code::Run002,
         format!("launch.posture.guest.{}", control.name()),
@@ -321,6 +385,75 @@ mod tests {
         }
     }
 
+    fn engine() -> ModulePlan {
+        serde_json::from_value(serde_json::json!({
+            "kind": "core", "code": "/wall/code", "settings": {"metering": "deadline", "stack": 1 << 20},
+            "argv": [], "env": {}, "preopens": [{"name": ".", "path": "/guest", "writable": false}],
+            "limits": {"memory": 65536, "tableElements": 1, "openFiles": 3, "fuel": null}, "hostCalls": {},
+        }))
+        .unwrap()
+    }
+
+    fn engines_posture(plan: &ModulePlan) -> Vec<Observed> {
+        let line = |control: Control| Observed {
+            control,
+            requested: plan.requested(control).unwrap(),
+            mechanism: "wasmtime 48.0.0".into(),
+            observed: "as asked".into(),
+            holds: true,
+        };
+        BY_ENGINE.map(line).into()
+    }
+
+    /// It stands in the report beside what the host's kernel shows.
+    #[test]
+    fn an_engine_shows_its_own_controls_as_they_were_asked_for_and_no_others() {
+        let (mut monitor, _theirs) = Monitor::of(false, Millis(1000)).unwrap();
+        let plan = engine();
+        let all = engines_posture(&plan);
+        monitor.engine = Some(plan);
+        assert_eq!(monitor.mismatch(&all), None);
+        let mut changes: Vec<Vec<Observed>> = Vec::new();
+        let mut change = |change: &dyn Fn(&mut Vec<Observed>)| {
+            let mut posture = all.clone();
+            change(&mut posture);
+            changes.push(posture);
+        };
+        change(&|posture| posture.clear());
+        change(&|posture| drop(posture.pop()));
+        change(&|posture| posture.push(posture[0].clone()));
+        change(&|posture| posture[4] = posture[0].clone());
+        change(&|posture| posture[0].requested = "less".into());
+        change(&|posture| posture[0].control = Control::Seccomp);
+        change(&|posture| posture[1].mechanism = "wasmtime \u{1b}[2J".into());
+        change(&|posture| posture[1].mechanism = "seccomp".into());
+        change(&|posture| posture[2].observed = "a\nb".into());
+        change(&|posture| posture[2].holds = false);
+        for posture in changes {
+            assert!(monitor.mismatch(&posture).is_some(), "{posture:?}");
+        }
+    }
+
+    #[test]
+    fn a_worker_tells_nothing_that_only_a_guests_kernel_knows() {
+        for message in [
+            &br#"{"limit":{"clause":"pids"}}"#[..],
+            br#"{"event":{"name":"guestOutOfMemory","detail":""}}"#,
+        ] {
+            let (mut monitor, theirs) = Monitor::of(false, Millis(1000)).unwrap();
+            monitor.engine = Some(engine());
+            for message in [BOOTED, HELD_NOTHING] {
+                rustix::net::send(theirs.as_fd(), message, SendFlags::NOSIGNAL).unwrap();
+                assert!(monitor.hear().is_ok());
+            }
+            rustix::net::send(theirs.as_fd(), message, SendFlags::NOSIGNAL).unwrap();
+            assert!(monitor.hear().is_err());
+        }
+        // And a guest's kernel nothing that only an engine knows.
+        let denied = br#"{"denied":{"function":"f","reason":"r","count":1}}"#;
+        assert!(told(&[BOOTED, HELD_NOTHING, denied]).last().is_some_and(Result::is_err));
+    }
+
     #[test]
     fn a_flood_of_events_ends_the_run() {
         let (mut monitor, theirs) = Monitor::of(true, Millis(1000)).unwrap();
@@ -379,11 +512,11 @@ mod tests {
             observed: "o".into(),
             holds,
         };
-        let all: Vec<_> = HELD.map(|control| line(control, true)).into();
-        assert!(mismatch(&all).is_none());
-        assert!(mismatch(&all[1..]).unwrap().path.ends_with("guest.seccomp"));
+        let all: Vec<_> = BY_KERNEL.map(|control| line(control, true)).into();
+        assert!(mismatch(&all, false).is_none());
+        assert!(mismatch(&all[1..], false).unwrap().path.ends_with("guest.seccomp"));
         let mut other = all.clone();
         other.push(line(Control::Pids, false));
-        assert!(mismatch(&other).unwrap().path.ends_with("guest.pids"));
+        assert!(mismatch(&other, false).unwrap().path.ends_with("guest.pids"));
     }
 }

@@ -1,13 +1,15 @@
 //! What a wall with a kernel of its own is made of, as found on this host: the monitor, the driver, the images. Nothing is run.
 
 use crate::digests;
+use crate::module;
+use crate::request::{Caller, Making};
 use crate::store::Store;
 use crate::subject::opened;
 use crate::walls::Programs;
 use rustix::fs::{Access, AtFlags, CWD};
 use sr_artifact::cpio::Archive;
 use sr_artifact::{Artifact, Artifacts, Input, Kind, Provenance, Wanted};
-use sr_common::facts::{Image, WallParts};
+use sr_common::facts::{Command, Image, WallParts};
 use sr_common::guest::DiskFormat;
 use sr_common::{Backend, Code, Digest, Fault, Vmm};
 use sr_policy::PolicySpec;
@@ -20,16 +22,19 @@ use std::path::{Path, PathBuf};
 /// The largest init of a guest that is taken for one.
 const MOST_AGENT: u64 = 64 << 20;
 
-/// What `backend` is made of for `policy`. `path_var`: where programs are looked for.
+/// What `backend` is made of for `command` under `policy`.
 pub fn find(
     backend: Backend,
     policy: &PolicySpec,
-    programs: &Programs,
-    path_var: &OsStr,
+    command: &Command,
+    caller: &Caller,
     store: &Store,
+    making: Making,
 ) -> Result<Option<WallParts>, Fault> {
+    let (programs, path_var) = (&caller.programs, caller.path_var.as_os_str());
     let vmm = match backend {
         Backend::Process => return Ok(None),
+        Backend::Wasm => return module::parts(policy, command, caller, store, making).map(Some),
         Backend::Gvisor => return gvisor(programs, path_var, store).map(Some),
         Backend::Microvm(vmm) => vmm,
     };
@@ -76,11 +81,11 @@ pub(crate) fn own_program() -> Result<PathBuf, Fault> {
         .map_err(|e| preflight("driver", format!("the own program cannot be found: {e}"), "mount /proc"))
 }
 
-fn preflight(what: &str, found: impl Into<String>, remedy: impl Into<String>) -> Fault {
+pub(crate) fn preflight(what: &str, found: impl Into<String>, remedy: impl Into<String>) -> Fault {
     Fault::new(Code::Run002, format!("launch.preflight.{what}"), found, remedy)
 }
 
-fn text(path: &Path) -> Result<String, Fault> {
+pub(crate) fn text(path: &Path) -> Result<String, Fault> {
     path.to_str()
         .map(str::to_owned)
         .ok_or_else(|| preflight("driver", format!("{} is not UTF-8", path.display()), "move it"))
@@ -194,6 +199,11 @@ fn root(artifacts: &Artifacts, name: &str) -> Result<(Artifact, DiskFormat), Fau
         }
     };
     Ok((root, format))
+}
+
+pub(crate) fn worker(programs: &Programs, driver: &Path) -> PathBuf {
+    let beside = || driver.with_file_name("safe-run-wasm");
+    programs.wasm.clone().unwrap_or_else(beside)
 }
 
 pub(crate) fn agent(programs: &Programs, driver: &Path) -> PathBuf {

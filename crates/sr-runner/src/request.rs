@@ -113,24 +113,51 @@ struct Known {
     helper: Option<Helper>,
 }
 
-/// Gathers what compilation must know, judges by the host's rules what was found, and compiles.
+/// Gathers what compilation must know, judges by the host's rules what was found, and compiles. Nothing is started, but programs
+/// of other walls to tell their versions.
 pub fn compile_for_host(
     policy: &PolicySpec,
     host: &HostContext,
     caller: &Caller,
     store: &Store,
 ) -> Result<Compiled, Vec<Fault>> {
+    compile_with(policy, host, caller, store, Making::Kept)
+}
+
+/// The same, for a run: what is missing of its parts and can be made is made.
+pub(crate) fn compile_to_run(
+    policy: &PolicySpec,
+    host: &HostContext,
+    caller: &Caller,
+    store: &Store,
+) -> Result<Compiled, Vec<Fault>> {
+    compile_with(policy, host, caller, store, Making::Missing)
+}
+
+/// Whether the code of a module is compiled where that was not done before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Making {
+    Kept,
+    Missing,
+}
+
+fn compile_with(
+    policy: &PolicySpec,
+    host: &HostContext,
+    caller: &Caller,
+    store: &Store,
+    making: Making,
+) -> Result<Compiled, Vec<Fault>> {
     let native = [BackendChoice::Auto, BackendChoice::This(Backend::Process)];
-    let others = !native.contains(&policy.runtime.backend);
-    let look = others.then_some(Look::Only);
+    let look = (!native.contains(&policy.runtime.backend)).then_some(Look::Only);
     let Known {
         facts,
         mut subject,
         helper,
     } = gather(policy, host, caller, store, look)?;
-    if others {
+    if facts.walls.is_some() {
         let wall = sr_compiler::wall_for(policy, &facts, &subject)?;
-        subject.wall = parts::find(wall, policy, &caller.programs, &caller.path_var, store).map_err(|f| vec![f])?;
+        subject.wall = parts::find(wall, policy, &subject.command, caller, store, making).map_err(|f| vec![f])?;
     }
     let bundle = sr_compiler::compile(policy, &facts, &subject)?;
     Ok(Compiled {
@@ -176,6 +203,11 @@ fn gather(
         cache: Some(&cache),
     };
     let subject = subject::subject(policy, &caller.cwd, &caller.path_var, &surroundings).map_err(|f| vec![f])?;
+    // What is to be run may say itself that it needs another wall than the native one.
+    if facts.walls.is_none() && policy.runtime.backend == BackendChoice::Auto && subject.command.module.is_some() {
+        let walls = walls::gather(store.path(), &caller.programs, &caller.path_var, Look::Only);
+        facts.walls = Some(walls);
+    }
     tracing::debug!("subject found");
     // These paths are the ones that are mounted, and no link is followed then: no other may be what the rules allow.
     let found = HostContext {

@@ -17,7 +17,7 @@ use crate::monitor::Monitor;
 use crate::parts;
 use crate::redaction;
 use crate::refusal;
-use crate::request::{Outcome, Refusal, Request, compile_for_host};
+use crate::request::{Outcome, Refusal, Request, compile_to_run};
 use crate::stdio::{self, InputPump, OutputPump};
 use crate::store::{RunDir, Store, new_id};
 use crate::supervise::{self, BLOCKED, FORWARDED, Supervision};
@@ -29,7 +29,7 @@ use resources::{group_fault, quota_posture};
 use serde::Serialize;
 use serde_json::json;
 use sr_common::facts::Image;
-use sr_common::{Choice, Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
+use sr_common::{Backend, Choice, Code, Digest, Fault, HostFacts, Observed, RunId, Usage};
 use sr_compiler::CompileBundle;
 use sr_compiler::bundle::{DeniedAction, ViewKind};
 use sr_evidence::attestation::Subject as Attested;
@@ -57,12 +57,21 @@ use std::time::Instant;
 pub fn run(request: &Request) -> Result<Outcome, Refusal> {
     let start = Instant::now();
     let namespaces = Namespaces::begin();
-    let compiled = match compile_for_host(&request.policy, &request.host, &request.caller, &request.store) {
+    let compiled = match compile_to_run(&request.policy, &request.host, &request.caller, &request.store) {
         Ok(compiled) => compiled,
         Err(faults) => return Err(refusal::record(request, faults)),
     };
     let (facts, bundle) = (compiled.facts, compiled.bundle);
     tracing::debug!(micros = start.elapsed().as_micros(), "bundle compiled");
+    if request.terminal && bundle.backend == Backend::Wasm {
+        let fault = Fault::new(
+            Code::Run001,
+            "launch.prepare.terminal",
+            "a module has no terminal",
+            "leave --tty out",
+        );
+        return Err(refusal::record(request, vec![fault]));
+    }
     let mut run = Run::open(request, &facts, &bundle, start).inspect_err(|_| {
         // The journal was opened before the store refused the rest: nothing was made, so it is done with.
         gc::collect(&request.store, None);
@@ -306,7 +315,7 @@ impl<'a> Run<'a> {
         let (stdio, mut ends) = self.make_stdio()?;
         let around = self.bundle.around();
         let wall = self.bundle.wall_plan.as_ref();
-        let (monitor, extra) = wall.map(Monitor::new).transpose()?.unzip();
+        let (monitor, extra) = wall.map(|wall| Monitor::new(self.bundle, wall)).transpose()?.unzip();
         let process = &self.bundle.process_plan;
         let building = sr_process::begin(
             namespaces,
@@ -317,7 +326,7 @@ impl<'a> Run<'a> {
                 kept: self.request.caller.runtime.as_deref(),
                 stdio,
                 extra,
-                guest: wall.filter(|wall| wall.disk().is_none()).map(|wall| Guest {
+                guest: wall.filter(|wall| wall.shows_program()).map(|wall| Guest {
                     root: &wall.root,
                     executable: &process.executable,
                     script: process.script.as_deref(),
@@ -438,6 +447,7 @@ impl<'a> Run<'a> {
             view: &around.filesystem_plan,
             mounts: &around.evidence_plan.mounts,
             monitor,
+            time_clause: self.bundle.time_clause(),
             executed: self
                 .digests
                 .executable
@@ -570,10 +580,15 @@ impl<'a> Run<'a> {
         }
         let (executed, stat) = digest(&prepared.executable, &process.executable)?;
         let executable = match (self.bundle.wall_plan.is_some(), prepared.guest.take()) {
-            // In an image, whose digest is among the wall's.
+            // In an image, whose digest is among the wall's; or a module, which is one of its images itself.
             (true, None) => {
+                let wall = self.bundle.wall_plan.as_ref();
+                let module = wall.and_then(|wall| wall.images.iter().find(|image| image.role == "module"));
                 self.digests.wall.push(executed);
-                None
+                module.map(|image| FileDigest {
+                    path: self.bundle.process_plan.executable.clone(),
+                    digest: image.digest,
+                })
             }
             (true, Some(file)) => {
                 self.digests.wall.push(executed);

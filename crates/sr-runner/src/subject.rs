@@ -9,6 +9,7 @@ pub(crate) mod glob;
 mod hidden;
 mod install;
 mod listing;
+mod module;
 mod mounts;
 pub mod opened;
 pub(crate) mod shebang;
@@ -44,9 +45,10 @@ pub fn subject(
     let mounts = mounts::resolve(&policy.mounts, &place, facts)?;
     let hidden = hidden::find(policy, &mounts, surroundings.cache)?;
     let view = view::View::new(root.as_ref(), &mounts, facts);
-    let command = match policy.guest_root() {
-        None => command::resolve(policy, &place.cwd, path_var, &view, surroundings)?,
-        Some(_) => command::of_guest(policy, &place.cwd, &mounts)?,
+    let command = match (module::find(policy, &place.cwd, &view)?, policy.guest_root()) {
+        (Some(module), _) => module,
+        (None, None) => command::resolve(policy, &place.cwd, path_var, &view, surroundings)?,
+        (None, Some(_)) => command::of_guest(policy, &place.cwd, &mounts)?,
     };
     Ok(Subject {
         cwd: fault::text(&place.cwd, "cwd")?,

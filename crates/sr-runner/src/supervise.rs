@@ -13,7 +13,8 @@ use crate::told::{self, Denied, Pace, Told};
 use crate::usage;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::json;
-use sr_common::monitor::{EventName, Said};
+use sr_common::canonical::MAX_INTEGER;
+use sr_common::monitor::{EventName, Said, Trap};
 use sr_common::{Cause, Code, Fault, Observed, Usage};
 use sr_compiler::bundle::{FilesystemPlan, Limit, LimitMechanism, MountEvidence, ResourcesPlan, SyscallsPlan};
 use sr_evidence::log::EventLog;
@@ -70,6 +71,8 @@ pub struct Supervision<'a> {
     pub terminal: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     /// From the program's start.
     pub wall_time: Duration,
+    /// The clause that says so.
+    pub time_clause: &'static str,
     pub sample_interval: Duration,
     pub log: &'a mut EventLog,
     pub guests: Guests<'a>,
@@ -101,6 +104,8 @@ pub struct Supervised {
     pub posture: Vec<Observed>,
     /// The guest's kernel had no memory left for what it ended.
     pub guest_out_of_memory: bool,
+    /// What the engine ended a module for, and its words.
+    pub trapped: Option<(Trap, String)>,
 }
 
 struct Watch {
@@ -128,6 +133,8 @@ struct Watch {
     inside: Usage,
     inside_recorded: Usage,
     guest_out_of_memory: bool,
+    /// What the engine ended the module for, and its words.
+    trapped: Option<(Trap, String)>,
 }
 
 /// A program that ignores this many requests to end is ended.
@@ -160,6 +167,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         inside: Usage::default(),
         inside_recorded: Usage::default(),
         guest_out_of_memory: false,
+        trapped: None,
     };
     let view = match s.calls.looks_at_paths() {
         true => seen_by(&mut s, &mut watch),
@@ -288,6 +296,7 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
         denied: watch.denied,
         posture: watch.posture,
         guest_out_of_memory: watch.guest_out_of_memory,
+        trapped: watch.trapped,
     }
 }
 
@@ -295,6 +304,8 @@ pub fn supervise(mut s: Supervision<'_>) -> Supervised {
 fn peaks(s: &Supervision<'_>, watch: &Watch) -> Usage {
     match s.monitor {
         None => watch.peaks,
+        // Whose memory and processes are its worker's, which the host sees.
+        Some(ref monitor) if monitor.is_engine() => watch.peaks,
         Some(_) => Usage {
             memory_bytes: watch.inside.memory_bytes,
             pids: watch.inside.pids,
@@ -318,7 +329,7 @@ fn time_is_up(s: &Supervision<'_>, watch: &mut Watch) {
             let remedy = "see the run's events; raise microvm.bootTimeout if this host is slow";
             unrecordable(s, watch, Fault::new(Code::Run002, "launch.boot", found, remedy));
         }
-        _ => end(s, watch, Cause::Timeout, "resources.wallTime"),
+        _ => end(s, watch, Cause::Timeout, s.time_clause),
     }
 }
 
@@ -358,6 +369,19 @@ fn hear(s: &mut Supervision<'_>, watch: &mut Watch) -> bool {
             }
             append(s, watch, "guest.event", json!({"event": name, "detail": detail}))
         }
+        Said::Denied {
+            function,
+            reason,
+            count,
+        } => {
+            refused_by_host(s, watch, function, reason, count);
+            Ok(())
+        }
+        Said::Trapped { by, detail } => {
+            let told = json!({"by": by, "detail": detail});
+            watch.trapped.get_or_insert((by, detail));
+            append(s, watch, "guest.trapped", told)
+        }
         // Where the host's kernel had to end something, that is why.
         Said::Failed { .. } if out_of_memory(s) => {
             memory_used_up(s, watch);
@@ -378,10 +402,41 @@ fn append(s: &mut Supervision<'_>, watch: &Watch, name: &str, data: serde_json::
     }
 }
 
+/// A module asked for what the rules of its host calls deny.
+fn refused_by_host(s: &mut Supervision<'_>, watch: &mut Watch, function: String, reason: String, count: u64) {
+    let entry = DeniedOperation {
+        operation: function,
+        by: "engine".into(),
+        count,
+        program: None,
+        clause: Some("wasm.hostCalls".into()),
+        reason: Some(reason),
+        remedy: Some("allow it in wasm.hostCalls".into()),
+    };
+    let same = |other: &&mut DeniedOperation| other.operation == entry.operation && other.reason == entry.reason;
+    if let Some(known) = watch.denied.iter_mut().find(same) {
+        known.count = known.count.saturating_add(count).min(MAX_INTEGER);
+        return;
+    }
+    if watch.denied.len() >= MOST_DENIED {
+        return;
+    }
+    if watch.evidence.is_none()
+        && let Err(fault) = s.log.append("monitor", "operation.denied", &entry)
+    {
+        unrecordable(s, watch, fault);
+    }
+    watch.denied.push(entry);
+}
+
 /// The guest holds the program: what its kernel shows is recorded, and if all of it holds the program goes.
 fn held(s: &mut Supervision<'_>, watch: &mut Watch, posture: Vec<Observed>) -> Result<(), Fault> {
     append(s, watch, "guest.posture", json!({ "posture": posture }))?;
-    if let Some(fault) = monitor::mismatch(&posture).or_else(|| monitor::exchanged(&posture, &s.executed)) {
+    let engine = s.monitor.as_ref().is_some_and(Monitor::is_engine);
+    // A module's file is not what runs.
+    let exchanged = || monitor::exchanged(&posture, &s.executed).filter(|_| !engine);
+    let misfit = s.monitor.as_ref().and_then(|monitor| monitor.mismatch(&posture));
+    if let Some(fault) = misfit.or_else(exchanged) {
         return Err(fault);
     }
     watch.posture = posture;

@@ -1,8 +1,9 @@
 //! How a run ended: the one cause, from the wait status and what the supervisor knows.
 
+use sr_common::monitor::Trap;
 use sr_common::{Cause, Fault};
 use sr_compiler::CompileBundle;
-use sr_compiler::bundle::{DeniedAction, Limit};
+use sr_compiler::bundle::{DeniedAction, Limit, MonitorPlan};
 use sr_evidence::report::RunResult;
 use std::collections::BTreeSet;
 
@@ -17,6 +18,50 @@ pub(crate) fn failed_result(fault: Option<&Fault>) -> RunResult {
     }
 }
 
+/// With what a worker ends for it.
+fn status_for(trap: Trap) -> i32 {
+    match trap {
+        Trap::Fuel | Trap::Memory | Trap::Table | Trap::Stack => 137,
+        Trap::HostCall => 126,
+        Trap::Other => 134,
+    }
+}
+
+/// Whether the plan has a limit of that kind.
+fn is_asked(trap: Trap, bundle: &CompileBundle) -> bool {
+    match bundle.wall_plan.as_ref().map(|wall| &wall.monitor) {
+        Some(MonitorPlan::Wasm { limits, host_calls, .. }) => match trap {
+            Trap::Fuel => limits.fuel.is_some(),
+            Trap::HostCall => !host_calls.rules.is_empty(),
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+pub(crate) fn ended_for(trap: Trap) -> Cause {
+    match trap {
+        Trap::Fuel => Cause::Fuel,
+        Trap::Memory | Trap::Table => Cause::Memory,
+        Trap::Stack => Cause::Stack,
+        Trap::HostCall => Cause::Policy,
+        Trap::Other => Cause::Trap,
+    }
+}
+
+fn trap_message(trap: Trap, detail: &str) -> String {
+    match trap {
+        Trap::Fuel => "the module has computed all that it may (wasm.fuel)".to_owned(),
+        Trap::Memory => format!("the module's memory reached its limit (wasm.memory, resources.memory): {detail}"),
+        Trap::Table => format!("the module's tables reached their limit (wasm.tableElements): {detail}"),
+        Trap::Stack => "the module's stack was used up (wasm.stack)".to_owned(),
+        Trap::HostCall => {
+            format!("the module called what its rules deny, and cannot be told so (wasm.hostCalls): {detail}")
+        }
+        Trap::Other => format!("the module did what its engine ends it for: {detail}"),
+    }
+}
+
 const SIGKILL: i32 = 9;
 pub(crate) const SIGXFSZ: i32 = 25;
 const SIGSYS: i32 = 31;
@@ -27,6 +72,7 @@ pub(crate) fn verdict(
     killed_for: Option<Cause>,
     hit: &BTreeSet<&str>,
     guest_out_of_memory: bool,
+    trapped: Option<&(Trap, String)>,
     bundle: &CompileBundle,
 ) -> RunResult {
     let signal = (status & 0x7f != 0).then_some(status & 0x7f);
@@ -37,12 +83,16 @@ pub(crate) fn verdict(
         _ => 125,
     };
     let failed = own_status != 0;
+    // Of a worker that ended as one does for it; else it is the host that has seen more.
+    let trapped = trapped.filter(|(by, _)| exit_code == Some(status_for(*by)) && is_asked(*by, bundle));
     let calls = &bundle.syscalls_plan;
     let (cause, status) = match killed_for {
         Some(Cause::Timeout) => (Cause::Timeout, 124),
         // As where the kernel ends it by itself.
         Some(Cause::Policy) => (Cause::Policy, 128 + SIGSYS as u8),
         Some(cause) => (cause, 137),
+        // The engine's word.
+        None if trapped.is_some() => (trapped.map_or(Cause::Trap, |(by, _)| ended_for(*by)), own_status),
         // The kernel ended one process of the run for want of memory: what it left is not the program's own result.
         None if hit.contains("resources.memory") => (Cause::Memory, 137),
         // A program can send itself any signal: this one is the policy's only where its denied calls end in it.
@@ -57,9 +107,11 @@ pub(crate) fn verdict(
     let value = |limit: &Option<Limit>| limit.as_ref().map_or(0, |limit| limit.value);
     let message = match cause {
         Cause::Timeout => Some(format!(
-            "the wall time of {} was used up (resources.wallTime)",
-            resources.wall_time
+            "the wall time of {} was used up ({})",
+            resources.wall_time,
+            bundle.time_clause()
         )),
+        _ if trapped.is_some() && killed_for.is_none() => trapped.map(|(by, detail)| trap_message(*by, detail)),
         Cause::Memory if guest_out_of_memory => Some(
             "the guest's kernel had no memory left, though the program kept to its limit (resources.memory)".to_owned(),
         ),

@@ -23,6 +23,8 @@ const MOST_SAID: usize = 4096;
 pub struct Programs {
     /// The init of guests; else `sr-guest` beside Safe-Run's own program.
     pub guest: Option<PathBuf>,
+    /// The worker for WebAssembly; else `safe-run-wasm` beside Safe-Run's own program.
+    pub wasm: Option<PathBuf>,
     pub qemu: Option<PathBuf>,
     pub runsc: Option<PathBuf>,
     pub firecracker: Option<PathBuf>,
@@ -66,15 +68,18 @@ pub fn gather(store: &Path, named: &Programs, path: &OsStr, look: Look) -> WallF
         names.sort();
         names
     };
+    let own = parts::own_program();
+    let beside = |file: &dyn Fn(&Path) -> PathBuf, look| match &own {
+        Ok(driver) => look_at(&file(driver), look).facts(),
+        Err(fault) => missing(fault.found.clone()),
+    };
     WallFacts {
+        wasm: beside(&|driver| parts::worker(named, driver), look),
         runsc: runsc.facts(),
         qemu: qemu.facts(),
         cloud_hypervisor: cloud_hypervisor.facts(),
         firecracker: firecracker.facts(),
-        guest: match parts::own_program() {
-            Ok(driver) => look_at(&parts::agent(named, &driver), Look::Only).facts(),
-            Err(fault) => missing(fault.found),
-        },
+        guest: beside(&|driver| parts::agent(named, driver), Look::Only),
         kvm_blocked: sr_kernel::kvm::blocked(),
         kernels: names(Kind::Kernel),
         rootfs: names(Kind::Rootfs),
@@ -315,6 +320,7 @@ mod tests {
             cloud_hypervisor: named("c"),
             jailer: None,
             guest: None,
+            wasm: None,
         };
         let facts = gather(&dir.path().join("none"), &named, OsStr::new(""), Look::Versions);
         let all = [facts.qemu, facts.runsc, facts.firecracker, facts.cloud_hypervisor];

@@ -4,6 +4,7 @@ use crate::error::SandboxError;
 use crate::fuel::FuelConfig;
 use crate::monitor::ResourceLimits;
 use serde::Deserialize;
+use sr_common::module::{CodeSettings, MOST_MODULE, Metering, ModulePlan, Preopen};
 use sr_common::{ByteSize, Millis};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -159,6 +160,64 @@ impl SecureSandboxConfig {
                 ..refill.clone()
             },
         }
+    }
+
+    /// What one guest has by its plan, where somebody else keeps its time.
+    ///
+    /// # Errors
+    /// A limit that cannot be meant.
+    pub(crate) fn of_plan(plan: &ModulePlan) -> Result<SecureSandboxConfig, SandboxError> {
+        let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let limits = &plan.limits;
+        let config = SecureSandboxConfig {
+            max_memory: number(limits.memory),
+            max_table_elements: number(limits.table_elements),
+            max_open_files: number(limits.open_files),
+            max_fuel: limits.fuel.unwrap_or_default(),
+            max_execution_time_ms: u64::MAX,
+            max_host_calls: u64::MAX,
+            max_host_calls_per_second: u64::MAX,
+            ..SecureSandboxConfig::of_code(plan.settings)
+        };
+        if config.enable_fuel != limits.fuel.is_some() {
+            let found = format!("{:?} and limits.fuel {:?}", plan.settings.metering, limits.fuel);
+            let remedy = "fuel is given where it is metered, and nowhere else";
+            return Err(SandboxError::config("metering", found, remedy));
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// As far as code depends on it.
+    pub(crate) fn of_code(settings: CodeSettings) -> SecureSandboxConfig {
+        SecureSandboxConfig {
+            enable_fuel: settings.metering == Metering::Fuel,
+            enable_epochs: settings.metering == Metering::Epochs,
+            max_stack: usize::try_from(settings.stack).unwrap_or(usize::MAX),
+            max_module_size: usize::try_from(MOST_MODULE).unwrap_or(usize::MAX),
+            ..SecureSandboxConfig::default()
+        }
+    }
+
+    /// Its directories, each by its own path: those that can only be read first.
+    ///
+    /// # Errors
+    /// A path that is not absolute, or no UTF-8.
+    pub(crate) fn preopens(&self) -> Result<Vec<Preopen>, SandboxError> {
+        let read_only = self.allowed_directories.iter().map(|path| (path, false));
+        let writable = self.writable_directories.iter().map(|path| (path, true));
+        let preopen = |(path, writable): (&PathBuf, bool)| match path.to_str().filter(|_| path.is_absolute()) {
+            Some(path) => Ok(Preopen {
+                name: path.to_owned(),
+                path: path.to_owned(),
+                writable,
+            }),
+            None => Err(SandboxError::Directory {
+                path: path.display().to_string(),
+                found: "a guest's directory is named by an absolute path in UTF-8".into(),
+            }),
+        };
+        read_only.chain(writable).map(preopen).collect()
     }
 
     pub(crate) fn limits(&self) -> ResourceLimits {

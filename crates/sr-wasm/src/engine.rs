@@ -11,12 +11,26 @@ const MOST_ELEMENTS: usize = 10_000_000;
 /// Guests that one engine has at a time.
 const GUESTS: u32 = 64;
 
-pub(crate) fn engine(config: &SecureSandboxConfig) -> Result<Engine, SandboxError> {
-    Engine::new(&settings(config)).map_err(|e| SandboxError::engine("its configuration", e))
+/// What an engine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Guests, one after the other and side by side.
+    Pool,
+    /// To compile, and run nothing.
+    Compiler,
+    /// One guest that is compiled already.
+    Once,
 }
 
-fn settings(config: &SecureSandboxConfig) -> Config {
+pub(crate) fn engine(config: &SecureSandboxConfig, purpose: Purpose) -> Result<Engine, SandboxError> {
+    Engine::new(&settings(config, purpose)).map_err(|e| SandboxError::engine("its configuration", e))
+}
+
+/// What a guest is compiled to does not depend on the purpose: one engine loads what another has compiled.
+fn settings(config: &SecureSandboxConfig, purpose: Purpose) -> Config {
     let mut settings = Config::new();
+    // Making one takes longer than all else that an engine of its own needs.
+    settings.enable_compiler(purpose != Purpose::Once);
     settings
         .consume_fuel(config.enable_fuel)
         .epoch_interruption(config.enable_epochs)
@@ -36,7 +50,10 @@ fn settings(config: &SecureSandboxConfig) -> Config {
         // A guest's own words in an error are bounded, and nothing of the host's environment decides what is in it.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .memory_init_cow(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
+        .allocation_strategy(match purpose {
+            Purpose::Pool => InstanceAllocationStrategy::Pooling(pool(config)),
+            Purpose::Compiler | Purpose::Once => InstanceAllocationStrategy::OnDemand,
+        });
     settings
 }
 

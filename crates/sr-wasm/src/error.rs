@@ -1,6 +1,7 @@
 //! Why something could not be run. What became of something that ran is no error: see [`crate::ExecutionResult`].
 
 use std::fmt;
+use std::path::Path;
 
 /// Nothing ran.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum SandboxError {
     /// The bytes are no module or component that the sandbox takes.
     #[error("the module: {found}")]
     Module { found: String },
+    /// What it was compiled to cannot be loaded.
+    #[error("the compiled code, {path}: {found}")]
+    Code { path: String, found: String },
     /// It wants from its host what nobody gives it.
     #[error("the module imports {module}.{name}, which this sandbox does not give it: {why}")]
     Import {
@@ -54,6 +58,13 @@ impl SandboxError {
     pub(crate) fn engine(what: &'static str, error: impl fmt::Debug) -> SandboxError {
         SandboxError::Engine {
             what,
+            found: first_lines(error),
+        }
+    }
+
+    pub(crate) fn code(path: &Path, error: impl fmt::Debug) -> SandboxError {
+        SandboxError::Code {
+            path: path.display().to_string(),
             found: first_lines(error),
         }
     }

@@ -3,19 +3,28 @@
 use crate::cause::Cause;
 use crate::config::SecureSandboxConfig;
 use crate::error::SandboxError;
-use crate::host_calls::HostCalls;
-use crate::limiter::Limiter;
+use crate::fuel::FuelLimiter;
+use crate::host_calls;
+use crate::limiter::{Limiter, Limits};
 use crate::monitor::ResourceMonitor;
+use crate::precompiled;
 use crate::preview1::Preview1;
+use crate::preview2;
+use sr_common::host_calls::HostCalls;
+use sr_common::module::{ModuleKind, Preopen};
 use std::path::Path;
 use std::sync::Arc;
-use wasmtime::component::{Component, Linker as ComponentLinker};
-use wasmtime::{Engine, ExternType, Linker, Module, Store};
+use wasmtime::component::{Component, Linker as ComponentLinker, Resource};
+use wasmtime::{Engine, ExternType, Linker, Module, Store, UpdateDeadline};
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
+use wasmtime_wasi::filesystem::WasiFilesystemView;
 use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiCtxView, WasiView};
 
 const PREVIEW1: &str = "wasi_snapshot_preview1";
+/// What a command exports.
+pub(crate) const COMMAND: &str = "_start";
 
 /// A module or a component, compiled and joined with what its host gives it.
 #[derive(Clone)]
@@ -52,21 +61,87 @@ impl Code {
             return Err(SandboxError::Module { found });
         }
         let binary = wat::parse_bytes(wasm).map_err(SandboxError::module)?;
-        let kind = match is_component(&binary) {
-            true => Kind::Component(component(engine, &binary)?),
-            false => Kind::Module(module(engine, &binary)?),
+        Code::of_binary(engine, &binary)
+    }
+
+    /// No text.
+    pub(crate) fn of_binary(engine: &Engine, binary: &[u8]) -> Result<Code, SandboxError> {
+        let kind = match ModuleKind::of(binary) {
+            Some(ModuleKind::Component) => {
+                let component = Component::from_binary(engine, binary).map_err(SandboxError::module)?;
+                Kind::Component(link_component(engine, &component, &HostCalls::default())?)
+            }
+            // The engine says what is wrong with what is neither.
+            Some(ModuleKind::Core) | None => {
+                let module = Module::from_binary(engine, binary).map_err(SandboxError::module)?;
+                Kind::Module(link_module(engine, &module)?)
+            }
         };
         Ok(Code { kind })
     }
+
+    /// What [`Code::serialize`] gave, with the same settings: nothing else may be in that file, whoever wrote it.
+    pub(crate) fn precompiled(engine: &Engine, kind: ModuleKind, file: &Path) -> Result<Code, SandboxError> {
+        let kind = match kind {
+            ModuleKind::Core => Kind::Module(link_module(engine, &precompiled::module(engine, file)?)?),
+            ModuleKind::Component => Kind::Component(link_component(
+                engine,
+                &precompiled::component(engine, file)?,
+                &HostCalls::default(),
+            )?),
+        };
+        Ok(Code { kind })
+    }
+
+    pub(crate) fn serialize(&self) -> Result<Vec<u8>, SandboxError> {
+        let bytes = match &self.kind {
+            Kind::Module(pre) => pre.module().serialize(),
+            Kind::Component(pre) => pre.component().serialize(),
+        };
+        bytes.map_err(|e| SandboxError::engine("the compiled code", e))
+    }
+
+    /// With the rules for calls of preview 2 in it. Those of preview 1 are the guest's.
+    pub(crate) fn under(self, engine: &Engine, calls: &HostCalls) -> Result<Code, SandboxError> {
+        match self.kind {
+            Kind::Component(pre) if calls.rules.keys().any(|name| name.starts_with("wasi:")) => Ok(Code {
+                kind: Kind::Component(link_component(engine, pre.component(), calls)?),
+            }),
+            kind => Ok(Code { kind }),
+        }
+    }
+
+    /// Whether it is a command: a module with a function `_start` that takes nothing, or a component with `wasi:cli/run`.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn command(&self) -> Result<(), SandboxError> {
+        match &self.kind {
+            Kind::Module(pre) => entry(pre.module(), COMMAND),
+            Kind::Component(pre) => match CommandPre::new(pre.clone()) {
+                Ok(_) => Ok(()),
+                Err(e) => Err(SandboxError::module(e)),
+            },
+        }
+    }
 }
 
-/// By the layer that its preamble names (component model, Binary.md: `component ::= <magic> <version> <layer>`).
-fn is_component(binary: &[u8]) -> bool {
-    binary.get(6..8) == Some(&[1, 0])
+/// Whether a module has a function of that name that takes nothing.
+fn entry(module: &Module, name: &str) -> Result<(), SandboxError> {
+    let found = module.get_export(name);
+    match found.is_some_and(|found| matches!(found, ExternType::Func(f) if f.params().len() == 0)) {
+        true => Ok(()),
+        false => {
+            let exports: Vec<&str> = module.exports().map(|export| export.name()).collect();
+            Err(SandboxError::Entry {
+                name: name.to_owned(),
+                exports: exports.join(", "),
+            })
+        }
+    }
 }
 
-fn module(engine: &Engine, binary: &[u8]) -> Result<wasmtime::InstancePre<State>, SandboxError> {
-    let module = Module::from_binary(engine, binary).map_err(SandboxError::module)?;
+fn link_module(engine: &Engine, module: &Module) -> Result<wasmtime::InstancePre<State>, SandboxError> {
     for import in module.imports() {
         if import.module() != PREVIEW1 {
             return Err(SandboxError::Import {
@@ -79,14 +154,18 @@ fn module(engine: &Engine, binary: &[u8]) -> Result<wasmtime::InstancePre<State>
     let mut linker: Linker<State> = Linker::new(engine);
     wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(&mut linker, |state: &mut State| &mut state.preview1)
         .map_err(|e| SandboxError::engine("WASI preview 1", e))?;
-    linker.instantiate_pre(&module).map_err(SandboxError::module)
+    linker.instantiate_pre(module).map_err(SandboxError::module)
 }
 
-fn component(engine: &Engine, binary: &[u8]) -> Result<wasmtime::component::InstancePre<State>, SandboxError> {
-    let component = Component::from_binary(engine, binary).map_err(SandboxError::module)?;
+fn link_component(
+    engine: &Engine,
+    component: &Component,
+    calls: &HostCalls,
+) -> Result<wasmtime::component::InstancePre<State>, SandboxError> {
     let mut linker: ComponentLinker<State> = ComponentLinker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(|e| SandboxError::engine("WASI preview 2", e))?;
-    linker.instantiate_pre(&component).map_err(SandboxError::module)
+    preview2::restrict(engine, &mut linker, component, calls)?;
+    linker.instantiate_pre(component).map_err(SandboxError::module)
 }
 
 /// What a guest is given for one run.
@@ -96,6 +175,8 @@ pub struct Invocation {
     args: Vec<String>,
     env: Vec<(String, String)>,
     calls: HostCalls,
+    /// Nothing else runs in this thread: what waits may hold it up.
+    alone: bool,
     stdin: Option<Box<dyn StdinStream + Sync>>,
     stdout: Option<Box<dyn StdoutStream + Sync>>,
     stderr: Option<Box<dyn StdoutStream + Sync>>,
@@ -127,6 +208,15 @@ impl Invocation {
         self
     }
 
+    pub(crate) fn calls(&self) -> &HostCalls {
+        &self.calls
+    }
+
+    pub(crate) fn alone(mut self) -> Invocation {
+        self.alone = true;
+        self
+    }
+
     pub fn stdin(mut self, stream: impl StdinStream + Sync + 'static) -> Invocation {
         self.stdin = Some(Box::new(stream));
         self
@@ -152,11 +242,15 @@ impl Guest {
         engine: &Engine,
         config: &SecureSandboxConfig,
         monitor: &Arc<ResourceMonitor>,
+        preopens: &[Preopen],
         invocation: Invocation,
     ) -> Result<Guest, SandboxError> {
-        invocation.calls.validate()?;
+        let checked = invocation.calls.validate();
+        checked.map_err(|(found, remedy)| SandboxError::config("hostCalls", found, remedy))?;
         let mut wasi = WasiCtxBuilder::new();
-        wasi.args(&invocation.args)
+        // Before directories are shown, which take it over.
+        wasi.allow_blocking_current_thread(invocation.alone)
+            .args(&invocation.args)
             .envs(&invocation.env)
             .allow_tcp(config.allow_network)
             .allow_udp(config.allow_network)
@@ -164,14 +258,8 @@ impl Guest {
         if config.allow_network {
             wasi.inherit_network();
         }
-        let mut preopens = Vec::new();
-        let read_only = config.allowed_directories.iter().map(|path| (path, FsPerms::ReadOnly));
-        let writable = config
-            .writable_directories
-            .iter()
-            .map(|path| (path, FsPerms::ReadWrite));
-        for (path, perms) in read_only.chain(writable) {
-            preopens.push(preopen(&mut wasi, path, perms)?);
+        for preopen in preopens {
+            show(&mut wasi, preopen)?;
         }
         if let Some(stream) = invocation.stdin {
             wasi.stdin(stream);
@@ -182,11 +270,46 @@ impl Guest {
         if let Some(stream) = invocation.stderr {
             wasi.stderr(stream);
         }
-        let preview1 = Preview1::new(wasi.build_p1(), &invocation.calls, &preopens, Arc::clone(monitor));
+        let places = host_calls::places(preopens);
+        let preview1 = Preview1::new(wasi.build_p1(), &invocation.calls, places, Arc::clone(monitor));
         let limiter = Limiter::new(config, Arc::clone(monitor));
         let mut store = Store::new(engine, State { preview1, limiter });
         store.limiter(|state| &mut state.limiter);
         Ok(Guest { store })
+    }
+
+    /// The directories that it has, and whether it may write there: as WASI tells them a guest.
+    pub(crate) async fn directories(&mut self) -> wasmtime::Result<Vec<(String, bool)>> {
+        let mut view = self.store.data_mut().filesystem();
+        let mut all = Vec::new();
+        for (directory, name) in preopens::Host::get_directories(&mut view)? {
+            let flags = types::HostDescriptor::get_flags(&mut view, Resource::new_borrow(directory.rep())).await?;
+            all.push((name, flags.contains(types::DescriptorFlags::MUTATE_DIRECTORY)));
+            types::HostDescriptor::drop(&mut view, directory)?;
+        }
+        Ok(all)
+    }
+
+    /// What its store keeps it to.
+    pub(crate) fn limits(&self) -> Limits {
+        self.store.data().limiter.limits()
+    }
+
+    /// How many of these rules are in force for calls of preview 1.
+    pub(crate) fn rules_held(&self, calls: &HostCalls) -> usize {
+        self.store.data().preview1.rules_held(calls)
+    }
+
+    /// Lets others run whenever the engine's clock ticks, and gives it the fuel that became due.
+    pub(crate) fn yield_at_epochs(&mut self, fuel: Option<Arc<FuelLimiter>>) {
+        self.store.set_epoch_deadline(1);
+        // The time itself is kept outside: a guest that is at its end is not asked any more.
+        self.store.epoch_deadline_callback(move |store| {
+            if let Some(fuel) = &fuel {
+                fuel.check_and_refill(store)?;
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
     }
 
     /// Runs it to its end: why it ended, and what wasmtime says of that.
@@ -207,14 +330,7 @@ impl Guest {
     }
 
     async fn module(&mut self, pre: &wasmtime::InstancePre<State>, entry: &str) -> Called {
-        let found = pre.module().get_export(entry);
-        if !found.is_some_and(|found| matches!(found, ExternType::Func(f) if f.params().len() == 0)) {
-            let exports: Vec<&str> = pre.module().exports().map(|export| export.name()).collect();
-            return Err(SandboxError::Entry {
-                name: entry.to_owned(),
-                exports: exports.join(", "),
-            });
-        }
+        self::entry(pre.module(), entry)?;
         let instance = match pre.instantiate_async(&mut self.store).await {
             Ok(instance) => instance,
             Err(e) => return Ok(Err(e)),
@@ -255,16 +371,15 @@ impl Guest {
 /// `Err`: nothing ran. Within it what the call came to: a status, or wasmtime's error.
 type Called = Result<Result<i32, wasmtime::Error>, SandboxError>;
 
-/// Shows a directory at its own path: its name.
-fn preopen(wasi: &mut WasiCtxBuilder, path: &Path, perms: FsPerms) -> Result<String, SandboxError> {
-    let bad = |found: String| SandboxError::Directory {
-        path: path.display().to_string(),
-        found,
+fn show(wasi: &mut WasiCtxBuilder, preopen: &Preopen) -> Result<(), SandboxError> {
+    let perms = match preopen.writable {
+        true => FsPerms::ReadWrite,
+        false => FsPerms::ReadOnly,
     };
-    let Some(name) = path.to_str().filter(|_| path.is_absolute()) else {
-        return Err(bad("a guest's directory is named by an absolute path in UTF-8".into()));
-    };
-    wasi.preopened_dir(path, name, perms)
-        .map_err(|e| bad(format!("it cannot be shown: {:#}", e)))?;
-    Ok(name.to_owned())
+    wasi.preopened_dir(&preopen.path, &preopen.name, perms)
+        .map(drop)
+        .map_err(|e| SandboxError::Directory {
+            path: preopen.path.clone(),
+            found: format!("it cannot be shown: {e:#}"),
+        })
 }

@@ -43,6 +43,25 @@ impl Limiter {
     }
 }
 
+/// What a guest's store keeps it to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) memory: usize,
+    pub(crate) table_elements: usize,
+    pub(crate) open_files: usize,
+}
+
+impl Limiter {
+    pub(crate) fn limits(&self) -> Limits {
+        let limits = self.monitor.get_limits();
+        Limits {
+            memory: limits.max_memory_bytes,
+            table_elements: self.max_elements,
+            open_files: limits.max_open_files,
+        }
+    }
+}
+
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);

@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 
 /// Violations, paths and endpoints that are kept; more are counted.
 const KEPT: usize = 1000;
+/// Denials that are told apart, by function and reason.
+const DENIALS: usize = 64;
+/// The reason of the others.
+const OTHERS: &str = "others";
+/// The most characters of a reason, which can have a guest's words in it.
+const REASON: usize = 200;
 /// Over what a rate is taken.
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -232,10 +238,21 @@ impl fmt::Display for ResourceViolation {
 }
 
 /// Counts what one guest uses. What runs the guest tells it; whoever watches asks it, from any thread.
-#[derive(Debug)]
 pub struct ResourceMonitor {
     limits: ResourceLimits,
     account: Mutex<Account>,
+    told: Option<Told>,
+}
+
+/// Who is told of a denial when it is the first of its kind.
+type Told = Box<dyn Fn(Denial) + Send + Sync>;
+
+impl fmt::Debug for ResourceMonitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResourceMonitor")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -245,6 +262,8 @@ struct Account {
     violations: Vec<ResourceViolation>,
     /// All of them, also those that are not kept.
     count: usize,
+    /// By function and reason.
+    denials: BTreeMap<(String, String), u64>,
     /// The window that fills now, and how many calls it has.
     window: (Instant, u64),
 }
@@ -257,6 +276,7 @@ impl Account {
             stats: ResourceStats::default(),
             violations: Vec::new(),
             count: 0,
+            denials: BTreeMap::new(),
             window: (start, 0),
         }
     }
@@ -270,6 +290,50 @@ impl Account {
     }
 }
 
+impl Account {
+    /// What was not denied before.
+    fn denied(&mut self, function: &str, reason: &str) -> Option<Denial> {
+        let reason: String = reason.chars().take(REASON).collect();
+        let key = (function.to_owned(), reason);
+        let full = self.denials.len() >= DENIALS;
+        match self.denials.get_mut(&key) {
+            Some(count) => {
+                *count += 1;
+                None
+            }
+            // Functions are the host's own: there are only so many.
+            None if full => {
+                let key = (key.0, OTHERS.to_owned());
+                let count = self.denials.entry(key.clone()).or_default();
+                *count += 1;
+                (*count == 1).then(|| Denial::first(key))
+            }
+            None => {
+                self.denials.insert(key.clone(), 1);
+                Some(Denial::first(key))
+            }
+        }
+    }
+}
+
+/// Host calls that the rules denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    pub function: String,
+    pub reason: String,
+    pub count: u64,
+}
+
+impl Denial {
+    fn first((function, reason): (String, String)) -> Denial {
+        Denial {
+            function,
+            reason,
+            count: 1,
+        }
+    }
+}
+
 impl ResourceMonitor {
     /// # Errors
     /// As [`ResourceLimits::validate`].
@@ -278,7 +342,16 @@ impl ResourceMonitor {
         Ok(ResourceMonitor {
             limits,
             account: Mutex::new(Account::now()),
+            told: None,
         })
+    }
+
+    /// `told` hears of each denial that is the first of its kind, as it happens.
+    pub(crate) fn telling(self, told: impl Fn(Denial) + Send + Sync + 'static) -> ResourceMonitor {
+        ResourceMonitor {
+            told: Some(Box::new(told)),
+            ..self
+        }
     }
 
     /// # Errors
@@ -469,7 +542,16 @@ impl ResourceMonitor {
 
     /// Keeps a violation that something else has found.
     pub fn record_violation(&self, violation: ResourceViolation) {
-        self.account().violated(violation);
+        let mut first = None;
+        let mut account = self.account();
+        if let ResourceViolation::HostCallDenied { function, reason } = &violation {
+            first = account.denied(function, reason);
+        }
+        account.violated(violation);
+        drop(account);
+        if let (Some(denial), Some(told)) = (first, &self.told) {
+            told(denial);
+        }
     }
 
     pub fn get_stats(&self) -> ResourceStats {
@@ -492,6 +574,16 @@ impl ResourceMonitor {
     /// The first thousand.
     pub fn get_violations(&self) -> Vec<ResourceViolation> {
         self.account().violations.clone()
+    }
+
+    /// All host calls that were denied, by function and reason: the first 64 of these, and the rest under the reason `others`.
+    pub fn denials(&self) -> Vec<Denial> {
+        let denial = |((function, reason), count): (&(String, String), &u64)| Denial {
+            function: function.clone(),
+            reason: reason.clone(),
+            count: *count,
+        };
+        self.account().denials.iter().map(denial).collect()
     }
 
     /// Of each, how much of its limit is used.
@@ -755,6 +847,23 @@ mod tests {
             text.contains("file /etc/shadow: outside") && text.ends_with("  and 5 later ones, which are not kept\n")
         );
         assert!(!report.is_success());
+    }
+
+    #[test]
+    fn denials_are_counted_by_function_and_reason() {
+        let monitor = monitor(|_| {});
+        for n in 0..3000 {
+            monitor.record_violation(ResourceViolation::HostCallDenied {
+                function: "path_open".into(),
+                reason: format!("{} {}", n % 100, "x".repeat(1000)),
+            });
+        }
+        let denials = monitor.denials();
+        assert_eq!(denials.len(), DENIALS + 1);
+        assert_eq!(denials.iter().map(|denial| denial.count).sum::<u64>(), 3000);
+        let others = denials.iter().find(|denial| denial.reason == OTHERS).unwrap();
+        assert_eq!(others.count, 36 * 30);
+        assert!(denials.iter().all(|denial| denial.reason.len() <= REASON));
     }
 
     #[test]

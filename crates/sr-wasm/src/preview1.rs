@@ -1,8 +1,9 @@
 //! WASI preview 1 as a guest has it: wasmtime's, behind this sandbox's rules and counts.
 
 use crate::cause::Denied;
-use crate::host_calls::{self, Clock, HostCalls, Rule};
+use crate::host_calls;
 use crate::monitor::{ResourceMonitor, ResourceViolation};
+use sr_common::host_calls::{Clock, HostCalls, Rule};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -26,37 +27,75 @@ type Result<T> = std::result::Result<T, types::Error>;
 pub(crate) struct Preview1 {
     wasi: WasiP1Ctx,
     rules: Rules,
+    /// A rule asks for paths without symbolic links.
+    looks_for_links: bool,
     monitor: Arc<ResourceMonitor>,
     counts: [u64; Call::ALL.len()],
     total: u64,
     /// When the last [`LOOK`] calls began.
     begun: Instant,
-    /// Directories that are open, by descriptor, and their paths as the guest knows them; and all that it opened itself.
+    /// Directories that are open, by descriptor, and their paths as the guest knows them, where no symbolic link led there; and
+    /// all that it opened itself.
     directories: BTreeMap<u32, String>,
     opened: BTreeMap<u32, ()>,
+}
+
+/// A path that a call names: below which directory, and whether its last part is followed where that is a link.
+type Named = (Fd, GuestPtr<str>, bool);
+
+/// A path that is looked at.
+fn text(memory: &GuestMemory<'_>, path: GuestPtr<str>) -> Result<String> {
+    match path.len() {
+        ..=PATH_MAX => Ok(memory.as_cow_str(path)?.into_owned()),
+        _ => Err(Errno::Nametoolong.into()),
+    }
+}
+
+fn follows(flags: Lookupflags) -> bool {
+    flags.contains(Lookupflags::SYMLINK_FOLLOW)
 }
 
 /// One for each call.
 struct Rules([Rule; Call::ALL.len()]);
 
 impl Preview1 {
-    /// `preopens`: the guest's names of its directories, in their order.
+    /// `places`: of its directories in their order, as far as the guest can name them.
     pub(crate) fn new(
         wasi: WasiP1Ctx,
         calls: &HostCalls,
-        preopens: &[String],
+        places: Vec<Option<String>>,
         monitor: Arc<ResourceMonitor>,
     ) -> Preview1 {
+        let rules = Rules(Call::ALL.map(|call| calls.rule(call.name()).clone()));
         Preview1 {
             wasi,
-            rules: Rules(Call::ALL.map(|call| calls.rule(call.name()).clone())),
+            looks_for_links: rules.0.iter().any(|rule| matches!(rule, Rule::Within { .. })),
+            rules,
             monitor,
             counts: [0; Call::ALL.len()],
             total: 0,
             begun: Instant::now(),
-            directories: (FIRST_DIRECTORY..).zip(preopens.iter().cloned()).collect(),
+            directories: (FIRST_DIRECTORY..)
+                .zip(places)
+                .filter_map(|(fd, place)| Some((fd, place?)))
+                .collect(),
             opened: BTreeMap::new(),
         }
+    }
+
+    pub(crate) fn monitor(&self) -> &ResourceMonitor {
+        &self.monitor
+    }
+
+    /// How many of these rules are in force.
+    pub(crate) fn rules_held(&self, calls: &HostCalls) -> usize {
+        let held = |call: &&Call| {
+            calls
+                .rules
+                .get(call.name())
+                .is_some_and(|rule| rule == self.rule(**call))
+        };
+        Call::ALL.iter().filter(held).count()
     }
 
     /// Tells the monitor of the calls since it was last told.
@@ -121,21 +160,55 @@ impl Preview1 {
         Errno::Notcapable.into()
     }
 
-    /// The path that a call names, where a rule wants to know it.
-    fn path(&self, memory: &GuestMemory<'_>, call: Call, fd: Fd, path: GuestPtr<str>) -> Result<()> {
-        let Rule::Within { paths } = self.rule(call) else {
+    /// The paths that a call names, where a rule wants to know them.
+    async fn paths(&mut self, memory: &mut GuestMemory<'_>, call: Call, paths: &[Named]) -> Result<()> {
+        let Rule::Within { paths: within } = self.rule(call) else {
             return Ok(());
         };
-        if path.len() > PATH_MAX {
-            return Err(Errno::Nametoolong.into());
+        for (fd, path, _) in paths {
+            let named = text(memory, *path)?;
+            let directory = self.directories.get(&u32::from(*fd));
+            let whole = directory.and_then(|directory| host_calls::joined(directory, &named));
+            if !whole.is_some_and(|whole| host_calls::is_within(&whole, within)) {
+                return Err(self.denied(call, &format!("{named:?} is not within its paths")));
+            }
         }
-        let named = memory.as_cow_str(path)?;
-        let directory = self.directories.get(&u32::from(fd));
-        let whole = directory.and_then(|directory| host_calls::joined(directory, &named));
-        match whole {
-            Some(whole) if host_calls::is_within(&whole, paths) => Ok(()),
-            _ => Err(self.denied(call, &format!("{named:?} is not within its paths"))),
+        for path in paths {
+            if let Some(link) = self.link(memory, *path).await? {
+                return Err(self.denied(call, &format!("{link:?} is a symbolic link")));
+            }
         }
+        Ok(())
+    }
+
+    /// The first symbolic link by which a path leads, if one does.
+    ///
+    /// It is looked for before the call: who changes directories in between, another process, can still put one there. The
+    /// guest itself cannot, since it has one thread, which waits here.
+    async fn link(&mut self, memory: &mut GuestMemory<'_>, (fd, path, follows): Named) -> Result<Option<String>> {
+        let named = text(memory, path)?;
+        let follows = follows || named.ends_with('/');
+        let mut ends = host_calls::ends(&named).peekable();
+        while let Some(end) = ends.next() {
+            if ends.peek().is_none() && !follows {
+                break;
+            }
+            let part = GuestPtr::new((path.offset_base(), u32::try_from(end)?));
+            match self
+                .wasi
+                .path_filestat_get(memory, fd, Lookupflags::empty(), part)
+                .await
+            {
+                Ok(stat) if stat.filetype == Filetype::SymbolicLink => {
+                    return Ok(Some(named.get(..end).unwrap_or(&named).to_owned()));
+                }
+                Ok(_) => {}
+                // Nor can anything be below it.
+                Err(e) if matches!(e.downcast_ref(), Some(Errno::Noent)) => return Ok(None),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(None)
     }
 
     fn clock(&self, call: Call, id: Clockid) -> Result<()> {
@@ -177,28 +250,30 @@ impl WasiView for Preview1 {
     }
 }
 
-/// Of the two kinds of functions: those that answer at once, and those that may wait. What stands before `;` is done first,
-/// and is what tells a call from the others.
+/// Of the kinds of functions: those that answer at once, those that may wait, and those of these that name paths. What stands
+/// before `;` is done first, and is what tells a call from the others.
 macro_rules! preview1 {
     (
         at_once { $($now:ident $Now:ident ($($narg:ident: $nty:ty),*) -> $nout:ty $(, where |$ns:ident, $nm:ident| $ncheck:expr)?;)* }
-        may_wait { $($wait:ident $Wait:ident ($($warg:ident: $wty:ty),*) -> $wout:ty $(, where |$ws:ident, $wm:ident| $wcheck:expr)?;)* }
+        may_wait { $($wait:ident $Wait:ident ($($warg:ident: $wty:ty),*) -> $wout:ty;)* }
+        of_paths { $($of:ident $Of:ident ($($oarg:ident: $oty:ty),*) -> $oout:ty, by [$($named:expr),*];)* }
     ) => {
         /// A function of preview 1.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Call {
-            $($Now,)* $($Wait,)* FdClose, FdRenumber, PathOpen, ProcExit,
+            $($Now,)* $($Wait,)* $($Of,)* FdClose, FdRenumber, PathOpen, ProcExit,
         }
 
         impl Call {
             pub(crate) const ALL: [Call; 46] = [
-                $(Call::$Now,)* $(Call::$Wait,)* Call::FdClose, Call::FdRenumber, Call::PathOpen, Call::ProcExit,
+                $(Call::$Now,)* $(Call::$Wait,)* $(Call::$Of,)* Call::FdClose, Call::FdRenumber, Call::PathOpen, Call::ProcExit,
             ];
 
             pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Call::$Now => stringify!($now),)*
                     $(Call::$Wait => stringify!($wait),)*
+                    $(Call::$Of => stringify!($of),)*
                     Call::FdClose => "fd_close",
                     Call::FdRenumber => "fd_renumber",
                     Call::PathOpen => "path_open",
@@ -221,8 +296,15 @@ macro_rules! preview1 {
             $(fn $wait(&mut self, memory: &mut GuestMemory<'_>, $($warg: $wty),*) -> impl Future<Output = Result<$wout>> + Send {
                 async move {
                     self.enter(Call::$Wait)?;
-                    $({ let ($ws, $wm) = (&*self, &*memory); let _ = $wm; $wcheck?; })?
                     self.wasi.$wait(memory, $($warg),*).await
+                }
+            })*
+
+            $(fn $of(&mut self, memory: &mut GuestMemory<'_>, $($oarg: $oty),*) -> impl Future<Output = Result<$oout>> + Send {
+                async move {
+                    self.enter(Call::$Of)?;
+                    self.paths(memory, Call::$Of, &[$($named),*]).await?;
+                    self.wasi.$of(memory, $($oarg),*).await
                 }
             })*
 
@@ -259,15 +341,12 @@ macro_rules! preview1 {
                 fdflags: Fdflags,
             ) -> Result<Fd> {
                 self.enter(Call::PathOpen)?;
-                self.path(memory, Call::PathOpen, dirfd, path)?;
-                let whole = match path.len() {
-                    ..=PATH_MAX => {
-                        let named = memory.as_cow_str(path)?;
-                        let directory = self.directories.get(&u32::from(dirfd));
-                        directory.and_then(|directory| host_calls::joined(directory, &named))
-                    }
-                    _ => None,
-                };
+                let named = (dirfd, path, follows(dirflags));
+                self.paths(memory, Call::PathOpen, &[named]).await?;
+                let directory = self.directories.get(&u32::from(dirfd));
+                let whole = directory.and_then(|directory| host_calls::joined(directory, &text(memory, path).ok()?));
+                // By what other name it is reached, no rule could say.
+                let linked = self.looks_for_links && self.link(memory, named).await?.is_some();
                 let noted = whole.clone().unwrap_or_default().into();
                 self.monitor.record_file_open(noted).map_err(|_| Errno::Mfile)?;
                 let rights = (fs_rights_base, fs_rights_inheriting);
@@ -276,7 +355,7 @@ macro_rules! preview1 {
                     Ok(fd) => {
                         self.opened.insert(fd.into(), ());
                         // A file's is no harm: nothing is opened below it.
-                        self.directories.extend(whole.map(|path| (fd.into(), path)));
+                        self.directories.extend(whole.filter(|_| !linked).map(|path| (fd.into(), path)));
                         Ok(fd)
                     }
                     Err(e) => {
@@ -333,24 +412,21 @@ preview1! {
         fd_seek FdSeek(fd: Fd, offset: Filedelta, whence: Whence) -> Filesize;
         fd_sync FdSync(fd: Fd) -> ();
         fd_readdir FdReaddir(fd: Fd, buf: GuestPtr<u8>, buf_len: Size, cookie: Dircookie) -> Size;
-        path_create_directory PathCreateDirectory(fd: Fd, path: GuestPtr<str>) -> (),
-            where |s, m| s.path(m, Call::PathCreateDirectory, fd, path);
-        path_filestat_get PathFilestatGet(fd: Fd, flags: Lookupflags, path: GuestPtr<str>) -> Filestat,
-            where |s, m| s.path(m, Call::PathFilestatGet, fd, path);
-        path_filestat_set_times PathFilestatSetTimes(fd: Fd, flags: Lookupflags, path: GuestPtr<str>, atim: Timestamp, mtim: Timestamp, fst_flags: Fstflags) -> (),
-            where |s, m| s.path(m, Call::PathFilestatSetTimes, fd, path);
-        path_link PathLink(src_fd: Fd, src_flags: Lookupflags, src_path: GuestPtr<str>, target_fd: Fd, target_path: GuestPtr<str>) -> (),
-            where |s, m| s.path(m, Call::PathLink, src_fd, src_path).and_then(|()| s.path(m, Call::PathLink, target_fd, target_path));
-        path_readlink PathReadlink(fd: Fd, path: GuestPtr<str>, buf: GuestPtr<u8>, buf_len: Size) -> Size,
-            where |s, m| s.path(m, Call::PathReadlink, fd, path);
-        path_remove_directory PathRemoveDirectory(fd: Fd, path: GuestPtr<str>) -> (),
-            where |s, m| s.path(m, Call::PathRemoveDirectory, fd, path);
-        path_rename PathRename(src_fd: Fd, src_path: GuestPtr<str>, dest_fd: Fd, dest_path: GuestPtr<str>) -> (),
-            where |s, m| s.path(m, Call::PathRename, src_fd, src_path).and_then(|()| s.path(m, Call::PathRename, dest_fd, dest_path));
-        path_symlink PathSymlink(src_path: GuestPtr<str>, dirfd: Fd, dest_path: GuestPtr<str>) -> (),
-            where |s, m| s.path(m, Call::PathSymlink, dirfd, dest_path);
-        path_unlink_file PathUnlinkFile(fd: Fd, path: GuestPtr<str>) -> (),
-            where |s, m| s.path(m, Call::PathUnlinkFile, fd, path);
         poll_oneoff PollOneoff(subs: GuestPtr<Subscription>, events: GuestPtr<Event>, nsubscriptions: Size) -> Size;
+    }
+    of_paths {
+        path_create_directory PathCreateDirectory(fd: Fd, path: GuestPtr<str>) -> (), by [(fd, path, false)];
+        path_filestat_get PathFilestatGet(fd: Fd, flags: Lookupflags, path: GuestPtr<str>) -> Filestat,
+            by [(fd, path, follows(flags))];
+        path_filestat_set_times PathFilestatSetTimes(fd: Fd, flags: Lookupflags, path: GuestPtr<str>, atim: Timestamp, mtim: Timestamp, fst_flags: Fstflags) -> (),
+            by [(fd, path, follows(flags))];
+        path_link PathLink(src_fd: Fd, src_flags: Lookupflags, src_path: GuestPtr<str>, target_fd: Fd, target_path: GuestPtr<str>) -> (),
+            by [(src_fd, src_path, follows(src_flags)), (target_fd, target_path, false)];
+        path_readlink PathReadlink(fd: Fd, path: GuestPtr<str>, buf: GuestPtr<u8>, buf_len: Size) -> Size, by [(fd, path, false)];
+        path_remove_directory PathRemoveDirectory(fd: Fd, path: GuestPtr<str>) -> (), by [(fd, path, false)];
+        path_rename PathRename(src_fd: Fd, src_path: GuestPtr<str>, dest_fd: Fd, dest_path: GuestPtr<str>) -> (),
+            by [(src_fd, src_path, false), (dest_fd, dest_path, false)];
+        path_symlink PathSymlink(src_path: GuestPtr<str>, dirfd: Fd, dest_path: GuestPtr<str>) -> (), by [(dirfd, dest_path, false)];
+        path_unlink_file PathUnlinkFile(fd: Fd, path: GuestPtr<str>) -> (), by [(fd, path, false)];
     }
 }

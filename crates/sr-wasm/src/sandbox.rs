@@ -2,7 +2,7 @@
 
 use crate::cause::Cause;
 use crate::config::SecureSandboxConfig;
-use crate::engine;
+use crate::engine::{self, Purpose};
 use crate::error::SandboxError;
 use crate::fuel::FuelLimiter;
 use crate::guest::{Code, Guest, Invocation};
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
-use wasmtime::{Engine, UpdateDeadline};
+use wasmtime::Engine;
 
 /// A WebAssembly sandbox: what it runs has what its configuration gives, and nothing else.
 ///
@@ -58,7 +58,7 @@ impl SecureSandbox {
     /// A configuration that cannot be meant, or that this machine has no room for.
     pub fn new(config: SecureSandboxConfig) -> Result<SecureSandbox, SandboxError> {
         config.validate()?;
-        let engine = engine::engine(&config)?;
+        let engine = engine::engine(&config, Purpose::Pool)?;
         let whitelist = config.syscall_whitelist.as_deref().map(whitelist).transpose()?;
         Ok(SecureSandbox {
             whitelist: Arc::new(whitelist.unwrap_or_default()),
@@ -152,25 +152,19 @@ impl SecureSandbox {
             false => None,
         };
         let entry = invocation.entry.clone();
-        let mut guest = Guest::new(&self.engine, &self.config, &self.monitor, invocation)?;
+        let code = code.clone().under(&self.engine, invocation.calls())?;
+        let preopens = self.config.preopens()?;
+        let mut guest = Guest::new(&self.engine, &self.config, &self.monitor, &preopens, invocation)?;
         if let Some(fuel) = &fuel {
             fuel.set_fuel_to_store(&mut guest.store)?;
         }
         let _ticks = self.ticker.as_ref().map(|ticker| ticker.run());
         if self.config.enable_epochs {
-            let fuel = fuel.clone();
-            guest.store.set_epoch_deadline(1);
-            // The time itself is kept outside: a guest that is at its end is not asked any more.
-            guest.store.epoch_deadline_callback(move |store| {
-                if let Some(fuel) = &fuel {
-                    fuel.check_and_refill(store)?;
-                }
-                Ok(UpdateDeadline::Yield(1))
-            });
+            guest.yield_at_epochs(fuel.clone());
         }
         let limit = Duration::from_millis(self.config.max_execution_time_ms);
         let start = Instant::now();
-        let ran = tokio::time::timeout(limit, guest.run(code, &entry)).await;
+        let ran = tokio::time::timeout(limit, guest.run(&code, &entry)).await;
         let execution_time = start.elapsed();
         guest.store.data_mut().preview1.tell();
         let (cause, error) = match ran {

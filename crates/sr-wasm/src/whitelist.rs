@@ -262,6 +262,11 @@ mod tests {
             "clock_gettime",
             "exit_group",
             "futex",
+            "recvfrom",
+            "sendto",
+            "openat2",
+            "pwritev2",
+            "prlimit64",
         ] {
             assert_eq!(why(&own, call, None), "", "{call}");
         }
@@ -270,6 +275,8 @@ mod tests {
         ] {
             assert!(own.check(nr(call), None).is_err(), "{call}");
         }
+        assert!(own.check(nr("ioctl"), Some(&[0, 0x5413, 0, 0, 0, 0])).is_ok());
+        assert!(own.check(nr("ioctl"), Some(&[0, 0x5412, 0, 0, 0, 0])).is_err());
         assert!(own.check(-1, None).is_err() && own.check(100_000, None).is_err());
     }
 

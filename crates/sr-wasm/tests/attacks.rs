@@ -1,5 +1,7 @@
 //! Hostile guests: each ends for the right cause, and the process that runs them goes on.
 
+#![allow(clippy::unwrap_used)]
+
 use sr_wasm::{
     Cause, Clock, ExecutionResult, FuelConfig, HostCalls, Invocation, ResourceViolation, Rule, SandboxError,
     SecureSandbox, SecureSandboxConfig,
@@ -408,6 +410,79 @@ fn host_calls_are_denied_by_name_and_by_argument() {
             function: "proc_exit".into()
         }
     );
+}
+
+#[test]
+fn no_symbolic_link_leads_out_of_the_paths_of_a_rule() {
+    use std::os::unix::fs::symlink;
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path();
+    std::fs::create_dir_all(root.join("in/deep")).unwrap();
+    std::fs::create_dir(root.join("out")).unwrap();
+    std::fs::write(root.join("in/deep/file"), "").unwrap();
+    std::fs::write(root.join("out/file"), "secret").unwrap();
+    symlink("../out/file", root.join("in/link")).unwrap();
+    symlink("../out", root.join("in/directory")).unwrap();
+    symlink("deep", root.join("in/inside")).unwrap();
+    let with = |rule: &str, wat: &str| {
+        let within = Rule::Within {
+            paths: vec![format!("{}/in", root.display())],
+        };
+        let calls = HostCalls {
+            rules: BTreeMap::from([(rule.to_owned(), within)]),
+        };
+        let shows = SecureSandboxConfig {
+            allowed_directories: vec![root.to_owned()],
+            ..config()
+        };
+        run_with(shows, wat, Invocation::of("_start").host_calls(calls)).unwrap()
+    };
+    assert!(with("path_open", &opens("in/deep/file")).success);
+    assert!(with("path_open", &opens("in/./deep/../deep/file")).success);
+    assert_eq!(
+        with("path_open", &opens("in/none/file")).cause,
+        Cause::Exit { code: 44 }
+    );
+    for path in [
+        "in/link",
+        "in/directory/file",
+        "in/inside/file",
+        "in/directory/",
+        "in/directory/.",
+        "in/deep/../link",
+    ] {
+        let result = with("path_open", &opens(path));
+        assert_eq!(result.cause, Cause::Exit { code: 76 }, "{path}: {result:?}");
+        let [ResourceViolation::HostCallDenied { reason, .. }] = &result.violations[..] else {
+            panic!("{path}: {result:?}")
+        };
+        assert!(reason.ends_with("is a symbolic link"), "{reason}");
+    }
+    // A link that is not followed is none that leads anywhere: ELOOP.
+    let stays = opens("in/link").replacen("(i32.const 3) (i32.const 1)", "(i32.const 3) (i32.const 0)", 1);
+    assert_eq!(with("path_open", &stays).cause, Cause::Exit { code: 32 });
+    // Nor is there a way around by a directory that was opened through one, where opening has no rule.
+    let stat = |directory: &str| {
+        let parts = format!("(data (i32.const 1024) {directory:?}) (data (i32.const 2048) \"file\")");
+        let body = format!(
+            "(if (call $open (i32.const 3) (i32.const 1) (i32.const 1024) (i32.const {}) (i32.const 2)
+                (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 8)) (then (call $exit (i32.const 99))))
+            (call $exit (call $stat (i32.load (i32.const 8)) (i32.const 0) (i32.const 2048) (i32.const 4) (i32.const 64)))",
+            directory.len()
+        );
+        guest_with(&parts, &body).replacen(
+            "(module",
+            r#"(module (import "wasi_snapshot_preview1" "path_filestat_get"
+                (func $stat (param i32 i32 i32 i32 i32) (result i32)))"#,
+            1,
+        )
+    };
+    assert!(with("path_filestat_get", &stat("in/deep")).success);
+    assert_eq!(
+        with("path_filestat_get", &stat("in/directory")).cause,
+        Cause::Exit { code: 76 }
+    );
+    assert_eq!(with("path_filestat_get", &stat("out")).cause, Cause::Exit { code: 76 });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! same kernel and the same files: from the command to the first byte that the program writes, in turn in the same loop.
 
 use super::{Place, host};
+use crate::alone::GUEST;
 use crate::{Outcome, guest, needs, plain, tree};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
@@ -38,7 +39,7 @@ pub fn microvm(options: &[&str]) -> Outcome {
     let rounds = plain::number(options, "--rounds", 10)?.max(1);
     let parts = super::parts_named(options, &PARTS)?;
     let place = Place::new("microvm")?;
-    let agent = guest::build()?;
+    let agent = GUEST.build()?;
     let artifacts = guest::kernel(&place.store())?;
     let setting = Setting {
         runsc: needs::runsc()?,

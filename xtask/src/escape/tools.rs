@@ -4,6 +4,7 @@ use super::kernels::Kernels;
 use super::parallel::{add, at_once};
 use super::wall::{self, Column, Wall};
 use super::{USER, rig};
+use crate::alone::GUEST;
 use crate::scratch::Scratch;
 use crate::{Outcome, guest, needs, tree};
 use sr_escape::case::{Case, Language};
@@ -86,7 +87,7 @@ impl Tools {
         // In the rig it is built already.
         let agent = match std::env::var_os("SAFE_RUN_GUEST") {
             Some(given) => tree::root().join(given),
-            None => guest::build()?,
+            None => GUEST.build()?,
         };
         copy(&[&agent], &self.bin.join("sr-guest"))?;
         let folder = self.folder(wall);

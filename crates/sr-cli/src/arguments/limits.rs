@@ -31,10 +31,7 @@ pub fn pids(text: &str) -> Result<OrAll<u32>, String> {
 }
 
 pub fn backend(text: &str) -> Result<BackendChoice, String> {
-    text.parse().map_err(|_| match text {
-        "wasm" => "the backend `wasm` is not available in this build".into(),
-        _ => format!("write one of {}", backends()),
-    })
+    text.parse().map_err(|_| format!("write one of {}", backends()))
 }
 
 pub fn backend_or_all(text: &str) -> Result<OrAll<BackendChoice>, String> {

@@ -3,7 +3,7 @@
 
 use sr_common::Control;
 use sr_policy::PolicySpec;
-use sr_policy::spec::Mac;
+use sr_policy::spec::{Mac, Wasm};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clause {
@@ -38,12 +38,83 @@ pub(super) enum Clause {
     GuestRoot,
     Accel,
     BootTimeout,
+    Wasm(WasmField),
     Sign,
     SampleInterval,
     Hash,
     Durability,
     Denied,
     Observe,
+}
+
+/// What the section `wasm` can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WasmField {
+    Metering,
+    Fuel,
+    Memory,
+    Time,
+    OpenFiles,
+    Stack,
+    TableElements,
+    CompileTime,
+    HostCalls,
+}
+
+impl WasmField {
+    fn all(wasm: &Wasm) -> Vec<WasmField> {
+        let asked = [
+            (true, WasmField::Metering),
+            (wasm.fuel.is_some(), WasmField::Fuel),
+            (wasm.memory.is_some(), WasmField::Memory),
+            (wasm.time.is_some(), WasmField::Time),
+            (wasm.open_files.is_some(), WasmField::OpenFiles),
+            (true, WasmField::Stack),
+            (true, WasmField::TableElements),
+            (true, WasmField::CompileTime),
+            (!wasm.host_calls.rules.is_empty(), WasmField::HostCalls),
+        ];
+        asked
+            .into_iter()
+            .filter(|(asked, _)| *asked)
+            .map(|(_, field)| field)
+            .collect()
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            WasmField::Metering => "wasm.metering",
+            WasmField::Fuel => "wasm.fuel",
+            WasmField::Memory => "wasm.memory",
+            WasmField::Time => "wasm.time",
+            WasmField::OpenFiles => "wasm.openFiles",
+            WasmField::Stack => "wasm.stack",
+            WasmField::TableElements => "wasm.tableElements",
+            WasmField::CompileTime => "wasm.compileTime",
+            WasmField::HostCalls => "wasm.hostCalls",
+        }
+    }
+
+    fn asked(self, wasm: &Wasm) -> (String, Control) {
+        let shown = |value: Option<String>| value.unwrap_or_default();
+        match self {
+            WasmField::Metering => (crate::obligations::word(&wasm.metering), Control::Fuel),
+            WasmField::Fuel => (shown(wasm.fuel.map(|fuel| fuel.to_string())), Control::Fuel),
+            WasmField::Memory => (shown(wasm.memory.map(|size| size.to_string())), Control::Memory),
+            WasmField::Time => (shown(wasm.time.map(|time| time.to_string())), Control::WallTime),
+            WasmField::OpenFiles => (
+                shown(wasm.open_files.map(|files| files.to_string())),
+                Control::OpenFiles,
+            ),
+            WasmField::Stack => (wasm.stack.to_string(), Control::Memory),
+            WasmField::TableElements => (wasm.table_elements.to_string(), Control::Memory),
+            WasmField::CompileTime => (wasm.compile_time.to_string(), Control::WallTime),
+            WasmField::HostCalls => {
+                let names: Vec<&str> = wasm.host_calls.rules.keys().map(String::as_str).collect();
+                (names.join(" "), Control::HostCalls)
+            }
+        }
+    }
 }
 
 impl Clause {
@@ -81,6 +152,14 @@ impl Clause {
         only(guest.is_some(), &[Clause::Kernel]);
         only(guest.is_some_and(|guest| guest.rootfs.is_some()), &[Clause::GuestRoot]);
         only(guest.is_some(), &[Clause::Accel, Clause::BootTimeout]);
+        if let Some(wasm) = &policy.wasm {
+            all.extend(WasmField::all(wasm).into_iter().map(Clause::Wasm));
+        }
+        let mut only = |asked: bool, clauses: &[Clause]| {
+            if asked {
+                all.extend(clauses);
+            }
+        };
         only(true, &[Clause::Sign, Clause::SampleInterval, Clause::Hash]);
         only(true, &[Clause::Durability, Clause::Denied, Clause::Observe]);
         all
@@ -120,6 +199,7 @@ impl Clause {
             Clause::GuestRoot => "microvm.rootfs",
             Clause::Accel => "microvm.accel",
             Clause::BootTimeout => "microvm.bootTimeout",
+            Clause::Wasm(field) => field.name(),
             Clause::Sign => "evidence.sign",
             Clause::SampleInterval => "evidence.sampleInterval",
             Clause::Hash => "evidence.hash",
@@ -149,6 +229,7 @@ impl Clause {
             Clause::GuestRoot => (guest.rootfs.unwrap_or_default(), Control::Filesystem),
             Clause::Accel => (crate::obligations::word(&guest.accel), Control::HardwareVirtualization),
             Clause::BootTimeout => (guest.boot_timeout.to_string(), Control::WallTime),
+            Clause::Wasm(field) => field.asked(&policy.wasm.clone().unwrap_or_default()),
             _ => (String::new(), Control::Filesystem),
         }
     }

@@ -2,7 +2,8 @@
 
 use super::clause::Clause;
 use crate::compile::{Input, compile};
-use sr_common::{Answer, Backend, Control, Declaration, Fault, Hold, Holder, Lack, Obligation, Strength};
+use sr_common::facts::Command;
+use sr_common::{Answer, Backend, Control, Declaration, Fault, Hold, Holder, Lack, Obligation, Strength, Subject};
 use sr_policy::spec::BackendChoice;
 
 /// The native wall's word.
@@ -23,6 +24,15 @@ pub(super) fn native(input: Input<'_>) -> Result<Native, Vec<Fault>> {
     let mut plain = policy.clone();
     plain.runtime.backend = BackendChoice::This(Backend::Process);
     plain.microvm = None;
+    plain.wasm = None;
+    // What no kernel executes is judged by each wall.
+    let subject = &Subject {
+        command: Command {
+            module: None,
+            ..subject.command.clone()
+        },
+        ..subject.clone()
+    };
     let (bundle, mut faults) = match compile(&plain, facts, subject) {
         Ok(bundle) => (bundle, Vec::new()),
         Err(faults) => {
@@ -66,6 +76,8 @@ pub(super) fn native(input: Input<'_>) -> Result<Native, Vec<Fault>> {
                         declared.reason = Some("there is no guest that could have it".to_owned());
                         declared.remedy = Some("leave microvm.rootfs out, or write backend: microvm".to_owned());
                     }
+                    // Judged by the engine's wall; to every other it is a fault.
+                    Clause::Wasm(_) => declared.answer = Answer::Refused,
                     Clause::Vmm | Clause::Kernel | Clause::Accel | Clause::BootTimeout => {
                         declared.holds = vec![by(Holder::Supervisor, "there is no guest", None)];
                     }

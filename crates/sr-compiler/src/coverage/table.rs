@@ -4,8 +4,10 @@
 use super::clause::Clause;
 use super::native::by;
 use crate::compile::Input;
+use crate::resources;
 use sr_common::facts::ProgramFacts;
 use sr_common::{Answer, Control, Declaration, Hold, Holder, Strength, Vmm};
+use sr_policy::PolicySpec;
 use sr_policy::spec::{Accel, DeniedScope, ObserveScope, OnDenied, RootWritable};
 
 /// A wall with a kernel of its own, within the native one.
@@ -49,7 +51,7 @@ impl Inner {
 /// What becomes of `native`'s clause behind `inner`.
 pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input: Input<'_>) -> Declaration {
     let policy = input.policy;
-    let row = Row { inner, native };
+    let row = Row::of_kernel(inner, native);
     let on_disk = policy.guest_root().is_some();
     match clause {
         Clause::User => row.besides("set by the agent there"),
@@ -100,7 +102,7 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
         },
         Clause::Memory => match (inner, policy.resources.memory) {
             (Inner::Gvisor, None) => native.clone(),
-            (Inner::Gvisor, Some(_)) => row.with_reason("there is room for the Sentry's own memory besides"),
+            (Inner::Gvisor, Some(_)) => row.memory(policy, "there is room for the Sentry's own memory besides"),
             (Inner::Microvm(_), None) => Declaration {
                 reason: Some("the guest has half as much as the host".into()),
                 ..native.clone()
@@ -203,6 +205,7 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
             Holder::Supervisor,
             "timer, from the monitor's start until the agent holds the program",
         ),
+        Clause::Wasm(_) => native.clone(),
         Clause::SampleInterval => match inner {
             Inner::Microvm(_) => row.besides("samples by the agent there"),
             Inner::Gvisor => native.clone(),
@@ -237,7 +240,7 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
 pub(super) fn promises(inner: Inner, native: &[Declaration], input: Input<'_>) -> Vec<Declaration> {
     let own = kernel_of_its_own(inner, input);
     let kept = native.iter().map(|native| {
-        let row = Row { inner, native };
+        let row = Row::of_kernel(inner, native);
         match native.control {
             Control::Capabilities => row.besides("all sets emptied by the agent"),
             Control::NoNewPrivileges => row.besides("set by the agent"),
@@ -314,18 +317,39 @@ fn kernel_of_its_own(inner: Inner, input: Input<'_>) -> Declaration {
 }
 
 /// A clause behind a wall, told by what the native one says of it.
-struct Row<'a> {
-    inner: Inner,
+pub(super) struct Row<'a> {
+    /// Who stands within the native wall, and in what.
+    holder: Holder,
+    within: &'static str,
     native: &'a Declaration,
+}
+
+impl<'a> Row<'a> {
+    fn of_kernel(inner: Inner, native: &'a Declaration) -> Row<'a> {
+        Row {
+            holder: inner.kernel(),
+            within: inner.within(),
+            native,
+        }
+    }
+
+    /// An engine's, in its worker.
+    pub(super) fn engine(native: &'a Declaration) -> Row<'a> {
+        Row {
+            holder: Holder::Engine,
+            within: "the worker",
+            native,
+        }
+    }
 }
 
 impl Row<'_> {
     fn own(&self, mechanism: &str, strength: Option<Strength>) -> Hold {
-        by(self.inner.kernel(), mechanism, strength)
+        by(self.holder, mechanism, strength)
     }
 
     /// The native wall holds it, and the inner kernel too; neither alone would do.
-    fn besides(&self, mechanism: &str) -> Declaration {
+    pub(super) fn besides(&self, mechanism: &str) -> Declaration {
         let mut declared = self.native.clone();
         declared.holds.insert(0, self.own(mechanism, Some(Strength::Kernel)));
         declared
@@ -350,16 +374,38 @@ impl Row<'_> {
     }
 
     /// The native wall holds it, for the monitor and all that is in it.
-    fn around(&self) -> Declaration {
+    pub(super) fn around(&self) -> Declaration {
         let mut declared = self.native.clone();
         for hold in &mut declared.holds {
-            hold.mechanism.push_str(&format!(", around {}", self.inner.within()));
+            hold.mechanism.push_str(&format!(", around {}", self.within));
+        }
+        declared
+    }
+
+    /// The memory of what runs in a process of the host's that reserves more addresses than it may use: no limit on these holds it.
+    /// Without a control group it is looked at, and that is all.
+    pub(super) fn memory(&self, policy: &PolicySpec, reason: &str) -> Declaration {
+        let mut declared = self.with_reason(reason);
+        let by_group = |hold: &Hold| hold.strength == Some(Strength::Kernel);
+        if declared.holds.iter().any(by_group) {
+            return declared;
+        }
+        let mechanism = format!("resident memory sampled, around {}", self.within);
+        declared.holds = vec![by(Holder::Supervisor, mechanism, Some(Strength::Sampled))];
+        let enough = resources::satisfies(policy.resources.strength, Strength::Sampled);
+        declared.answer = match (enough, policy.degrade.contains(&Control::Memory)) {
+            (true, _) => Answer::Held,
+            (false, true) => Answer::Degraded,
+            (false, false) => Answer::Refused,
+        };
+        if declared.answer == Answer::Refused {
+            declared.remedy = Some("give Safe-Run a control group, or accept that with degrade: [memory]".to_owned());
         }
         declared
     }
 
     /// As [`Row::around`], with something to know of it.
-    fn with_reason(&self, reason: &str) -> Declaration {
+    pub(super) fn with_reason(&self, reason: &str) -> Declaration {
         let mut declared = self.around();
         declared.reason = Some(match declared.reason.take() {
             Some(other) => format!("{other}; {reason}"),
@@ -368,7 +414,7 @@ impl Row<'_> {
         declared
     }
 
-    fn of(&self, holder: Holder, mechanism: &str) -> Declaration {
+    pub(super) fn of(&self, holder: Holder, mechanism: &str) -> Declaration {
         Declaration {
             holds: vec![by(holder, mechanism, None)],
             answer: Answer::Held,
@@ -378,7 +424,7 @@ impl Row<'_> {
         }
     }
 
-    fn refused(&self, reason: &str, remedy: &str) -> Declaration {
+    pub(super) fn refused(&self, reason: &str, remedy: &str) -> Declaration {
         Declaration {
             holds: Vec::new(),
             answer: Answer::Refused,

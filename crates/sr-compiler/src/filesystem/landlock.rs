@@ -21,7 +21,7 @@ const LOADERS: [&str; 5] = [
 
 pub(crate) fn plan(input: Input<'_>, entries: &[ViewEntry], faults: &mut Vec<Fault>) -> Option<LandlockPlan> {
     // In a domain nothing can be mounted, and `runsc` mounts.
-    if input.guest || input.sentry {
+    if (input.guest && !input.engine) || input.sentry {
         return None;
     }
     let abi = input.facts.landlock_abi.min(NEWEST);

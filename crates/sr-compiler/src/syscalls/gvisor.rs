@@ -2,11 +2,10 @@
 //! it gives no capability; what `runsc` mounts, it mounts in a user namespace of its own below the sandbox's, where it can lift
 //! nothing that the sandbox has made read-only.
 
+use super::Arch;
 use super::profiles::{self, words};
-use super::{Arch, disagreement, render, table};
-use crate::bundle::{ArgumentTest, ConditionalRule, DeniedAction, SyscallsPlan};
-use sr_common::{Code, Fault};
-use std::borrow::Cow;
+use crate::bundle::{ArgumentTest, ConditionalRule, SyscallsPlan};
+use sr_common::Fault;
 use std::collections::BTreeMap;
 
 /// Who calls what, and for what: measured by letting the kernel log what was not in the list yet, until nothing was new, with
@@ -71,30 +70,7 @@ pub(crate) fn plan(arch: Arch, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> 
     rules.extend(profiles::rule("clone3").map(|rule| (rule.syscall.clone(), rule)));
     let barrier = barriers();
     rules.insert(barrier.syscall.clone(), barrier);
-    let rows = table::TABLE
-        .iter()
-        .filter(|row| arch.number(row).is_some() && !rules.contains_key(row.0) && names().any(|name| name == row.0));
-    let mut plan = SyscallsPlan {
-        profile: "gvisor".to_owned(),
-        arch: arch.name().to_owned(),
-        on_denied: DeniedAction::Errno,
-        told: false,
-        observed: false,
-        denied: Vec::new(),
-        allowed: rows.map(|row| Cow::Borrowed(row.0)).collect(),
-        paths: Vec::new(),
-        conditional: rules.into_values().collect(),
-        program: Vec::new(),
-    };
-    plan.program = render(&plan, arch);
-    match disagreement(&plan, arch) {
-        None => Some(plan),
-        Some(text) => {
-            let remedy = "this is a defect of Safe-Run: please report it";
-            faults.push(Fault::new(Code::Cmp002, "runtime.backend", text, remedy));
-            None
-        }
-    }
+    super::listed::plan("gvisor", names(), rules, arch, faults)
 }
 
 /// What the Sentry asks the host for when the program wants a barrier: one over all processes, and whether there is such a
@@ -119,6 +95,7 @@ fn barriers() -> ConditionalRule {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table;
     use super::*;
 
     #[test]

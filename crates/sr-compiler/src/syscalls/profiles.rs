@@ -90,7 +90,7 @@ pub(crate) const ON_REQUEST: &str = "
 
 // CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. CLONE_NEWTIME (0x80) lies in clone's exit-signal
 // bits and means nothing there; only clone3 and unshare know it.
-const CLONE_NAMESPACES: u32 = 0x7E02_0000;
+pub(super) const CLONE_NAMESPACES: u32 = 0x7E02_0000;
 const AF_UNIX: u32 = 1;
 const S_IFMT: u32 = 0o170_000;
 // Reach a terminal from its slave side: push input, the console's own commands, line disciplines, console redirection.
@@ -214,7 +214,7 @@ pub(crate) const PROBED: [(&str, u16); 12] = [
     ("setpriority", EPERM),
 ];
 
-pub(crate) fn words(list: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(list: &str) -> impl Iterator<Item = &str> + Clone {
     list.split_ascii_whitespace()
 }
 

@@ -29,7 +29,7 @@ pub fn guest_plan(bundle: &CompileBundle, terminal: bool) -> GuestPlan {
     GuestPlan {
         version: GUEST_VERSION,
         share: match bundle.backend {
-            Backend::Process | Backend::Gvisor => None,
+            Backend::Process | Backend::Wasm | Backend::Gvisor => None,
             Backend::Microvm(_) if disk.is_some() && !mounts.iter().any(is_shared) => None,
             Backend::Microvm(Vmm::Qemu) => Some(GuestShare::Virtio { tag: TAG.to_owned() }),
             Backend::Microvm(Vmm::Firecracker | Vmm::CloudHypervisor) => Some(GuestShare::Vsock { port: FILES_PORT }),

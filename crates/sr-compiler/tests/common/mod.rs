@@ -4,8 +4,10 @@
 pub mod filters;
 
 use sr_common::facts::{
-    CgroupController, CgroupFacts, Command, HostFacts, ProgramFacts, ResolvedMount, Subject, SystemDir, WallFacts,
+    CgroupController, CgroupFacts, Command, HostFacts, ModuleFile, ProgramFacts, ResolvedMount, Subject, SystemDir,
+    WallFacts,
 };
+use sr_common::module::ModuleKind;
 use sr_compiler::{Arch, CompileBundle, syscall_name};
 use sr_policy::spec::{Mount, PolicySpec, RootfsSource, Syscalls};
 
@@ -93,6 +95,7 @@ pub fn walls() -> WallFacts {
         version: Some("v99.2.3".into()),
     };
     WallFacts {
+        wasm: program("safe-run-wasm"),
         runsc: program("runsc"),
         qemu: program("qemu-system-x86_64"),
         cloud_hypervisor: program("cloud-hypervisor"),
@@ -147,10 +150,27 @@ pub fn subject() -> Subject {
             interpreters: vec![],
             prefixes: vec![],
             path_dirs: vec![],
+            module: None,
         },
         mounts: vec![],
         root: None,
         wall: None,
+    }
+}
+
+/// With a core module for its command.
+pub fn module(subject: Subject) -> Subject {
+    Subject {
+        command: Command {
+            written: "./tool.wasm".into(),
+            path: "/home/alice/project/tool.wasm".into(),
+            module: Some(ModuleFile {
+                kind: ModuleKind::Core,
+                source: "/home/alice/project/tool.wasm".into(),
+            }),
+            ..subject.command
+        },
+        ..subject
     }
 }
 

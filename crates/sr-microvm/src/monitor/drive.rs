@@ -352,7 +352,9 @@ impl<'a> Drive<'a> {
                 self.went = true;
                 self.host.go(&mut self.out).map_err(ours)
             }
-            Some(Order::Start { .. }) => Err(Failure::own("the supervisor's order", "something is started already")),
+            Some(Order::Start { .. } | Order::Module { .. }) => {
+                Err(Failure::own("the supervisor's order", "something is started already"))
+            }
             None => Ok(()),
         }
     }

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_guest_goes_with_the_backends_that_have_one() {
         for backend in BackendChoice::all() {
-            let has = !["auto", "process", "gvisor"].contains(&backend.name());
+            let has = !["auto", "process", "wasm", "gvisor"].contains(&backend.name());
             let expected: &[&str] = if has { &[] } else { &[BACKEND.id] };
             assert_eq!(broken(backend, Microvm::default()), expected, "{backend}");
         }

@@ -14,6 +14,7 @@ mod network;
 mod paths;
 mod planned;
 mod view;
+mod wasm;
 
 use crate::document::PolicyDocument;
 use crate::spec::PolicySpec;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Rule> {
         network::RULES,
         mac::RULES,
         microvm::RULES,
+        wasm::RULES,
         planned::RULES,
         host::RULES,
     ]
@@ -72,6 +74,7 @@ pub fn check(spec: &PolicySpec) -> Vec<Fault> {
     calls::check(spec, &mut faults);
     mac::check(spec, &mut faults);
     microvm::check(spec, &mut faults);
+    wasm::check(spec, &mut faults);
     faults
 }
 
@@ -80,6 +83,7 @@ pub(crate) fn check_document(document: &PolicyDocument) -> Vec<Fault> {
     let mut faults = Vec::new();
     network::check(document, &mut faults);
     mac::check_document(document, &mut faults);
+    wasm::check_document(document, &mut faults);
     planned::check(document, &mut faults);
     faults
 }

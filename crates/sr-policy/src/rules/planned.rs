@@ -1,7 +1,7 @@
 //! What parses and is refused, because this build has nothing that could enforce it.
 
 use super::Rule;
-use crate::document::{BackendWord, PolicyDocument, RootSource};
+use crate::document::{PolicyDocument, RootSource};
 use crate::planned::{AuditChoice, NetworkChoice};
 use sr_common::Fault;
 
@@ -30,12 +30,6 @@ pub(super) fn check(document: &PolicyDocument, faults: &mut Vec<Fault>) {
     fn filled<T>(list: Option<&Vec<T>>) -> bool {
         list.is_some_and(|l| !l.is_empty())
     }
-    let backend = document.runtime.as_ref().and_then(|r| r.backend);
-    refuse(
-        backend == Some(BackendWord::Wasm),
-        "runtime.backend",
-        "the backend `wasm`",
-    );
     let root = document.rootfs.as_ref().and_then(|r| r.source);
     refuse(
         root == Some(RootSource::Image),
@@ -73,6 +67,5 @@ pub(super) fn check(document: &PolicyDocument, faults: &mut Vec<Fault>) {
     }
     refuse(filled(document.secrets.as_ref()), "secrets", "a secret");
     refuse(filled(document.devices.as_ref()), "devices", "a device");
-    refuse(document.wasm.is_some(), "wasm", "the WebAssembly backend");
     refuse(document.detection.is_some(), "detection", "anomaly detection");
 }

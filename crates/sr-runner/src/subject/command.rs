@@ -68,6 +68,7 @@ pub(super) fn resolve(
         interpreters,
         prefixes: search.texts(&search.prefixes)?,
         path_dirs: search.texts(&search.path_dirs)?,
+        module: None,
     })
 }
 
@@ -95,10 +96,11 @@ pub(super) fn of_guest(policy: &PolicySpec, cwd: &Path, mounts: &[ResolvedMount]
         interpreters: Vec::new(),
         prefixes: Vec::new(),
         path_dirs: Vec::new(),
+        module: None,
     })
 }
 
-fn written(policy: &PolicySpec) -> Result<&str, Fault> {
+pub(super) fn written(policy: &PolicySpec) -> Result<&str, Fault> {
     match policy.runtime.command.as_deref().filter(|c| !c.is_empty()) {
         None => Err(run(
             COMMAND,

@@ -77,18 +77,7 @@ mod tests {
         spec.runtime.env.insert("TOKEN".into(), "hunter2".into());
         let dir = tempfile::tempdir().unwrap();
         let store = crate::Store::open(&dir.path().join("store")).unwrap();
-        let caller = crate::Caller {
-            cwd: dir.path().canonicalize().unwrap(),
-            path_var: "/usr/bin:/bin".into(),
-            pyenv_version: None,
-            home: None,
-            keys: dir.path().join("keys"),
-            runtime: None,
-            id_base: 0x7000_0000,
-            broker: Vec::new(),
-            helper: Vec::new(),
-            programs: Default::default(),
-        };
+        let caller = crate::request::tests::caller(dir.path());
         let compiled = crate::compile_for_host(&spec, &Default::default(), &caller, &store).unwrap();
         let mut made = compiled.bundle;
         let secret = made.inputs.policy;

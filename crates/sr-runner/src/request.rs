@@ -223,8 +223,25 @@ fn gather(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Whoever stands in `dir` and has nothing else.
+    pub(crate) fn caller(dir: &std::path::Path) -> Caller {
+        let dir = dir.canonicalize().unwrap();
+        Caller {
+            path_var: "/usr/bin:/bin".into(),
+            pyenv_version: None,
+            home: None,
+            keys: dir.join("keys"),
+            runtime: None,
+            id_base: 0x7000_0000,
+            broker: Vec::new(),
+            helper: Vec::new(),
+            programs: Programs::default(),
+            cwd: dir,
+        }
+    }
 
     /// A link in a mount's path was exchanged after the command line had looked at it.
     #[test]
@@ -247,15 +264,7 @@ mod tests {
         };
         let caller = Caller {
             cwd: top.join("allowed/work"),
-            path_var: "/usr/bin:/bin".into(),
-            pyenv_version: None,
-            home: None,
-            keys: top.join("keys"),
-            runtime: None,
-            id_base: 0x7000_0000,
-            broker: Vec::new(),
-            helper: Vec::new(),
-            programs: Programs::default(),
+            ..caller(&top)
         };
         let store = Store::open(&top.join("store")).unwrap();
         let judged = |host: &HostContext| match compile_for_host(&policy, host, &caller, &store) {

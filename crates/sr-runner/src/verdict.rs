@@ -39,7 +39,7 @@ fn is_asked(trap: Trap, bundle: &CompileBundle) -> bool {
     }
 }
 
-pub(crate) fn ended_for(trap: Trap) -> Cause {
+fn ended_for(trap: Trap) -> Cause {
     match trap {
         Trap::Fuel => Cause::Fuel,
         Trap::Memory | Trap::Table => Cause::Memory,
@@ -47,6 +47,19 @@ pub(crate) fn ended_for(trap: Trap) -> Cause {
         Trap::HostCall => Cause::Policy,
         Trap::Other => Cause::Trap,
     }
+}
+
+/// The limit that it is; what the policy does not say has no clause.
+fn met(trap: Trap, bundle: &CompileBundle) -> Option<&'static str> {
+    let clauses: &[&str] = match trap {
+        Trap::Fuel => &["wasm.fuel"],
+        Trap::Stack => &["wasm.stack"],
+        Trap::Table => &["wasm.tableElements"],
+        Trap::Memory => &["wasm.memory", "resources.memory"],
+        Trap::HostCall | Trap::Other => &[],
+    };
+    let said = |clause: &str| bundle.obligations.iter().any(|o| o.clause == clause);
+    clauses.iter().copied().find(|clause| said(clause))
 }
 
 fn trap_message(trap: Trap, detail: &str) -> String {
@@ -151,6 +164,11 @@ pub(crate) fn verdict(
         )),
         _ => None,
     };
+    let limits: BTreeSet<&str> = hit
+        .iter()
+        .copied()
+        .chain(trapped.and_then(|(by, _)| met(*by, bundle)))
+        .collect();
     RunResult {
         cause,
         exit_code,
@@ -160,7 +178,67 @@ pub(crate) fn verdict(
             signal
         },
         status,
-        limits_hit: hit.iter().map(|s| (*s).to_owned()).collect(),
+        limits_hit: limits.into_iter().map(str::to_owned).collect(),
         message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sr_common::module::ModuleLimits;
+    use sr_compiler::bundle::WallPlan;
+
+    /// Of `/bin/true`, and as if a module with that fuel were run.
+    fn bundle(fuel: Option<u64>) -> CompileBundle {
+        let mut spec = sr_policy::preset("standard").unwrap();
+        spec.mounts.clear();
+        spec.runtime.command = Some("/bin/true".into());
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::Store::open(&dir.path().join("store")).unwrap();
+        let caller = crate::request::tests::caller(dir.path());
+        let mut made = crate::compile_for_host(&spec, &Default::default(), &caller, &store)
+            .unwrap()
+            .bundle;
+        let monitor = serde_json::json!({"wasm": {
+            "argv": [], "kind": "core", "code": "/wall/code", "settings": {"metering": "deadline", "stack": 1 << 20},
+            "preopens": [], "hostCalls": {}, "ownTime": false,
+            "limits": ModuleLimits { memory: 1 << 20, table_elements: 1, open_files: 1, fuel },
+        }});
+        made.wall_plan = Some(WallPlan {
+            monitor: serde_json::from_value(monitor).unwrap(),
+            root: "/guest".into(),
+            images: Vec::new(),
+            boot_timeout: sr_common::Millis(1000),
+            around: Box::new(made.clone()),
+        });
+        made
+    }
+
+    fn cause(status: i32, by: Trap, bundle: &CompileBundle) -> (Cause, u8, Vec<String>) {
+        let trapped = (by, "words".to_owned());
+        let result = verdict(status, None, &BTreeSet::new(), false, Some(&trapped), bundle);
+        (result.cause, result.status, result.limits_hit)
+    }
+
+    /// A worker that was taken over can say anything; how it ends is the host's to see.
+    #[test]
+    fn a_trap_is_believed_where_the_worker_ends_as_one_does_for_it() {
+        let exit = |status: i32| status << 8;
+        let (metered, plain) = (bundle(Some(7)), bundle(None));
+        assert_eq!(cause(exit(137), Trap::Fuel, &metered), (Cause::Fuel, 137, vec![]));
+        assert_eq!(cause(exit(134), Trap::Other, &plain), (Cause::Trap, 134, vec![]));
+        let memory = vec!["resources.memory".to_owned()];
+        assert_eq!(cause(exit(137), Trap::Memory, &plain), (Cause::Memory, 137, memory));
+        for (status, by) in [
+            (exit(137), Trap::Fuel),
+            (exit(5), Trap::Other),
+            (exit(0), Trap::Memory),
+            (exit(126), Trap::HostCall),
+        ] {
+            assert_eq!(cause(status, by, &plain).0, Cause::Exit, "{by:?}");
+        }
+        const SIGSEGV: i32 = 11;
+        assert_eq!(cause(SIGSEGV, Trap::Memory, &plain), (Cause::Signal, 139, vec![]));
     }
 }

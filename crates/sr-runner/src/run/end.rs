@@ -7,12 +7,10 @@ use crate::session;
 use crate::stdio::OutputPump;
 use crate::supervise::Supervised;
 use crate::usage;
-use crate::verdict::{SIGXFSZ, ended_for, failed_result, verdict};
+use crate::verdict::{SIGXFSZ, failed_result, verdict};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 use sr_common::Fault;
-use sr_common::monitor::Trap;
-use sr_compiler::CompileBundle;
 use sr_evidence::attestation::Subject as Attested;
 use sr_evidence::event::{CAPTURE_DONE, RUN_END, end_data};
 use sr_evidence::files;
@@ -26,28 +24,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-
-fn with_limit(mut result: RunResult, met: Option<&str>) -> RunResult {
-    let known = |clause: &&str| !result.limits_hit.iter().any(|other| other == clause);
-    if let Some(clause) = met.filter(known) {
-        result.limits_hit.push(clause.to_owned());
-    }
-    result
-}
-
-/// The limit that an engine ends a module for, if it is one.
-fn met(by: Trap, bundle: &CompileBundle) -> Option<&'static str> {
-    let own = |clause: &str| bundle.obligations.iter().any(|o| o.clause == clause);
-    let clauses: &[&str] = match by {
-        Trap::Fuel => &["wasm.fuel"],
-        Trap::Stack => &["wasm.stack"],
-        Trap::Table => &["wasm.tableElements"],
-        Trap::Memory => &["wasm.memory", "resources.memory"],
-        Trap::HostCall | Trap::Other => &[],
-    };
-    // What the policy does not say has no clause.
-    clauses.iter().copied().find(|clause| own(clause))
-}
 
 impl Run<'_> {
     pub(super) fn judge(&mut self, seen: Supervised, cpu_micros: u64, writable: BorrowedFd<'_>) -> Result<(), Fault> {
@@ -82,10 +58,6 @@ impl Run<'_> {
             seen.trapped.as_ref(),
             self.bundle,
         );
-        let result = match &seen.trapped {
-            Some((by, _)) if result.cause == ended_for(*by) => with_limit(result, met(*by, self.bundle)),
-            _ => result,
-        };
         if let Some(message) = &result.message {
             self.notes.push(message.clone());
         }

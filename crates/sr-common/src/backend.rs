@@ -107,6 +107,8 @@ mod tests {
         for backend in Backend::ALL {
             assert_eq!(backend.to_string().parse(), Ok(backend));
         }
+        let kernels = Backend::ALL.into_iter().filter(|backend| *backend != Backend::Wasm);
+        assert!(kernels.eq(Backend::KERNELS));
         for vmm in [Vmm::Firecracker, Vmm::CloudHypervisor, Vmm::Qemu] {
             assert_eq!(Backend::Microvm(vmm).name(), format!("microvm:{}", vmm.name()));
             assert_eq!(serde_json::to_value(vmm).unwrap(), vmm.name());

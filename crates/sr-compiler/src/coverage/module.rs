@@ -155,17 +155,10 @@ pub(super) fn declare(clause: Clause, native: &Declaration, input: Input<'_>) ->
             _ => own("a module makes no system call"),
         },
         Clause::Network => row.besides("no socket"),
-        Clause::Mac => {
-            let reason = "a profile holds programs of the host's kernel, and a module is none";
-            match policy.degrade.contains(&Control::Mac) {
-                true => Declaration {
-                    answer: Answer::Degraded,
-                    remedy: None,
-                    ..row.refused(reason, "")
-                },
-                false => row.refused(reason, "leave `mac` out, or accept that with degrade: [mac]"),
-            }
-        }
+        Clause::Mac => row.without_profile(
+            policy,
+            "a profile holds programs of the host's kernel, and a module is none",
+        ),
         Clause::Denied => match policy.evidence.denied {
             DeniedScope::Available | DeniedScope::Network => own("told of host calls that rules deny"),
             DeniedScope::Calls | DeniedScope::Paths => row.refused(

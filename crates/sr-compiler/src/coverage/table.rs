@@ -159,14 +159,7 @@ pub(super) fn declare(inner: Inner, clause: Clause, native: &Declaration, input:
                 "a profile holds programs of the host's kernel, and the Sentry's are none",
                 "a profile holds programs of the host's kernel, and a guest's are none",
             );
-            match policy.degrade.contains(&Control::Mac) {
-                true => Declaration {
-                    answer: Answer::Degraded,
-                    remedy: None,
-                    ..row.refused(reason, "")
-                },
-                false => row.refused(reason, "leave `mac` out, or accept that with degrade: [mac]"),
-            }
+            row.without_profile(policy, reason)
         }
         Clause::Vmm => match (inner, policy.microvm.as_ref().and_then(|guest| guest.vmm)) {
             (Inner::Microvm(vmm), Some(named)) if vmm != named => Declaration {
@@ -402,6 +395,18 @@ impl Row<'_> {
             declared.remedy = Some("give Safe-Run a control group, or accept that with degrade: [memory]".to_owned());
         }
         declared
+    }
+
+    /// No profile of the host's holds the program; the policy may accept that.
+    pub(super) fn without_profile(&self, policy: &PolicySpec, reason: &str) -> Declaration {
+        match policy.degrade.contains(&Control::Mac) {
+            true => Declaration {
+                answer: Answer::Degraded,
+                remedy: None,
+                ..self.refused(reason, "")
+            },
+            false => self.refused(reason, "leave `mac` out, or accept that with degrade: [mac]"),
+        }
     }
 
     /// As [`Row::around`], with something to know of it.

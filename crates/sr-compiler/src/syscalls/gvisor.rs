@@ -95,16 +95,12 @@ fn barriers() -> ConditionalRule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table;
+    use super::super::listed;
     use super::*;
 
     #[test]
     fn every_name_is_a_system_call() {
-        for (what, names) in CALLS {
-            for name in words(names) {
-                assert!(table::known_syscall(name), "{name}, for {what}");
-            }
-        }
+        listed::tests::are_calls(&CALLS);
     }
 
     #[test]

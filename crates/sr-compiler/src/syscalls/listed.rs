@@ -39,3 +39,18 @@ pub(super) fn plan<'a>(
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::profiles::words;
+    use super::*;
+
+    /// Whether every name is a system call, of what is named for.
+    pub(in crate::syscalls) fn are_calls(named: &[(&str, &str)]) {
+        for (what, names) in named {
+            for name in words(names) {
+                assert!(table::known_syscall(name), "{name}, for {what}");
+            }
+        }
+    }
+}

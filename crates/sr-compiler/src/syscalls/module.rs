@@ -58,16 +58,11 @@ pub(crate) fn plan(arch: Arch, faults: &mut Vec<Fault>) -> Option<SyscallsPlan> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::table;
     use super::*;
 
     #[test]
     fn every_name_is_a_system_call() {
-        for (what, names) in CALLS {
-            for name in words(names) {
-                assert!(table::known_syscall(name), "{name}, for {what}");
-            }
-        }
+        listed::tests::are_calls(&CALLS);
     }
 
     #[test]

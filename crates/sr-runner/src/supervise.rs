@@ -326,7 +326,10 @@ fn time_is_up(s: &Supervision<'_>, watch: &mut Watch) {
                 "the guest held no program within {}, and the monitor's driver does not say why",
                 monitor.boot_timeout()
             );
-            let remedy = "see the run's events; raise microvm.bootTimeout if this host is slow";
+            let remedy = match monitor.is_engine() {
+                true => "see the run's events; build the worker anew (`cargo xtask wasm`)",
+                false => "see the run's events; raise microvm.bootTimeout if this host is slow",
+            };
             unrecordable(s, watch, Fault::new(Code::Run002, "launch.boot", found, remedy));
         }
         _ => end(s, watch, Cause::Timeout, s.time_clause),

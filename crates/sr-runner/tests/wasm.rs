@@ -375,6 +375,10 @@ fn the_deadline_holds(place: &Place) -> Test {
         let policy = format!("wasm: {{time: 300ms, metering: {metering}}}");
         let ran = under(place, &policy, &["--", "./late.wasm"]);
         ran.ended(124)?;
+        // The host's own figures: a module has a page, and the worker tells of no processes.
+        let peaks = &place.report()["peaks"];
+        let more = |name: &str, than: u64| peaks[name].as_u64().is_some_and(|found| found > than);
+        ensure!(more("memoryBytes", 64 << 10) && more("pids", 0), "{peaks}");
         ensure!(
             cause(place) == "timeout" && message(place).contains("wasm.time"),
             "{metering}: {ran}"

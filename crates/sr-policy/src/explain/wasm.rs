@@ -14,12 +14,9 @@ pub(super) fn lines(spec: &PolicySpec) -> Vec<String> {
         None if is_wall => Wasm::default(),
         None => return Vec::new(),
     };
-    let what = match is_wall {
-        true => "It is WebAssembly, run by an engine",
-        false => "Where it is WebAssembly, it is run by an engine",
-    };
     let mut lines = vec![
-        format!("{what} in a process of its own behind the native wall."),
+        "It is WebAssembly, or refused, and run by an engine in a process of its own behind the native wall."
+            .to_owned(),
         limits(&wasm),
         computation(&wasm),
     ];
@@ -100,13 +97,13 @@ mod tests {
         let mut spec = Preset::Standard.spec();
         assert_eq!(lines(&spec), Vec::<String>::new());
         spec.wasm = Some(Wasm::at(Level::Strict));
-        assert!(explain(&spec).contains("\nWall\n  Where it is WebAssembly, it is run by an engine"));
+        assert!(explain(&spec).contains("\nWall\n  It is WebAssembly, or refused, and run by an engine"));
         spec.runtime.backend = BackendChoice::Strongest;
         let text = explain(&spec);
-        assert!(text.contains("the strongest wall that covers") && text.contains("Where it is WebAssembly"));
+        assert!(text.contains("the strongest wall that covers") && text.contains("It is WebAssembly, or refused"));
         spec.runtime.backend = BackendChoice::This(Backend::Wasm);
         let told = [
-            "It is WebAssembly, run by an engine in a process of its own behind the native wall.",
+            "It is WebAssembly, or refused, and run by an engine in a process of its own behind the native wall.",
             "The engine lets it have 128MiB of memory, 1MiB of stack, 1048576 elements of tables and 3 files open at a time, \
              and takes at most 30s to compile it.",
             "Each of its instructions is counted: it ends after 5000000000 units of fuel, and after 5s.",

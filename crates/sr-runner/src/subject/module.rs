@@ -24,10 +24,11 @@ pub(super) fn find(policy: &PolicySpec, cwd: &Path, view: &View<'_>) -> Result<O
         return Ok(None);
     }
     // A path is the view's first, as a program's is.
-    let places = match Path::new(written) {
+    let mut places = match Path::new(written) {
         path if path.is_absolute() => vec![view.host(path), path.to_owned()],
         path => vec![cwd.join(path)],
     };
+    places.dedup();
     for place in &places {
         let Ok(source) = place.canonicalize() else { continue };
         let found = look(&source).map_err(|e| {
